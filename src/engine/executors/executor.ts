@@ -1,0 +1,39 @@
+/** An executor runs pure tensor programs written with tfjs-core ops: recorded and compiled, or eagerly. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Weight } from '../model/weights';
+
+/**
+ * A dimension of a program input: a fixed size, or the name of a size that differs from batch to batch
+ * (`T` tokens, `B` examples, `S` longest example, …).
+ */
+export type Dim = number | string;
+
+export interface InputSpec { name: string; dtype: 'float32' | 'int32'; shape: Dim[] }
+export interface Feed { data: Float32Array | Int32Array; shape: number[] }
+export type Feeds = Record<string, Feed>;
+export type Results = Record<string, Float32Array>;
+
+/** A pure function of its inputs and of frozen weights. Must not read tensor values. */
+export interface Program {
+  name: string;
+  inputs: InputSpec[];
+  /** Frozen weights by name; `run` gets them as tensors. */
+  weights: Map<string, Weight>;
+  /** Named outputs that are always computed. */
+  forward(inputs: Record<string, Tensor>, weight: (name: string) => Tensor): Record<string, Tensor>;
+  /** Names a scalar output of `forward` and the float32 inputs to differentiate it by; adds outputs `gradient.<input>`. */
+  gradient?: { of: string; by: string[] };
+}
+
+export interface CompiledProgram {
+  /** `gradients: false` computes the forward outputs only. */
+  run(feeds: Feeds, options?: { gradients?: boolean }): Promise<Results>;
+  dispose(): Promise<void>;
+}
+
+export interface Executor {
+  /** What really runs, for people: `cpu (onnxruntime 1.30)`. */
+  readonly device: string;
+  compile(program: Program): Promise<CompiledProgram>;
+  dispose(): Promise<void>;
+}

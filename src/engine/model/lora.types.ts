@@ -1,0 +1,33 @@
+/** The result of resolving a LoraConfig against a model: which modules get an adapter, and what is trained. Implemented in `lora.ts`. */
+
+export interface AdaptedModule {
+  /** Module name in the task model, e.g. `bert.encoder.layer.0.attention.self.query`. */
+  name: string;
+  in_features: number;
+  out_features: number;
+  r: number;
+  lora_alpha: number;
+  /** lora_alpha / r */
+  scaling: number;
+}
+
+export interface Trainable {
+  /** Key in `adapter_model.safetensors`: `base_model.model.<module>.lora_A.weight` [r, in], `.lora_B.weight` [out, r], or a saved module's `.weight` / `.bias`. */
+  name: string;
+  shape: number[];
+  /** First element in the flat vector of trained values. */
+  offset: number;
+  size: number;
+  /** AdamW's decay applies (not to biases and norms, as in Trainer). */
+  decay: boolean;
+}
+
+export interface AdapterPlan {
+  modules: AdaptedModule[];
+  /** Whole modules trained and saved with the adapter, e.g. `classifier`. */
+  modules_to_save: string[];
+  trainables: Trainable[];
+  trainable_parameters: number;
+  /** As PEFT counts: base + adapters + the trained copies of `modules_to_save`. */
+  all_parameters: number;
+}

@@ -1,0 +1,101 @@
+/**
+ * Messages between the extension host and one engine process, sent as JSON-RPC 2.0 over Node IPC.
+ * Every value is plain JSON. Requests go host → engine, notifications as marked.
+ */
+import type { MetricRecord, Summary } from './metrics';
+
+/** Raised whenever either side changes the meaning of a message; the engine refuses a host of another version. */
+export const PROTOCOL_VERSION = 1;
+
+/** What went wrong, in the four parts that every message to a person has. Sent as `data` of a JSON-RPC error. */
+export interface ErrorReport {
+  /** Stable, for tests and for choosing an action, e.g. `checkpoint.no-config`. */
+  code: string;
+  file?: string;
+  /** Line, tensor, key or step inside the file. */
+  where?: string;
+  cause: string;
+  action: string;
+  /** Folder of the newest checkpoint that can be resumed from. */
+  lastGoodCheckpoint?: string;
+}
+
+/** A weight matrix that an adapter can be put on, or another named part of the model that is shown but cannot be adapted. */
+export interface ModuleInfo {
+  /** Name in the task model, as PEFT sees it: `bert.encoder.layer.0.attention.self.query`. */
+  name: string;
+  type: 'Linear' | 'Embedding' | 'LayerNorm';
+  /** Shape of `weight`: [out_features, in_features] of a Linear. */
+  shape: number[];
+  parameters: number;
+  /** Storage type in the checkpoint, or null if the checkpoint lacks it and it starts at random. */
+  dtype: 'F32' | 'F16' | 'BF16' | null;
+  /** True for the linear layers that adapters can be put on. */
+  adaptable: boolean;
+  /** True for a head that is trained whole and saved with the adapter (`modules_to_save`). */
+  saved: boolean;
+}
+
+export interface Inspection {
+  folder: string;
+  model_type: string;
+  modules: ModuleInfo[];
+  /** Parameters of the task model without any adapter. */
+  base_parameters: number;
+  /** PEFT's default `target_modules` for the architecture. */
+  default_target_modules: string[];
+  /** Modules that the given `target_modules` match, if some were given. */
+  matched: { name: string; r: number; lora_alpha: number; A: [number, number]; B: [number, number]; parameters: number }[];
+  trainable_parameters: number;
+  all_parameters: number;
+  labels: string[];
+}
+
+export type RunState = 'preparing' | 'running' | 'paused' | 'evaluating' | 'saving' | 'stopping';
+
+/** First message of a run: everything that does not change while it runs. */
+export interface RunStarted {
+  run_folder: string;
+  total_steps: number;
+  num_train_epochs: number;
+  trainable_parameters: number;
+  all_parameters: number;
+  train_examples: number;
+  eval_examples: number;
+  labels: string[];
+  device: string;
+  /** Lines of `metrics.jsonl` that a resumed run goes on from. */
+  history: MetricRecord[];
+}
+
+export interface Progress { message: string; fraction: number | null }
+
+/** Logits and class probabilities of one text. */
+export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[] }
+
+/** Requests, host → engine: name → [parameters, result]. One engine process serves one `train` at a time. */
+export interface EngineRequests {
+  hello: [{ protocol: number }, { protocol: number; pid: number }];
+  inspect: [{ folder: string; task: string; lora?: Record<string, unknown> }, Inspection];
+  /** Ends when the run has ended. Its error carries an `ErrorReport`. */
+  train: [{ experiment_file: string; resume: boolean }, Summary];
+  pause: [Record<string, never>, null];
+  resume: [Record<string, never>, null];
+  /** Writes a checkpoint and the adapter, then ends the run; `train` answers with state `stopped`. */
+  stop: [Record<string, never>, null];
+  /** Writes a checkpoint of a running or paused run at the next step boundary. */
+  save: [Record<string, never>, { checkpoint: string }];
+  merge: [{ base: string; adapter: string; out: string }, MergeReport];
+  predict: [{ base: string; adapter: string | null; texts: string[] }, Prediction[]];
+}
+
+export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }
+
+/** Notifications, engine → host: name → parameters. */
+export interface EngineNotifications {
+  started: RunStarted;
+  metrics: { records: MetricRecord[] };
+  state: { state: RunState };
+  progress: Progress;
+  log: { level: 'info' | 'warn' | 'error'; message: string };
+}

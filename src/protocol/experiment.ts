@@ -1,0 +1,240 @@
+/**
+ * The experiment file (`*.lora.json`): one table of every key with its default, range and documentation.
+ * The parser below, the JSON schema, the editor hovers and the panel all derive from this table.
+ * Key names are Hugging Face's: `LoraConfig` for `lora`, `TrainingArguments` for `training`.
+ */
+
+/** One key of the experiment file. `T` is the type of its value after parsing. */
+export interface Setting<T> {
+  readonly type: 'text' | 'number' | 'integer' | 'boolean' | 'choice' | 'names' | 'overrides';
+  /** `undefined` marks a key that must be given. */
+  readonly default: T | undefined;
+  readonly doc: string;
+  readonly choices?: readonly string[];
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+  readonly nullable?: boolean;
+  /** The value is a path relative to the experiment file. */
+  readonly path?: boolean;
+  /** A phantom that carries `T`. */
+  readonly value?: T;
+}
+
+type Range = Pick<Setting<number>, 'minimum' | 'exclusiveMinimum' | 'maximum'>;
+
+const required = (doc: string, path = false): Setting<string> => ({ type: 'text', default: undefined, doc, path });
+const text = (value: string, doc: string): Setting<string> => ({ type: 'text', default: value, doc });
+const optionalText = (doc: string, path = false): Setting<string | null> => ({ type: 'text', default: null, nullable: true, doc, path });
+const number = (value: number, range: Range, doc: string): Setting<number> => ({ type: 'number', default: value, doc, ...range });
+const integer = (value: number, range: Range, doc: string): Setting<number> => ({ type: 'integer', default: value, doc, ...range });
+const optionalInteger = (range: Range, doc: string): Setting<number | null> => ({ type: 'integer', default: null, nullable: true, doc, ...range });
+const boolean = (value: boolean, doc: string): Setting<boolean> => ({ type: 'boolean', default: value, doc });
+const choice = <C extends string>(value: C, choices: readonly C[], doc: string): Setting<C> => ({ type: 'choice', default: value, choices, doc });
+const names = (doc: string): Setting<string | string[] | null> => ({ type: 'names', default: null, nullable: true, doc });
+const overrides = (range: Range, doc: string): Setting<Record<string, number>> => ({ type: 'overrides', default: {}, doc, ...range });
+
+export const TASKS = ['SEQ_CLS'] as const;
+export const SCHEDULERS = ['linear', 'cosine', 'constant', 'constant_with_warmup'] as const;
+export const STRATEGIES = ['no', 'steps', 'epoch'] as const;
+export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
+
+export const SETTINGS = {
+  experiment: {
+    base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json` or `vocab.txt`.', true),
+    task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text.'),
+    output_dir: optionalText('Run folder, relative to this file. Default: `.lora/runs/<time>-<name>`.', true),
+  },
+  dataset: {
+    train: required('Training examples: `.jsonl`, `.csv` or `.tsv` (with a header line).', true),
+    eval: optionalText('Evaluation examples, in the same form as `train`.', true),
+    text_column: text('text', 'Column that holds the text.'),
+    label_column: text('label', 'Column that holds the label: a name or a class number.'),
+  },
+  lora: {
+    r: integer(8, { minimum: 1 }, 'Rank: the inner dimension of A `[r, in]` and B `[out, r]`.'),
+    lora_alpha: number(8, { exclusiveMinimum: 0 }, 'Scaling numerator: ΔW = (lora_alpha / r) · B A.'),
+    lora_dropout: number(0, { minimum: 0, maximum: 0.99 }, 'Dropout probability on the input of each adapter.'),
+    target_modules: names('Modules to adapt: a list of name suffixes, one regular expression for the full name, or `"all-linear"`. Default: PEFT\'s choice for the architecture.'),
+    exclude_modules: names('Modules left out although `target_modules` matches them: name suffixes or a regular expression.'),
+    rank_pattern: overrides({ minimum: 1 }, 'Ranks that differ from `r`: module name suffix or regular expression → rank.'),
+    alpha_pattern: overrides({ exclusiveMinimum: 0 }, 'Values that differ from `lora_alpha`: module name suffix or regular expression → alpha.'),
+    modules_to_save: names('Modules trained whole and saved with the adapter. Default for SEQ_CLS: the classification head.'),
+    bias: choice('none', ['none'] as const, 'Which biases are trained.'),
+    init_adapter: optionalText('PEFT adapter folder to start from, instead of a fresh A and B = 0.', true),
+  },
+  training: {
+    per_device_train_batch_size: integer(8, { minimum: 1 }, 'Examples in one forward and backward pass.'),
+    per_device_eval_batch_size: integer(8, { minimum: 1 }, 'Examples in one evaluation pass.'),
+    gradient_accumulation_steps: integer(1, { minimum: 1 }, 'Batches whose gradients are summed before one optimizer step.'),
+    num_train_epochs: number(3, { exclusiveMinimum: 0 }, 'Passes over the training data. Ignored if `max_steps` is positive.'),
+    max_steps: integer(-1, { minimum: -1 }, 'Optimizer steps in total; -1 counts epochs instead.'),
+    learning_rate: number(5e-5, { exclusiveMinimum: 0 }, 'Peak learning rate of AdamW.'),
+    lr_scheduler_type: choice('linear', SCHEDULERS, 'Course of the learning rate after warm-up.'),
+    warmup_steps: number(0, { minimum: 0 }, 'Steps over which the learning rate rises from 0. A value below 1 is a share of all steps.'),
+    weight_decay: number(0, { minimum: 0 }, 'Decoupled weight decay on adapters and weights; never on biases and norms.'),
+    adam_beta1: number(0.9, { minimum: 0, maximum: 0.999999 }, 'Decay of the first moment.'),
+    adam_beta2: number(0.999, { minimum: 0, maximum: 0.99999999 }, 'Decay of the second moment.'),
+    adam_epsilon: number(1e-8, { exclusiveMinimum: 0 }, 'Term that keeps the division in AdamW finite.'),
+    max_grad_norm: number(1, { minimum: 0 }, 'Gradients are scaled down to this norm; 0 turns clipping off.'),
+    seed: integer(42, { minimum: 0, maximum: 4294967295 }, 'Seed of adapter, head, shuffling and dropout.'),
+    shuffle: boolean(true, 'Draw the examples in a new random order each epoch.'),
+    max_length: integer(128, { minimum: 2 }, 'Longest example in tokens; the rest is cut off.'),
+    eval_strategy: choice('epoch', STRATEGIES, 'When to evaluate.'),
+    eval_steps: optionalInteger({ minimum: 1 }, 'Steps between evaluations with `eval_strategy: "steps"`; default `logging_steps`.'),
+    save_strategy: choice('epoch', STRATEGIES, 'When to write a checkpoint.'),
+    save_steps: integer(500, { minimum: 1 }, 'Steps between checkpoints with `save_strategy: "steps"`.'),
+    logging_steps: integer(1, { minimum: 1 }, 'Steps between lines of `metrics.jsonl`.'),
+  },
+  engine: {
+    device: choice('auto', DEVICES, 'Device that runs the step.'),
+    precision: choice('fp32', ['fp32'] as const, 'Number format of the frozen base weights.'),
+  },
+} as const;
+
+type Values<S> = { -readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never };
+export type DatasetSettings = Values<typeof SETTINGS.dataset>;
+export type LoraSettings = Values<typeof SETTINGS.lora>;
+export type TrainingSettings = Values<typeof SETTINGS.training>;
+export type EngineSettings = Values<typeof SETTINGS.engine>;
+
+/** A parsed experiment with every default filled in. Paths are as written: relative to the file. */
+export interface Experiment extends Values<typeof SETTINGS.experiment> {
+  dataset: DatasetSettings;
+  lora: LoraSettings;
+  training: TrainingSettings;
+  engine: EngineSettings;
+}
+
+/** One thing wrong with an experiment file. `path` leads to the key, e.g. `['lora', 'r']`. */
+export interface Problem { path: string[]; cause: string; action: string }
+
+/** Sections that are objects inside the file; the keys of `SETTINGS.experiment` stand at the top. */
+export const SECTIONS = ['dataset', 'lora', 'training', 'engine'] as const;
+export type Section = (typeof SECTIONS)[number];
+
+type AnySetting = Setting<unknown>;
+const table = (section: Section | 'experiment'): Record<string, AnySetting> => SETTINGS[section] as unknown as Record<string, AnySetting>;
+
+/** The setting behind a path such as `['lora', 'r']` or `['task']`; undefined if there is none. */
+export function settingAt(path: readonly (string | number)[]): AnySetting | undefined {
+  const [first, second] = path;
+  if (path.length === 1) return table('experiment')[String(first)];
+  if (path.length === 2 && (SECTIONS as readonly string[]).includes(String(first))) return table(first as Section)[String(second)];
+  return undefined;
+}
+
+/**
+ * Checks the parsed JSON of an experiment file and fills in the defaults.
+ * Returns the experiment, or every problem found; unknown keys are problems too, with the nearest known key.
+ */
+export function parseExperiment(json: unknown): { experiment: Experiment; problems: [] } | { experiment: undefined; problems: Problem[] } {
+  if (!isObject(json)) {
+    return { experiment: undefined, problems: [{ path: [], cause: 'the file does not hold a JSON object', action: 'start it with { "base_model": …, "dataset": … }' }] };
+  }
+  const problems: Problem[] = [];
+  const top = readSection('experiment', json, [], problems, SECTIONS);
+  const sections = SECTIONS.map(name => {
+    const value = json[name] ?? {};
+    if (!isObject(value)) {
+      problems.push({ path: [name], cause: `is ${describe(value)}, not an object`, action: `write "${name}": { … }` });
+      return [name, {}] as const;
+    }
+    return [name, readSection(name, value, [name], problems)] as const;
+  });
+  if (problems.length) return { experiment: undefined, problems };
+  return { experiment: { ...top, ...Object.fromEntries(sections) } as unknown as Experiment, problems: [] };
+}
+
+function readSection(section: Section | 'experiment', json: Record<string, unknown>, path: string[], problems: Problem[], ignore: readonly string[] = []) {
+  const settings = table(section);
+  const values: Record<string, unknown> = {};
+  for (const key of Object.keys(json)) {
+    if (key in settings || ignore.includes(key) || (path.length === 0 && key === '$schema')) continue;
+    const near = nearest(key, Object.keys(settings).concat(ignore));
+    problems.push({ path: [...path, key], cause: 'unknown key', action: near ? `did you mean "${near}"?` : `known keys: ${Object.keys(settings).join(', ')}` });
+  }
+  for (const [key, setting] of Object.entries(settings)) {
+    const given = Object.hasOwn(json, key) ? json[key] : undefined;
+    if (given === undefined) {
+      if (setting.default === undefined) problems.push({ path: [...path, key], cause: 'is missing', action: setting.doc });
+      values[key] = structuredCloneOf(setting.default);
+      continue;
+    }
+    const wrong = check(setting, given);
+    if (wrong) problems.push({ path: [...path, key], cause: `is ${describe(given)}`, action: wrong });
+    values[key] = given;
+  }
+  return values;
+}
+
+/** What the value should have been, or undefined if it is fine. */
+function check(setting: AnySetting, value: unknown): string | undefined {
+  if (value === null) return setting.nullable ? undefined : `give ${expected(setting)}`;
+  switch (setting.type) {
+    case 'text': return typeof value === 'string' && value !== '' ? undefined : 'give a non-empty text';
+    case 'boolean': return typeof value === 'boolean' ? undefined : 'give true or false';
+    case 'choice': return setting.choices!.includes(value as string) ? undefined : `give ${expected(setting)}`;
+    case 'number': case 'integer': return checkNumber(setting, value) ? undefined : `give ${expected(setting)}`;
+    case 'names':
+      return typeof value === 'string' && value !== '' || Array.isArray(value) && value.length > 0 && value.every(v => typeof v === 'string' && v !== '')
+        ? undefined : 'give a list of module names or one regular expression';
+    case 'overrides':
+      return isObject(value) && Object.values(value).every(v => checkNumber(setting, v)) ? undefined : `give an object: module name → ${expected(setting)}`;
+  }
+}
+
+function checkNumber(setting: AnySetting, value: unknown): boolean {
+  return typeof value === 'number' && Number.isFinite(value)
+    && (setting.type !== 'integer' || Number.isSafeInteger(value))
+    && (setting.minimum === undefined || value >= setting.minimum)
+    && (setting.exclusiveMinimum === undefined || value > setting.exclusiveMinimum)
+    && (setting.maximum === undefined || value <= setting.maximum);
+}
+
+function expected(setting: AnySetting): string {
+  if (setting.type === 'choice') return `one of ${setting.choices!.map(c => JSON.stringify(c)).join(', ')}`;
+  if (setting.type !== 'number' && setting.type !== 'integer' && setting.type !== 'overrides') return `a ${setting.type}`;
+  const kind = setting.type === 'integer' ? 'a whole number' : 'a number';
+  const bounds = [
+    setting.minimum !== undefined && `at least ${setting.minimum}`,
+    setting.exclusiveMinimum !== undefined && `above ${setting.exclusiveMinimum}`,
+    setting.maximum !== undefined && `at most ${setting.maximum}`,
+  ].filter(Boolean);
+  return bounds.length ? `${kind} ${bounds.join(' and ')}` : kind;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const structuredCloneOf = (value: unknown): unknown => (isObject(value) ? { ...value } : value);
+
+function describe(value: unknown): string {
+  const json = JSON.stringify(value);
+  return json === undefined ? String(value) : json.length > 60 ? `${json.slice(0, 57)}…` : json;
+}
+
+/** The candidate with the smallest edit distance to `name`, if it is close enough to be a typing mistake. */
+export function nearest(name: string, candidates: readonly string[]): string | undefined {
+  return nearestNames(name, candidates, 1).find(c => editDistance(name, c) <= Math.max(2, name.length / 3));
+}
+
+/** The `count` candidates with the smallest edit distance to `name`, nearest first. */
+export function nearestNames(name: string, candidates: readonly string[], count: number): string[] {
+  return candidates
+    .map(candidate => ({ candidate, distance: editDistance(name, candidate) }))
+    .sort((a, b) => a.distance - b.distance)
+    .slice(0, count)
+    .map(({ candidate }) => candidate);
+}
+
+/** Levenshtein distance of two strings. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    }
+    row = next;
+  }
+  return row[b.length];
+}

@@ -1,0 +1,159 @@
+/**
+ * The served workbench: VS Code's own server with our extension under development, and pages of it in a headless browser.
+ * Everything it writes goes to a temporary folder that is removed when it stops.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve, sep } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { root } from './paths.mjs';
+import { onEnd, start, stop } from './processes.mjs';
+import { installWorkbench } from './setup.mjs';
+
+/** Settings that keep a first start quiet: no welcome page, no tips, no questions. */
+const QUIET = {
+  'workbench.startupEditor': 'none',
+  'workbench.tips.enabled': false,
+  'workbench.enableExperiments': false,
+  'workbench.secondarySideBar.defaultVisibility': 'hidden',
+  'chat.disableAIFeatures': true,
+  'extensions.ignoreRecommendations': true,
+  'git.enabled': false,
+  'npm.autoDetect': 'off',
+  'telemetry.telemetryLevel': 'off',
+  'update.mode': 'none',
+};
+
+/** A port of the loopback interface that is free now. */
+async function freePort() {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await new Promise((done, fail) => probe.once('listening', done).once('error', fail));
+  const { port } = probe.address();
+  await new Promise((done) => probe.close(done));
+  return port;
+}
+
+/**
+ * Starts the server and waits until it answers.
+ * @param {{ settings?: object, env?: NodeJS.ProcessEnv, verbose?: boolean }} options `env`: added to what the extension host sees
+ * @returns {Promise<Workbench>}
+ */
+export async function startWorkbench({ settings = {}, env = {}, verbose = false } = {}) {
+  const place = await installWorkbench();
+  const port = await freePort();
+  const data = mkdtempSync(join(tmpdir(), 'lora-lab-workbench-'));
+  mkdirSync(join(data, 'data/Machine'), { recursive: true });
+  writeFileSync(join(data, 'data/Machine/settings.json'), JSON.stringify({ ...QUIET, ...settings }, null, 2));
+  const server = start(place.node, [
+    place.server, '--host', '127.0.0.1', '--port', String(port), '--without-connection-token', '--accept-server-license-terms',
+    '--enable-smoke-test-driver', '--disable-workspace-trust', '--telemetry-level', 'off', '--server-data-dir', data,
+  ], { guarded: true, cwd: root, env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const workbench = new Workbench(port, server, data);
+  let log = '';
+  for (const stream of [server.stdout, server.stderr]) {
+    stream.on('data', (chunk) => {
+      log = (log + chunk).slice(-20_000);
+      if (verbose) process.stderr.write(chunk);
+    });
+  }
+  workbench.log = () => log;
+  for (const until = Date.now() + 60_000; ;) {
+    if (server.exitCode !== null) throw new Error(`VS Code's server ended with exit code ${server.exitCode}:\n${log}`);
+    if (await answers(port)) return workbench;
+    if (Date.now() > until) {
+      await workbench.stop();
+      throw new Error(`VS Code's server did not answer within 60 s:\n${log}`);
+    }
+    await sleep(100);
+  }
+}
+
+/** Variables of an editor's own terminal would make the server believe that it runs inside that editor. */
+function cleanEnvironment() {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(VSCODE_|ELECTRON_|NODE_OPTIONS$|npm_)/.test(name)));
+}
+
+async function answers(port) {
+  try {
+    return (await fetch(`http://127.0.0.1:${port}/version`, { signal: AbortSignal.timeout(2000) })).ok;
+  } catch {
+    return false;
+  }
+}
+
+/** A running server. */
+export class Workbench {
+  #takeBack = onEnd(() => this.stop());
+
+  constructor(port, server, data) {
+    this.port = port;
+    this.server = server;
+    this.data = data;
+  }
+
+  /** The address of a file or folder of this machine as the workbench knows it. */
+  #uri(path) {
+    const absolute = resolve(path).split(sep).join('/');
+    return `vscode-remote://127.0.0.1:${this.port}${absolute.startsWith('/') ? '' : '/'}${encodeURI(absolute)}`;
+  }
+
+  /**
+   * Address of the workbench on a folder, with our extension under development.
+   * @param {string} folder workspace
+   * @param {{ tests?: string, file?: string }} options `tests`: module with a `run` function for the extension host; `file`: opened in an editor
+   */
+  address(folder, { tests, file } = {}) {
+    const payload = [['extensionDevelopmentPath', this.#uri(root)]];
+    if (tests) payload.push(['extensionTestsPath', this.#uri(tests)]);
+    if (file) payload.push(['openFile', this.#uri(file)]);
+    const path = resolve(folder).split(sep).join('/');
+    return `http://127.0.0.1:${this.port}/?folder=${encodeURIComponent(path)}&payload=${encodeURIComponent(JSON.stringify(payload))}`;
+  }
+
+  /** Ends the server with everything it started, and removes what it wrote. */
+  async stop() {
+    this.#takeBack();
+    await stop(this.server);
+    rmSync(this.data, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/**
+ * Opens the workbench in a page and waits until it can be used.
+ * @param {import('playwright-core').Browser} browser
+ * @param {{ width?: number, height?: number, timeout?: number }} options size in CSS pixels, timeout in milliseconds
+ */
+export async function openPage(browser, address, { width = 1400, height = 900, timeout = 60_000 } = {}) {
+  const context = await browser.newContext({ viewport: { width, height } });
+  const page = await context.newPage();
+  await page.goto(address, { timeout });
+  await page.waitForSelector('.monaco-workbench .part.statusbar', { timeout });
+  return page;
+}
+
+/** Runs a command of the palette by its title, as a person does. */
+export async function runCommand(page, title) {
+  await page.keyboard.press('F1');
+  const input = page.locator('.quick-input-widget input[type="text"]').first();
+  await input.waitFor({ state: 'visible' });
+  await input.fill(`>${title}`);
+  const choice = page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title }).first();
+  await choice.waitFor({ state: 'visible', timeout: 30_000 });
+  await choice.click();
+}
+
+/**
+ * The frame inside a webview that holds the given selector. Webviews are two frames deep.
+ * @param {number} timeout milliseconds
+ */
+export async function webviewFrame(page, selector, timeout = 30_000) {
+  for (const until = Date.now() + timeout; ;) {
+    for (const frame of page.frames()) {
+      if (frame === page.mainFrame()) continue;
+      if (await frame.locator(selector).count().catch(() => 0)) return frame;
+    }
+    if (Date.now() > until) throw new Error(`no webview showed ${selector} within ${timeout / 1000} s`);
+    await sleep(200);
+  }
+}

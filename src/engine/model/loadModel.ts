@@ -1,0 +1,118 @@
+/** From a checkpoint folder to a base model with a weight for every parameter of the task. */
+import { join } from 'node:path';
+import { LabError } from '../errors';
+import { random } from '../random';
+import { openCheckpoint, type Checkpoint } from './checkpoint';
+import type { Config, Family, ParameterSpec } from './family';
+import type { TensorRef } from './safetensors';
+import type { LoadedModel, Weight } from './weights';
+
+export interface LoadOptions {
+  task: string;
+  /** Class names in order of class number; null takes those of the checkpoint's config. */
+  labels: readonly string[] | null;
+  /** Seed of the parameters that the checkpoint lacks. */
+  seed: number;
+  families: readonly Family[];
+}
+
+/**
+ * Finds a weight for every parameter; those that the checkpoint lacks (head, pooler) are drawn at random.
+ * Errors: `model.unsupported`, `model.shape`, `model.labels`, `model.missing-weights`, and those of `openCheckpoint`.
+ */
+export function loadModel(folder: string, options: LoadOptions): LoadedModel {
+  return modelOf(openCheckpoint(folder), options);
+}
+
+/** `loadModel` for a checkpoint that is open already. */
+export function modelOf(checkpoint: Checkpoint, { task, labels: given, seed, families }: LoadOptions): LoadedModel {
+  const { folder, config } = checkpoint;
+  const family = familyOf(config, families, folder);
+  const labels = [...given ?? configLabels(config)];
+  const parameters = family.parameters(config, task, labels.length);
+  const weights = new Map<string, Weight>();
+  const missing: ParameterSpec[] = [];
+  for (const spec of parameters) {
+    const ref = storedTensor(checkpoint, family, spec.name);
+    if (!ref) { missing.push(spec); continue; }
+    checkShape(ref, spec, family.headModules(task), labels);
+    checkType(ref);
+    weights.set(spec.name, { source: 'file', ref });
+  }
+  refuseMissing(missing, family.headModules(task), folder);
+  for (const spec of missing) weights.set(spec.name, { source: 'memory', shape: spec.shape, data: startValues(spec, config, seed) });
+  return { folder, family, config, task, labels, parameters, weights, missing: missing.map(spec => spec.name), fingerprint: checkpoint.fingerprint };
+}
+
+/** The family that implements a config's `model_type`. Error: `model.unsupported`, naming the supported ones. */
+export function familyOf(config: Config, families: readonly Family[], folder: string): Family {
+  const type = config.model_type as string;
+  const family = families.find(candidate => candidate.model_types.includes(type));
+  if (family) return family;
+  throw new LabError({
+    code: 'model.unsupported', file: join(folder, 'config.json'), where: 'model_type', cause: `"${type}" is not supported`,
+    action: `use a checkpoint of one of these types: ${families.flatMap(candidate => candidate.model_types).join(', ')}`,
+  });
+}
+
+/** The tensor that a checkpoint stores for a parameter, under whichever of its names. */
+export function storedTensor(checkpoint: Pick<Checkpoint, 'tensors'>, family: Family, name: string): TensorRef | undefined {
+  for (const stored of family.storedNames(name)) {
+    const ref = checkpoint.tensors.get(stored);
+    if (ref) return ref;
+  }
+  return undefined;
+}
+
+/** Class names of a config: `id2label`, else LABEL_0 … as transformers names them (2 classes unless `num_labels` says otherwise). */
+export function configLabels(config: Config): string[] {
+  const names = config.id2label;
+  if (typeof names === 'object' && names !== null && !Array.isArray(names)) {
+    const entries = Object.entries(names as Record<string, unknown>).map(([id, name]) => [Number(id), String(name)] as const).sort(([a], [b]) => a - b);
+    if (entries.length && entries.every(([id], place) => id === place)) return entries.map(([, name]) => name);
+  }
+  const count = typeof config.num_labels === 'number' && Number.isSafeInteger(config.num_labels) && config.num_labels > 0 ? Math.min(config.num_labels, 100_000) : 2;
+  return Array.from({ length: count }, (_, i) => `LABEL_${i}`);
+}
+
+function checkShape(ref: TensorRef, spec: ParameterSpec, heads: string[], labels: readonly string[]): void {
+  if (ref.shape.length === spec.shape.length && ref.shape.every((size, axis) => size === spec.shape[axis])) return;
+  const place = { file: ref.file, where: `tensor "${ref.name}"` };
+  const isHead = heads.some(head => spec.name.startsWith(`${head}.`));
+  if (isHead && ref.shape[0] !== labels.length && spec.shape[0] === labels.length) {
+    throw new LabError({
+      ...place, code: 'model.labels', cause: `the checkpoint's head tells ${ref.shape[0]} classes apart, the data has ${labels.length} (${labels.slice(0, 5).join(', ')}${labels.length > 5 ? ', …' : ''})`,
+      action: 'use data with the same classes, or a checkpoint without a classification head',
+    });
+  }
+  throw new LabError({
+    ...place, code: 'model.shape', cause: `has shape [${ref.shape.join(', ')}], config.json asks for [${spec.shape.join(', ')}]`, action: 'use the config.json that belongs to these weights',
+  });
+}
+
+function checkType(ref: TensorRef): void {
+  if (['F64', 'F32', 'F16', 'BF16'].includes(ref.dtype)) return;
+  throw new LabError({ code: 'safetensors.dtype', file: ref.file, where: `tensor "${ref.name}"`, cause: `is stored as ${ref.dtype}, which cannot be read as weights`, action: 'save the checkpoint as float32, float16 or bfloat16' });
+}
+
+/** Only the head and the pooler may start at random: anything else missing means that this is not the checkpoint it should be. */
+function refuseMissing(missing: ParameterSpec[], heads: string[], folder: string): void {
+  const wrong = missing.filter(({ name }) => !heads.some(head => name.startsWith(`${head}.`)) && !name.split('.').includes('pooler'));
+  if (!wrong.length) return;
+  const some = wrong.slice(0, 3).map(spec => spec.name).join(', ');
+  throw new LabError({
+    code: 'model.missing-weights', file: folder, cause: `the checkpoint lacks ${wrong.length} of the model's weights: ${some}${wrong.length > 3 ? ', …' : ''}`,
+    action: 'check that config.json and the weights belong together, and that the download is complete',
+  });
+}
+
+function startValues(spec: ParameterSpec, config: Config, seed: number): Float32Array {
+  const data = new Float32Array(spec.shape.reduce((product, size) => product * size, 1));
+  if (spec.init === 'ones') data.fill(1);
+  if (spec.init === 'normal') {
+    const deviation = typeof config.initializer_range === 'number' ? config.initializer_range : 0.02;
+    const stream = random(seed, spec.name);
+    for (let i = 0; i < data.length; i++) data[i] = deviation * stream.normal();
+  }
+  return data;
+}

@@ -1,0 +1,110 @@
+/** Which linear layers a LoRA configuration adapts, and with which rank and alpha: PEFT's rules, but nothing is ignored silently. */
+import { LabError } from '../errors';
+import { matchesSuffix } from '../../protocol/adapterMath';
+import { nearestNames, type LoraSettings } from '../../protocol/experiment';
+import type { AdaptedModule } from './lora.types';
+import { fullMatcher, pythonRegExp } from './pythonRegExp';
+
+export interface LinearModule { name: string; in_features: number; out_features: number }
+
+/** What decides which modules are adapted. */
+export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'target_modules' | 'exclude_modules' | 'rank_pattern' | 'alpha_pattern' | 'modules_to_save'>;
+
+/**
+ * The adapted modules, in the order of `modules` (all linear layers of the task model).
+ * `defaults` stand in for `target_modules: null`; `heads` are trained whole and never adapted, like `modules_to_save`.
+ *
+ * Errors: `lora.target-not-found` (an entry or expression matches nothing), `lora.regex-invalid`,
+ * `lora.rank-too-high`, `lora.rank-invalid`, `lora.pattern-not-found`, `lora.nothing-to-adapt`.
+ */
+export function matchTargets(modules: readonly LinearModule[], lora: TargetSettings, defaults: readonly string[], heads: readonly string[]): AdaptedModule[] {
+  const names = modules.map(module => module.name);
+  const whole = [...heads, ...namesOf(lora.modules_to_save)];
+  const isWhole = (name: string) => whole.some(saved => isInside(name, saved));
+  const isExcluded = matcher(lora.exclude_modules, 'exclude_modules');
+  const adaptable = (name: string) => !isWhole(name) && !isExcluded(name);
+
+  const targets = lora.target_modules ?? defaults;
+  const isTarget = isAllLinear(targets) ? (name: string) => !heads.includes(name) : matcher(targets, 'target_modules');
+  if (!isAllLinear(targets)) checkTargets(targets, names, adaptable, isWhole);
+  const matched = modules.filter(module => adaptable(module.name) && isTarget(module.name));
+  if (!matched.length) throw new LabError({ code: 'lora.nothing-to-adapt', where: 'lora.target_modules', cause: 'no linear layer is left to adapt', action: `loosen exclude_modules, or target one of: ${suffixes(names).join(', ')}` });
+
+  checkPatternKeys(lora.rank_pattern, 'rank_pattern', names);
+  checkPatternKeys(lora.alpha_pattern, 'alpha_pattern', names);
+  return matched.map(module => adapt(module, lora));
+}
+
+/** The value that `rank_pattern` or `alpha_pattern` gives a module: that of the first key that matches the end of its name as an expression. */
+export function patternValue(pattern: Readonly<Record<string, number>>, name: string, otherwise: number): number {
+  const key = Object.keys(pattern).find(candidate => endMatcher(candidate, 'rank_pattern or alpha_pattern').test(name));
+  return key === undefined ? otherwise : pattern[key];
+}
+
+function adapt(module: LinearModule, lora: TargetSettings): AdaptedModule {
+  const r = patternValue(lora.rank_pattern, module.name, lora.r);
+  const lora_alpha = patternValue(lora.alpha_pattern, module.name, lora.lora_alpha);
+  const limit = Math.min(module.in_features, module.out_features);
+  const where = r === lora.r ? 'lora.r' : 'lora.rank_pattern';
+  if (!Number.isSafeInteger(r) || r < 1) throw new LabError({ code: 'lora.rank-invalid', where, cause: `rank ${r} for ${module.name} is not a whole number of at least 1`, action: `give a whole number from 1 to ${limit}` });
+  if (r > limit) {
+    throw new LabError({ code: 'lora.rank-too-high', where, cause: `rank ${r} is above the smaller dimension of ${module.name}, ${module.out_features} × ${module.in_features}`, action: `give a rank of at most ${limit}` });
+  }
+  return { ...module, r, lora_alpha, scaling: lora_alpha / r };
+}
+
+const isAllLinear = (targets: string | readonly string[]): boolean => typeof targets === 'string' && targets.toLowerCase() === 'all-linear';
+const namesOf = (names: string | readonly string[] | null): readonly string[] => (names === null ? [] : typeof names === 'string' ? [names] : names);
+
+/** True for the saved module itself and for all modules inside of it. */
+const isInside = (name: string, saved: string): boolean => `.${name}.`.includes(`.${saved}.`);
+
+/** List entries match the end of a name at a dot; a text is an expression for the whole name. */
+function matcher(names: string | readonly string[] | null, key: string): (name: string) => boolean {
+  if (names === null) return () => false;
+  if (typeof names !== 'string') return name => names.some(entry => matchesSuffix(name, entry));
+  try { return fullMatcher(names); } catch (error) { throw invalidExpression(names, key, error); }
+}
+
+function endMatcher(expression: string, key: string): RegExp {
+  try { return pythonRegExp(expression, '(?:.*\\.)?', '$'); } catch (error) { throw invalidExpression(expression, key, error); }
+}
+
+const invalidExpression = (expression: string, key: string, error: unknown): LabError => new LabError({
+  code: 'lora.regex-invalid', where: `lora.${key}`, cause: `"${expression}" is not a valid regular expression: ${(error as Error).message.replace(/^Invalid regular expression: /, '')}`, action: 'correct the expression, or give a list of module names',
+}, { cause: error });
+
+/** Every entry must match at least one module: a name that is misspelt must not be left out unseen. */
+function checkTargets(targets: string | readonly string[], names: string[], adaptable: (name: string) => boolean, isWhole: (name: string) => boolean): void {
+  for (const target of typeof targets === 'string' ? [targets] : targets) {
+    const matches = matcher(typeof targets === 'string' ? target : [target], 'target_modules');
+    const found = names.filter(matches);
+    if (found.some(adaptable)) continue;
+    const near = nearestNames(target.slice(0, 200), suffixes(names.filter(adaptable)), 3).map(name => `"${name}"`).join(', ');
+    const cause = found.length === 0 ? `"${target}" matches no linear layer of this model`
+      : found.every(isWhole) ? `"${target}" matches only ${found[0]}, which is trained whole (modules_to_save)`
+        : `everything that "${target}" matches is left out by exclude_modules`;
+    throw new LabError({ code: 'lora.target-not-found', where: 'lora.target_modules', cause, action: found.length ? 'remove one of the two' : `did you mean ${near}?` });
+  }
+}
+
+function checkPatternKeys(pattern: Readonly<Record<string, number>>, key: string, names: string[]): void {
+  for (const entry of Object.keys(pattern)) {
+    const expression = endMatcher(entry, key);
+    if (names.some(name => expression.test(name))) continue;
+    const near = nearestNames(entry.slice(0, 200), suffixes(names), 3).map(name => `"${name}"`).join(', ');
+    throw new LabError({ code: 'lora.pattern-not-found', where: `lora.${key}`, cause: `"${entry}" matches no linear layer of this model`, action: `did you mean ${near}?` });
+  }
+}
+
+/** What a person may have meant: the last part of every name, the last two, and the whole name. */
+function suffixes(names: readonly string[]): string[] {
+  const all = new Set<string>();
+  for (const count of [1, 2, Infinity]) {
+    for (const name of names) {
+      const suffix = name.split('.').slice(-count).join('.');
+      if (!/^\d+$/.test(suffix)) all.add(suffix);
+    }
+  }
+  return [...all].slice(0, 2000);
+}

@@ -1,0 +1,122 @@
+/**
+ * Saving as a transaction: everything is written under a temporary name beside the target, forced to disk, then renamed.
+ * After any error or crash the final name holds the old content, the new content or nothing; never a part of it.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { basename, dirname, join, resolve } from 'node:path';
+import { closeFile, errorNumber, listFolder, lookUp, makeFolder, openFile, removeFile, renameFile, statFile, syncFile, withFile, writeAll } from './files';
+
+/** Temporary names: `.tmp-` is being written, `.old-` was replaced and is about to be removed. */
+const TEMPORARY = /^\.(tmp|old)-(.+)-(\d+)-[0-9a-f]{12}$/;
+
+function temporaryName(kind: 'tmp' | 'old', target: string): string {
+  return join(dirname(target), `.${kind}-${shortName(target)}-${process.pid}-${randomBytes(6).toString('hex')}`);
+}
+
+/** Long names are hashed, so that the temporary name fits where the final one does. */
+function shortName(target: string): string {
+  const name = basename(target);
+  return Buffer.byteLength(name) <= 200 ? name : createHash('sha256').update(name).digest('hex');
+}
+
+/** Writes a file with the given content so that it appears whole or not at all. Replaces an existing file. */
+export function writeFileAtomic(path: string, content: string | Uint8Array): void {
+  const target = resolve(path);
+  const temporary = temporaryName('tmp', target);
+  try {
+    writeFile(temporary, content);
+    renameFile(temporary, target);
+  } catch (error) {
+    discard(temporary);
+    throw error;
+  }
+  syncFolder(dirname(target));
+}
+
+/** Creates a new file and forces it to disk. For use inside a transaction; an existing file is an error. */
+export function writeFile(path: string, content: string | Uint8Array): void {
+  withFile(path, 'wx', fd => {
+    writeAll(fd, typeof content === 'string' ? Buffer.from(content, 'utf8') : content, path);
+    syncFile(fd, path);
+  });
+}
+
+/**
+ * Lets `write` fill a new folder and puts it in the place of `folder`, replacing what was there.
+ * On any error the old folder stays as it was and the temporary one is removed.
+ */
+export async function transaction<T>(folder: string, write: (temporary: string) => T | Promise<T>): Promise<T> {
+  const target = resolve(folder);
+  const parent = dirname(target);
+  makeFolder(parent);
+  recover(parent, name => name === shortName(target));
+  const temporary = temporaryName('tmp', target);
+  try {
+    makeFolder(temporary);
+    const result = await write(temporary);
+    syncTree(temporary);
+    replace(temporary, target);
+    return result;
+  } catch (error) {
+    discard(temporary);
+    throw error;
+  }
+}
+
+function replace(temporary: string, target: string): void {
+  if (!lookUp(target, 'link')) {
+    renameFile(temporary, target);
+    syncFolder(dirname(target));
+    return;
+  }
+  // A folder that is not empty cannot be renamed over: the old one steps aside and comes back if the second rename fails.
+  const old = temporaryName('old', target);
+  renameFile(target, old);
+  try { renameFile(temporary, target); } catch (error) {
+    renameFile(old, target);
+    throw error;
+  }
+  syncFolder(dirname(target));
+  discard(old);
+}
+
+/**
+ * Clears away what writers that died left in `parent`: unfinished folders are removed, and an old folder whose
+ * replacement never arrived gets its name back. `concerns` chooses by final name; temporaries of living processes stay
+ * unless `all` says that no other process can be writing here.
+ */
+export function recover(parent: string, concerns: (name: string) => boolean = () => true, all = false): void {
+  for (const entry of listFolder(parent)) {
+    const [, kind, name, pid] = TEMPORARY.exec(entry) ?? [];
+    if (!kind || !concerns(name) || !all && isAlive(Number(pid))) continue;
+    if (kind === 'old' && !lookUp(join(parent, name), 'link')) renameFile(join(parent, entry), join(parent, name));
+    else removeFile(join(parent, entry));
+  }
+}
+
+/** Whether a process with this number runs on this machine. */
+export function isAlive(pid: number): boolean {
+  try { process.kill(pid, 0); return true; } catch (error) { return errorNumber(error) === 'EPERM'; }
+}
+
+/** Forces a folder's own entries to disk. Where the system cannot do that for folders (Windows), it is left out. */
+export function syncFolder(folder: string): void {
+  if (process.platform === 'win32') return;
+  const fd = openFile(folder, 'r');
+  try { syncFile(fd, folder); } finally { closeFile(fd, folder); }
+}
+
+/** Forces every file and folder below `folder` to disk. */
+function syncTree(folder: string): void {
+  for (const entry of listFolder(folder)) {
+    const path = join(folder, entry);
+    if (statFile(path, 'link').isDirectory) syncTree(path);
+    else withFile(path, 'a', fd => syncFile(fd, path)); // Windows syncs only files that are open for writing
+  }
+  syncFolder(folder);
+}
+
+/** Removes a temporary after an error; what cannot be removed now is cleared away by the next `recover`. */
+function discard(path: string): void {
+  try { removeFile(path); } catch { /* the error that led here is the one to report */ }
+}

@@ -1,0 +1,65 @@
+/** One engine child process: started with a clean environment, its output drained into the log, ended with everything it started. */
+import { fork, spawnSync, type ChildProcess } from 'node:child_process';
+import type { LogOutputChannel } from 'vscode';
+import type { ErrorReport } from '../protocol/engine';
+
+/** Forks the engine with the Node that runs the extension host. `cwd` is where default run folders go. */
+export function forkEngine(script: string, cwd: string | undefined, log: LogOutputChannel): ChildProcess {
+  const child = fork(script, [], {
+    cwd,
+    env: engineEnvironment(process.env),
+    execPath: process.execPath,
+    // Debugging arguments of the extension host are not for the child.
+    execArgv: [],
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
+  drain(child.stdout, line => log.info(`[engine ${child.pid}] ${line}`));
+  drain(child.stderr, line => log.warn(`[engine ${child.pid}] ${line}`));
+  return child;
+}
+
+/** The environment of the extension host without what would make the child behave like an editor process. */
+export function engineEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const kept = Object.entries(env).filter(([name]) => name !== 'NODE_OPTIONS' && !/^(VSCODE|ELECTRON)_/.test(name));
+  return { ...Object.fromEntries(kept), ELECTRON_RUN_AS_NODE: '1' };
+}
+
+/** Ends the child and whatever it started, at once. */
+export function killTree(child: ChildProcess): void {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+  if (process.platform === 'win32') spawnSync('taskkill', ['/PID', String(child.pid), '/T', '/F'], { windowsHide: true });
+  else child.kill('SIGKILL');
+}
+
+/** Why the engine ended although it still owed answers, and what to do about it. */
+export function deathReport(code: number | null, signal: NodeJS.Signals | null): ErrorReport {
+  const ended = signal ? `was ended by signal ${signal}` : `ended with exit code ${code}`;
+  const { likely, action } = explainDeath(code, signal);
+  return { code: 'engine.died', cause: `the engine process ${ended}${likely ? `: ${likely}` : ''}`, action };
+}
+
+function explainDeath(code: number | null, signal: NodeJS.Signals | null): { likely: string; action: string } {
+  const resume = 'then resume from the last checkpoint, or start again';
+  if (signal === 'SIGKILL') {
+    return { likely: 'most likely the system ran out of memory, or someone ended the process', action: `lower per_device_train_batch_size or max_length, close other programs, ${resume}` };
+  }
+  if (signal === 'SIGTERM' || signal === 'SIGINT') return { likely: 'another program asked it to end', action: 'start again, or resume from the last checkpoint' };
+  if (code === 134 || signal === 'SIGABRT') {
+    return { likely: 'the process aborted, often because its heap was full', action: `lower per_device_train_batch_size or max_length, ${resume}` };
+  }
+  if (signal === 'SIGSEGV' || signal === 'SIGBUS' || signal === 'SIGILL' || code === 3221225477) {
+    return { likely: 'a crash in native code, often a driver or device library', action: 'set engine.device to "cpu", then resume or start again' };
+  }
+  return { likely: '', action: 'see the log (command "LoRA Lab: Show log") for its last words, then start again' };
+}
+
+function drain(stream: NodeJS.ReadableStream | null, line: (text: string) => void): void {
+  let rest = '';
+  stream?.setEncoding('utf8');
+  stream?.on('data', (text: string) => {
+    const lines = (rest + text).split(/\r?\n/);
+    rest = lines.pop()!;
+    lines.filter(Boolean).forEach(line);
+  });
+  stream?.on('end', () => rest && line(rest));
+}

@@ -1,0 +1,138 @@
+/** The run of one experiment: an engine process while it trains, and the history that the panel shows before and after. */
+import * as path from 'node:path';
+import * as vscode from 'vscode';
+import type { RunStarted } from '../protocol/engine';
+import type { MetricRecord, Summary } from '../protocol/metrics';
+import { EMPTY_RUN, isActive, type RunView } from '../protocol/panel';
+import { EngineClient, type EngineOptions } from './engineClient';
+import { toReport } from './reports';
+import { isAdapter, readMetrics, readRunFolder, readSummary } from './runFolders';
+
+export class ExperimentRun {
+  private readonly changed = new vscode.EventEmitter<void>();
+  private readonly appended = new vscode.EventEmitter<{ records: MetricRecord[]; reset: boolean }>();
+  private engine: EngineClient | undefined;
+  private current: RunView = EMPTY_RUN;
+  private history: MetricRecord[] = [];
+
+  readonly onDidChange = this.changed.event;
+  readonly onDidAppend = this.appended.event;
+
+  constructor(readonly experimentFile: string) {}
+
+  get view(): RunView { return this.current; }
+  get metrics(): readonly MetricRecord[] { return this.history; }
+  get active(): boolean { return isActive(this.current.status); }
+  get enginePid(): number | undefined { return this.engine?.pid; }
+
+  /** Trains until the run ends, in an engine of its own. Never rejects: what went wrong is in the view. */
+  async train(options: EngineOptions, resume: boolean): Promise<void> {
+    this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
+    if (!resume) this.replaceHistory([]);
+    try {
+      this.engine = await EngineClient.start(options);
+      this.listen(this.engine);
+      const summary = await this.engine.request('train', { experiment_file: this.experimentFile, resume });
+      this.update({ status: summary.state, summary, adapter: summary.adapter, progress: null });
+    } catch (error) {
+      this.update({ status: 'failed', error: toReport(error), progress: null, saving: false });
+    } finally {
+      this.engine?.kill();
+      this.engine = undefined;
+      await this.lookAtFolder();
+    }
+  }
+
+  async pause(): Promise<void> { await this.engine?.request('pause', {}); }
+  async resume(): Promise<void> { await this.engine?.request('resume', {}); }
+
+  /** Writes a checkpoint and the adapter, then ends the run. */
+  async stop(): Promise<void> {
+    if (!this.engine) return;
+    this.update({ status: 'stopping' });
+    await this.engine.request('stop', {});
+  }
+
+  /** Writes a checkpoint at the next step. Returns its folder. */
+  async saveCheckpoint(): Promise<string | undefined> {
+    if (!this.engine) return undefined;
+    this.update({ saving: true });
+    try {
+      return (await this.engine.request('save', {})).checkpoint;
+    } finally {
+      this.update({ saving: false });
+    }
+  }
+
+  /** Takes up what an earlier run left in `folder`: metrics, summary, checkpoints. */
+  async load(folder: string): Promise<void> {
+    const run = await readRunFolder(folder);
+    if (!run || this.active) return;
+    const [records, summary] = await Promise.all([readMetrics(folder), readSummary(folder)]);
+    if (this.active) return;
+    this.replaceHistory(records);
+    this.update({ ...EMPTY_RUN, status: run.status === 'active' ? 'failed' : run.status, folder, summary, started: startedFrom(summary, folder) });
+    await this.lookAtFolder();
+  }
+
+  /** Forgets a run whose folder was deleted. */
+  clear(): void {
+    if (this.active) return;
+    this.replaceHistory([]);
+    this.update(EMPTY_RUN);
+  }
+
+  /** Ends the engine, with a last checkpoint if it is training. */
+  async shutdown(): Promise<void> {
+    await this.engine?.shutdown(true);
+  }
+
+  dispose(): void {
+    this.engine?.kill();
+    this.changed.dispose();
+    this.appended.dispose();
+  }
+
+  private listen(engine: EngineClient): void {
+    engine.on('started', ({ history, ...started }) => {
+      this.replaceHistory(history);
+      this.update({ started, folder: started.run_folder, progress: null });
+    });
+    engine.on('metrics', ({ records }) => {
+      this.history.push(...records);
+      this.appended.fire({ records, reset: false });
+      this.changed.fire();
+    });
+    engine.on('state', ({ state }) => {
+      // The engine may still report a step between the click on Stop and its taking effect.
+      if (this.current.status === 'stopping' && state === 'running') return;
+      if (this.active) this.update({ status: state, progress: state === 'running' ? null : this.current.progress });
+    });
+    engine.on('progress', progress => this.active && this.update({ progress }));
+  }
+
+  private async lookAtFolder(): Promise<void> {
+    const { folder, status } = this.current;
+    if (!folder) return;
+    const run = await readRunFolder(folder).catch(() => undefined);
+    const adapter = this.current.adapter ?? path.join(folder, 'adapter');
+    this.update({ adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (run?.checkpoints.length ?? 0) > 0 });
+  }
+
+  private replaceHistory(records: readonly MetricRecord[]): void {
+    this.history = [...records];
+    this.appended.fire({ records: this.history, reset: true });
+  }
+
+  private update(part: Partial<RunView>): void {
+    this.current = { ...this.current, ...part };
+    this.changed.fire();
+  }
+}
+
+/** What a finished run still tells about its start. */
+function startedFrom(summary: Summary | null, folder: string): Omit<RunStarted, 'history'> | null {
+  if (!summary) return null;
+  const { trainable_parameters, all_parameters, device, steps, epochs } = summary;
+  return { run_folder: folder, total_steps: steps, num_train_epochs: epochs, trainable_parameters, all_parameters, device, train_examples: 0, eval_examples: 0, labels: [] };
+}

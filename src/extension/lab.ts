@@ -1,0 +1,168 @@
+/** What the extension knows: the current experiment, its checkpoint, its run. Trees, panel, status bar and commands look here. */
+import * as path from 'node:path';
+import * as vscode from 'vscode';
+import { countAdapter, matchedModules, type AdapterCount } from '../protocol/adapterMath';
+import type { ErrorReport } from '../protocol/engine';
+import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView } from '../protocol/panel';
+import { CurrentExperiment } from './currentExperiment';
+import { Disposables } from './disposables';
+import { withEngine, type EngineOptions } from './engineClient';
+import type { ExperimentDocument } from './experimentDocument';
+import { ExperimentRun } from './experimentRun';
+import { ReportedError, toReport } from './reports';
+import { readRunFolder } from './runFolders';
+
+export type ModelState = { state: 'none' } | { state: 'loading' } | { state: 'error'; error: ErrorReport } | { state: 'ready'; model: ModelView };
+
+export class Lab {
+  private readonly disposables = new Disposables();
+  private readonly experimentChanged = this.disposables.add(new vscode.EventEmitter<void>());
+  private readonly runChanged = this.disposables.add(new vscode.EventEmitter<ExperimentRun>());
+  private readonly runs = new Map<string, ExperimentRun>();
+  /** Checkpoint folder and task that `modelState` is about. */
+  private modelKey: string | undefined;
+  private modelState: ModelState = { state: 'none' };
+
+  readonly current: CurrentExperiment;
+  /** Experiment text, checkpoint or trust changed. */
+  readonly onDidChangeExperiment = this.experimentChanged.event;
+  readonly onDidChangeRun = this.runChanged.event;
+
+  constructor(readonly context: vscode.ExtensionContext, readonly log: vscode.LogOutputChannel) {
+    this.current = this.disposables.add(new CurrentExperiment(context.workspaceState));
+    this.disposables.add(this.current.onDidChange(() => this.update()));
+    this.disposables.add(vscode.workspace.onDidGrantWorkspaceTrust(() => this.update()));
+  }
+
+  get document(): ExperimentDocument | undefined { return this.current.document; }
+  get model(): ModelState { return this.modelState; }
+  get engineOptions(): EngineOptions {
+    const folder = this.document && vscode.workspace.getWorkspaceFolder(this.document.uri) || vscode.workspace.workspaceFolders?.[0];
+    return { extensionPath: this.context.extensionPath, cwd: folder?.uri.fsPath, log: this.log };
+  }
+
+  /** The run of the current experiment, whether it is active or lies on disk. */
+  get run(): ExperimentRun | undefined { return this.document && this.runs.get(this.document.file); }
+  /** The run that is training now. One at a time: two would share the same device. */
+  get activeRun(): ExperimentRun | undefined { return [...this.runs.values()].find(run => run.active); }
+  get allRuns(): readonly ExperimentRun[] { return [...this.runs.values()]; }
+
+  /** Modules that the current experiment puts adapters on, by name. */
+  get ticked(): ReadonlySet<string> {
+    if (!this.document || this.modelState.state !== 'ready') return new Set();
+    return new Set(matchedModules(this.modelState.model, this.document.reading.values.lora).map(m => m.name));
+  }
+
+  get count(): AdapterCount | undefined {
+    return this.document && this.modelState.state === 'ready' ? countAdapter(this.modelState.model, this.document.reading.values.lora) : undefined;
+  }
+
+  /** Everything the panel of the current experiment shows. */
+  view(): PanelView {
+    const run = this.run;
+    return { experiment: this.experimentView(), run: run?.view ?? EMPTY_RUN, metrics: [...run?.metrics ?? []] };
+  }
+
+  experimentView(): ExperimentView | null {
+    if (!this.document) return null;
+    const { file, name, reading } = this.document;
+    return {
+      file, name, values: reading.values, problems: reading.problems.map(({ path, cause, action }) => ({ path, cause, action })),
+      model: this.modelState.state === 'ready' ? this.modelState.model : null,
+      model_error: this.modelState.state === 'error' ? this.modelState.error : null,
+      trusted: vscode.workspace.isTrusted,
+    };
+  }
+
+  /** Reads the checkpoint again, also if it did not change. */
+  async refreshModel(): Promise<void> {
+    this.modelKey = undefined;
+    await this.update();
+  }
+
+  /**
+   * Trains the current experiment. Returns when the run has ended.
+   * Throws before anything is started: restricted workspace, another run is active, problems in the file.
+   */
+  async train(document: ExperimentDocument, resume: boolean): Promise<ExperimentRun> {
+    requireTrust();
+    const active = this.activeRun;
+    if (active) {
+      throw new ReportedError({ code: 'run.active', file: active.experimentFile, cause: 'this experiment is still training', action: 'stop it first, or wait until it has ended' });
+    }
+    const problem = document.reading.problems[0];
+    if (problem) {
+      throw new ReportedError({ code: 'experiment.problem', file: document.file, where: problem.path.join('.') || undefined, cause: problem.cause, action: problem.action });
+    }
+    await document.save();
+    const run = this.runOf(document.file);
+    await run.train(this.engineOptions, resume);
+    return run;
+  }
+
+  /** The run of an experiment file, made if there is none yet. */
+  runOf(file: string): ExperimentRun {
+    let run = this.runs.get(file);
+    if (!run) {
+      const created = run = new ExperimentRun(file);
+      this.runs.set(file, created);
+      this.disposables.add(created);
+      this.disposables.add(created.onDidChange(() => this.runChanged.fire(created)));
+    }
+    return run;
+  }
+
+  /** Waits until running engines have written a last checkpoint, then ends every one. */
+  async shutdown(): Promise<void> {
+    await Promise.all(this.allRuns.map(run => run.shutdown()));
+    this.disposables.dispose();
+  }
+
+  private async update(): Promise<void> {
+    this.experimentChanged.fire();
+    await Promise.all([this.inspect(), this.loadLastRun()]);
+  }
+
+  /** Reads the checkpoint of the current experiment, if it is another one than before. */
+  private async inspect(): Promise<void> {
+    const document = this.document;
+    const values = document?.reading.values;
+    const key = document && values?.base_model && vscode.workspace.isTrusted ? `${values.task} ${document.resolve(values.base_model)}` : undefined;
+    if (key === this.modelKey) return;
+    this.modelKey = key;
+    if (!key) return this.setModel({ state: 'none' });
+    this.setModel({ state: 'loading' });
+    const folder = document!.resolve(values!.base_model);
+    let state: ModelState;
+    try {
+      const inspection = await vscode.window.withProgress({ location: { viewId: 'loraLab.model' } }, () =>
+        withEngine(this.engineOptions, engine => engine.request('inspect', { folder, task: values!.task })));
+      state = { state: 'ready', model: inspection };
+    } catch (error) {
+      state = { state: 'error', error: toReport(error) };
+    }
+    // Another checkpoint may have been asked for meanwhile; only the latest answer counts.
+    if (this.modelKey === key) this.setModel(state);
+  }
+
+  private setModel(state: ModelState): void {
+    this.modelState = state;
+    this.experimentChanged.fire();
+  }
+
+  /** After a reload of the window the run folder is all that is left of a run: show it. */
+  private async loadLastRun(): Promise<void> {
+    const document = this.document;
+    if (!document || this.runs.has(document.file)) return;
+    const run = this.runOf(document.file);
+    const output = document.reading.values.output_dir;
+    const folder = output ? document.resolve(output) : undefined;
+    if (folder && await readRunFolder(folder).catch(() => undefined)) await run.load(path.normalize(folder));
+  }
+}
+
+/** Throws in a restricted workspace: training reads and runs what the workspace names. */
+export function requireTrust(): void {
+  if (vscode.workspace.isTrusted) return;
+  throw new ReportedError({ code: 'workspace.untrusted', cause: 'this workspace is in Restricted Mode, where LoRA Lab starts no engine', action: 'trust the workspace (command "Workspaces: Manage Workspace Trust")' });
+}

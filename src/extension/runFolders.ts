@@ -1,0 +1,130 @@
+/** Run folders on disk, read as the engine writes them. Never writes. */
+import * as fs from 'node:fs/promises';
+import * as path from 'node:path';
+import { isEvalRecord, type MetricRecord, type Summary } from '../protocol/metrics';
+
+/** Enough of `metrics.jsonl` for the last train and evaluation lines. */
+const TAIL_BYTES = 64 * 1024;
+
+export interface Checkpoint { folder: string; step: number }
+
+export interface RunFolder {
+  folder: string;
+  name: string;
+  /** `failed`: it ended without a summary. Runs of this window are `active` whatever the folder says. */
+  status: 'finished' | 'stopped' | 'failed' | 'active';
+  last_loss: number | null;
+  accuracy: number | null;
+  steps: number;
+  checkpoints: Checkpoint[];
+  /** PEFT folders that can be tried, saved or merged. */
+  adapter: string | null;
+  /** Milliseconds since 1970 of the last change. */
+  time: number;
+}
+
+/** Reads one run folder; undefined if it is none. */
+export async function readRunFolder(folder: string): Promise<RunFolder | undefined> {
+  const names = await fs.readdir(folder).catch(() => [] as string[]);
+  if (!names.includes('experiment.json') && !names.includes('metrics.jsonl')) return undefined;
+  const [summary, records, status] = await Promise.all([readSummary(folder), tailMetrics(folder), fs.stat(folder)]);
+  const train = records.filter(record => !isEvalRecord(record)).at(-1);
+  const evaluated = records.filter(isEvalRecord).at(-1);
+  const loss = train && 'loss' in train ? Number(train.loss) : summary?.train_loss;
+  return {
+    folder, name: path.basename(folder),
+    status: summary ? summary.state : 'failed',
+    last_loss: loss ?? null,
+    accuracy: summary?.eval?.accuracy ?? evaluated?.eval_accuracy ?? null,
+    steps: summary?.steps ?? train?.step ?? 0,
+    checkpoints: await readCheckpoints(folder, names),
+    adapter: names.includes('adapter') && await isAdapter(path.join(folder, 'adapter')) ? path.join(folder, 'adapter') : null,
+    time: status.mtimeMs,
+  };
+}
+
+/** Run folders among `folders` and directly inside `parents`, newest first. */
+export async function listRunFolders(folders: readonly string[], parents: readonly string[]): Promise<RunFolder[]> {
+  const inside = await Promise.all(parents.map(async parent => {
+    const entries = await fs.readdir(parent, { withFileTypes: true }).catch(() => []);
+    return entries.filter(e => e.isDirectory() && !e.name.startsWith('.')).map(e => path.join(parent, e.name));
+  }));
+  const all = [...new Set([...folders, ...inside.flat()])];
+  const runs = await Promise.all(all.map(folder => readRunFolder(folder).catch(() => undefined)));
+  return runs.filter(run => run !== undefined).sort((a, b) => b.time - a.time);
+}
+
+/** Every line of `metrics.jsonl` that can be read. A torn last line is what a killed run leaves; it is dropped. */
+export async function readMetrics(folder: string): Promise<MetricRecord[]> {
+  const text = await fs.readFile(path.join(folder, 'metrics.jsonl'), 'utf8').catch(() => '');
+  return parseLines(text);
+}
+
+export async function readSummary(folder: string): Promise<Summary | null> {
+  const text = await fs.readFile(path.join(folder, 'summary.json'), 'utf8').catch(() => null);
+  return text === null ? null : (parseJson(text) as Summary | undefined) ?? null;
+}
+
+/** True for a folder in PEFT format. */
+export async function isAdapter(folder: string): Promise<boolean> {
+  const names = await fs.readdir(folder).catch(() => [] as string[]);
+  return names.includes('adapter_config.json') && names.includes('adapter_model.safetensors');
+}
+
+/** True for a folder that may be a base checkpoint. */
+export async function isCheckpointFolder(folder: string): Promise<boolean> {
+  return fs.access(path.join(folder, 'config.json')).then(() => true, () => false);
+}
+
+/**
+ * The base model that an adapter was trained on: what its `adapter_config.json` names, looked for from the adapter's folder,
+ * the run folder and the workspace; undefined if none of these is a folder with a checkpoint.
+ */
+export async function baseOfAdapter(adapter: string, from: readonly string[]): Promise<string | undefined> {
+  const configs = [path.join(adapter, 'adapter_config.json'), path.join(adapter, '..', 'experiment.json')];
+  for (const file of configs) {
+    const json = parseJson(await fs.readFile(file, 'utf8').catch(() => '')) as Record<string, unknown> | undefined;
+    const name = json?.base_model_name_or_path ?? json?.base_model;
+    if (typeof name !== 'string' || name === '') continue;
+    for (const start of [path.dirname(file), ...from]) {
+      const folder = path.resolve(start, name);
+      if (await isCheckpointFolder(folder)) return folder;
+    }
+  }
+  return undefined;
+}
+
+async function readCheckpoints(folder: string, names: readonly string[]): Promise<Checkpoint[]> {
+  return names
+    .flatMap(name => {
+      const match = /^checkpoint-(\d+)$/.exec(name);
+      return match ? [{ folder: path.join(folder, name), step: Number(match[1]) }] : [];
+    })
+    .sort((a, b) => a.step - b.step);
+}
+
+async function tailMetrics(folder: string): Promise<MetricRecord[]> {
+  const file = await fs.open(path.join(folder, 'metrics.jsonl')).catch(() => undefined);
+  if (!file) return [];
+  try {
+    const { size } = await file.stat();
+    const start = Math.max(0, size - TAIL_BYTES);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(size - start), 0, size - start, start);
+    const text = buffer.subarray(0, bytesRead).toString('utf8');
+    return parseLines(start > 0 ? text.slice(text.indexOf('\n') + 1) : text);
+  } finally {
+    await file.close();
+  }
+}
+
+function parseLines(text: string): MetricRecord[] {
+  return text.split('\n').map(line => parseJson(line) as MetricRecord | undefined).filter(record => typeof record?.step === 'number') as MetricRecord[];
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return text.trim() === '' ? undefined : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * Which modules a LoRA configuration matches, and what that costs. Pure, so that the ratio and the adapter size
+ * can move in the panel and in the tree while a slider moves, without asking the engine.
+ * Matching and counting follow PEFT.
+ */
+import type { ModuleInfo } from './engine';
+
+/** The keys of `LoraConfig` that decide shapes and counts. */
+export interface AdapterSettings {
+  r: number;
+  lora_alpha: number;
+  /** Name suffixes, one regular expression for the full name, or `all-linear`; null means the architecture's default. */
+  target_modules: string | readonly string[] | null;
+  exclude_modules?: string | readonly string[] | null;
+  rank_pattern?: Readonly<Record<string, number>>;
+  alpha_pattern?: Readonly<Record<string, number>>;
+  modules_to_save?: string | readonly string[] | null;
+}
+
+/** What of the base model the counts depend on. */
+export interface ModelShape {
+  modules: readonly ModuleInfo[];
+  base_parameters: number;
+  default_target_modules: readonly string[];
+}
+
+/** One adapter: ΔW = scaling · B A. */
+export interface AdapterShape {
+  name: string;
+  r: number;
+  lora_alpha: number;
+  /** lora_alpha / r */
+  scaling: number;
+  /** [r, in_features] */
+  A: [number, number];
+  /** [out_features, r] */
+  B: [number, number];
+  parameters: number;
+}
+
+export interface AdapterCount {
+  adapters: AdapterShape[];
+  /** Modules trained whole and saved with the adapter. */
+  saved: string[];
+  trainable_parameters: number;
+  /** As PEFT counts: base + adapters + the trained copies of the saved modules. */
+  all_parameters: number;
+  /** Bytes of tensor data in `adapter_model.safetensors` (float32). */
+  adapter_bytes: number;
+  /** Smallest dimension among the adapted matrices: no rank may exceed it. 0 if nothing is adapted. */
+  rank_limit: number;
+  /** Entries of `target_modules` that match no module. */
+  unmatched: string[];
+}
+
+/** True where `name` is `suffix` or ends in `.suffix`, as PEFT matches a list entry. */
+export const matchesSuffix = (name: string, suffix: string): boolean => name === suffix || name.endsWith(`.${suffix}`);
+
+/** True if a list of suffixes or a regular expression for the whole name matches. A broken expression matches nothing. */
+export function matchesNames(name: string, names: string | readonly string[] | null | undefined): boolean {
+  if (names === null || names === undefined) return false;
+  if (typeof names !== 'string') return names.some(entry => matchesSuffix(name, entry));
+  return expression(`^(?:${names})$`)?.test(name) ?? false;
+}
+
+/** The linear layers that get an adapter, in the model's order. */
+export function matchedModules(model: Pick<ModelShape, 'modules' | 'default_target_modules'>, lora: AdapterSettings): ModuleInfo[] {
+  const targets = lora.target_modules ?? model.default_target_modules;
+  return model.modules.filter(module =>
+    module.adaptable
+    && (targets === 'all-linear' ? !isSaved(module, lora) : matchesNames(module.name, targets))
+    && !matchesNames(module.name, lora.exclude_modules));
+}
+
+/** True for a module that is trained whole: the task's head, and whatever `modules_to_save` names. */
+export function isSaved(module: ModuleInfo, lora: Pick<AdapterSettings, 'modules_to_save'>): boolean {
+  const names = lora.modules_to_save;
+  if (module.saved) return true;
+  if (!names) return false;
+  const parts = module.name.split('.');
+  return parts.some((_, i) => matchesNames(parts.slice(0, i + 1).join('.'), names));
+}
+
+/**
+ * The value that `rank_pattern` or `alpha_pattern` gives a module, else `fallback`.
+ * As in PEFT, a key is a regular expression for the end of the name, and the first key that matches wins.
+ */
+export function patternValue(pattern: Readonly<Record<string, number>> | undefined, name: string, fallback: number): number {
+  for (const [key, value] of Object.entries(pattern ?? {})) {
+    if (expression(`^(?:.*\\.)?(?:${key})$`)?.test(name)) return value;
+  }
+  return fallback;
+}
+
+/** Shapes and size of the adapter that a module of shape [out, in] gets. */
+export function adapterShape(module: Pick<ModuleInfo, 'name' | 'shape'>, lora: AdapterSettings): AdapterShape {
+  const [out, inner] = module.shape;
+  const r = patternValue(lora.rank_pattern, module.name, lora.r);
+  const lora_alpha = patternValue(lora.alpha_pattern, module.name, lora.lora_alpha);
+  return { name: module.name, r, lora_alpha, scaling: lora_alpha / r, A: [r, inner], B: [out, r], parameters: r * (inner + out) };
+}
+
+/** Counts as `print_trainable_parameters` does. */
+export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterCount {
+  const matched = matchedModules(model, lora);
+  const adapters = matched.map(module => adapterShape(module, lora));
+  const saved = model.modules.filter(module => isSaved(module, lora));
+  const added = sum(adapters.map(a => a.parameters)) + sum(saved.map(m => m.parameters));
+  const targets = lora.target_modules ?? model.default_target_modules;
+  const adaptable = model.modules.filter(m => m.adaptable);
+  const entries = typeof targets === 'string' ? (targets === 'all-linear' ? [] : [targets]) : targets;
+  return {
+    adapters,
+    saved: saved.map(m => m.name),
+    trainable_parameters: added,
+    all_parameters: model.base_parameters + added,
+    adapter_bytes: 4 * added,
+    rank_limit: matched.length ? Math.min(...matched.map(m => Math.min(m.shape[0], m.shape[1]))) : 0,
+    unmatched: entries.filter(entry => !adaptable.some(m => matchesNames(m.name, typeof targets === 'string' ? entry : [entry]))),
+  };
+}
+
+/** PEFT's own line: `trainable params: 296,450 || all params: 109,780,228 || trainable%: 0.2700`. */
+export function formatCount({ trainable_parameters: trainable, all_parameters: all }: Pick<AdapterCount, 'trainable_parameters' | 'all_parameters'>): string {
+  return `trainable params: ${formatInteger(trainable)} || all params: ${formatInteger(all)} || trainable%: ${ratioPercent(trainable, all).toFixed(4)}`;
+}
+
+export const ratioPercent = (trainable: number, all: number): number => (all > 0 ? (100 * trainable) / all : 0);
+export const formatInteger = (value: number): string => String(value).replace(/\B(?=(\d{3})+(?!\d))/g, ',');
+
+/** `296 K`, `109.8 M`. */
+export function formatCompact(value: number): string {
+  const scales = [[1e9, 'B'], [1e6, 'M'], [1e3, 'K']] as const;
+  const scale = scales.find(([size]) => value >= size);
+  return scale ? `${trim(value / scale[0])} ${scale[1]}` : String(value);
+}
+
+/** Bytes in decimal units: `1.19 MB`. */
+export function formatBytes(bytes: number): string {
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(2)} GB`;
+  return bytes >= 1e5 ? `${(bytes / 1e6).toFixed(2)} MB` : `${(bytes / 1e3).toFixed(1)} kB`;
+}
+
+const trim = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+
+function expression(source: string): RegExp | undefined {
+  try {
+    return new RegExp(source);
+  } catch {
+    return undefined;
+  }
+}

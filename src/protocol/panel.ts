@@ -1,0 +1,112 @@
+/**
+ * Messages between the extension host and the experiment panel, sent as JSON-RPC 2.0 over the webview's postMessage.
+ * The host owns all state. The panel says `ready`, receives everything, then gets what changes.
+ */
+import type { AdapterSettings } from './adapterMath';
+import type { ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
+import type { Experiment, Problem } from './experiment';
+import type { MetricRecord, Summary } from './metrics';
+
+/** Values as far as the file could be read: a key with a problem holds its default, `target_modules` is as written. */
+export type ExperimentValues = Omit<Experiment, 'lora'> & { lora: Experiment['lora'] & AdapterSettings };
+
+export interface ModelView {
+  folder: string;
+  model_type: string;
+  modules: ModuleInfo[];
+  base_parameters: number;
+  default_target_modules: string[];
+  labels: string[];
+}
+
+/** The experiment as the panel shows it. */
+export interface ExperimentView {
+  /** Absolute path of the experiment file. */
+  file: string;
+  /** File name without `.lora.json`. */
+  name: string;
+  values: ExperimentValues;
+  problems: Problem[];
+  /** Null until the checkpoint has been read. */
+  model: ModelView | null;
+  model_error: ErrorReport | null;
+  /** False in a restricted workspace, where nothing may be run. */
+  trusted: boolean;
+}
+
+export type RunStatus = 'none' | RunState | 'finished' | 'stopped' | 'failed';
+export const isActive = (status: RunStatus): boolean => !['none', 'finished', 'stopped', 'failed'].includes(status);
+
+/** The experiment's latest run, without its metrics. */
+export interface RunView {
+  status: RunStatus;
+  started: Omit<RunStarted, 'history'> | null;
+  progress: Progress | null;
+  error: ErrorReport | null;
+  summary: Summary | null;
+  /** Absolute path of the run folder, once known. */
+  folder: string | null;
+  /** PEFT folder that can be tried, saved and merged. */
+  adapter: string | null;
+  /** A checkpoint exists from which an ended run can go on. */
+  resumable: boolean;
+  /** True while a checkpoint is written on request. */
+  saving: boolean;
+}
+
+export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[] }
+
+/** What the panel's buttons ask for. Each is a command of the extension. */
+export const PANEL_ACTIONS = [
+  'start', 'pause', 'resume', 'stop', 'saveCheckpoint', 'continueRun', 'saveAdapter', 'mergeAdapter', 'openFile', 'openRunFolder', 'copyMetrics', 'selectTargets',
+  'pickExperiment', 'newExperiment', 'showLog',
+] as const;
+export type PanelAction = (typeof PANEL_ACTIONS)[number];
+
+export interface TryResult { base: Prediction[]; adapter: Prediction[] }
+
+type Empty = Record<string, never>;
+
+/** Requests, panel → host: name → [parameters, result]. */
+export interface PanelRequests {
+  ready: [Empty, PanelView];
+  /** Sets one key of the experiment file; `null` is a value, `undefined` removes the key. */
+  edit: [{ path: string[]; value?: unknown }, null];
+  act: [{ action: PanelAction }, null];
+  predict: [{ texts: string[] }, TryResult];
+  /** Opens a file of an error report at its place. */
+  open: [{ file: string; where?: string }, null];
+}
+
+/** Notifications, host → panel: name → parameters. */
+export interface PanelNotifications {
+  experiment: { experiment: ExperimentView | null };
+  run: { run: RunView };
+  /** Appended records; `reset` replaces everything that was shown. */
+  metrics: { records: MetricRecord[]; reset: boolean };
+  focusTry: Empty;
+}
+
+export const EMPTY_RUN: RunView = {
+  status: 'none', started: null, progress: null, error: null, summary: null, folder: null, adapter: null, resumable: false, saving: false,
+};
+
+/** Metrics as CSV with one column for every key that occurs, in the order of first occurrence. */
+export function metricsCsv(records: readonly MetricRecord[]): string {
+  const columns = [...new Set(records.flatMap(record => Object.keys(record)))];
+  const rows = records.map(record => columns.map(column => String((record as unknown as Record<string, unknown>)[column] ?? '')).join(','));
+  return [columns.join(','), ...rows, ''].join('\n');
+}
+
+/** Line of a report's `where`, counted from 0, if it names one: `line 12`, `12`, `line 12, column 3`. */
+export function lineOf(where: string | undefined): number | undefined {
+  const match = where?.match(/(?:^|\bline\s+)(\d+)/i);
+  return match ? Math.max(0, Number(match[1]) - 1) : undefined;
+}
+
+/** `file: where: cause. Action.` on one line. */
+export function formatReport(report: ErrorReport): string {
+  const place = [report.file, report.where].filter(Boolean).join(': ');
+  const action = report.action.charAt(0).toUpperCase() + report.action.slice(1);
+  return `${place ? `${place}: ` : ''}${report.cause}. ${action}${/[.?!]$/.test(action) ? '' : '.'}`;
+}

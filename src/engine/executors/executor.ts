@@ -13,16 +13,21 @@ export interface Feed { data: Float32Array | Int32Array; shape: number[] }
 export type Feeds = Record<string, Feed>;
 export type Results = Record<string, Float32Array>;
 
+/** A slice of a flat input vector, seen by the program as a tensor of its own. */
+export interface Part { name: string; shape: number[]; offset: number; size: number }
+
 /** A pure function of its inputs and of frozen weights. Must not read tensor values. */
 export interface Program {
   name: string;
   inputs: InputSpec[];
-  /** Frozen weights by name; `run` gets them as tensors. */
+  /** Frozen weights by name; `forward` gets them as tensors. */
   weights: Map<string, Weight>;
+  /** Cuts the input `input` [N] into parts, which `forward` finds among its inputs under their own names. */
+  parts?: { input: string; parts: readonly Part[] };
   /** Named outputs that are always computed. */
   forward(inputs: Record<string, Tensor>, weight: (name: string) => Tensor): Record<string, Tensor>;
-  /** Names a scalar output of `forward` and the float32 inputs to differentiate it by; adds outputs `gradient.<input>`. */
-  gradient?: { of: string; by: string[] };
+  /** Adds the output `gradients` [N]: the gradient of the scalar output `of` by all parts, added to the input `addTo` [N]. */
+  gradient?: { of: string; addTo: string };
 }
 
 export interface CompiledProgram {

@@ -47,15 +47,16 @@ export interface ForwardContext {
   linear(module: string, x: Tensor): Tensor;
   /** Dropout with probability p while training, identity otherwise. x [rows, width]. */
   dropout(x: Tensor, p: number): Tensor;
+  /** The first token of each example. x [T, d] → [B, d]. */
+  firstTokens(x: Tensor): Tensor;
   /** softmax(q kᵀ · scale + bias) v for every head. q, k, v and the result [T, heads · head_dim]. */
   attention(q: Tensor, k: Tensor, v: Tensor, options: { scale: number; dropout: number }): Tensor;
 }
 
-/** A batch as tensors. T tokens, B examples, S the longest example. All int32 but `attention_bias` and `slot_mask`. */
+/** A batch as tensors. T tokens, B examples, S the longest example. All int32. */
 export interface BatchTensors {
   input_ids: Tensor;        // [T]
   token_type_ids: Tensor;   // [T]
   position_ids: Tensor;     // [T]
-  first_tokens: Tensor;     // [B] row of each example's first token
   labels: Tensor;           // [B]
 }

@@ -1,0 +1,160 @@
+/**
+ * The graph that the recorder builds: ONNX nodes over named values. Sizes that differ from batch to batch are
+ * traced as large primes (`DynamicSizes`), so that a traced shape tells which of its dimensions are dynamic.
+ */
+import type { Dim } from '../executor';
+
+export type ValueType = 'float32' | 'int32' | 'int64' | 'bool';
+
+/** A tensor in the graph. Dynamic dimensions of `shape` are multiples of a marker. */
+export interface Value { name: string; dtype: ValueType; shape: number[] }
+
+export type Attribute = number | number[] | string | { float: number };
+
+export interface GraphNode { op: string; domain: string; inputs: string[]; outputs: string[]; attributes: Record<string, Attribute> }
+
+export interface Constant { name: string; dtype: ValueType; shape: number[]; data: Float32Array | Int32Array | BigInt64Array | Uint8Array }
+
+const PRIMES = [10007, 10009, 10037, 10039, 10061, 10067, 10069, 10079, 10091, 10093, 10099, 10103];
+
+/** The marker sizes of one program's symbols. */
+export class DynamicSizes {
+  private readonly markers = new Map<string, number>();
+
+  /** `fixed` lists every fixed dimension of the program: a marker must not divide any of them. */
+  constructor(symbols: Iterable<string>, fixed: Iterable<number>) {
+    const taken = new Set(fixed);
+    const free = PRIMES.filter(prime => ![...taken].some(size => size > 0 && size % prime === 0));
+    for (const symbol of new Set(symbols)) {
+      const marker = free.shift();
+      if (marker === undefined) throw new Error(`no marker left for the dynamic size ${symbol}`);
+      this.markers.set(symbol, marker);
+    }
+  }
+
+  trace(shape: readonly Dim[]): number[] {
+    return shape.map(dim => (typeof dim === 'number' ? dim : this.markers.get(dim)!));
+  }
+
+  /** The symbol that `size` is a multiple of, with the factor; undefined for a fixed size. */
+  symbolOf(size: number): { symbol: string; factor: number } | undefined {
+    for (const [symbol, marker] of this.markers) if (size !== 0 && size % marker === 0) return { symbol, factor: size / marker };
+    return undefined;
+  }
+
+  isDynamic(size: number): boolean { return this.symbolOf(size) !== undefined; }
+
+  /** `T`, `12·B`, `64`: for printing and for ONNX dim_param. */
+  label(size: number): string {
+    const found = this.symbolOf(size);
+    if (!found) return String(size);
+    return found.factor === 1 ? found.symbol : `${this.label(found.factor)}·${found.symbol}`;
+  }
+}
+
+export class Graph {
+  readonly nodes: GraphNode[] = [];
+  readonly inputs: (Value & { dims: Dim[] })[] = [];
+  readonly constants = new Map<string, Constant>();
+  /** Frozen weights that the graph uses: value name → weight name. */
+  readonly weights = new Map<string, string>();
+  readonly outputs: { name: string; value: Value }[] = [];
+  private count = 0;
+  private readonly scalars = new Map<string, Value>();
+  private readonly dimensions = new Map<string, Value>();
+
+  constructor(readonly sizes: DynamicSizes) {}
+
+  fresh(hint: string): string { return `${hint}_${this.count++}`; }
+
+  input(name: string, dtype: ValueType, dims: Dim[]): Value {
+    const value = { name, dtype, shape: this.sizes.trace(dims), dims };
+    this.inputs.push(value);
+    return value;
+  }
+
+  /** Adds a node with one output. */
+  node(op: string, inputs: (Value | null)[], output: { dtype: ValueType; shape: number[] }, attributes: Record<string, Attribute> = {}, domain = ''): Value {
+    return this.nodes_(op, inputs, [output], attributes, domain)[0];
+  }
+
+  /** Adds a node with several outputs. An absent optional input is null. */
+  nodes_(op: string, inputs: (Value | null)[], outputs: { dtype: ValueType; shape: number[] }[], attributes: Record<string, Attribute> = {}, domain = ''): Value[] {
+    const values = outputs.map(output => ({ ...output, name: this.fresh(op) }));
+    this.nodes.push({ op, domain, inputs: inputs.map(v => v?.name ?? ''), outputs: values.map(v => v.name), attributes });
+    return values;
+  }
+
+  constant(dtype: ValueType, shape: number[], data: number[] | Float32Array | Int32Array | Uint8Array): Value {
+    const key = shape.length === 0 || data.length === 1 ? `${dtype}[${shape}]${data[0]}` : undefined;
+    const known = key !== undefined ? this.scalars.get(key) : undefined;
+    if (known) return known;
+    const typed = dtype === 'float32' ? Float32Array.from(data) : dtype === 'int32' ? Int32Array.from(data)
+      : dtype === 'int64' ? BigInt64Array.from(Array.from(data, BigInt)) : Uint8Array.from(data);
+    const value = { name: this.fresh('const'), dtype, shape };
+    this.constants.set(value.name, { ...value, data: typed });
+    if (key !== undefined) this.scalars.set(key, value);
+    return value;
+  }
+
+  scalar(value: number): Value { return this.constant('float32', [], [value]); }
+
+  /** A tensor that holds `value` everywhere. */
+  filled(dtype: ValueType, shape: number[], value: number): Value {
+    const scalar = this.constant(dtype, [], [value]);
+    return shape.length ? this.node('Expand', [scalar, this.shapeVector(shape)], { dtype, shape }) : scalar;
+  }
+
+  /** Reshapes `x`; copied dimensions and one inferred dimension keep it valid for every batch. */
+  reshape(x: Value, shape: number[]): Value {
+    if (shape.length === x.shape.length && shape.every((size, i) => size === x.shape[i])) return x;
+    const target = shape.map(size => (this.sizes.isDynamic(size) ? -1 : size));
+    if (target.filter(size => size === -1).length > 1) {
+      for (let i = 0; i < shape.length; i++) if (target[i] === -1 && x.shape[i] === shape[i]) target[i] = 0;
+    }
+    const simple = target.filter(size => size === -1).length <= 1;
+    const vector = simple ? this.constant('int64', [shape.length], target) : this.shapeVector(shape);
+    return this.node('Reshape', [x, vector], { dtype: x.dtype, shape });
+  }
+
+  /** An int64 vector that holds `shape` at run time. */
+  shapeVector(shape: number[]): Value {
+    if (!shape.some(size => this.sizes.isDynamic(size))) return this.constant('int64', [shape.length], shape);
+    const parts = shape.map(size => this.dimension(size));
+    return this.node('Concat', parts, { dtype: 'int64', shape: [shape.length] }, { axis: 0 });
+  }
+
+  /** One size as an int64 vector of length 1, read off a graph input where it is dynamic. */
+  private dimension(size: number): Value {
+    const found = this.sizes.symbolOf(size);
+    if (!found) return this.constant('int64', [1], [size]);
+    let base = this.dimensions.get(found.symbol);
+    if (!base) {
+      const input = this.inputs.find(i => i.dims.includes(found.symbol));
+      if (!input) throw new Error(`no input has the dynamic size ${found.symbol}`);
+      const axis = input.dims.indexOf(found.symbol);
+      base = this.node('Shape', [input], { dtype: 'int64', shape: [1] }, { start: axis, end: axis + 1 });
+      this.dimensions.set(found.symbol, base);
+    }
+    if (found.factor === 1) return base;
+    return this.node('Mul', [base, this.dimension(found.factor)], { dtype: 'int64', shape: [1] });
+  }
+
+  /** The graph as text, one node a line: for people and for snapshot tests. */
+  print(): string {
+    const describe = (v: Value) => `${v.name}: ${v.dtype}[${v.shape.map(s => this.sizes.label(s)).join(', ')}]`;
+    const lines = [
+      ...this.inputs.map(input => `input ${describe(input)}`),
+      ...[...this.weights].map(([value, weight]) => `weight ${value} = ${weight}`),
+      ...this.nodes.map(node => `${node.outputs.join(', ')} = ${node.op}(${node.inputs.join(', ')})${printAttributes(node.attributes)}`),
+      ...this.outputs.map(({ name, value }) => `output ${name} = ${describe(value)}`),
+    ];
+    return lines.join('\n');
+  }
+}
+
+function printAttributes(attributes: Record<string, Attribute>): string {
+  const entries = Object.entries(attributes);
+  if (!entries.length) return '';
+  return ` {${entries.map(([k, v]) => `${k}: ${typeof v === 'object' && !Array.isArray(v) ? v.float : Array.isArray(v) ? `[${v}]` : v}`).join(', ')}}`;
+}

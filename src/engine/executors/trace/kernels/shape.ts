@@ -1,0 +1,75 @@
+/** tfjs kernels that move, cut, join and fill, as ONNX nodes. */
+import * as tf from '@tensorflow/tfjs-core';
+import { lower } from '../recorder';
+import { cast } from './elementwise';
+import type { Graph, Value, ValueType } from '../graph';
+
+lower<{ shape: number[] }>(tf.Reshape, ({ graph, value, attrs }) => {
+  const x = value('x');
+  return graph.reshape(x, tf.util.inferFromImplicitShape(attrs.shape, tf.util.sizeFromShape(x.shape)));
+});
+
+lower<{ dim: number }>(tf.ExpandDims, ({ graph, value, attrs }) => {
+  const x = value('input');
+  const axis = attrs.dim < 0 ? x.shape.length + 1 + attrs.dim : attrs.dim;
+  return graph.node('Unsqueeze', [x, graph.constant('int64', [1], [axis])], { dtype: x.dtype, shape: [...x.shape.slice(0, axis), 1, ...x.shape.slice(axis)] });
+});
+
+lower<{ perm: number[] }>(tf.Transpose, ({ graph, value, attrs }) => {
+  const x = value('x');
+  return graph.node('Transpose', [x], { dtype: x.dtype, shape: attrs.perm.map(axis => x.shape[axis]) }, { perm: attrs.perm });
+});
+
+lower<{ axis: number }>(tf.Concat, ({ graph, inputs, attrs, backend }) => {
+  const values = (inputs as unknown as tf.TensorInfo[]).map(t => backend.graphValue(t));
+  const axis = attrs.axis < 0 ? values[0].shape.length + attrs.axis : attrs.axis;
+  if (values.length === 1) return values[0];
+  const shape = tf.backend_util.computeOutShape(values.map(v => v.shape), axis);
+  return graph.node('Concat', values, { dtype: values[0].dtype, shape }, { axis });
+});
+
+lower<{ begin: number | number[]; size: number | number[] }>(tf.Slice, ({ graph, value, attrs }) => {
+  const x = value('x');
+  const [begin, size] = tf.slice_util.parseSliceParams({ shape: x.shape, rank: x.shape.length } as tf.Tensor, attrs.begin, attrs.size);
+  return slice(graph, x, begin, size);
+});
+
+function slice(graph: Graph, x: Value, begin: number[], size: number[]): Value {
+  const axes = x.shape.map((_, i) => i).filter(i => begin[i] !== 0 || size[i] !== x.shape[i]);
+  if (!axes.length) return x;
+  if (axes.some(i => graph.sizes.isDynamic(size[i]))) throw new Error('a slice of dynamic size cannot be recorded');
+  const vector = (values: number[]) => graph.constant('int64', [values.length], values);
+  return graph.node('Slice', [x, vector(axes.map(i => begin[i])), vector(axes.map(i => begin[i] + size[i])), vector(axes)], { dtype: x.dtype, shape: size });
+}
+
+lower<{ numOrSizeSplits: number | number[]; axis: number }>(tf.SplitV, ({ graph, value, attrs }) => {
+  const x = value('x');
+  const axis = attrs.axis < 0 ? x.shape.length + attrs.axis : attrs.axis;
+  const sizes = tf.backend_util.prepareSplitSize({ shape: x.shape } as tf.Tensor, attrs.numOrSizeSplits, axis);
+  const outputs = sizes.map(size => ({ dtype: x.dtype, shape: x.shape.map((s, i) => (i === axis ? size : s)) }));
+  return graph.nodes_('Split', [x, graph.constant('int64', [sizes.length], sizes)], outputs, { axis });
+});
+
+lower<{ shape: number[]; value: number; dtype: ValueType }>(tf.Fill, ({ graph, attrs }) => graph.filled(attrs.dtype ?? 'float32', attrs.shape, attrs.value));
+lower(tf.ZerosLike, ({ graph, value }) => graph.filled(value('x').dtype, value('x').shape, 0));
+lower(tf.OnesLike, ({ graph, value }) => graph.filled(value('x').dtype, value('x').shape, 1));
+
+lower<{ reps: number[] }>(tf.Tile, ({ graph, value, attrs }) => {
+  const x = value('x');
+  return graph.node('Tile', [x, graph.shapeVector(attrs.reps)], { dtype: x.dtype, shape: x.shape.map((size, i) => size * attrs.reps[i]) });
+});
+
+lower<{ axis: number }>(tf.GatherV2, ({ graph, value, attrs }) => {
+  const [x, indices] = [value('x'), value('indices')];
+  const axis = attrs.axis < 0 ? x.shape.length + attrs.axis : attrs.axis;
+  return graph.node('Gather', [x, indices], { dtype: x.dtype, shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)] }, { axis });
+});
+
+lower<{ depth: number; onValue: number; offValue: number }>(tf.OneHot, ({ graph, value, attrs }) => {
+  // Not ONNX OneHot: the WebGPU provider lacks it.
+  const indices = value('indices');
+  const classes = graph.constant('int32', [attrs.depth], Int32Array.from({ length: attrs.depth }, (_, i) => i));
+  const column = graph.node('Unsqueeze', [indices, graph.constant('int64', [1], [indices.shape.length])], { dtype: indices.dtype, shape: [...indices.shape, 1] });
+  const equal = graph.node('Equal', [column, classes], { dtype: 'bool', shape: [...indices.shape, attrs.depth] });
+  return cast(graph, equal, 'float32');
+});

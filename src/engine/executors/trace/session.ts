@@ -1,0 +1,60 @@
+/** Turns a traced program into an ONNX Runtime session. */
+import { realpathSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import * as ort from 'onnxruntime-node';
+import type { Program } from '../executor';
+import type { Weight } from '../../model/weights';
+import { readTensor } from '../../model/safetensors';
+import type { Traced } from './trace';
+import { encodeModel, type Initializer } from './onnx';
+import type { GraphNode } from './graph';
+
+export interface SessionSettings {
+  /** ONNX Runtime's name of the execution provider: `cpu`, `webgpu`, `cuda`. */
+  provider: string;
+  /** CPU threads; undefined lets ONNX Runtime take one for each core. */
+  threads?: number;
+}
+
+const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
+
+/** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files. */
+export async function createSession(program: Program, traced: Traced, settings: SessionSettings): Promise<ort.InferenceSession> {
+  const { graph, gradients } = traced;
+  const used = [...graph.weights].map(([value, name]) => ({ value, weight: program.weights.get(name)! }));
+  const folder = commonFolder(used.map(u => u.weight));
+  const initializers: Initializer[] = [];
+  const casts: GraphNode[] = [];
+  for (const { value, weight } of used) {
+    const stored = weight.source === 'file' && folder !== undefined ? STORED_TYPE[weight.ref.dtype as keyof typeof STORED_TYPE] : undefined;
+    if (weight.source === 'file' && stored) {
+      const name = stored === 'float32' ? value : `stored:${value}`;
+      initializers.push({ name, shape: weight.ref.shape, dtype: stored, location: basename(realpathSync(weight.ref.file)), offset: weight.ref.offset, bytes: weight.ref.bytes });
+      if (stored !== 'float32') casts.push({ op: 'Cast', domain: '', inputs: [name], outputs: [value], attributes: { to: 1 } });
+    } else {
+      const data = weight.source === 'memory' ? weight.data : readTensor(weight.ref);
+      initializers.push({ name: value, shape: weight.source === 'memory' ? weight.shape : weight.ref.shape, dtype: 'float32', data });
+    }
+  }
+  const bytes = encodeModel({
+    graph, initializers, outputs: traced.outputs,
+    nodes: [...casts, ...traced.forward],
+    backward: gradients && { nodes: traced.backward, outputs: [gradients] },
+  });
+  return ort.InferenceSession.create(bytes, {
+    executionProviders: [settings.provider],
+    graphOptimizationLevel: 'all',
+    logSeverityLevel: 3,
+    ...(settings.threads ? { intraOpNumThreads: settings.threads } : {}),
+    extra: {
+      // Spinning threads would take the cores from the editor between steps.
+      session: { intra_op: { allow_spinning: '0' }, ...(folder ? { model_external_initializers_file_folder_path: folder } : {}) },
+    },
+  });
+}
+
+/** The one folder that holds all weight files, symbolic links resolved: ONNX Runtime reads external data from one folder only. */
+function commonFolder(weights: Weight[]): string | undefined {
+  const folders = new Set(weights.flatMap(w => (w.source === 'file' ? [dirname(realpathSync(w.ref.file))] : [])));
+  return folders.size === 1 ? [...folders][0] : undefined;
+}

@@ -1,0 +1,17 @@
+/** Every architecture that the engine trains. */
+import { LabError } from '../errors';
+import { bert } from './bert';
+import type { Config, Family } from './family';
+
+export const families: readonly Family[] = [bert];
+
+/** The family of a checkpoint's config; an unsupported `model_type` is an error that lists the supported ones. */
+export function findFamily(config: Config, candidates: readonly Family[] = families): Family {
+  const family = candidates.find(f => f.model_types.includes(config.model_type as string));
+  if (family) return family;
+  throw new LabError({
+    code: 'checkpoint.model-type', file: 'config.json', where: 'model_type',
+    cause: config.model_type === undefined ? 'the key is missing' : `${JSON.stringify(config.model_type)} is not supported`,
+    action: `use a checkpoint of one of: ${candidates.flatMap(f => f.model_types).join(', ')}`,
+  });
+}

@@ -1,0 +1,83 @@
+/**
+ * Dropout (Srivastava et al. 2014) from pools of random rows. The mask of one site is a window, at a random offset,
+ * into a pool of rows that are drawn anew for each batch. Within a site every element is drawn independently up to
+ * POOL_ROWS rows; sites share rows only where their windows happen to overlap. Drawing a full mask for each of the
+ * sites of a deep model would cost more than the arithmetic that it hides.
+ * Masks depend on (seed, step, micro_step) alone, so that a resumed run draws the same ones.
+ */
+import type { Feeds, InputSpec } from '../executors/executor';
+import type { BatchSizes } from './layout';
+import { random } from '../random';
+
+const POOL_ROWS = 4096;
+
+/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or example (B), or the S probabilities of each query. */
+export interface DropoutSite { rows: 'T' | 'B' | 'S'; width: number | 'S'; p: number }
+
+export const poolName = ({ width, p }: DropoutSite): string => `keep_${width}_${p}`;
+/** Input with row numbers, before the site's offset is added: [T], [B], or [B, heads, S]. */
+export const rowsName = (site: DropoutSite): string => `keep_rows_${site.rows}`;
+export const OFFSETS = 'keep_offsets';
+
+const distinct = (sites: DropoutSite[]): DropoutSite[] => [...new Map(sites.map(site => [poolName(site), site])).values()];
+
+export function dropoutInputs(sites: DropoutSite[], heads: number): InputSpec[] {
+  if (!sites.length) return [];
+  return [
+    { name: OFFSETS, dtype: 'int32', shape: [sites.length] },
+    { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
+    { name: 'keep_rows_B', dtype: 'int32', shape: ['B'] },
+    { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
+    ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: site.width === 'S' ? ['Q', 'S'] : ['P', site.width] })),
+  ];
+}
+
+/** Pool values are 0 or 1/(1−p). Without a seed every value is 1: dropout is off. */
+export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSizes, seed: { seed: number; step: number; micro_step: number } | null): Feeds {
+  if (!sites.length) return {};
+  const rows = { T: sizes.T, S: sizes.B * heads * sizes.S };
+  const pool = (count: number): number => (seed ? Math.min(count, POOL_ROWS) : 1);
+  const index = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i % pool(count));
+  const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${name}`);
+  const offsets = new Int32Array(sites.length);
+  if (seed) {
+    const generator = stream('offsets');
+    sites.forEach((site, i) => { offsets[i] = Math.floor(generator.next() * pool(site.width === 'S' ? rows.S : rows.T)); });
+  }
+  const feeds: Feeds = {
+    [OFFSETS]: { data: offsets, shape: [sites.length] },
+    keep_rows_T: { data: index(rows.T), shape: [sizes.T] },
+    keep_rows_B: { data: index(rows.T).slice(0, sizes.B), shape: [sizes.B] },
+    keep_rows_S: { data: index(rows.S), shape: [sizes.B, heads, sizes.S] },
+  };
+  for (const site of distinct(sites)) {
+    const width = site.width === 'S' ? sizes.S : site.width;
+    const height = 2 * pool(site.width === 'S' ? rows.S : rows.T);
+    const data = new Float32Array(height * width);
+    if (seed) fillKeep(data, site.p, Math.floor(stream(poolName(site)).next() * 2 ** 32));
+    else data.fill(1);
+    feeds[poolName(site)] = { data, shape: [height, width] };
+  }
+  return feeds;
+}
+
+/** Fills `data` with 0 (probability p) or 1/(1−p). sfc32, two 16-bit draws from each number. */
+function fillKeep(data: Float32Array, p: number, seed: number): void {
+  const threshold = Math.round(p * 65536);
+  const keep = 1 / (1 - p);
+  let a = seed | 0, b = 0x9e3779b9 | 0, c = 0x243f6a88 | 0, counter = 1;
+  const next = (): number => {
+    const t = (a + b + counter) | 0;
+    counter = (counter + 1) | 0;
+    a = b ^ (b >>> 9);
+    b = (c + (c << 3)) | 0;
+    c = ((c << 21) | (c >>> 11)) + t | 0;
+    return t;
+  };
+  for (let i = 0; i < 12; i++) next();
+  for (let i = 0; i < data.length; i += 2) {
+    const bits = next();
+    data[i] = (bits & 0xffff) < threshold ? 0 : keep;
+    if (i + 1 < data.length) data[i + 1] = (bits >>> 16) < threshold ? 0 : keep;
+  }
+}

@@ -1,0 +1,171 @@
+/** The training step: forward, loss and backward as one program, AdamW as another, on whichever executor was asked for. */
+import * as tf from '@tensorflow/tfjs-core';
+import type { LoraSettings, TrainingSettings } from '../../protocol/experiment';
+import { createExecutor } from '../executors/devices';
+import type { CompiledProgram, Executor, Feeds, Program } from '../executors/executor';
+import { GRADIENTS } from '../executors/program';
+import { DynamicSizes, Graph } from '../executors/trace/graph';
+import { getRecorder } from '../executors/trace/recorder';
+import { forwardContext, SCALING } from '../model/context';
+import { crossEntropy } from '../ops/crossEntropy';
+import type { AdapterPlan } from '../model/lora.types';
+import type { LoadedModel } from '../model/weights';
+import { batchFeeds, batchInputs, batchSizes, type HeadCounts } from './layout';
+import { dropoutFeeds, dropoutInputs, type DropoutSite } from './dropout';
+import { optimizerProgram } from './optimizer';
+import type { Example, OptimizerState, TrainingStep } from './step.types';
+
+export interface StepOptions {
+  model: LoadedModel;
+  /** Null for the base model alone (only with `train: false`). */
+  plan: AdapterPlan | null;
+  training: TrainingSettings;
+  lora: LoraSettings;
+  device: string;
+  /** Start values, flat [plan.trainable_parameters]. */
+  trainables: Float32Array;
+  /** False builds the forward pass only. */
+  train: boolean;
+}
+
+/** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
+export async function createTrainingStep(options: StepOptions): Promise<TrainingStep> {
+  const executor = await createExecutor(options.device);
+  const built = stepProgram(options);
+  const step = await executor.compile(built.program);
+  const optimizer = options.train ? await executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
+  return new Step(options, executor, step, optimizer, built.sites, built.heads);
+}
+
+/** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
+export function stepProgram({ model, plan, lora, train }: Omit<StepOptions, 'device' | 'training' | 'trainables'>): { program: Program; sites: DropoutSite[]; heads: HeadCounts } {
+  const { family, config } = model;
+  const heads = family.heads(config);
+  const size = plan?.trainable_parameters ?? 0;
+  const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null): Program => ({
+    name: 'step',
+    weights: model.weights,
+    inputs: [
+      ...batchInputs(heads),
+      { name: 'loss_scale', dtype: 'float32', shape: [] },
+      ...dropoutInputs(sites, heads.query),
+      ...(plan ? [
+        { name: 'trainables', dtype: 'float32' as const, shape: [size] },
+        { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] },
+        ...(train ? [{ name: 'accumulated', dtype: 'float32' as const, shape: [size] }] : []),
+      ] : []),
+    ],
+    parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
+    gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
+    forward(inputs, weight) {
+      const context = forwardContext({ inputs, weight, plan, heads, lora_dropout: lora.lora_dropout, hasParameter: name => model.weights.has(name), dropoutSite: dropoutSite() });
+      const logits = family.classify(context, config);                              // [B, num_labels]
+      const losses = crossEntropy({ logits, labels: inputs.labels }, {});           // [B]
+      return { loss: tf.mul(tf.sum(losses), inputs.loss_scale), logits };
+    },
+  });
+
+  // A first trace finds the places where dropout is applied, which the program's inputs depend on.
+  const sites: DropoutSite[] = [];
+  if (train) survey(program([], () => site => { sites.push(site); return null; }));
+  let next = 0;
+  return { program: program(sites, () => { next = 0; return () => (train ? next++ : null); }), sites, heads };
+}
+
+/** Runs a program's forward function on the recorder and forgets the graph. */
+function survey(program: Program): void {
+  const recorder = getRecorder();
+  const symbols = program.inputs.flatMap(i => i.shape).filter(d => typeof d === 'string');
+  const graph = new Graph(new DynamicSizes(symbols, [...program.weights.values()].flatMap(w => (w.source === 'file' ? w.ref.shape : w.shape))));
+  recorder.record(graph, () => {
+    const tensor = (name: string, shape: number[]): tf.Tensor => recorder.tensorOf({ name, dtype: 'float32', shape });
+    const inputs: Record<string, tf.Tensor> = {};
+    for (const { name, dtype, shape } of program.inputs) inputs[name] = recorder.tensorOf(graph.input(name, dtype, shape));
+    for (const part of program.parts?.parts ?? []) inputs[part.name] = tensor(part.name, part.shape);
+    program.forward(inputs, name => {
+      const weight = program.weights.get(name)!;
+      return tensor(name, weight.source === 'file' ? weight.ref.shape : weight.shape);
+    });
+  });
+}
+
+class Step implements TrainingStep {
+  private current: OptimizerState;
+  private accumulated: Float32Array;
+  private readonly scaling: Float32Array;
+  private readonly decay: Float32Array;
+
+  constructor(
+    private readonly options: StepOptions, private readonly executor: Executor, private readonly step: CompiledProgram,
+    private readonly optimizer: CompiledProgram | undefined, private readonly sites: DropoutSite[], private readonly heads: HeadCounts,
+  ) {
+    const { plan, trainables } = options;
+    this.current = { trainables: trainables.slice(), exp_avg: new Float32Array(trainables.length), exp_avg_sq: new Float32Array(trainables.length) };
+    this.accumulated = new Float32Array(trainables.length);
+    this.scaling = Float32Array.from(plan?.modules ?? [], m => m.scaling);
+    this.decay = new Float32Array(trainables.length);
+    for (const { offset, size, decay } of plan?.trainables ?? []) if (decay) this.decay.fill(1, offset, offset + size);
+  }
+
+  get device(): string { return this.executor.device; }
+
+  async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<{ loss: number; logits: Float32Array }> {
+    const results = await this.step.run(this.feeds(examples, loss_scale, dropout), { gradients: true });
+    this.accumulated = results[GRADIENTS];
+    return { loss: results.loss[0], logits: results.logits };
+  }
+
+  async evaluate(examples: Example[]): Promise<{ loss: number; logits: Float32Array }> {
+    const { loss, logits } = await this.step.run(this.feeds(examples, 1, null), { gradients: false });
+    return { loss: loss[0], logits };
+  }
+
+  private feeds(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Feeds {
+    const { plan, train } = this.options;
+    const size = this.current.trainables.length;
+    return {
+      ...batchFeeds(examples, this.heads),
+      ...dropoutFeeds(this.sites, this.heads.query, batchSizes(examples), dropout),
+      loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
+      ...(plan ? {
+        trainables: { data: this.current.trainables, shape: [size] },
+        [SCALING]: { data: this.scaling, shape: [this.scaling.length] },
+        ...(train ? { accumulated: { data: this.accumulated, shape: [size] } } : {}),
+      } : {}),
+    };
+  }
+
+  async update({ learning_rate, step }: { learning_rate: number; step: number }): Promise<{ grad_norm: number }> {
+    const { adam_beta1, adam_beta2 } = this.options.training;
+    const size = this.current.trainables.length;
+    const vector = (data: Float32Array) => ({ data, shape: [size] });
+    const scalar = (value: number) => ({ data: Float32Array.of(value), shape: [] });
+    const next = await this.optimizer!.run({
+      trainables: vector(this.current.trainables), exp_avg: vector(this.current.exp_avg), exp_avg_sq: vector(this.current.exp_avg_sq),
+      gradients: vector(this.accumulated), decay: vector(this.decay),
+      learning_rate: scalar(learning_rate), correction1: scalar(1 - adam_beta1 ** step), correction2: scalar(1 - adam_beta2 ** step),
+    });
+    this.accumulated = new Float32Array(size);
+    const grad_norm = next.grad_norm[0];
+    if (Number.isFinite(grad_norm)) {
+      this.current = { trainables: next.next_trainables, exp_avg: next.next_exp_avg, exp_avg_sq: next.next_exp_avg_sq };
+    }
+    return { grad_norm };
+  }
+
+  async state(): Promise<OptimizerState> {
+    const { trainables, exp_avg, exp_avg_sq } = this.current;
+    return { trainables: trainables.slice(), exp_avg: exp_avg.slice(), exp_avg_sq: exp_avg_sq.slice() };
+  }
+
+  restore({ trainables, exp_avg, exp_avg_sq }: OptimizerState): void {
+    this.current = { trainables: trainables.slice(), exp_avg: exp_avg.slice(), exp_avg_sq: exp_avg_sq.slice() };
+    this.accumulated.fill(0);
+  }
+
+  async dispose(): Promise<void> {
+    await this.step.dispose();
+    await this.optimizer?.dispose();
+    await this.executor.dispose();
+  }
+}

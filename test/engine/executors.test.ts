@@ -1,0 +1,90 @@
+/** The compiled executor against the eager reference: same losses, gradients and updates, for every batch shape, from one session. */
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { planAdapter, initialTrainables } from '../../src/engine/model/lora';
+import { createTrainingStep } from '../../src/engine/training/step';
+import type { TrainingStep } from '../../src/engine/training/step.types';
+import { random } from '../../src/engine/random';
+import { settings, tinyBert, tinyExamples } from '../support/tinyModel';
+
+const BATCHES = [[5, 9, 3], [7, 7], [1], [12, 2, 2, 6, 4]];
+const NO_DROPOUT = null;
+
+async function steps(lora: object, config: object, train = true): Promise<Record<'cpu' | 'reference', TrainingStep>> {
+  const model = tinyBert(config as Record<string, unknown>);
+  const experiment = settings(lora, { weight_decay: 0.05, max_grad_norm: 0.5 });
+  const plan = planAdapter(model, experiment.lora);
+  const trainables = initialTrainables(model, plan, 7);
+  // B away from zero, so that the gradient of A is not zero.
+  const noise = random(3, 'noise');
+  for (let i = 0; i < trainables.length; i++) trainables[i] += 0.1 * noise.normal();
+  const create = (device: string) => createTrainingStep({ model, plan, training: experiment.training, lora: experiment.lora, device, trainables, train });
+  return { cpu: await create('cpu'), reference: await create('reference') };
+}
+
+function assertClose(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string): void {
+  assert.equal(actual.length, expected.length, what);
+  const largest = Math.max(1e-6, ...Array.from(expected, Math.abs));
+  for (let i = 0; i < actual.length; i++) assert.ok(Math.abs(actual[i] - expected[i]) <= tolerance * largest, `${what}[${i}]: ${actual[i]} instead of ${expected[i]}`);
+}
+
+const cases: { name: string; lora: object; config: object; dropout: boolean }[] = [
+  { name: 'query and value', lora: { r: 4, lora_alpha: 8, target_modules: ['query', 'value'] }, config: {}, dropout: false },
+  { name: 'every linear', lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear' }, config: {}, dropout: false },
+  { name: 'dropout everywhere', lora: { r: 4, lora_dropout: 0.2, target_modules: 'all-linear' }, config: { hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.15 }, dropout: true },
+  { name: 'relu, upper layer only', lora: { r: 2, target_modules: ['layer.1.attention.self.key'] }, config: { hidden_act: 'relu' }, dropout: false },
+];
+
+for (const { name, lora, config, dropout } of cases) {
+  test(`compiled equals eager: ${name}`, async () => {
+    const both = await steps(lora, config);
+    for (let step = 1; step <= BATCHES.length; step++) {
+      const examples = tinyExamples(BATCHES[step - 1], 3, step);
+      const seed = (micro_step: number) => (dropout ? { seed: 11, step, micro_step } : NO_DROPOUT);
+      const results = [];
+      for (const run of [both.cpu, both.reference]) {
+        const first = await run.accumulate(examples, 0.5, seed(0));
+        const second = await run.accumulate(examples.slice(0, 1), 0.5, seed(1));
+        const { grad_norm } = await run.update({ learning_rate: 1e-2, step });
+        results.push({ first, second, grad_norm, state: await run.state(), evaluation: await run.evaluate(examples) });
+      }
+      const [compiled, eager] = results;
+      assertClose([compiled.first.loss, compiled.second.loss], [eager.first.loss, eager.second.loss], 1e-4, 'loss');
+      assertClose(compiled.first.logits, eager.first.logits, 1e-4, 'logits');
+      assertClose([compiled.grad_norm], [eager.grad_norm], 1e-4, 'grad_norm');
+      assertClose(compiled.state.exp_avg, eager.state.exp_avg, 1e-3, 'exp_avg');
+      assertClose(compiled.state.trainables, eager.state.trainables, 1e-3, 'trainables');
+      assertClose([compiled.evaluation.loss], [eager.evaluation.loss], 1e-4, 'evaluation loss');
+    }
+    await both.cpu.dispose();
+    await both.reference.dispose();
+  });
+}
+
+test('a batch of several examples gives the sum of their single losses: padding has no effect', async () => {
+  const { cpu } = await steps({ r: 4 }, {}, false);
+  const examples = tinyExamples([3, 11, 6]);
+  const together = await cpu.evaluate(examples);
+  let sum = 0;
+  for (const example of examples) sum += (await cpu.evaluate([example])).loss;
+  assertClose([together.loss], [sum], 1e-5, 'loss');
+});
+
+test('dropout follows its seed, has the right mean and is off in evaluation', async () => {
+  const { cpu } = await steps({ r: 4, lora_dropout: 0.3 }, { hidden_dropout_prob: 0.3 });
+  const examples = tinyExamples([9, 4]);
+  const loss = async (seed: number) => (await cpu.accumulate(examples, 1, { seed, step: 1, micro_step: 0 })).loss;
+  assert.equal(await loss(5), await loss(5));
+  assert.notEqual(await loss(5), await loss(6));
+  const plain = (await cpu.accumulate(examples, 1, null)).loss;
+  assertClose([(await cpu.evaluate(examples)).loss], [plain], 1e-6, 'loss');
+});
+
+test('a gradient that is not finite changes nothing', async () => {
+  const { cpu } = await steps({ r: 4 }, {});
+  const before = await cpu.state();
+  await cpu.accumulate(tinyExamples([4]), Infinity, null);
+  const { grad_norm } = await cpu.update({ learning_rate: 1, step: 1 });
+  assert.ok(!Number.isFinite(grad_norm));
+  assert.deepEqual(await cpu.state(), before);
+});

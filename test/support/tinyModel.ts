@@ -1,0 +1,41 @@
+/** A small BERT with random weights in memory, and examples for it. */
+import { bert } from '../../src/engine/model/bert';
+import type { LoadedModel, Weight } from '../../src/engine/model/weights';
+import type { Example } from '../../src/engine/training/step.types';
+import { parseExperiment, type Experiment } from '../../src/protocol/experiment';
+import { random } from '../../src/engine/random';
+
+export const TINY_CONFIG = {
+  model_type: 'bert', vocab_size: 50, hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 24,
+  max_position_embeddings: 20, type_vocab_size: 2, hidden_act: 'gelu', layer_norm_eps: 1e-12,
+  hidden_dropout_prob: 0, attention_probs_dropout_prob: 0,
+};
+
+export function tinyBert(config: Record<string, unknown> = {}, labels = ['a', 'b', 'c'], seed = 1): LoadedModel {
+  const full = { ...TINY_CONFIG, ...config };
+  const parameters = bert.parameters(full, 'SEQ_CLS', labels.length);
+  const weights = new Map<string, Weight>();
+  for (const { name, shape, kind } of parameters) {
+    const generator = random(seed, name);
+    const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => generator.normal() * 0.3 + (kind === 'norm' && name.endsWith('weight') ? 1 : 0));
+    weights.set(name, { source: 'memory', shape, data });
+  }
+  return { folder: '', family: bert, config: full, task: 'SEQ_CLS', labels, parameters, weights, missing: [], fingerprint: '' };
+}
+
+/** Examples of the given lengths with random tokens and labels. */
+export function tinyExamples(lengths: number[], classes = 3, seed = 2): Example[] {
+  const generator = random(seed, 'examples');
+  return lengths.map(length => ({
+    input_ids: Int32Array.from({ length }, () => Math.floor(generator.next() * 50)),
+    token_type_ids: Int32Array.from({ length }, (_, i) => (i > length / 2 ? 1 : 0)),
+    label: Math.floor(generator.next() * classes),
+  }));
+}
+
+/** An experiment with these LoRA and training settings, all others at their defaults. */
+export function settings(lora: object = {}, training: object = {}): Experiment {
+  const { experiment, problems } = parseExperiment({ base_model: 'model', dataset: { train: 'train.jsonl' }, lora, training });
+  if (!experiment) throw new Error(JSON.stringify(problems));
+  return experiment;
+}

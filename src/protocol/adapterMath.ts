@@ -68,17 +68,15 @@ export function matchedModules(model: Pick<ModelShape, 'modules' | 'default_targ
   const targets = lora.target_modules ?? model.default_target_modules;
   return model.modules.filter(module =>
     module.adaptable
-    && (targets === 'all-linear' ? !isSaved(module, lora) : matchesNames(module.name, targets))
+    && !isSaved(module, lora)
+    && (isAllLinear(targets) || matchesNames(module.name, targets))
     && !matchesNames(module.name, lora.exclude_modules));
 }
 
-/** True for a module that is trained whole: the task's head, and whatever `modules_to_save` names. */
-export function isSaved(module: ModuleInfo, lora: Pick<AdapterSettings, 'modules_to_save'>): boolean {
-  const names = lora.modules_to_save;
-  if (module.saved) return true;
-  if (!names) return false;
-  const parts = module.name.split('.');
-  return parts.some((_, i) => matchesNames(parts.slice(0, i + 1).join('.'), names));
+/** True for a module that is trained whole: the task's head, and whatever `modules_to_save` names, with all modules inside of it. */
+export function isSaved(module: Pick<ModuleInfo, 'name' | 'saved'>, lora: Pick<AdapterSettings, 'modules_to_save'>): boolean {
+  const names = typeof lora.modules_to_save === 'string' ? [lora.modules_to_save] : lora.modules_to_save ?? [];
+  return module.saved || names.some(name => `.${module.name}.`.includes(`.${name}.`));
 }
 
 /**
@@ -108,7 +106,7 @@ export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterC
   const added = sum(adapters.map(a => a.parameters)) + sum(saved.map(m => m.parameters));
   const targets = lora.target_modules ?? model.default_target_modules;
   const adaptable = model.modules.filter(m => m.adaptable);
-  const entries = typeof targets === 'string' ? (targets === 'all-linear' ? [] : [targets]) : targets;
+  const entries = isAllLinear(targets) ? [] : typeof targets === 'string' ? [targets] : targets;
   return {
     adapters,
     saved: saved.map(m => m.name),
@@ -141,6 +139,7 @@ export function formatBytes(bytes: number): string {
   return bytes >= 1e5 ? `${(bytes / 1e6).toFixed(2)} MB` : `${(bytes / 1e3).toFixed(1)} kB`;
 }
 
+const isAllLinear = (targets: string | readonly string[]): boolean => typeof targets === 'string' && targets.toLowerCase() === 'all-linear';
 const trim = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 

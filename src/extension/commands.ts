@@ -1,0 +1,105 @@
+/** Every command of the extension: id → what it does. Titles and conditions stand in package.json. */
+import * as vscode from 'vscode';
+import { adapterOfNode, mergeAdapter, saveAdapter, type MergeArguments, type SaveArguments } from './adapterCommands';
+import type { ExperimentPanel } from './experimentPanel';
+import { isExperimentFile } from './experimentDocument';
+import type { Lab } from './lab';
+import type { ModelTree } from './modelTree';
+import type { ModuleNode } from './moduleNodes';
+import { newExperiment, type NewExperimentArguments } from './newExperiment';
+import { showReport, toReport } from './reports';
+import { copyMetrics, deleteRun, folderOfNode, openRun, pause, resume, resumeRun, reveal, saveCheckpoint, start, stop, type StartArguments } from './runCommands';
+import type { RunNode, RunTree } from './runTree';
+import { pickTargets, select, setOverride } from './targetCommands';
+import { chooseForTry, describeTry, tryTexts } from './tryAdapter';
+
+export interface Parts { lab: Lab; panel: ExperimentPanel; modelTree: ModelTree; runTree: RunTree }
+
+type Command = (...args: never[]) => unknown;
+
+export function commandTable({ lab, panel, runTree }: Parts): Record<string, Command> {
+  const nodes = (node?: ModuleNode, many?: ModuleNode[]): ModuleNode[] => (many?.length ? many : node ? [node] : []);
+  return {
+    start: (args?: StartArguments) => start(lab, panel, plain(args)),
+    continueRun: () => start(lab, panel, { resume: true }),
+    pause: () => pause(lab),
+    resume: () => resume(lab),
+    stop: () => stop(lab),
+    saveCheckpoint: () => saveCheckpoint(lab),
+
+    openExperiment: (uri?: vscode.Uri) => openExperiment(lab, panel, uri),
+    pickExperiment: () => lab.current.pick(),
+    newExperiment: async (args?: NewExperimentArguments) => {
+      const file = await newExperiment(lab, plain(args));
+      if (file) panel.show();
+      return file;
+    },
+    openPanel: () => panel.show(),
+    openFile: () => lab.document && vscode.window.showTextDocument(lab.document.uri),
+
+    selectTargetModules: () => pickTargets(lab),
+    selectQueryValue: () => select(lab, 'default'),
+    selectAttention: () => select(lab, 'attention'),
+    selectAllLinear: () => select(lab, 'all'),
+    selectNone: () => select(lab, 'none'),
+    setRank: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'r', nodes(node, many), value),
+    setAlpha: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'lora_alpha', nodes(node, many), value),
+    refreshModel: () => lab.refreshModel(),
+
+    saveAdapter: (args?: SaveArguments | RunNode) => saveAdapter(lab, isNode(args) ? { from: adapterOfNode(args) } : plain(args)),
+    mergeAdapter: (args?: MergeArguments | RunNode) => mergeAdapter(lab, isNode(args) ? { adapter: adapterOfNode(args) } : plain(args)),
+    tryAdapter: (args?: { adapter?: string; text?: string } | RunNode) => tryAdapter(lab, panel, args),
+
+    openRun: (node: RunNode) => openRun(lab, panel, node),
+    resumeRun: (node: RunNode) => resumeRun(lab, panel, node),
+    deleteRun: (node: RunNode, confirmed?: boolean) => deleteRun(lab, runTree, node, confirmed === true),
+    revealRun: (node: RunNode) => reveal(folderOfNode(node)),
+    openRunFolder: () => reveal(lab.run?.view.folder),
+    refreshRuns: () => runTree.refresh(),
+    copyMetrics: () => copyMetrics(lab),
+    showLog: () => lab.log.show(),
+  };
+}
+
+/** Registers the table. An error is shown to the person; a caller that passed arguments gets it as well. */
+export function registerCommands(parts: Parts): vscode.Disposable {
+  return vscode.Disposable.from(...Object.entries(commandTable(parts)).map(([name, command]) =>
+    vscode.commands.registerCommand(`loraLab.${name}`, async (...args: unknown[]) => {
+      try {
+        return await (command as (...args: unknown[]) => unknown)(...args);
+      } catch (error) {
+        parts.lab.log.error(error instanceof Error ? error : String(error));
+        void showReport(toReport(error));
+        if (args.some(isArguments)) throw error;
+        return undefined;
+      }
+    })));
+}
+
+async function openExperiment(lab: Lab, panel: ExperimentPanel, uri: vscode.Uri | undefined): Promise<void> {
+  if (uri instanceof vscode.Uri && isExperimentFile(uri)) await lab.current.choose(uri);
+  else if ((await lab.current.list()).length > 1) await lab.current.pick();
+  if (await lab.current.require()) panel.show();
+}
+
+/** With a text: returns and tells both predictions. Without: shows the panel's box. */
+async function tryAdapter(lab: Lab, panel: ExperimentPanel, args: { adapter?: string; text?: string } | RunNode | undefined): Promise<unknown> {
+  const adapter = isNode(args) ? adapterOfNode(args) : plain(args)?.adapter;
+  const text = isNode(args) ? undefined : plain(args)?.text;
+  if (text !== undefined) return tryTexts(lab, [text], adapter);
+  if (adapter) chooseForTry(lab, adapter);
+  if (adapter || lab.run?.view.adapter) {
+    await lab.current.require();
+    if (lab.document) return panel.focusTry();
+  }
+  const input = await vscode.window.showInputBox({ title: 'Try adapter', prompt: 'A text to classify with the base and with the adapter' });
+  if (!input) return undefined;
+  const result = await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'Trying the adapter' }, () => tryTexts(lab, [input], adapter));
+  await vscode.window.showInformationMessage(describeTry(result));
+  return result;
+}
+
+const isNode = (value: unknown): value is RunNode => typeof value === 'object' && value !== null && 'kind' in value;
+/** Arguments of a test or a keybinding; what views and menus pass along is something else. */
+const isArguments = (value: unknown): boolean => typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype && !('kind' in value);
+const plain = <T extends object>(value: T | undefined): T | undefined => (isArguments(value) ? value : undefined);

@@ -1,0 +1,143 @@
+/** The experiment panel: one webview in the editor area that follows the current experiment. All its state lives in the host. */
+import * as vscode from 'vscode';
+import { EMPTY_RUN, PANEL_ACTIONS, type PanelAction } from '../protocol/panel';
+import type { MetricRecord } from '../protocol/metrics';
+import { settingAt } from '../protocol/experiment';
+import { Disposables, throttle } from './disposables';
+import type { ExperimentRun } from './experimentRun';
+import type { Lab } from './lab';
+import { panelHtml, webviewRoot } from './panelHtml';
+import { openAt, ReportedError } from './reports';
+import { tryTexts } from './tryAdapter';
+import { WebviewConnection } from './webviewConnection';
+
+const VIEW_TYPE = 'loraLab.experiment';
+/** At most 10 batches of metrics a second. */
+const BATCH_MS = 100;
+
+/** The commands behind the panel's buttons. */
+const COMMANDS: Record<PanelAction, string> = {
+  start: 'loraLab.start', pause: 'loraLab.pause', resume: 'loraLab.resume', stop: 'loraLab.stop', saveCheckpoint: 'loraLab.saveCheckpoint',
+  continueRun: 'loraLab.continueRun', saveAdapter: 'loraLab.saveAdapter', mergeAdapter: 'loraLab.mergeAdapter', openFile: 'loraLab.openFile', openRunFolder: 'loraLab.openRunFolder',
+  copyMetrics: 'loraLab.copyMetrics', selectTargets: 'loraLab.selectTargetModules', pickExperiment: 'loraLab.pickExperiment', newExperiment: 'loraLab.newExperiment',
+  showLog: 'loraLab.showLog',
+};
+
+export class ExperimentPanel implements vscode.WebviewPanelSerializer {
+  private readonly disposables = new Disposables();
+  private panel: { webview: vscode.WebviewPanel; connection: WebviewConnection; own: Disposables } | undefined;
+  /** Records that wait for the next batch, and whether they replace what is shown. */
+  private waiting: { records: MetricRecord[]; reset: boolean } = { records: [], reset: false };
+  private followed: ExperimentRun | undefined;
+  private followedListener: vscode.Disposable | undefined;
+  private readonly sendExperiment = this.disposables.add(throttle(50, () => this.panel?.connection.notify('experiment', { experiment: this.lab.experimentView() })));
+  private readonly sendRun = this.disposables.add(throttle(BATCH_MS, () => this.panel?.connection.notify('run', { run: this.lab.run?.view ?? EMPTY_RUN })));
+  private readonly sendMetrics = this.disposables.add(throttle(BATCH_MS, () => this.flush()));
+
+  constructor(private readonly lab: Lab) {
+    this.disposables.add(vscode.window.registerWebviewPanelSerializer(VIEW_TYPE, this));
+    this.disposables.add(lab.onDidChangeExperiment(() => this.experimentChanged()));
+    this.disposables.add(lab.onDidChangeRun(run => run === lab.run && this.sendRun()));
+  }
+
+  get open(): boolean { return this.panel !== undefined; }
+  get visible(): boolean { return this.panel?.webview.visible ?? false; }
+
+  /** Shows the panel, made anew if it was closed. */
+  show(preserveFocus = false): void {
+    if (this.panel) this.panel.webview.reveal(undefined, preserveFocus);
+    else {
+      this.adopt(vscode.window.createWebviewPanel(VIEW_TYPE, this.title, { viewColumn: vscode.ViewColumn.Active, preserveFocus }, this.options));
+    }
+  }
+
+  /** Puts the cursor into the box where a text is tried. */
+  focusTry(): void {
+    this.show();
+    this.panel?.connection.notify('focusTry', {});
+  }
+
+  async deserializeWebviewPanel(webview: vscode.WebviewPanel, state: unknown): Promise<void> {
+    const file = (state as { file?: unknown } | undefined)?.file;
+    if (typeof file === 'string' && !this.lab.document) {
+      await this.lab.current.choose(vscode.Uri.file(file)).catch(() => undefined);
+    }
+    if (this.panel) webview.dispose();
+    else {
+      webview.webview.options = this.options;
+      this.adopt(webview);
+    }
+  }
+
+  dispose(): void {
+    this.followedListener?.dispose();
+    this.panel?.webview.dispose();
+    this.disposables.dispose();
+  }
+
+  private get title(): string { return this.lab.document ? `LoRA: ${this.lab.document.name}` : 'LoRA Lab'; }
+
+  private get options(): vscode.WebviewOptions {
+    return { enableScripts: true, enableForms: false, localResourceRoots: [webviewRoot(this.lab.context.extensionUri)] };
+  }
+
+  private adopt(webview: vscode.WebviewPanel): void {
+    const own = new Disposables();
+    const connection = own.add(new WebviewConnection(webview.webview, {
+      ready: () => {
+        this.followRun();
+        this.waiting = { records: [], reset: false };
+        return this.lab.view();
+      },
+      edit: async ({ path, value }) => {
+        if (!settingAt(path)) throw new ReportedError({ code: 'panel.unknown-key', where: path.join('.'), cause: 'is no key of an experiment', action: 'report this as a fault of the extension' });
+        await this.lab.document?.edit([{ path, value }]);
+        return null;
+      },
+      act: async ({ action }) => {
+        if (PANEL_ACTIONS.includes(action)) void vscode.commands.executeCommand(COMMANDS[action]);
+        return null;
+      },
+      predict: ({ texts }) => tryTexts(this.lab, texts),
+      open: async ({ file, where }) => {
+        await openAt(file, where);
+        return null;
+      },
+    }));
+    webview.iconPath = vscode.Uri.joinPath(this.lab.context.extensionUri, 'media', 'lora.svg');
+    webview.title = this.title;
+    webview.webview.html = panelHtml(webview.webview, this.lab.context.extensionUri);
+    own.add(webview.onDidDispose(() => {
+      this.panel = undefined;
+      own.dispose();
+    }));
+    this.panel = { webview, connection, own };
+  }
+
+  private experimentChanged(): void {
+    if (this.panel) this.panel.webview.title = this.title;
+    this.followRun();
+    this.sendExperiment();
+  }
+
+  /** Subscribes to the metrics of the current experiment's run, and replaces the charts when it is another run. */
+  private followRun(): void {
+    const run = this.lab.run;
+    if (run === this.followed) return;
+    this.followedListener?.dispose();
+    this.followed = run;
+    this.followedListener = run?.onDidAppend(({ records, reset }) => {
+      this.waiting = reset ? { records: [...records], reset: true } : { ...this.waiting, records: [...this.waiting.records, ...records] };
+      this.sendMetrics();
+    });
+    this.waiting = { records: [...run?.metrics ?? []], reset: true };
+    this.sendMetrics();
+    this.sendRun();
+  }
+
+  private flush(): void {
+    const batch = this.waiting;
+    this.waiting = { records: [], reset: false };
+    if (batch.reset || batch.records.length) this.panel?.connection.notify('metrics', batch);
+  }
+}

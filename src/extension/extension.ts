@@ -1,0 +1,38 @@
+/** Starts and ends the extension. Its parts are listed in `activate`; commands stand in commands.ts. */
+import * as vscode from 'vscode';
+import { registerCommands } from './commands';
+import { followContextKeys } from './contextKeys';
+import { liveEngines } from './engineClient';
+import { ExperimentPanel } from './experimentPanel';
+import { registerHovers } from './hovers';
+import { Lab } from './lab';
+import { ModelTree } from './modelTree';
+import { RunTree } from './runTree';
+import { StatusBar } from './statusBar';
+import { readState, type LabState } from './state';
+
+let lab: Lab | undefined;
+
+/** Returns read-only facts for tests. */
+export async function activate(context: vscode.ExtensionContext): Promise<{ state(): LabState }> {
+  const log = vscode.window.createOutputChannel('LoRA Lab', { log: true });
+  const current = lab = new Lab(context, log);
+  const panel = new ExperimentPanel(current);
+  const modelTree = new ModelTree(current);
+  const runTree = new RunTree(current);
+  context.subscriptions.push(
+    log, panel, modelTree, runTree,
+    new StatusBar(current, panel),
+    followContextKeys(current),
+    registerHovers(current),
+    registerCommands({ lab: current, panel, modelTree, runTree }),
+  );
+  void current.current.initialize().catch(error => log.error(error));
+  return { state: () => readState(current, panel) };
+}
+
+/** Ends every engine: a running one writes a last checkpoint first. */
+export async function deactivate(): Promise<void> {
+  await lab?.shutdown();
+  for (const engine of liveEngines()) engine.kill();
+}

@@ -1,0 +1,69 @@
+/** Makes an experiment file from a checkpoint folder and a data file that the person picks. */
+import * as fs from 'node:fs/promises';
+import * as path from 'node:path';
+import * as vscode from 'vscode';
+import type { Lab } from './lab';
+import { ReportedError } from './reports';
+import { isCheckpointFolder } from './runFolders';
+
+export interface NewExperimentArguments { model?: string; train?: string; file?: string }
+
+/** Returns the new file, or undefined if the person gave up. Arguments that are not given are asked for. */
+export async function newExperiment(lab: Lab, args: NewExperimentArguments = {}): Promise<string | undefined> {
+  const start = vscode.workspace.workspaceFolders?.[0]?.uri;
+  const model = args.model ?? (await vscode.window.showOpenDialog({
+    title: 'New experiment (1 of 3): base model, a folder with config.json and *.safetensors', canSelectFolders: true, canSelectFiles: false, openLabel: 'Use as base model', defaultUri: start,
+  }))?.[0].fsPath;
+  if (!model) return undefined;
+  if (!await isCheckpointFolder(model)) {
+    throw new ReportedError({ code: 'checkpoint.no-config', file: model, cause: 'the folder has no config.json', action: 'choose a folder in the Hugging Face layout' });
+  }
+  const train = args.train ?? (await vscode.window.showOpenDialog({
+    title: 'New experiment (2 of 3): training data', filters: { 'Training data': ['jsonl', 'csv', 'tsv'] }, openLabel: 'Train on this', defaultUri: start,
+  }))?.[0].fsPath;
+  if (!train) return undefined;
+  const file = args.file ?? (await vscode.window.showSaveDialog({
+    title: 'New experiment (3 of 3): experiment file', filters: { Experiment: ['lora.json'] }, defaultUri: start && vscode.Uri.joinPath(start, 'experiment.lora.json'),
+  }))?.fsPath;
+  if (!file) return undefined;
+  const target = file.endsWith('.lora.json') ? file : `${file.replace(/\.json$/, '')}.lora.json`;
+  await fs.writeFile(target, await experimentText(path.dirname(target), model, train), { flag: 'wx' });
+  const uri = vscode.Uri.file(target);
+  await lab.current.choose(uri);
+  await vscode.window.showTextDocument(uri);
+  return target;
+}
+
+/** A complete experiment with the settings that people change first. */
+async function experimentText(folder: string, model: string, train: string): Promise<string> {
+  const relative = (file: string): string => path.relative(folder, file).split(path.sep).join('/') || '.';
+  const evaluation = train.replace(/train(?=[^/\\]*$)/, 'eval');
+  const hasEval = evaluation !== train && await fs.access(evaluation).then(() => true, () => false);
+  const experiment = {
+    base_model: relative(model),
+    task: 'SEQ_CLS',
+    dataset: { train: relative(train), ...(hasEval ? { eval: relative(evaluation) } : {}), ...await columns(train) },
+    lora: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
+    training: { per_device_train_batch_size: 16, num_train_epochs: 3, learning_rate: 5e-4, ...(hasEval ? {} : { eval_strategy: 'no' }) },
+    output_dir: `runs/${path.basename(train).replace(/\.[^.]*$/, '')}`,
+  };
+  return `${JSON.stringify(experiment, null, 2)}\n`;
+}
+
+/** Column names from the first line of the data. */
+async function columns(train: string): Promise<{ text_column: string; label_column: string }> {
+  const handle = await fs.open(train);
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(65536), 0, 65536, 0).finally(() => handle.close());
+  const line = buffer.subarray(0, bytesRead).toString('utf8').replace(/^\uFEFF/, '').split(/\r?\n/)[0];
+  const names = train.endsWith('.jsonl') ? keysOf(line) : line.split(train.endsWith('.tsv') ? '\t' : ',').map(name => name.trim().replace(/^"|"$/g, ''));
+  const find = (pattern: RegExp, fallback: string): string => names.find(name => pattern.test(name)) ?? fallback;
+  return { text_column: find(/^(text|sentence|review|content|body)$/i, 'text'), label_column: find(/^(labels?|class|category|target)$/i, 'label') };
+}
+
+function keysOf(line: string): string[] {
+  try {
+    return Object.keys(JSON.parse(line));
+  } catch {
+    return [];
+  }
+}

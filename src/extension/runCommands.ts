@@ -1,0 +1,85 @@
+/** Commands that start, steer and clean up runs. */
+import * as path from 'node:path';
+import * as vscode from 'vscode';
+import { metricsCsv } from '../protocol/panel';
+import type { ExperimentPanel } from './experimentPanel';
+import type { Lab } from './lab';
+import { requireTrust } from './lab';
+import { ReportedError } from './reports';
+import type { RunNode, RunTree } from './runTree';
+
+export interface StartArguments {
+  /** Experiment file; default: the current experiment. */
+  experiment?: string;
+  /** Goes on from the newest checkpoint. */
+  resume?: boolean;
+}
+
+/** Trains the current experiment with the panel open. Returns when the run has ended. */
+export async function start(lab: Lab, panel: ExperimentPanel, { experiment, resume = false }: StartArguments = {}): Promise<void> {
+  requireTrust();
+  if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
+  const document = await lab.current.require();
+  if (!document) return;
+  panel.show(true);
+  await lab.train(document, resume);
+}
+
+export async function pause(lab: Lab): Promise<void> { await activeRun(lab).pause(); }
+export async function resume(lab: Lab): Promise<void> { await activeRun(lab).resume(); }
+export async function stop(lab: Lab): Promise<void> { await activeRun(lab).stop(); }
+export async function saveCheckpoint(lab: Lab): Promise<string | undefined> { return activeRun(lab).saveCheckpoint(); }
+
+/** Shows a run of the tree in the panel. */
+export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): Promise<void> {
+  const { run, experiment } = runOf(node);
+  if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
+  if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) await lab.run.load(run.folder);
+  panel.show();
+}
+
+/** Goes on with a run of the tree from its newest checkpoint. */
+export async function resumeRun(lab: Lab, panel: ExperimentPanel, node: RunNode): Promise<void> {
+  const { run, experiment } = runOf(node);
+  if (!experiment) {
+    throw new ReportedError({ code: 'run.no-experiment', file: run.folder, cause: 'no experiment in this workspace has this folder as its output_dir', action: `set output_dir of an experiment to "${path.basename(run.folder)}"'s path, then resume` });
+  }
+  await start(lab, panel, { experiment, resume: true });
+}
+
+/** Moves a run folder to the trash after asking. `confirmed` skips the question. */
+export async function deleteRun(lab: Lab, tree: RunTree, node: RunNode, confirmed = false): Promise<void> {
+  const { run, active } = runOf(node);
+  if (active) throw new ReportedError({ code: 'run.active', file: run.folder, cause: 'this run is still training', action: 'stop it first' });
+  const what = `Delete the run "${run.name}" with its ${run.checkpoints.length} checkpoints${run.adapter ? ' and its adapter' : ''}?`;
+  if (!confirmed && await vscode.window.showWarningMessage(what, { modal: true, detail: run.folder }, 'Delete') !== 'Delete') return;
+  const uri = vscode.Uri.file(run.folder);
+  // Not every file system has a trash; the question has been answered, so then it is deleted for good.
+  await vscode.workspace.fs.delete(uri, { recursive: true, useTrash: true }).then(undefined, () => vscode.workspace.fs.delete(uri, { recursive: true }));
+  lab.allRuns.filter(r => r.view.folder === run.folder).forEach(r => r.clear());
+  tree.refresh();
+}
+
+export async function reveal(folder: string | null | undefined): Promise<void> {
+  if (folder) await vscode.commands.executeCommand('revealFileInOS', vscode.Uri.file(folder));
+}
+
+export const folderOfNode = (node: RunNode): string => (node.kind === 'run' ? node.run.folder : node.folder);
+
+/** Puts every metric of the current run on the clipboard. Returns the CSV. */
+export async function copyMetrics(lab: Lab): Promise<string> {
+  const csv = metricsCsv(lab.run?.metrics ?? []);
+  await vscode.env.clipboard.writeText(csv);
+  vscode.window.setStatusBarMessage('$(check) Metrics copied as CSV', 3000);
+  return csv;
+}
+
+function activeRun(lab: Lab) {
+  const run = lab.activeRun;
+  if (!run) throw new ReportedError({ code: 'run.none', cause: 'no run is active', action: 'start one (command "LoRA Lab: Start LoRA fine-tune")' });
+  return run;
+}
+
+function runOf(node: RunNode): RunNode & { kind: 'run' } {
+  return node.kind === 'run' ? node : runOf(node.parent);
+}

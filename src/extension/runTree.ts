@@ -1,0 +1,118 @@
+/** The Runs tree: run folders of the workspace, with their checkpoints and adapters. */
+import * as path from 'node:path';
+import * as vscode from 'vscode';
+import { isEvalRecord } from '../protocol/metrics';
+import { Disposables, throttle } from './disposables';
+import type { ExperimentRun } from './experimentRun';
+import type { Lab } from './lab';
+import { readExperiment } from './jsonEdit';
+import { listRunFolders, type RunFolder } from './runFolders';
+
+export type RunNode =
+  | { kind: 'run'; run: RunFolder; experiment: string | undefined; active: ExperimentRun | undefined }
+  | { kind: 'checkpoint'; folder: string; step: number; parent: RunNode }
+  | { kind: 'adapter'; folder: string; parent: RunNode };
+
+export class RunTree implements vscode.TreeDataProvider<RunNode> {
+  private readonly disposables = new Disposables();
+  private readonly changed = this.disposables.add(new vscode.EventEmitter<RunNode | undefined>());
+  private readonly refreshSoon = this.disposables.add(throttle(500, () => this.changed.fire(undefined)));
+  readonly onDidChangeTreeData = this.changed.event;
+  readonly view: vscode.TreeView<RunNode>;
+
+  constructor(private readonly lab: Lab) {
+    this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true }));
+    this.disposables.add(lab.onDidChangeRun(() => this.refreshSoon()));
+    this.disposables.add(lab.onDidChangeExperiment(() => this.refreshSoon()));
+    const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher('**/{summary.json,adapter_config.json}'));
+    for (const event of [watcher.onDidCreate, watcher.onDidChange, watcher.onDidDelete]) this.disposables.add(event(() => this.refreshSoon()));
+  }
+
+  refresh(): void {
+    this.changed.fire(undefined);
+  }
+
+  async getChildren(node?: RunNode): Promise<RunNode[]> {
+    if (!node) return this.runs();
+    if (node.kind !== 'run') return [];
+    const { adapter, checkpoints } = node.run;
+    return [
+      ...(adapter ? [{ kind: 'adapter' as const, folder: adapter, parent: node }] : []),
+      ...checkpoints.map(c => ({ kind: 'checkpoint' as const, ...c, parent: node })).reverse(),
+    ];
+  }
+
+  getParent(node: RunNode): RunNode | undefined {
+    return node.kind === 'run' ? undefined : node.parent;
+  }
+
+  getTreeItem(node: RunNode): vscode.TreeItem {
+    if (node.kind === 'run') return runItem(node);
+    const item = new vscode.TreeItem(node.kind === 'adapter' ? 'adapter' : `checkpoint ${node.step}`);
+    item.id = node.folder;
+    item.iconPath = new vscode.ThemeIcon(node.kind === 'adapter' ? 'package' : 'save');
+    item.description = node.kind === 'adapter' ? 'PEFT' : undefined;
+    item.contextValue = node.kind;
+    item.tooltip = node.folder;
+    return item;
+  }
+
+  dispose(): void {
+    this.disposables.dispose();
+  }
+
+  private async runs(): Promise<RunNode[]> {
+    const experiments = await Promise.all((await this.lab.current.list()).map(async uri => ({ file: uri.fsPath, output: await outputFolder(uri) })));
+    const mine = this.lab.allRuns.flatMap(run => run.view.folder ?? []);
+    const parents = [...new Set([
+      ...(vscode.workspace.workspaceFolders ?? []).map(folder => folder.uri.fsPath),
+      ...experiments.map(({ file }) => path.dirname(file)),
+    ])].map(folder => path.join(folder, '.lora', 'runs'));
+    const folders = [...mine, ...experiments.flatMap(({ output }) => output ?? [])].map(folder => path.normalize(folder));
+    const runs = await listRunFolders(folders, parents);
+    return runs.map(run => {
+      const owner = this.lab.allRuns.find(r => r.view.folder && path.normalize(r.view.folder) === run.folder);
+      const active = owner?.active ? owner : undefined;
+      const experiment = owner?.experimentFile ?? experiments.find(e => e.output && path.normalize(e.output) === run.folder)?.file;
+      return { kind: 'run', run: active ? { ...run, status: 'active' } : run, experiment, active };
+    });
+  }
+}
+
+async function outputFolder(uri: vscode.Uri): Promise<string | undefined> {
+  try {
+    const text = Buffer.from(await vscode.workspace.fs.readFile(uri)).toString('utf8');
+    const output = readExperiment(text).values.output_dir;
+    return output ? path.resolve(path.dirname(uri.fsPath), output) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const ICONS: Record<RunFolder['status'], vscode.ThemeIcon> = {
+  finished: new vscode.ThemeIcon('pass', new vscode.ThemeColor('testing.iconPassed')),
+  stopped: new vscode.ThemeIcon('debug-stop'),
+  failed: new vscode.ThemeIcon('error', new vscode.ThemeColor('testing.iconFailed')),
+  active: new vscode.ThemeIcon('sync~spin'),
+};
+
+function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
+  const { run, active } = node;
+  const item = new vscode.TreeItem(run.name, run.adapter || run.checkpoints.length ? vscode.TreeItemCollapsibleState.Collapsed : vscode.TreeItemCollapsibleState.None);
+  const records = active?.metrics ?? [];
+  const train = records.filter(r => !isEvalRecord(r)).at(-1);
+  const loss = train && 'loss' in train ? Number(train.loss) : run.last_loss;
+  const accuracy = records.filter(isEvalRecord).at(-1)?.eval_accuracy ?? run.accuracy;
+  const parts = [
+    active ? active.view.status : run.status,
+    ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`]),
+    ...(accuracy === null ? [] : [`accuracy ${(100 * accuracy).toFixed(1)} %`]),
+  ];
+  item.id = run.folder;
+  item.description = parts.join(' · ');
+  item.iconPath = ICONS[run.status];
+  item.contextValue = `run-${run.status}${run.adapter ? '-adapter' : ''}${run.checkpoints.length ? '-checkpoint' : ''}`;
+  item.tooltip = `${run.folder}\n${parts.join(', ')}, ${run.steps} steps`;
+  item.accessibilityInformation = { label: `run ${run.name}, ${parts.join(', ')}` };
+  return item;
+}

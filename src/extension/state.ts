@@ -1,0 +1,38 @@
+import type { ErrorReport } from '../protocol/engine';
+import type { Summary } from '../protocol/metrics';
+import { EMPTY_RUN, type RunStatus } from '../protocol/panel';
+import { liveEngines } from './engineClient';
+import type { ExperimentPanel } from './experimentPanel';
+import type { Lab } from './lab';
+
+/** Facts about the extension, for tests. */
+export interface LabState {
+  /** Absolute path of the current experiment. */
+  experiment: string | null;
+  problems: string[];
+  model: { state: 'none' | 'loading' | 'error' | 'ready'; error: ErrorReport | null; modules: number };
+  ticked: string[];
+  trainable_parameters: number;
+  all_parameters: number;
+  run: { status: RunStatus; step: number; total_steps: number; metrics: number; error: ErrorReport | null; summary: Summary | null; folder: string | null; adapter: string | null; resumable: boolean };
+  panel: { open: boolean; visible: boolean };
+  /** Process ids of living engines. */
+  engines: number[];
+}
+
+export function readState(lab: Lab, panel: ExperimentPanel): LabState {
+  const { model, count, document } = lab;
+  const { status, error, summary, folder, adapter, resumable, started } = lab.run?.view ?? EMPTY_RUN;
+  const metrics = lab.run?.metrics ?? [];
+  return {
+    experiment: document?.file ?? null,
+    problems: document?.reading.problems.map(p => `${p.path.join('.')} ${p.cause}`) ?? [],
+    model: { state: model.state, error: model.state === 'error' ? model.error : null, modules: model.state === 'ready' ? model.model.modules.length : 0 },
+    ticked: [...lab.ticked],
+    trainable_parameters: count?.trainable_parameters ?? 0,
+    all_parameters: count?.all_parameters ?? 0,
+    run: { status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, metrics: metrics.length, error, summary, folder, adapter, resumable },
+    panel: { open: panel.open, visible: panel.visible },
+    engines: liveEngines().flatMap(engine => engine.pid ?? []),
+  };
+}

@@ -1,0 +1,74 @@
+/** One status bar item while a run is active, and the one notification when it ends unseen. */
+import * as vscode from 'vscode';
+import { isEvalRecord } from '../protocol/metrics';
+import { formatReport, isActive, type RunStatus } from '../protocol/panel';
+import { Disposables, throttle } from './disposables';
+import type { ExperimentPanel } from './experimentPanel';
+import type { ExperimentRun } from './experimentRun';
+import type { Lab } from './lab';
+
+export class StatusBar {
+  private readonly disposables = new Disposables();
+  private readonly item = this.disposables.add(vscode.window.createStatusBarItem('loraLab.run', vscode.StatusBarAlignment.Left));
+  private readonly updateSoon = this.disposables.add(throttle(250, () => this.update()));
+  private readonly statuses = new WeakMap<ExperimentRun, RunStatus>();
+
+  constructor(private readonly lab: Lab, private readonly panel: ExperimentPanel) {
+    this.item.name = 'LoRA Lab run';
+    this.item.command = 'loraLab.openPanel';
+    this.disposables.add(lab.onDidChangeRun(run => {
+      this.updateSoon();
+      this.announce(run);
+    }));
+  }
+
+  dispose(): void {
+    this.disposables.dispose();
+  }
+
+  private update(): void {
+    const run = this.lab.activeRun;
+    if (!run) {
+      this.item.hide();
+      return;
+    }
+    const text = describeRun(run);
+    this.item.text = `$(${run.view.status === 'paused' ? 'debug-pause' : 'sync~spin'}) ${text}`;
+    this.item.accessibilityInformation = { label: `LoRA run: ${text}` };
+    this.item.tooltip = tooltip(run);
+    this.item.show();
+  }
+
+  private announce(run: ExperimentRun): void {
+    const { status, error, summary } = run.view;
+    const before = this.statuses.get(run);
+    this.statuses.set(run, status);
+    if (!before || !isActive(before) || isActive(status) || this.panel.visible) return;
+    if (status === 'failed' && error) void notify(vscode.window.showErrorMessage, `LoRA run failed. ${formatReport(error)}`);
+    if (status === 'finished' && summary) {
+      const accuracy = summary.eval ? `, accuracy ${(100 * summary.eval.accuracy).toFixed(1)} %` : '';
+      void notify(vscode.window.showInformationMessage, `LoRA run finished after ${summary.steps} steps: loss ${summary.train_loss.toFixed(3)}${accuracy}.`);
+    }
+  }
+}
+
+/** `step 120/500 · loss 1.83`, or what is being prepared. */
+export function describeRun(run: ExperimentRun): string {
+  const { status, started, progress } = run.view;
+  const last = run.metrics.filter(r => !isEvalRecord(r)).at(-1);
+  if (!last || !('loss' in last)) return progress?.message ?? status;
+  const word = status === 'running' ? '' : `${status} · `;
+  return `${word}step ${last.step}/${started?.total_steps ?? '?'} · loss ${Number(last.loss).toFixed(2)}`;
+}
+
+function tooltip(run: ExperimentRun): vscode.MarkdownString {
+  const paused = run.view.status === 'paused';
+  const text = new vscode.MarkdownString(`LoRA run of \`${vscode.workspace.asRelativePath(run.experimentFile).replace(/`/g, '')}\`\n\n`
+    + `[${paused ? 'Resume' : 'Pause'}](command:loraLab.${paused ? 'resume' : 'pause'}) · [Stop](command:loraLab.stop)`);
+  text.isTrusted = { enabledCommands: ['loraLab.pause', 'loraLab.resume', 'loraLab.stop'] };
+  return text;
+}
+
+async function notify(show: (message: string, ...items: string[]) => Thenable<string | undefined>, message: string): Promise<void> {
+  if (await show(message, 'Open panel')) await vscode.commands.executeCommand('loraLab.openPanel');
+}

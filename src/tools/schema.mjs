@@ -1,0 +1,84 @@
+/** Writes the JSON schemas for `*.lora.json` and `adapter_config.json`, both made from the table of settings in src/protocol/experiment.ts. */
+import { build } from 'esbuild';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+
+/** Writes `experiment.schema.json` and `adapter_config.schema.json` into `outDir`. */
+export async function writeSchemas(outDir) {
+  const { SETTINGS, SECTIONS } = await loadSettings();
+  mkdirSync(outDir, { recursive: true });
+  const schemas = { 'experiment.schema.json': experimentSchema(SETTINGS, SECTIONS), 'adapter_config.schema.json': adapterSchema(SETTINGS) };
+  for (const [name, schema] of Object.entries(schemas)) writeFileSync(join(outDir, name), `${JSON.stringify(schema, null, 2)}\n`);
+}
+
+export function experimentSchema(settings, sections) {
+  const { properties, required } = objectOf(settings.experiment);
+  const inner = Object.fromEntries(sections.map(name => {
+    const object = objectOf(settings[name]);
+    return [name, { type: 'object', additionalProperties: false, ...object }];
+  }));
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#', title: 'LoRA experiment', type: 'object', allowComments: true, allowTrailingCommas: true,
+    properties: { $schema: { type: 'string' }, ...properties, ...inner }, required: [...required, 'dataset'], additionalProperties: false,
+    defaultSnippets: [{
+      label: 'LoRA experiment',
+      body: {
+        base_model: '${1:model}', task: 'SEQ_CLS', dataset: { train: '${2:train.jsonl}', eval: '${3:eval.jsonl}' },
+        lora: { r: 8, lora_alpha: 16, target_modules: ['query', 'value'] }, training: { num_train_epochs: 3, learning_rate: 5e-4 }, output_dir: '${4:runs/first}',
+      },
+    }],
+  };
+}
+
+/** PEFT writes more keys than an experiment has; those are left to PEFT. */
+export function adapterSchema(settings) {
+  const { init_adapter: _, ...lora } = settings.lora;
+  const { properties } = objectOf(lora);
+  // PEFT also knows values that this extension does not train with; an adapter file that has them is still right.
+  properties.bias = { ...properties.bias, enum: ['none', 'all', 'lora_only'] };
+  for (const property of Object.values(properties)) delete property.default;
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#', title: 'PEFT LoRA adapter', type: 'object',
+    properties: {
+      peft_type: { type: 'string', markdownDescription: 'Kind of adapter; `LORA` here.' },
+      task_type: { type: ['string', 'null'], markdownDescription: 'Task that the adapter was trained for, e.g. `SEQ_CLS`.' },
+      base_model_name_or_path: { type: ['string', 'null'], markdownDescription: 'The base model: a folder or a name on the Hugging Face Hub.' },
+      fan_in_fan_out: { type: 'boolean', markdownDescription: 'True if the base stores weights as [in, out], as GPT-2 does.' },
+      ...properties,
+    },
+    required: ['peft_type'],
+  };
+}
+
+function objectOf(table) {
+  return {
+    properties: Object.fromEntries(Object.entries(table).map(([key, setting]) => [key, propertyOf(setting)])),
+    required: Object.entries(table).filter(([, setting]) => setting.default === undefined).map(([key]) => key),
+  };
+}
+
+function propertyOf(setting) {
+  const range = Object.fromEntries(['minimum', 'exclusiveMinimum', 'maximum'].filter(key => setting[key] !== undefined).map(key => [key, setting[key]]));
+  const names = { anyOf: [{ type: 'string', minLength: 1 }, { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1 }, { type: 'null' }] };
+  const nullable = type => (setting.nullable ? { type: [type, 'null'] } : { type });
+  const kinds = {
+    text: () => ({ ...nullable('string'), minLength: 1 }),
+    boolean: () => nullable('boolean'),
+    choice: () => ({ enum: setting.nullable ? [...setting.choices, null] : setting.choices }),
+    number: () => ({ ...nullable('number'), ...range }),
+    integer: () => ({ ...nullable('integer'), ...range }),
+    names: () => names,
+    overrides: () => ({ type: 'object', additionalProperties: { type: 'number', ...range } }),
+  };
+  const standard = setting.default === undefined ? {} : { default: setting.default };
+  return { ...kinds[setting.type](), ...standard, description: setting.doc, markdownDescription: setting.doc };
+}
+
+/** The table is TypeScript; it is bundled in memory and imported. */
+async function loadSettings() {
+  const result = await build({ entryPoints: [join(root, 'src/protocol/experiment.ts')], bundle: true, write: false, format: 'esm', platform: 'neutral', logLevel: 'silent' });
+  return import(`data:text/javascript;base64,${Buffer.from(result.outputFiles[0].text).toString('base64')}`);
+}

@@ -4,6 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
+import { LabError } from './errors';
 import { closeFile, errorNumber, listFolder, lookUp, makeFolder, openFile, removeFile, renameFile, statFile, syncFile, withFile, writeAll } from './files';
 
 /** Temporary names: `.tmp-` is being written, `.old-` was replaced and is about to be removed. */
@@ -28,7 +29,7 @@ export function writeFileAtomic(path: string, content: string | Uint8Array): voi
     renameFile(temporary, target);
   } catch (error) {
     discard(temporary);
-    throw error;
+    throw underFinalName(error, temporary, target);
   }
   syncFolder(dirname(target));
 }
@@ -59,8 +60,14 @@ export async function transaction<T>(folder: string, write: (temporary: string) 
     return result;
   } catch (error) {
     discard(temporary);
-    throw error;
+    throw underFinalName(error, temporary, target);
   }
+}
+
+/** A person knows the final name, not the temporary one. */
+function underFinalName(error: unknown, temporary: string, target: string): unknown {
+  if (!(error instanceof LabError) || !error.report.file?.startsWith(temporary)) return error;
+  return new LabError({ ...error.report, file: target + error.report.file.slice(temporary.length) }, { cause: error.cause });
 }
 
 function replace(temporary: string, target: string): void {

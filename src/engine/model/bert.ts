@@ -110,6 +110,7 @@ export const bert: Family = {
   model_types: ['bert'],
   default_target_modules: ['query', 'value'],
   headModules: () => ['classifier'],
+  architecture: () => 'BertForSequenceClassification',
   parameters,
   // Checkpoints of a bare BertModel have no prefix; those converted from TensorFlow call a norm's parameters gamma and beta.
   storedNames(name) {

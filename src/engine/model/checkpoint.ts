@@ -5,7 +5,7 @@ import { LabError } from '../errors';
 import { listFolder, lookUp, readJsonObject, readRange } from '../files';
 import type { Config } from './family';
 import { readHeader, type TensorRef } from './safetensors';
-import { INDEX_NAME, readShards } from './shards';
+import { INDEX_NAME, readIndex, readShards } from './shards';
 
 export interface Checkpoint {
   /** Absolute path. */
@@ -13,8 +13,10 @@ export interface Checkpoint {
   config: Config;
   /** Every stored tensor by the name it is stored under. */
   tensors: Map<string, TensorRef>;
-  /** Weight files in use, by name inside the folder. */
-  files: string[];
+  /** Stored name → file name inside the folder. */
+  files: Map<string, string>;
+  /** In several files, with an index. */
+  sharded: boolean;
   fingerprint: string;
 }
 
@@ -29,9 +31,10 @@ const CONFIG_LIMIT = 1 << 20;
 export function openCheckpoint(path: string): Checkpoint {
   const folder = resolve(path);
   const config = readConfig(folder);
-  const files = weightFiles(folder);
-  const tensors = files[0] === INDEX_NAME ? readShards(folder) : readHeader(join(folder, WEIGHTS_NAME)).tensors;
-  return { folder, config, tensors, files: [...new Set([...tensors.values()].map(ref => ref.file))], fingerprint: fingerprint(tensors) };
+  const sharded = isSharded(folder);
+  const files = sharded ? readIndex(folder) : undefined;
+  const tensors = files ? readShards(folder, files) : readHeader(join(folder, WEIGHTS_NAME)).tensors;
+  return { folder, config, tensors, files: files ?? new Map([...tensors.keys()].map(name => [name, WEIGHTS_NAME])), sharded, fingerprint: fingerprint(tensors) };
 }
 
 /** The content of `config.json`, which must name a `model_type`. */
@@ -58,9 +61,9 @@ export function readConfig(folder: string): Config {
   return config;
 }
 
-function weightFiles(folder: string): [string] {
-  if (lookUp(join(folder, WEIGHTS_NAME))) return [WEIGHTS_NAME];
-  if (lookUp(join(folder, INDEX_NAME))) return [INDEX_NAME];
+function isSharded(folder: string): boolean {
+  if (lookUp(join(folder, WEIGHTS_NAME))) return false;
+  if (lookUp(join(folder, INDEX_NAME))) return true;
   const names = listFolder(folder);
   const pickle = names.find(name => /^(pytorch_model.*\.bin|.*\.(pt|pth|ckpt))$/.test(name));
   if (pickle) {

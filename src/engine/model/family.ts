@@ -24,6 +24,8 @@ export interface Family {
   readonly default_target_modules: readonly string[];
   /** Modules of the task's head, which PEFT adds to `modules_to_save`. */
   headModules(task: string): string[];
+  /** Class name for `architectures` in the config.json of a merged checkpoint: `BertForSequenceClassification`. */
+  architecture?(task: string): string;
   /** Every parameter of the task model, in the order of the forward pass. Throws LabError if the config is unusable. */
   parameters(config: Config, task: string, num_labels: number): ParameterSpec[];
   /** Names under which checkpoints may store a parameter, the usual one first. */

@@ -18,7 +18,7 @@ export interface LoadOptions {
 
 /**
  * Finds a weight for every parameter; those that the checkpoint lacks (head, pooler) are drawn at random.
- * Errors: `model.unsupported`, `model.shape`, `model.labels`, `model.missing-weights`, and those of `openCheckpoint`.
+ * Errors: `checkpoint.model-type`, `model.shape`, `model.labels`, `model.missing-weights`, and those of `openCheckpoint`.
  */
 export function loadModel(folder: string, options: LoadOptions): LoadedModel {
   return modelOf(openCheckpoint(folder), options);
@@ -44,13 +44,13 @@ export function modelOf(checkpoint: Checkpoint, { task, labels: given, seed, fam
   return { folder, family, config, task, labels, parameters, weights, missing: missing.map(spec => spec.name), fingerprint: checkpoint.fingerprint };
 }
 
-/** The family that implements a config's `model_type`. Error: `model.unsupported`, naming the supported ones. */
+/** The family that implements a config's `model_type`. Error: `checkpoint.model-type`, naming the supported ones. */
 export function familyOf(config: Config, families: readonly Family[], folder: string): Family {
   const type = config.model_type as string;
   const family = families.find(candidate => candidate.model_types.includes(type));
   if (family) return family;
   throw new LabError({
-    code: 'model.unsupported', file: join(folder, 'config.json'), where: 'model_type', cause: `"${type}" is not supported`,
+    code: 'checkpoint.model-type', file: join(folder, 'config.json'), where: 'model_type', cause: `"${type}" is not supported`,
     action: `use a checkpoint of one of these types: ${families.flatMap(candidate => candidate.model_types).join(', ')}`,
   });
 }

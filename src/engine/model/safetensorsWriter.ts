@@ -1,6 +1,7 @@
 /** Writing safetensors files, tensor by tensor in bounded memory. */
+import { setImmediate as turn } from 'node:timers/promises';
 import { LabError } from '../errors';
-import { syncFile, withFile, writeAll } from '../files';
+import { closeFile, openFile, syncFile, writeAll } from '../files';
 import { toBF16, toF16 } from './floats';
 import { DTYPE_BYTES, type DType } from './safetensors';
 
@@ -14,13 +15,15 @@ export interface TensorSource {
 
 /**
  * Creates `path` and forces it to disk; an existing file is an error. Belongs inside a `transaction`.
- * The same tensors and metadata always give the same bytes. Returns the file's size.
+ * The same tensors and metadata always give the same bytes. Lets other work of the thread run between tensors.
+ * Returns the size of the file and of the tensors in it.
  */
-export function writeSafetensors(path: string, tensors: readonly TensorSource[], metadata: Readonly<Record<string, string>> = {}): number {
+export async function writeSafetensors(path: string, tensors: readonly TensorSource[], metadata: Readonly<Record<string, string>> = {}): Promise<{ file_bytes: number; tensor_bytes: number }> {
   // Wide types first: every tensor then stands at a multiple of its element's width.
   const inOrder = [...tensors].sort((a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype] || (a.name < b.name ? -1 : 1));
-  const { header, size } = encodeHeader(inOrder, metadata);
-  withFile(path, 'wx', fd => {
+  const { header, tensor_bytes } = encodeHeader(inOrder, metadata);
+  const fd = openFile(path, 'wx');
+  try {
     writeAll(fd, header, path);
     for (const tensor of inOrder) {
       let written = 0;
@@ -28,15 +31,16 @@ export function writeSafetensors(path: string, tensors: readonly TensorSource[],
         const bytes = encode(part, tensor.dtype);
         writeAll(fd, bytes, path);
         written += bytes.length;
+        await turn();
       }
       if (written !== sizeOf(tensor)) throw new Error(`${tensor.name}: ${written} bytes for [${tensor.shape}] of ${tensor.dtype}`);
     }
     syncFile(fd, path);
-  });
-  return size;
+  } finally { closeFile(fd, path); }
+  return { file_bytes: header.length + tensor_bytes, tensor_bytes };
 }
 
-function encodeHeader(tensors: readonly TensorSource[], metadata: Readonly<Record<string, string>>): { header: Uint8Array; size: number } {
+function encodeHeader(tensors: readonly TensorSource[], metadata: Readonly<Record<string, string>>): { header: Uint8Array; tensor_bytes: number } {
   const entries: [string, unknown][] = [];
   if (Object.keys(metadata).length) entries.push(['__metadata__', Object.fromEntries(Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1)))]);
   let place = 0;
@@ -50,7 +54,7 @@ function encodeHeader(tensors: readonly TensorSource[], metadata: Readonly<Recor
   const header = Buffer.alloc(8 + length, ' ');
   header.writeBigUInt64LE(BigInt(length), 0);
   json.copy(header, 8);
-  return { header, size: header.length + place };
+  return { header, tensor_bytes: place };
 }
 
 const sizeOf = (tensor: TensorSource): number => tensor.shape.reduce((product, dimension) => product * dimension, DTYPE_BYTES[tensor.dtype]);

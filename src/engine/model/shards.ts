@@ -27,8 +27,7 @@ export function readIndex(folder: string): Map<string, string> {
 }
 
 /** Every tensor that the index names, from the file that the index names for it. Errors: `checkpoint.bad-index`, `.shard-outside`, `.shard-missing`, `.tensor-not-in-shard`. */
-export function readShards(folder: string): Map<string, TensorRef> {
-  const index = readIndex(folder);
+export function readShards(folder: string, index: ReadonlyMap<string, string>): Map<string, TensorRef> {
   const shards = new Map<string, Map<string, TensorRef>>();
   for (const shard of new Set(index.values())) {
     const path = join(folder, shard);

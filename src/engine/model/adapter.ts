@@ -1,0 +1,158 @@
+/** Adapter folders in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`. */
+import { join, resolve } from 'node:path';
+import { LabError } from '../errors';
+import { listFolder, lookUp, readJsonObject } from '../files';
+import { transaction, writeFile } from '../transaction';
+import type { LoraSettings } from '../../protocol/experiment';
+import { adapterConfig, settingsFromAdapter, type AdapterConfig } from './adapterConfig';
+import type { AdapterPlan } from './lora.types';
+import { readHeader, readTensor, type TensorRef } from './safetensors';
+import { writeSafetensors, type TensorSource } from './safetensorsWriter';
+import type { LoadedModel } from './weights';
+
+export { settingsFromAdapter, type AdapterConfig };
+
+export interface Adapter {
+  folder: string;
+  config: AdapterConfig;
+  /** Values by their key in the file: `base_model.model.<module>.lora_A.weight`. */
+  tensors: Map<string, { shape: number[]; data: Float32Array }>;
+  /** Class names in order of class number; null in adapters of other programs, which have no place for them. */
+  labels: string[] | null;
+  /** `LoadedModel.fingerprint` of the base it was trained on; null in adapters of other programs. */
+  base_fingerprint: string | null;
+}
+
+export const ADAPTER_CONFIG = 'adapter_config.json';
+export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
+/** What PEFT puts before the name of every module. */
+export const PREFIX = 'base_model.model.';
+/** Our own entries in the metadata of `adapter_model.safetensors`, where other programs overlook them. */
+const LABELS_KEY = 'lora_lab.labels';
+const FINGERPRINT_KEY = 'lora_lab.base_fingerprint';
+
+export interface AdapterContent {
+  model: LoadedModel;
+  plan: AdapterPlan;
+  lora: LoraSettings;
+  /** All trained values, flat, in the order of `plan.trainables`. */
+  trainables: Float32Array;
+  labels: readonly string[];
+}
+
+/** Writes an adapter folder as a whole, replacing an earlier one. */
+export async function writeAdapter(folder: string, content: AdapterContent): Promise<void> {
+  await transaction(folder, temporary => writeAdapterFiles(temporary, content));
+}
+
+/** Writes the two files into an existing folder that belongs to a transaction. */
+export async function writeAdapterFiles(folder: string, { model, plan, lora, trainables, labels }: AdapterContent): Promise<void> {
+  const bad = trainables.findIndex(value => !Number.isFinite(value));
+  if (bad >= 0) {
+    const name = plan.trainables.find(t => bad >= t.offset && bad < t.offset + t.size)?.name;
+    throw new LabError({ code: 'adapter.not-finite', file: folder, where: name, cause: 'the adapter holds values that are not finite', action: 'go back to an earlier checkpoint and lower the learning rate' });
+  }
+  const tensors: TensorSource[] = plan.trainables.map(({ name, shape, offset, size }) => ({ name, shape, dtype: 'F32', data: trainables.subarray(offset, offset + size) }));
+  // Parameters that the base lacks and that were not trained would be drawn anew in another program: they go along.
+  const frozen = model.missing.filter(name => !plan.trainables.some(t => t.name === PREFIX + name));
+  for (const name of frozen) {
+    const weight = model.weights.get(name);
+    if (weight?.source === 'memory') tensors.push({ name: PREFIX + name, shape: weight.shape, dtype: 'F32', data: weight.data });
+  }
+  const modules = [...new Set(frozen.map(name => name.slice(0, name.lastIndexOf('.'))))];
+  const config = adapterConfig({ base: model.folder, task: model.task, lora, plan, defaults: model.family.default_target_modules, frozen: modules });
+  writeFile(join(folder, ADAPTER_CONFIG), JSON.stringify(config, null, 2));
+  await writeSafetensors(join(folder, ADAPTER_WEIGHTS), tensors, { format: 'pt', [LABELS_KEY]: JSON.stringify(labels), [FINGERPRINT_KEY]: model.fingerprint });
+}
+
+/**
+ * Reads an adapter folder. Errors: `adapter.no-folder`, `.no-config`, `.pickle-only`, `.no-weights`, `.bad-config`,
+ * and those of the safetensors header.
+ */
+export function readAdapter(path: string): Adapter {
+  const folder = resolve(path);
+  if (!lookUp(folder)?.isDirectory) throw new LabError({ code: 'adapter.no-folder', file: folder, cause: 'there is no such folder', action: 'check the path of the adapter' });
+  const file = join(folder, ADAPTER_CONFIG);
+  if (!lookUp(file)) throw new LabError({ code: 'adapter.no-config', file: folder, cause: `the folder has no ${ADAPTER_CONFIG}`, action: 'give the folder of a PEFT adapter, such as the adapter folder of a run' });
+  const config = readJsonObject(file, 1 << 20);
+  const weights = join(folder, ADAPTER_WEIGHTS);
+  if (!lookUp(weights)) {
+    const pickle = listFolder(folder).find(name => name.endsWith('.bin'));
+    throw pickle
+      ? new LabError({ code: 'adapter.pickle-only', file: join(folder, pickle), cause: 'the adapter is stored as a Python pickle, which can run code when it is read, and is never opened here', action: 'save it again in Python: model.save_pretrained(dir, safe_serialization=True)' })
+      : new LabError({ code: 'adapter.no-weights', file: folder, cause: `the folder has no ${ADAPTER_WEIGHTS}`, action: 'copy the whole adapter folder' });
+  }
+  const { tensors: refs, metadata } = readHeader(weights);
+  const tensors: Adapter['tensors'] = new Map();
+  for (const [name, ref] of refs) {
+    const data = readTensor(ref);
+    if (!data.every(Number.isFinite)) throw new LabError({ code: 'adapter.not-finite', file: weights, where: `tensor "${name}"`, cause: 'holds values that are not finite', action: 'use another checkpoint of this adapter' });
+    tensors.set(name, { shape: ref.shape, data });
+  }
+  return { folder, config, tensors, labels: parseLabels(metadata.get(LABELS_KEY)), base_fingerprint: metadata.get(FINGERPRINT_KEY) ?? null };
+}
+
+function parseLabels(json: string | undefined): string[] | null {
+  if (json === undefined) return null;
+  let value: unknown;
+  try { value = JSON.parse(json); } catch { return null; }
+  return Array.isArray(value) && value.every(label => typeof label === 'string') ? value : null;
+}
+
+/**
+ * The adapter's values as the flat vector of a plan. An adapter that names no task comes without a head: it keeps the base's.
+ * Errors: `adapter.wrong-base` (recorded for other base weights), `adapter.missing`, `adapter.unexpected`, `adapter.shape`.
+ */
+export function fillTrainables(plan: AdapterPlan, adapter: Adapter, model: Pick<LoadedModel, 'folder' | 'fingerprint' | 'missing' | 'weights'>): Float32Array {
+  checkBase(adapter, model);
+  const file = join(adapter.folder, ADAPTER_WEIGHTS);
+  const own = adapter.config.task_type == null ? plan.trainables.filter(({ name }) => !adapter.tensors.has(name) && baseWeight(model, name)) : [];
+  checkKeys(plan.trainables.filter(t => !own.includes(t)).map(t => t.name), adapter, model.missing);
+  const values = new Float32Array(plan.trainable_parameters);
+  for (const { name, offset } of own) values.set(readTensor(baseWeight(model, name)!), offset);
+  for (const { name, shape, offset } of plan.trainables.filter(t => !own.includes(t))) {
+    const stored = adapter.tensors.get(name)!;
+    if (stored.shape.join() !== shape.join()) {
+      throw new LabError({ code: 'adapter.shape', file, where: `tensor "${name}"`, cause: `has shape [${stored.shape.join(', ')}], these settings and this base need [${shape.join(', ')}]`, action: 'use the same r and target_modules as the adapter, the base that it was trained on, and data with the same classes' });
+    }
+    values.set(stored.data, offset);
+  }
+  return values;
+}
+
+function baseWeight(model: Pick<LoadedModel, 'weights'>, key: string): TensorRef | undefined {
+  const weight = model.weights.get(key.slice(PREFIX.length));
+  return weight?.source === 'file' ? weight.ref : undefined;
+}
+
+/** The model with those of its randomly started, untrained parameters that the adapter brings along (a pooler that the base lacks). */
+export function withAdapterWeights(model: LoadedModel, adapter: Adapter): LoadedModel {
+  const weights = new Map(model.weights);
+  for (const name of model.missing) {
+    const stored = adapter.tensors.get(PREFIX + name);
+    const current = weights.get(name);
+    if (stored && current?.source === 'memory' && stored.shape.join() === current.shape.join()) weights.set(name, { source: 'memory', ...stored });
+  }
+  return { ...model, weights };
+}
+
+/** Error `adapter.wrong-base` if the adapter says that it was trained on other weights. */
+export function checkBase(adapter: Adapter, base: { folder: string; fingerprint: string }): void {
+  if (adapter.base_fingerprint === null || adapter.base_fingerprint === base.fingerprint) return;
+  throw new LabError({
+    code: 'adapter.wrong-base', file: adapter.folder, cause: `the adapter was trained on other base weights than those in ${base.folder}`,
+    action: `use the base that it was trained on${typeof adapter.config.base_model_name_or_path === 'string' ? ` (then at ${adapter.config.base_model_name_or_path})` : ''}`,
+  });
+}
+
+/** Errors `adapter.missing` and `adapter.unexpected`. `tolerated` are parameters that may be there or not. */
+export function checkKeys(expected: readonly string[], adapter: Adapter, tolerated: readonly string[] = []): void {
+  const file = join(adapter.folder, ADAPTER_WEIGHTS);
+  const known = new Set(expected);
+  const missing = expected.filter(name => !adapter.tensors.has(name));
+  const unexpected = [...adapter.tensors.keys()].filter(name => !known.has(name) && !tolerated.some(other => PREFIX + other === name));
+  const list = (names: string[]): string => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
+  const action = 'use the target_modules and modules_to_save that the adapter was trained with, and a base of the same architecture';
+  if (missing.length) throw new LabError({ code: 'adapter.missing', file, cause: `the adapter lacks ${list(missing)}`, action });
+  if (unexpected.length) throw new LabError({ code: 'adapter.unexpected', file, cause: `the adapter holds ${list(unexpected)}, which these settings do not use`, action });
+}

@@ -1,0 +1,102 @@
+/** `adapter_config.json`: the keys of PEFT's LoraConfig, and which of their values this engine can honour. */
+import { LabError } from '../errors';
+import { SETTINGS, type LoraSettings } from '../../protocol/experiment';
+import type { AdapterPlan } from './lora.types';
+
+export type AdapterConfig = Record<string, unknown>;
+
+/** PEFT looks for the head of a sequence classifier under these names and always lists both. */
+const SEQ_CLS_HEADS = ['classifier', 'score'];
+
+/** Keys that never change what the adapter computes, whatever their value. */
+const INERT = new Set(['auto_mapping', 'base_model_name_or_path', 'inference_mode', 'megatron_core', 'peft_version', 'qalora_group_size', 'revision']);
+
+/** Ways to start A and B that leave the base weights as they are. The others need a changed base. */
+const HARMLESS_STARTS = [true, false, 'gaussian', 'orthogonal', 'eva'];
+
+/** Every key that PEFT 0.21 writes, with the value that stands for "not used". */
+const UNUSED: AdapterConfig = {
+  alora_invocation_tokens: null, arrow_config: null, corda_config: null, ensure_weight_tying: false, eva_config: null, fan_in_fan_out: false,
+  kasa_config: null, layer_replication: null, layers_pattern: null, layers_to_transform: null, loftq_config: {}, lora_bias: false, lora_ga_config: null,
+  megatron_config: null, monteclora_config: null, target_parameters: null, trainable_token_indices: null, use_bdlora: null, use_dora: false,
+  use_qalora: false, use_rslora: false, velora_config: null,
+};
+
+/** The content of `adapter_config.json` for an adapter trained with `lora`. `frozen` names untrained modules that are stored with it. */
+export function adapterConfig(options: { base: string; task: string; lora: LoraSettings; plan: AdapterPlan; defaults: readonly string[]; frozen: readonly string[] }): AdapterConfig {
+  const { base, task, lora, plan, defaults, frozen } = options;
+  const asked = lora.target_modules ?? [...defaults];
+  // PEFT, too, stores the names that all-linear stood for.
+  const target_modules = typeof asked === 'string' && asked.toLowerCase() === 'all-linear' ? plan.modules.map(module => module.name) : asked;
+  const given = lora.modules_to_save === null ? [] : [lora.modules_to_save].flat();
+  const heads = task === 'SEQ_CLS' ? SEQ_CLS_HEADS : [];
+  const modules_to_save = [...new Set([...given, ...heads, ...plan.modules_to_save.filter(name => !isListed(name, [...given, ...heads])), ...frozen])];
+  const config: AdapterConfig = {
+    ...UNUSED,
+    auto_mapping: null, base_model_name_or_path: base, inference_mode: true, init_lora_weights: true, megatron_core: 'megatron.core',
+    peft_type: 'LORA', peft_version: '0.21.0', qalora_group_size: 16, revision: null, task_type: task,
+    r: lora.r, lora_alpha: lora.lora_alpha, lora_dropout: lora.lora_dropout, bias: lora.bias,
+    rank_pattern: lora.rank_pattern, alpha_pattern: lora.alpha_pattern,
+    target_modules, exclude_modules: lora.exclude_modules, modules_to_save: modules_to_save.length ? modules_to_save : null,
+  };
+  return Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+const isListed = (name: string, list: readonly string[]): boolean => list.some(entry => name === entry || name.endsWith(`.${entry}`));
+
+/**
+ * The settings that an adapter was trained with. Errors: `adapter.unsupported` for any key whose value changes what the
+ * adapter computes in a way that is not implemented, `adapter.bad-config` for a value of the wrong type.
+ */
+export function settingsFromAdapter(config: AdapterConfig, file = 'adapter_config.json'): LoraSettings {
+  refuse(config, file);
+  const known = SETTINGS.lora as Record<string, { default: unknown }>;
+  const value = (key: keyof LoraSettings): unknown => config[key] ?? (known[key].default);
+  const number = (key: 'r' | 'lora_alpha' | 'lora_dropout', least: number): number => {
+    const found = value(key);
+    if (typeof found !== 'number' || !(found >= least)) throw badValue(file, key, found);
+    return found;
+  };
+  const names = (key: 'target_modules' | 'exclude_modules' | 'modules_to_save'): string | string[] | null => {
+    const found = value(key);
+    if (found === null || typeof found === 'string' || Array.isArray(found) && found.every(name => typeof name === 'string')) return found as string | string[] | null;
+    throw badValue(file, key, found);
+  };
+  const pattern = (key: 'rank_pattern' | 'alpha_pattern'): Record<string, number> => {
+    const found = value(key);
+    if (typeof found === 'object' && found !== null && Object.values(found).every(entry => typeof entry === 'number' && entry > 0)) return { ...found } as Record<string, number>;
+    throw badValue(file, key, found);
+  };
+  const saved = names('modules_to_save');
+  const others = saved === null ? [] : [saved].flat().filter(name => config.task_type !== 'SEQ_CLS' || !SEQ_CLS_HEADS.includes(name));
+  return {
+    r: number('r', 1), lora_alpha: number('lora_alpha', Number.MIN_VALUE), lora_dropout: number('lora_dropout', 0),
+    target_modules: names('target_modules'), exclude_modules: names('exclude_modules'),
+    rank_pattern: pattern('rank_pattern'), alpha_pattern: pattern('alpha_pattern'),
+    modules_to_save: others.length ? others : null, bias: 'none', init_adapter: null,
+  };
+}
+
+function refuse(config: AdapterConfig, file: string): void {
+  const unsupported = (key: string, action: string): LabError => new LabError({
+    code: 'adapter.unsupported', file, where: key, cause: `${JSON.stringify(config[key])} is not supported`, action,
+  });
+  if (config.peft_type !== 'LORA') throw unsupported('peft_type', 'use an adapter of type LORA');
+  if (config.task_type !== 'SEQ_CLS' && config.task_type != null) throw unsupported('task_type', 'use an adapter trained for SEQ_CLS');
+  if (config.bias !== undefined && config.bias !== 'none') throw unsupported('bias', 'use an adapter trained with "bias": "none"');
+  if (config.init_lora_weights !== undefined && !HARMLESS_STARTS.includes(config.init_lora_weights as never)) {
+    throw unsupported('init_lora_weights', 'this start changes the base weights; save the adapter in Python with path_initial_model_for_weight_conversion first');
+  }
+  const supported = new Set(['peft_type', 'task_type', 'bias', 'init_lora_weights', ...Object.keys(SETTINGS.lora)]);
+  for (const [key, value] of Object.entries(config)) {
+    if (supported.has(key) || INERT.has(key) || isUnused(value)) continue;
+    throw unsupported(key, 'merge this adapter with PEFT in Python, or train it without this option');
+  }
+}
+
+/** PEFT writes an option that is off as null, false, or an empty list or object. */
+const isUnused = (value: unknown): boolean => value === null || value === false || (typeof value === 'object' && Object.keys(value).length === 0);
+
+const badValue = (file: string, key: string, value: unknown): LabError => new LabError({
+  code: 'adapter.bad-config', file, where: key, cause: `${JSON.stringify(value)} is not a possible value`, action: 'use the adapter_config.json that PEFT wrote for this adapter',
+});

@@ -1,0 +1,205 @@
+/**
+ * Merging: W + scaling · B A in the place of every adapted weight. Sums are rounded once, to the stored type. The result
+ * is a plain checkpoint with the names of the task model, written tensor by tensor in bounded memory.
+ */
+import { basename, join, relative, resolve, sep } from 'node:path';
+import { LabError } from '../errors';
+import { freeBytes, listFolder, lookUp, makeFolder, realPath } from '../files';
+import { transaction, writeFile } from '../transaction';
+import type { MergeReport } from '../../protocol/engine';
+import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Adapter } from './adapter';
+import { openCheckpoint, type Checkpoint } from './checkpoint';
+import type { Family } from './family';
+import { configLabels, familyOf, modelOf, storedTensor } from './loadModel';
+import { copyCompanions } from './mergeFiles';
+import { mergedChunks, type Delta } from './mergeTensor';
+import { readBytes, type TensorRef } from './safetensors';
+import { writeSafetensors, type TensorSource } from './safetensorsWriter';
+import { INDEX_NAME } from './shards';
+import { matchTargets } from './targets';
+import type { LoadedModel } from './weights';
+
+export interface MergeOptions { base: string; adapter: string; out: string; families: readonly Family[] }
+
+/**
+ * Writes base + adapter as a new checkpoint folder. The inputs are never changed; `out` appears whole or not at all.
+ * Errors: `merge.out-not-empty`, `merge.out-inside`, `merge.not-finite`, `adapter.*`, `checkpoint.*`, `disk.*`.
+ */
+export async function mergeAdapter({ base, adapter: adapterFolder, out, families }: MergeOptions): Promise<MergeReport> {
+  const start = performance.now();
+  const checkpoint = openCheckpoint(base);
+  const adapter = readAdapter(adapterFolder);
+  const target = resolve(out);
+  checkTarget(target, checkpoint.folder, adapter.folder);
+  checkBase(adapter, checkpoint);
+  const plan = planMerge(checkpoint, adapter, families);
+  checkSpace(target, checkpoint);
+  const bytes = await transaction(target, async temporary => {
+    const written = await writeWeights(temporary, checkpoint, plan);
+    writeFile(join(temporary, 'config.json'), `${JSON.stringify(mergedConfig(checkpoint, plan), null, 2)}\n`);
+    copyCompanions(checkpoint.folder, temporary);
+    // Reading back what was written shows that it loads before it gets its name.
+    modelOf(openCheckpoint(temporary), { task: plan.model.task, labels: plan.model.labels, seed: 0, families });
+    return written;
+  });
+  return {
+    out: target, merged_modules: [...plan.deltas.keys()].map(name => name.replace(/\.weight$/, '')), replaced_modules: [...new Set([...plan.saved.keys()].map(name => name.slice(0, name.lastIndexOf('.'))))],
+    bytes, seconds: (performance.now() - start) / 1000,
+  };
+}
+
+interface MergePlan {
+  model: LoadedModel;
+  /** By parameter name. */
+  deltas: Map<string, Delta>;
+  saved: Map<string, { shape: number[]; data: Float32Array }>;
+  /** Stored name → name in the merged checkpoint. */
+  names: Map<string, string>;
+}
+
+function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly Family[]): MergePlan {
+  const { family, lora, model } = describe(checkpoint, adapter, families);
+  const modules = model.parameters.filter(spec => spec.kind === 'linear').map(spec => ({ name: spec.name.replace(/\.weight$/, ''), in_features: spec.shape[1], out_features: spec.shape[0] }));
+  // PEFT trains the head of its own accord only if the adapter names its task.
+  const heads = adapter.config.task_type == null ? [] : family.headModules(model.task);
+  const adapted = matchTargets(modules, lora, family.default_target_modules, heads);
+
+  const isSaved = savedBy([...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())]);
+  const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
+  checkKeys([...adapted.flatMap(({ name }) => [`${PREFIX}${name}.lora_A.weight`, `${PREFIX}${name}.lora_B.weight`]), ...savedNames.map(name => PREFIX + name)], adapter, model.missing);
+
+  const deltas = new Map<string, Delta>();
+  for (const { name, r, in_features, out_features, scaling } of adapted) {
+    const A = matrix(adapter, `${PREFIX}${name}.lora_A.weight`, [r, in_features]);
+    const B = matrix(adapter, `${PREFIX}${name}.lora_B.weight`, [out_features, r]);
+    deltas.set(`${name}.weight`, { A, B, r, in_features, out_features, scaling });
+  }
+  const saved = new Map<string, { shape: number[]; data: Float32Array }>();
+  for (const spec of model.parameters) {
+    if (adapter.tensors.has(PREFIX + spec.name)) saved.set(spec.name, { shape: spec.shape, data: matrix(adapter, PREFIX + spec.name, spec.shape) });
+  }
+  const names = new Map<string, string>();
+  for (const spec of model.parameters) {
+    const ref = storedTensor(checkpoint, family, spec.name);
+    if (ref) names.set(ref.name, spec.name);
+  }
+  return { model, deltas, saved, names };
+}
+
+/** The task model that the merged checkpoint will hold; its head is the adapter's, so the base's own may differ or be missing. */
+function describe(checkpoint: Checkpoint, adapter: Adapter, families: readonly Family[]) {
+  const family = familyOf(checkpoint.config, families, checkpoint.folder);
+  const lora = settingsFromAdapter(adapter.config, join(adapter.folder, 'adapter_config.json'));
+  const task = typeof adapter.config.task_type === 'string' ? adapter.config.task_type : 'SEQ_CLS';
+  const heads = family.headModules(task);
+  const head = heads.map(name => adapter.tensors.get(`${PREFIX}${name}.weight`)).find(tensor => tensor);
+  const own = configLabels(checkpoint.config);
+  const count = head?.shape[0] ?? own.length;
+  const labels = adapter.labels?.length === count ? adapter.labels : own.length === count ? own : Array.from({ length: count }, (_, i) => `LABEL_${i}`);
+  const isHead = savedBy(heads);
+  const replaced = new Set(heads.length ? family.parameters(checkpoint.config, task, count).map(spec => spec.name).filter(name => isHead(name) && adapter.tensors.has(PREFIX + name)).flatMap(name => family.storedNames(name)) : []);
+  const withoutHead = { ...checkpoint, tensors: new Map([...checkpoint.tensors].filter(([name]) => !replaced.has(name))) };
+  return { family, lora, model: modelOf(withoutHead, { task, labels, seed: 0, families }) };
+}
+
+/** True for the parameters of the modules that end in one of the entries, and of the modules inside of them. */
+const savedBy = (entries: readonly string[]) => (parameter: string): boolean => entries.some(entry => `.${parameter}`.includes(`.${entry}.`));
+
+function matrix(adapter: Adapter, name: string, shape: number[]): Float32Array {
+  const tensor = adapter.tensors.get(name)!;
+  if (tensor.shape.join() === shape.join()) return tensor.data;
+  throw new LabError({
+    code: 'adapter.shape', file: join(adapter.folder, 'adapter_model.safetensors'), where: `tensor "${name}"`, cause: `has shape [${tensor.shape.join(', ')}], this base and adapter_config.json need [${shape.join(', ')}]`,
+    action: 'use the base that the adapter was trained on',
+  });
+}
+
+/** Writes the weights into as many files as the base has, under the same file names. Returns their bytes. */
+async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergePlan): Promise<number> {
+  const files = groupByFile(checkpoint);
+  const added = [...plan.saved.keys()].filter(name => ![...plan.names.values()].includes(name));
+  const index: Record<string, string> = {};
+  let bytes = 0;
+  let total_size = 0;
+  for (const [place, [file, refs]] of files.entries()) {
+    const tensors = refs.map(ref => source(ref, plan));
+    if (place === files.length - 1) {
+      const dtype = majorityType(checkpoint);
+      for (const name of added) tensors.push({ name, dtype, ...plan.saved.get(name)! });
+    }
+    for (const tensor of tensors) index[tensor.name] = file;
+    makeFolder(resolve(folder, file, '..'));
+    const written = await writeSafetensors(join(folder, file), tensors, { format: 'pt' });
+    bytes += written.file_bytes;
+    total_size += written.tensor_bytes;
+  }
+  if (checkpoint.sharded) {
+    const weight_map = Object.fromEntries(Object.entries(index).sort(([a], [b]) => (a < b ? -1 : 1)));
+    writeFile(join(folder, INDEX_NAME), `${JSON.stringify({ metadata: { total_size }, weight_map }, null, 2)}\n`);
+  }
+  return bytes;
+}
+
+/** Stored tensors by the file they go to, in the order of the file names. */
+function groupByFile(checkpoint: Checkpoint): [string, TensorRef[]][] {
+  const groups = new Map<string, TensorRef[]>();
+  for (const [name, ref] of checkpoint.tensors) {
+    const file = checkpoint.files.get(name)!;
+    groups.set(file, [...groups.get(file) ?? [], ref]);
+  }
+  return [...groups].sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function source(ref: TensorRef, plan: MergePlan): TensorSource {
+  const name = plan.names.get(ref.name) ?? ref.name;
+  const replacement = plan.saved.get(name);
+  if (replacement) return { name, dtype: ref.dtype, ...replacement };
+  const delta = plan.deltas.get(name);
+  return { name, dtype: ref.dtype, shape: ref.shape, data: () => (delta ? mergedChunks(ref, delta) : readBytes(ref)) };
+}
+
+/** The type that holds most of the base's values: new tensors are stored in it. */
+function majorityType(checkpoint: Checkpoint): 'F32' | 'F16' | 'BF16' {
+  const bytes = new Map<string, number>();
+  for (const ref of checkpoint.tensors.values()) bytes.set(ref.dtype, (bytes.get(ref.dtype) ?? 0) + ref.bytes);
+  const [most] = [...bytes].sort(([, a], [, b]) => b - a)[0] ?? ['F32'];
+  return most === 'F16' || most === 'BF16' ? most : 'F32';
+}
+
+function mergedConfig({ config }: Checkpoint, { model }: MergePlan): Record<string, unknown> {
+  const { labels, family, task } = model;
+  const merged: Record<string, unknown> = {
+    ...config,
+    architectures: family.architecture ? [family.architecture(task)] : config.architectures,
+    id2label: Object.fromEntries(labels.map((label, id) => [id, label])),
+    label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
+  };
+  if ('num_labels' in config) merged.num_labels = labels.length;
+  return merged;
+}
+
+function checkTarget(out: string, base: string, adapter: string): void {
+  for (const input of [base, adapter]) {
+    const path = relative(realPath(input), realTarget(out));
+    const inside = path === '' || (path !== '..' && !path.startsWith(`..${sep}`) && resolve(path) !== path);
+    if (inside) throw new LabError({ code: 'merge.out-inside', file: out, cause: `the output folder lies inside ${input}, which must stay as it is`, action: 'choose a folder beside it' });
+  }
+  const existing = lookUp(out);
+  if (existing && (!existing.isDirectory || listFolder(out).length)) {
+    throw new LabError({ code: 'merge.out-not-empty', file: out, cause: existing.isDirectory ? 'the output folder is not empty' : 'there is a file of this name', action: 'choose a new or empty folder' });
+  }
+}
+
+/** The real path of a folder that may not exist yet. */
+function realTarget(path: string): string {
+  return lookUp(path) || resolve(path, '..') === path ? realPath(path) : join(realTarget(resolve(path, '..')), basename(path));
+}
+
+function checkSpace(out: string, checkpoint: Checkpoint): void {
+  let parent = resolve(out, '..');
+  while (!lookUp(parent)) parent = resolve(parent, '..');
+  const needed = [...checkpoint.tensors.values()].reduce((sum, ref) => sum + ref.bytes, 0) * 1.01 + (1 << 20);
+  const free = freeBytes(parent);
+  if (free >= needed) return;
+  throw new LabError({ code: 'disk.full', file: out, cause: `the merged model needs ${Math.ceil(needed / 1e6)} MB, ${Math.floor(free / 1e6)} MB are free`, action: 'free some space or choose another disk' });
+}

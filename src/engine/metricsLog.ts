@@ -1,0 +1,72 @@
+/** `metrics.jsonl`: one line for each record, added with one write. */
+import { LabError } from './errors';
+import { closeFile, lookUp, openFile, readText, statFile, syncFile, truncateFile, writeAll } from './files';
+import { writeFileAtomic } from './transaction';
+import type { MetricRecord } from '../protocol/metrics';
+
+const LIMIT = 500 << 20;
+
+export class MetricsLog {
+  private fd: number | undefined;
+  private size = 0;
+
+  constructor(readonly path: string) {}
+
+  /** Adds one line. If that fails nothing of it stays, so that it can be tried again. */
+  append(record: MetricRecord): void {
+    if (this.fd === undefined) {
+      this.fd = openFile(this.path, 'a');
+      this.size = statFile(this.path).size;
+    }
+    const line = Buffer.from(`${toJson(record)}\n`, 'utf8');
+    try { writeAll(this.fd, line, this.path); } catch (error) {
+      try { truncateFile(this.fd, this.size, this.path); } catch { /* a torn last line is dropped when it is read */ }
+      throw error;
+    }
+    this.size += line.length;
+  }
+
+  /** All records. A last line that was cut off by a crash is dropped. Error `metrics.bad-line` for any other bad line. */
+  read(): MetricRecord[] {
+    if (!lookUp(this.path)) return [];
+    const lines = readText(this.path, LIMIT).split('\n');
+    const records: MetricRecord[] = [];
+    for (const [place, line] of lines.entries()) {
+      if (line === '') continue;
+      try { records.push(JSON.parse(line) as MetricRecord); } catch (error) {
+        if (lines.slice(place + 1).every(rest => rest === '')) break;
+        throw new LabError({ code: 'metrics.bad-line', file: this.path, where: `line ${place + 1}`, cause: 'is not a JSON record', action: 'remove the line' }, { cause: error });
+      }
+    }
+    return records;
+  }
+
+  /**
+   * Leaves the records up to `step` in the log and moves the later ones to `superseded`: a run that goes on from this
+   * step writes them anew.
+   */
+  truncateAfter(step: number, superseded: string): void {
+    this.close();
+    const records = this.read();
+    const late = records.filter(record => record.step > step);
+    const lines = (kept: MetricRecord[]): string => kept.map(record => `${toJson(record)}\n`).join('');
+    if (late.length) writeFileAtomic(superseded, (lookUp(superseded) ? readText(superseded, LIMIT) : '') + lines(late));
+    if (lookUp(this.path)) writeFileAtomic(this.path, lines(records.filter(record => record.step <= step)));
+  }
+
+  /** Forces all lines to disk. */
+  sync(): void {
+    if (this.fd !== undefined) syncFile(this.fd, this.path);
+  }
+
+  close(): void {
+    if (this.fd === undefined) return;
+    const fd = this.fd;
+    this.fd = undefined;
+    closeFile(fd, this.path);
+  }
+}
+
+/** JSON in which numbers that JSON lacks are the texts "NaN", "Infinity" and "-Infinity", where JSON.stringify would write null. */
+export const toJson = (value: unknown, indent?: number): string =>
+  JSON.stringify(value, (_, part: unknown) => (typeof part === 'number' && !Number.isFinite(part) ? String(part) : part), indent);

@@ -1,0 +1,121 @@
+/**
+ * The folder of one run: `experiment.json`, `metrics.jsonl`, `checkpoint-<step>/`, `adapter/`, `summary.json`.
+ * Written by one process at a time, which holds the lock while the run is open.
+ */
+import { basename, dirname, join, resolve } from 'node:path';
+import { findCheckpoint, writeCheckpointFolder, type FoundCheckpoint } from './checkpointFolders';
+import { LabError } from './errors';
+import { freeBytes, listFolder, lookUp, makeFolder, removeFile, renameFile } from './files';
+import { MetricsLog, toJson } from './metricsLog';
+import { lockFolder, LOCK_NAME, type Lock } from './runLock';
+import { recover, syncFolder, writeFile, writeFileAtomic } from './transaction';
+import type { Experiment } from '../protocol/experiment';
+import type { MetricRecord, Summary } from '../protocol/metrics';
+
+export interface RunFolder {
+  /** Absolute path. */
+  readonly path: string;
+  /** Where the final adapter goes. */
+  readonly adapter: string;
+  /** Where an earlier run that stood here was moved to, or null. */
+  readonly previous: string | null;
+  writeExperiment(experiment: Experiment): void;
+  appendMetrics(record: MetricRecord): void;
+  readMetrics(): MetricRecord[];
+  /** Takes the records after `step` out of `metrics.jsonl` (they go to `metrics.superseded.jsonl`), because they will be written anew. */
+  supersedeMetrics(step: number): void;
+  /** Replaces an earlier summary. */
+  writeSummary(summary: Summary): void;
+  /** Lets `write` fill the folder of a checkpoint. Returns its path. It is complete, verified and on disk, or it is not there. */
+  writeCheckpoint(step: number, write: (folder: string) => void | Promise<void>): Promise<string>;
+  /** The newest checkpoint that verifies; `folder` is null if there is none. `warnings` say which were passed over. */
+  latestCheckpoint(): FoundCheckpoint | { folder: null; step: 0; warnings: string[] };
+  /** Error `disk.full` if fewer than `bytes` are free. */
+  needSpace(bytes: number): void;
+  /** Gives the folder free for other processes. */
+  close(): void;
+}
+
+/**
+ * Opens the folder of a run and locks it, after a test that it can be written.
+ * Without `resume` an earlier run in it is renamed to `<name>.1`, `<name>.2`, … first, and `previous` says so.
+ *
+ * Errors: `run.in-use`, `run.nothing-to-resume`, `run.folder-not-empty` (it holds something other than a run), `disk.*`.
+ */
+export function openRunFolder(folder: string, { resume }: { resume: boolean }): RunFolder {
+  const path = resolve(folder);
+  if (resume && !hasRun(path)) {
+    throw new LabError({ code: 'run.nothing-to-resume', file: path, cause: 'there is no run in this folder', action: 'start it without resuming' });
+  }
+  makeFolder(path);
+  let lock = lockFolder(path);
+  let previous: string | null = null;
+  try {
+    refuseOther(path);
+    if (!resume && hasRun(path)) {
+      previous = moveAside(path);
+      // The old folder took the lock along with it.
+      lock.release();
+      removeFile(join(previous, LOCK_NAME));
+      makeFolder(path);
+      lock = lockFolder(path);
+    }
+    recover(path, () => true, true);
+    probe(path);
+    return run(path, previous, lock);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function run(path: string, previous: string | null, lock: Lock): RunFolder {
+  const metrics = new MetricsLog(join(path, 'metrics.jsonl'));
+  return {
+    path, previous, adapter: join(path, 'adapter'),
+    writeExperiment: experiment => writeFileAtomic(join(path, 'experiment.json'), `${JSON.stringify(experiment, null, 2)}\n`),
+    appendMetrics: record => metrics.append(record),
+    readMetrics: () => metrics.read(),
+    supersedeMetrics: step => metrics.truncateAfter(step, join(path, 'metrics.superseded.jsonl')),
+    writeSummary: summary => { metrics.sync(); writeFileAtomic(join(path, 'summary.json'), `${toJson(summary, 2)}\n`); },
+    writeCheckpoint: (step, write) => { metrics.sync(); return writeCheckpointFolder(path, step, write); },
+    latestCheckpoint: () => findCheckpoint(path),
+    needSpace: bytes => needSpace(path, bytes),
+    close: () => { try { metrics.close(); } finally { lock.release(); } },
+  };
+}
+
+/** Every run writes its experiment first. */
+const hasRun = (path: string): boolean => lookUp(join(path, 'experiment.json')) !== undefined;
+
+/** Renames the folder of an earlier run to the first free `<name>.<n>`. */
+function moveAside(path: string): string {
+  for (let n = 1; ; n++) {
+    const target = join(dirname(path), `${basename(path)}.${n}`);
+    if (lookUp(target, 'link')) continue;
+    renameFile(path, target);
+    syncFolder(dirname(path));
+    return target;
+  }
+}
+
+/** A folder with a person's own files is no place for a run, and is never moved. */
+function refuseOther(path: string): void {
+  const isOther = hasRun(path) ? (name: string) => name === 'config.json' || name.endsWith('.lora.json') : (name: string) => !name.startsWith('.');
+  const other = listFolder(path).find(isOther);
+  if (other === undefined) return;
+  throw new LabError({ code: 'run.folder-not-empty', file: path, cause: `the folder holds files that are no part of a run (${other})`, action: 'choose a new or empty folder as output_dir' });
+}
+
+/** Writes a small file and removes it: a folder that cannot be written must show before the first step, not at the first save. */
+function probe(path: string): void {
+  const file = join(path, '.tmp-probe');
+  removeFile(file);
+  try { writeFile(file, new Uint8Array(1 << 16)); } finally { removeFile(file); }
+}
+
+function needSpace(path: string, bytes: number): void {
+  const free = freeBytes(path);
+  if (free >= bytes) return;
+  throw new LabError({ code: 'disk.full', file: path, cause: `${Math.ceil(bytes / 1e6)} MB are needed, ${Math.floor(free / 1e6)} MB are free`, action: 'free some space and resume, or choose another output_dir' });
+}

@@ -1,0 +1,51 @@
+/** A file system that fails on purpose, and temporary folders. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { nodeFileSystem, useFileSystem, type FileSystem } from '../../src/engine/files';
+
+/** Runs `use` with a new empty folder, which is removed afterwards. */
+export async function inTemporaryFolder<T>(use: (folder: string) => T | Promise<T>): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), 'lora-lab-'));
+  try { return await use(folder); } finally { rmSync(folder, { recursive: true, force: true }); }
+}
+
+/** Every operation that changes something on the disk. */
+const CHANGES = ['open', 'write', 'truncate', 'fsync', 'close', 'mkdir', 'rename', 'remove'] as const;
+
+/**
+ * Runs `use` while the n-th changing operation fails with `code`. With `dies` all later ones fail too, as after a crash
+ * of the process. Answers whether the fault was reached.
+ */
+export async function withFault<T>(n: number, code: string, use: () => T | Promise<T>, dies = false): Promise<{ reached: boolean; error: unknown; result: T | undefined }> {
+  let count = 0;
+  let reached = false;
+  const faulty: FileSystem = { ...nodeFileSystem };
+  for (const operation of CHANGES) {
+    const real = nodeFileSystem[operation] as (...args: unknown[]) => unknown;
+    (faulty as unknown as Record<string, unknown>)[operation] = (...args: unknown[]) => {
+      if (operation === 'open' && args[1] === 'r') return real(...args);
+      count++;
+      if (count === n || dies && count > n) {
+        reached = true;
+        // A descriptor whose close fails is closed all the same.
+        if (operation === 'close') real(...args);
+        throw Object.assign(new Error(`${code}: injected`), { code });
+      }
+      return real(...args);
+    };
+  }
+  const restore = useFileSystem(faulty);
+  try { return { result: await use(), error: undefined, reached }; } catch (error) { return { result: undefined, error, reached }; } finally { restore(); }
+}
+
+/** Path and content of every file below a folder: what a test compares to see that nothing changed. */
+export function snapshot(folder: string, from = folder): Record<string, string> {
+  const files: Record<string, string> = {};
+  for (const name of readdirSync(folder).sort()) {
+    const path = join(folder, name);
+    if (statSync(path).isDirectory()) Object.assign(files, { [`${relative(from, path)}/`]: '' }, snapshot(path, from));
+    else files[relative(from, path)] = readFileSync(path).toString('base64');
+  }
+  return files;
+}

@@ -7,7 +7,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CODE_SERVER, NODE, root, workbenchCache } from './paths.mjs';
+import { CODE_SERVER, NODE_PACKAGE, root, workbenchCache } from './paths.mjs';
 import { run } from './processes.mjs';
 
 const quietly = ['--no-fund', '--no-audit', '--loglevel=error'];
@@ -45,10 +45,10 @@ function sameLock(lock, installed) {
 
 /** Folder, server script and Node program of the served workbench; installs them first where they are missing. */
 export async function installWorkbench() {
+  if (!NODE_PACKAGE) throw new Error(`VS Code's server cannot be installed from npm on ${process.platform} ${process.arch}. Install VS Code and put its \`code\` command on the PATH.`);
   const place = workbenchFiles();
   if (existsSync(join(workbenchCache, 'ready'))) return place;
-  const nodePackage = nodePackageName();
-  console.error(`set-up: VS Code's server (npm packages code-server@${CODE_SERVER} and ${nodePackage}@${NODE}) into ${workbenchCache}`);
+  console.error(`set-up: VS Code's server (npm packages code-server@${CODE_SERVER} and ${NODE_PACKAGE}) into ${workbenchCache}`);
   // Built under another name and renamed, so that an interrupted installation is never taken for a whole one.
   const unfinished = `${workbenchCache}.${process.pid}`;
   rmSync(unfinished, { recursive: true, force: true });
@@ -56,7 +56,7 @@ export async function installWorkbench() {
   try {
     writeFileSync(join(unfinished, 'package.json'), '{ "private": true }\n');
     // Install scripts compile native modules of code-server's own front end, which is not used here.
-    await npm(['install', '--ignore-scripts', ...quietly, `code-server@${CODE_SERVER}`, `${nodePackage}@${NODE}`], unfinished);
+    await npm(['install', '--ignore-scripts', ...quietly, `code-server@${CODE_SERVER}`, NODE_PACKAGE], unfinished);
     await npm(['install', '--omit=dev', '--ignore-scripts', ...quietly], join(unfinished, 'node_modules/code-server/lib/vscode'));
     writeFileSync(join(unfinished, 'ready'), '');
     mkdirSync(dirname(workbenchCache), { recursive: true });
@@ -74,13 +74,8 @@ function workbenchFiles() {
   const modules = join(workbenchCache, 'node_modules');
   return {
     server: join(modules, 'code-server/lib/vscode/out/server-main.js'),
-    node: join(modules, nodePackageName(), 'bin', process.platform === 'win32' ? 'node.exe' : 'node'),
+    node: join(modules, NODE_PACKAGE.split('@')[0], 'bin', process.platform === 'win32' ? 'node.exe' : 'node'),
   };
-}
-
-/** The npm package that holds a Node program for this machine. */
-function nodePackageName() {
-  return `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

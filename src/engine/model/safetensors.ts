@@ -42,7 +42,7 @@ export function readHeader(path: string): SafetensorsFile {
     const bytes = new Uint8Array(length);
     const read = readInto(fd, bytes, 8, path);
     if (read < length) throw truncated(path, 8 + length, 8 + read);
-    return { header: parse(bytes, prefix, path), start: 8 + length };
+    return { header: parse(bytes, path), start: 8 + length };
   });
   checkLayout(header.tensors, size - start, path);
   const tensors = new Map<string, TensorRef>();
@@ -62,10 +62,10 @@ function headerLength(prefix: Uint8Array, size: number, path: string): number {
   return Number(length);
 }
 
-function parse(bytes: Uint8Array, prefix: Uint8Array, path: string) {
+function parse(bytes: Uint8Array, path: string) {
   try { return parseHeader(bytes); } catch (error) {
     if (!(error instanceof HeaderError)) throw error;
-    throw foreign(prefix, path) ?? invalid(path, error.message, error.tensor);
+    throw invalid(path, error.message, error.tensor);
   }
 }
 
@@ -94,7 +94,7 @@ const tooShort = (file: string, expected: number, found: number): LabError => ne
   code: 'safetensors.truncated', file, cause: `the file is cut off: ${expected} bytes expected, ${found} found`, action: 'the download or copy did not finish: get the file again',
 });
 
-/** Recognises other formats that carry the name of this one. */
+/** Recognises other formats that carry the name of this one: read as a length, the first bytes of each are larger than the file. */
 function foreign(prefix: Uint8Array, file: string): LabError | undefined {
   const text = Buffer.from(prefix).toString('latin1');
   const pickle = 'PyTorch pickle';

@@ -26,7 +26,7 @@ export function matchTargets(modules: readonly LinearModule[], lora: TargetSetti
 
   const targets = lora.target_modules ?? defaults;
   const isTarget = isAllLinear(targets) ? (name: string) => !heads.includes(name) : matcher(targets, 'target_modules');
-  if (!isAllLinear(targets)) checkTargets(targets, names, adaptable, isWhole);
+  if (!isAllLinear(targets)) checkTargets(targets, names, isWhole);
   const matched = modules.filter(module => adaptable(module.name) && isTarget(module.name));
   if (!matched.length) throw new LabError({ code: 'lora.nothing-to-adapt', where: 'lora.target_modules', cause: 'no linear layer is left to adapt', action: `loosen exclude_modules, or target one of: ${suffixes(names).join(', ')}` });
 
@@ -75,15 +75,14 @@ const invalidExpression = (expression: string, key: string, error: unknown): Lab
 }, { cause: error });
 
 /** Every entry must match at least one module: a name that is misspelt must not be left out unseen. */
-function checkTargets(targets: string | readonly string[], names: string[], adaptable: (name: string) => boolean, isWhole: (name: string) => boolean): void {
+function checkTargets(targets: string | readonly string[], names: string[], isWhole: (name: string) => boolean): void {
   for (const target of typeof targets === 'string' ? [targets] : targets) {
     const matches = matcher(typeof targets === 'string' ? target : [target], 'target_modules');
     const found = names.filter(matches);
-    if (found.some(adaptable)) continue;
-    const near = nearestNames(target.slice(0, 200), suffixes(names.filter(adaptable)), 3).map(name => `"${name}"`).join(', ');
+    if (found.length && !found.every(isWhole)) continue;
+    const near = nearestNames(target.slice(0, 200), suffixes(names.filter(name => !isWhole(name))), 3).map(name => `"${name}"`).join(', ');
     const cause = found.length === 0 ? `"${target}" matches no linear layer of this model`
-      : found.every(isWhole) ? `"${target}" matches only ${found[0]}, which is trained whole (modules_to_save)`
-        : `everything that "${target}" matches is left out by exclude_modules`;
+      : `"${target}" matches only ${found[0]}, which is trained whole (modules_to_save)`;
     throw new LabError({ code: 'lora.target-not-found', where: 'lora.target_modules', cause, action: found.length ? 'remove one of the two' : `did you mean ${near}?` });
   }
 }

@@ -1,0 +1,190 @@
+/**
+ * npm test: sets the machine up, builds, checks types, and runs every test.
+ *
+ *   node test/run.mjs [unit|engine|webview|extension|workbench …] [--grep TEXT]
+ *
+ * Without arguments everything runs: unit, engine and webview tests under node:test, then test/extension inside VS Code's
+ * extension host, then test/workbench, which acts as a person in the real workbench. The last line is `N passed, N failed`.
+ */
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { root } from '../src/tools/paths.mjs';
+import { run, start, stop } from '../src/tools/processes.mjs';
+import { installPackages, installWorkbench } from '../src/tools/setup.mjs';
+
+const MINUTE = 60_000;
+const parts = process.argv.slice(2).filter((word, index, all) => !word.startsWith('--') && all[index - 1] !== '--grep');
+const grep = process.argv.includes('--grep') ? process.argv[process.argv.indexOf('--grep') + 1] : undefined;
+const wanted = (part) => parts.length === 0 || parts.includes(part);
+
+const total = { passed: 0, failed: 0, skipped: 0 };
+const failures = [];
+
+function record({ type, title, ms = 0, error, reason }) {
+  const time = ms >= 1000 ? ` (${(ms / 1000).toFixed(1)} s)` : '';
+  if (type === 'pass') {
+    total.passed += 1;
+    console.log(`  ✔ ${title}${time}`);
+  } else if (type === 'skip') {
+    total.skipped += 1;
+    console.log(`  - ${title}: skipped${reason ? `, ${reason}` : ''}`);
+  } else {
+    total.failed += 1;
+    failures.push(`✘ ${title}\n${indent(error ?? 'no reason given')}`);
+    console.log(`  ✘ ${title}${time}\n${indent(error ?? '')}`);
+  }
+}
+
+const indent = (text) => text.trimEnd().split('\n').map((line) => `      ${line}`).join('\n');
+
+/** Runs one part of the whole; if it throws, that is one failed test and the others still run. */
+async function part(title, work) {
+  console.log(`\n${title}`);
+  const begun = Date.now();
+  try {
+    return await work();
+  } catch (error) {
+    record({ type: 'fail', title, error: error?.stack ?? String(error) });
+    return undefined;
+  } finally {
+    console.log(`  ${((Date.now() - begun) / 1000).toFixed(1)} s`);
+  }
+}
+
+/** Runs files under node:test, `concurrency` at a time. */
+async function nodeTests(files, { concurrency, each, limit }) {
+  if (files.length === 0) return;
+  const child = start(process.execPath, [
+    '--test', `--test-concurrency=${concurrency}`, `--test-timeout=${each}`, ...(grep ? [`--test-name-pattern=${grep}`] : []),
+    '--test-reporter', join(root, 'test/support/reporter.mjs'), '--test-reporter-destination', 'stdout', ...files,
+  ], { guarded: true, cwd: root, env: { ...process.env, NODE_OPTIONS: '--enable-source-maps' }, stdio: ['ignore', 'pipe', 'inherit'] });
+  let late = false;
+  const timer = setTimeout(() => { late = true; void stop(child); }, limit);
+  const ended = new Promise((done) => child.once('exit', (code, signal) => done(signal ?? code)));
+  let heard = 0;
+  for await (const line of createInterface({ input: child.stdout })) {
+    const entry = parse(line);
+    if (entry === undefined) console.log(line);
+    else if (entry.type === 'output') process.stdout.write(entry.text);
+    else {
+      heard += 1;
+      record({ ...entry, title: entry.file === entry.title || !entry.file ? entry.title : `${relative(root, entry.file).replace(/^dist[\\/]test[\\/]/, '').replace(/\.test\.m?js$/, '')}: ${entry.title}` });
+    }
+  }
+  const code = await ended;
+  clearTimeout(timer);
+  await stop(child);
+  if (late) throw new Error(`ended after its time limit of ${limit / 1000} s`);
+  if (code !== 0 && failures.length === 0) throw new Error(`node --test ended with ${code}`);
+  if (heard === 0 && !grep) throw new Error('no test ran');
+}
+
+function parse(line) {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
+
+function builtTests(kind) {
+  const folder = join(root, 'dist/test', kind);
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true }).map(String).filter((name) => name.endsWith('.test.js')).sort().map((name) => join(folder, name));
+}
+
+/** Runs test/extension inside the extension host of the desktop editor, or of the served workbench. */
+async function extensionTests(desktop) {
+  const { copySample } = await import('./support/sample.mjs');
+  const folder = mkdtempSync(join(tmpdir(), 'lora-lab-extension-'));
+  const report = join(folder, 'report.jsonl');
+  const workspace = copySample(join(folder, 'workspace'));
+  const env = { LORA_LAB_TEST_REPORT: report, LORA_LAB_TEST_WORKSPACE: workspace };
+  const index = join(root, 'dist/test/extension/index.js');
+  try {
+    if (desktop) await desktop.runTests({ index, workspace, env, watch: () => followReport(report, 8 * MINUTE) });
+    else await servedTests({ index, workspace, env, report });
+  } finally {
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+async function servedTests({ index, workspace, env, report }) {
+  const { startWorkbench, openPage } = await import('../src/tools/workbench.mjs');
+  const { launchBrowser } = await import('../src/tools/browser.mjs');
+  const workbench = await startWorkbench({ env });
+  try {
+    const browser = await launchBrowser();
+    try {
+      const page = await openPage(browser, workbench.address(workspace, { tests: index }));
+      await followReport(report, 8 * MINUTE).catch(async (error) => {
+        await page.screenshot({ path: join(root, 'test/output/extension-tests.png') }).catch(() => {});
+        throw new Error(`${error.message}\n${workbench.log()}`);
+      });
+    } finally {
+      await browser.close();
+    }
+  } finally {
+    await workbench.stop();
+  }
+}
+
+/** Prints the results that the extension host writes, until it says that it has ended. */
+async function followReport(file, limit) {
+  let read = 0;
+  for (const until = Date.now() + limit; Date.now() < until; await sleep(200)) {
+    const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : [];
+    for (const entry of lines.slice(read).map((line) => JSON.parse(line))) {
+      if (entry.type !== 'end') record(entry);
+      else if (entry.error) throw new Error(entry.error);
+      else return;
+    }
+    read = lines.length;
+  }
+  throw new Error(`the extension host did not finish its tests within ${limit / MINUTE} minutes`);
+}
+
+async function main() {
+  const begun = Date.now();
+  await part('Set-up', installPackages);
+  const builds = await part('Build', async () => {
+    await run(process.execPath, [join(root, 'src/tools/build.mjs'), '--tests'], { cwd: root, timeout: 3 * MINUTE });
+    return true;
+  });
+  if (parts.length === 0) {
+    await part('Types', async () => {
+      await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '--noEmit', '-p', root], { cwd: root, quiet: true, timeout: 4 * MINUTE });
+      record({ type: 'pass', title: 'the sources have no type errors' });
+    });
+  }
+  if (builds) {
+    const quick = ['unit', 'webview', 'engine'].filter(wanted).flatMap(builtTests);
+    if (quick.length) await part('Unit and engine tests', () => nodeTests(quick, { concurrency: 2, each: 3 * MINUTE, limit: 6 * MINUTE }));
+    const extension = wanted('extension') && builtTests('extension').length > 0;
+    const workbench = !wanted('workbench') || !existsSync(join(root, 'test/workbench')) ? []
+      : readdirSync(join(root, 'test/workbench')).filter((name) => name.endsWith('.test.mjs')).sort().map((name) => join(root, 'test/workbench', name));
+    if (extension) {
+      const { findDesktopForTests } = await import('../src/tools/desktop.mjs');
+      const desktop = await findDesktopForTests();
+      await part(`Extension tests in ${desktop ? `desktop VS Code (${desktop.executable})` : "VS Code's server and a headless browser"}`, () => extensionTests(desktop));
+    }
+    if (workbench.length) {
+      await part("Workbench tests in VS Code's server and a headless browser", async () => {
+        // Before the tests, so that no test's time limit counts an installation.
+        await installWorkbench();
+        await (await import('../src/tools/browser.mjs')).ensureBrowser();
+        await nodeTests(workbench, { concurrency: 1, each: 5 * MINUTE, limit: 8 * MINUTE });
+      });
+    }
+  }
+  if (failures.length) console.log(`\nFailures\n\n${failures.join('\n\n')}`);
+  if (total.skipped) console.log(`\n${total.skipped} skipped`);
+  console.log(`\nTook ${((Date.now() - begun) / 1000).toFixed(0)} s`);
+  console.log(`${total.passed} passed, ${total.failed} failed`);
+  process.exit(total.failed > 0 || total.passed === 0 ? 1 : 0);
+}
+
+await main();

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { LabError } from '../../src/engine/errors';
+import { nodeFileSystem, readJsonObject, readText, useFileSystem } from '../../src/engine/files';
+import { recover, transaction, writeFile, writeFileAtomic } from '../../src/engine/transaction';
+import { inTemporaryFolder, withFault } from '../support/faults';
+
+const isProblem = (code: string) => (error: unknown): boolean => error instanceof LabError && error.report.code === code && Boolean(error.report.file);
+
+test('text is UTF-8 without byte order mark, within a limit', async () => {
+  await inTemporaryFolder(folder => {
+    const path = join(folder, 'x.json');
+    writeFileSync(path, '\ufeff{"ü":1}');
+    assert.deepEqual(readJsonObject(path, 100), { ü: 1 });
+    assert.throws(() => readText(path, 5), isProblem('text.too-large'));
+    writeFileSync(path, Buffer.from([0x22, 0xe4, 0x22]));
+    assert.throws(() => readText(path, 100), isProblem('text.not-utf8'));
+    writeFileSync(path, '{"a":NaN}');
+    assert.throws(() => readJsonObject(path, 100), isProblem('json.invalid'));
+    assert.throws(() => readText(folder, 100), isProblem('disk.not-a-file'));
+    assert.throws(() => readText(join(folder, 'none'), 100), isProblem('disk.not-found'));
+  });
+});
+
+test('a replaced file is the old or the new one after any fault, and nothing else stays', async () => {
+  await inTemporaryFolder(async folder => {
+    const path = join(folder, 'summary.json');
+    for (const code of ['ENOSPC', 'EDQUOT', 'EIO', 'EACCES', 'EROFS', 'EMFILE']) {
+      for (let n = 1; ; n++) {
+        writeFileSync(path, 'old');
+        const { reached, error } = await withFault(n, code, () => writeFileAtomic(path, 'new content'));
+        if (!reached) { assert.ok(n > 4); break; }
+        const report = (error as LabError).report;
+        assert.ok(report.cause.includes(code), report.cause);
+        assert.ok(report.file === path || report.file === folder, report.file);
+        assert.ok(['old', 'new content'].includes(readFileSync(path, 'utf8')));
+        assert.deepEqual(readdirSync(folder), ['summary.json']);
+      }
+    }
+  });
+});
+
+test('short writes are continued', async () => {
+  await inTemporaryFolder(folder => {
+    const restore = useFileSystem({ ...nodeFileSystem, write: (fd, buffer, offset, length) => nodeFileSystem.write(fd, buffer, offset, Math.min(3, length)) });
+    try { writeFileAtomic(join(folder, 'x'), 'more than three bytes'); } finally { restore(); }
+    assert.equal(readFileSync(join(folder, 'x'), 'utf8'), 'more than three bytes');
+  });
+});
+
+test('everything in a transaction reaches the disk before it gets its name', async () => {
+  await inTemporaryFolder(async folder => {
+    const log: string[] = [];
+    const names = new Map<number, string>();
+    const restore = useFileSystem({
+      ...nodeFileSystem,
+      open: (path, flags) => { const fd = nodeFileSystem.open(path, flags); names.set(fd, path); return fd; },
+      fsync: fd => { log.push(`sync ${names.get(fd)!.replace(/\.tmp-[^/]*/, 'TMP').replace(folder, '')}`); nodeFileSystem.fsync(fd); },
+      rename: (from, to) => { log.push(`rename ${to.replace(folder, '')}`); nodeFileSystem.rename(from, to); },
+    });
+    try {
+      await transaction(join(folder, 'out'), temporary => { mkdirSync(join(temporary, 'sub')); writeFile(join(temporary, 'sub/b'), 'b'); writeFileSync(join(temporary, 'a'), 'a'); });
+    } finally { restore(); }
+    const renamed = log.indexOf('rename /out');
+    for (const synced of ['sync /TMP/a', 'sync /TMP/sub/b', 'sync /TMP/sub', 'sync /TMP']) assert.ok(log.slice(0, renamed).includes(synced), synced);
+    assert.deepEqual(log.slice(renamed + 1), ['sync ']);
+  });
+});
+
+test('what dead writers left is cleared away, and a folder they had set aside gets its name back', async () => {
+  await inTemporaryFolder(folder => {
+    const dead = 4_000_000; // above the largest process number of Linux by default
+    for (const name of [`.tmp-out-${dead}-0123456789ab`, `.old-out-${dead}-0123456789ab`, `.tmp-out-${process.pid}-0123456789ab`, `.old-there-${dead}-0123456789ab`, 'there', '.tmp-mine']) mkdirSync(join(folder, name));
+    recover(folder);
+    assert.deepEqual(readdirSync(folder).sort(), ['.tmp-mine', `.tmp-out-${process.pid}-0123456789ab`, 'out', 'there']);
+  });
+});
+
+test('names of any length and form can be saved under', async () => {
+  await inTemporaryFolder(async folder => {
+    for (const name of ['a b', 'Žü-日本', 'n'.repeat(250), '-x', '$(x);%']) {
+      for (const text of ['one', 'two']) await transaction(join(folder, name), temporary => writeFile(join(temporary, 'f'), text));
+      assert.equal(readFileSync(join(folder, name, 'f'), 'utf8'), 'two');
+    }
+    assert.equal(readdirSync(folder).length, 5);
+  });
+});

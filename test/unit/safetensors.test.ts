@@ -107,9 +107,9 @@ test('lengths that cannot be are refused, and other formats under this name are 
     for (const length of [0n, 1n, 100_000_001n, 2n ** 63n, 2n ** 64n - 1n]) assert.match(refused(file(folder, '{}', 0, length)).cause, /header would have/);
     const path = join(folder, 'model.safetensors');
     const pretenders: [Buffer, RegExp][] = [
-      [Buffer.concat([Buffer.from('PK\x03\x04'), Buffer.alloc(40)]), /zip/],
-      [Buffer.concat([Buffer.from([0x80, 2, 0x8a, 10]), Buffer.alloc(40)]), /pickle/],
-      [Buffer.concat([Buffer.from('GGUF'), Buffer.alloc(40)]), /GGUF/],
+      [Buffer.concat([Buffer.from('PK\x03\x04'), Buffer.from([20, 0, 8, 8]), Buffer.alloc(40)]), /zip/],
+      [Buffer.concat([Buffer.from([0x80, 2, 0x8a, 10, 0x6c, 0xfc]), Buffer.alloc(40)]), /pickle/],
+      [Buffer.concat([Buffer.from('GGUF'), Buffer.from([3, 0, 0, 0]), Buffer.alloc(40)]), /GGUF/],
       [Buffer.from('version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 10\n'), /LFS/],
       [Buffer.from('<!DOCTYPE html><html></html>'), /web page/],
     ];

@@ -58,7 +58,7 @@ function headerLength(prefix: Uint8Array, size: number, path: string): number {
   if (length > MAX_HEADER || length < 2) {
     throw foreign(prefix, path) ?? invalid(path, `its header would have ${length} bytes; 2 to ${MAX_HEADER} are possible`);
   }
-  if (Number(length) > size - 8) throw foreign(prefix, path) ?? tooShort(path, 8 + Number(length), size);
+  if (Number(length) > size - 8) throw tooShort(path, 8 + Number(length), size);
   return Number(length);
 }
 
@@ -94,7 +94,7 @@ const tooShort = (file: string, expected: number, found: number): LabError => ne
   code: 'safetensors.truncated', file, cause: `the file is cut off: ${expected} bytes expected, ${found} found`, action: 'the download or copy did not finish: get the file again',
 });
 
-/** Recognises other formats that carry the name of this one: read as a length, the first bytes of each are larger than the file. */
+/** Recognises other formats that carry the name of this one: read as a length, the first bytes of each are far too large. */
 function foreign(prefix: Uint8Array, file: string): LabError | undefined {
   const text = Buffer.from(prefix).toString('latin1');
   const pickle = 'PyTorch pickle';

@@ -76,7 +76,8 @@ export interface Prediction { text: string; label: string; probabilities: Record
 /** Requests, host → engine: name → [parameters, result]. One engine process serves one `train` at a time. */
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
-  inspect: [{ folder: string; task: string; lora?: Record<string, unknown> }, Inspection];
+  /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
+  inspect: [{ folder: string; task: string; lora?: Record<string, unknown>; dataset?: { train: string; text_column: string; label_column: string } }, Inspection];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
   train: [{ experiment_file: string; resume: boolean }, Summary];
   pause: [Record<string, never>, null];
@@ -86,7 +87,8 @@ export interface EngineRequests {
   /** Writes a checkpoint of a running or paused run at the next step boundary. */
   save: [Record<string, never>, { checkpoint: string }];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
-  predict: [{ base: string; adapter: string | null; texts: string[] }, Prediction[]];
+  /** `labels` names the classes of a base without adapter. */
+  predict: [{ base: string; adapter: string | null; texts: string[]; labels?: string[] }, Prediction[]];
 }
 
 export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }

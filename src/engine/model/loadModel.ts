@@ -29,7 +29,7 @@ export function modelOf(checkpoint: Checkpoint, { task, labels: given, seed, fam
   const { folder, config } = checkpoint;
   const family = familyOf(config, families, folder);
   const labels = [...given ?? configLabels(config)];
-  const parameters = family.parameters(config, task, labels.length);
+  const parameters = inFolder(folder, () => family.parameters(config, task, labels.length));
   const weights = new Map<string, Weight>();
   const missing: ParameterSpec[] = [];
   for (const spec of parameters) {
@@ -42,6 +42,14 @@ export function modelOf(checkpoint: Checkpoint, { task, labels: given, seed, fam
   refuseMissing(missing, family.headModules(task), folder);
   for (const spec of missing) weights.set(spec.name, { source: 'memory', shape: spec.shape, data: startValues(spec, config, seed) });
   return { folder, family, config, task, labels, parameters, weights, missing: missing.map(spec => spec.name), fingerprint: checkpoint.fingerprint };
+}
+
+/** Families know only the content of config.json: its place is added here. */
+function inFolder<T>(folder: string, read: () => T): T {
+  try { return read(); } catch (error) {
+    if (!(error instanceof LabError) || error.report.file !== 'config.json') throw error;
+    throw new LabError({ ...error.report, file: join(folder, 'config.json') }, { cause: error.cause });
+  }
 }
 
 /** The family that implements a config's `model_type`. Error: `checkpoint.model-type`, naming the supported ones. */

@@ -1,0 +1,126 @@
+/**
+ * The engine on the command line. Results go to standard output as JSON, everything for people to standard error.
+ * Exit codes: 0 done, 2 the input is at fault, 130 interrupted, 1 a fault of the engine.
+ */
+import { extname, resolve } from 'node:path';
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { showProgress } from './cliProgress';
+import { readRows } from './data/dataset';
+import { startThread } from './engineThread';
+import { formatReport, LabError } from './errors';
+import { readExperimentFile } from './experimentFile';
+import { lookUp, readText } from './files';
+import type { Summary } from '../protocol/metrics';
+
+const USAGE = `LoRA Lab
+
+  npm run --silent lab -- train EXPERIMENT [--resume]                trains an experiment (*.lora.json); --resume goes on from the last checkpoint
+  npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
+  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME]
+                                                                     classifies the texts of a .jsonl, .csv, .tsv or .txt file (one text a line)
+  npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
+  npm run --silent lab -- devices                                    what this machine can train on
+
+Results go to standard output as JSON. Exit codes: 0 done, 2 the input is at fault, 130 interrupted with a checkpoint written.`;
+
+const usageError = (cause: string): LabError => new LabError({ code: 'cli.usage', cause, action: 'see: npm run --silent lab -- --help' });
+
+type Options = Record<string, string | boolean | undefined>;
+
+function parse(args: string[], options: NonNullable<ParseArgsConfig['options']>, positionals: number, names: string): { options: Options; positionals: string[] } {
+  let parsed;
+  try { parsed = parseArgs({ args, options, allowPositionals: true, strict: true }); } catch (error) { throw usageError((error as Error).message.split('.')[0]); }
+  if (parsed.positionals.length !== positionals) throw usageError(`${positionals ? `give ${names}` : 'there is an argument too many'}`);
+  return { options: parsed.values as Options, positionals: parsed.positionals };
+}
+
+function required(options: Options, name: string): string {
+  const value = options[name];
+  if (typeof value !== 'string' || value === '') throw usageError(`--${name} is missing`);
+  return resolve(value);
+}
+
+const text = { type: 'string' } as const;
+
+const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
+  async train(args) {
+    const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
+    const engine = startThread();
+    const progress = showProgress(engine, process.stderr);
+    let interrupted = false;
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        // The second time it is urgent.
+        if (interrupted) process.exit(130);
+        interrupted = true;
+        void engine.request('stop', {}).catch(() => process.exit(130));
+      });
+    }
+    let summary: Summary;
+    try { summary = await engine.request('train', { experiment_file: resolve(file), resume: options.resume === true }); } catch (error) {
+      if (error instanceof LabError && error.report.code === 'run.cancelled') { process.stderr.write('interrupted before the first step\n'); process.exit(130); }
+      throw error;
+    } finally { progress.end(); }
+    if (summary.state === 'stopped') { process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`); process.exit(130); }
+    return summary;
+  },
+
+  async merge(args) {
+    const { options } = parse(args, { base: text, adapter: text, out: text }, 0, '');
+    return startThread().request('merge', { base: required(options, 'base'), adapter: required(options, 'adapter'), out: required(options, 'out') });
+  },
+
+  async predict(args) {
+    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text }, 0, '');
+    const texts = readTexts(required(options, 'input'), typeof options.text_column === 'string' ? options.text_column : 'text');
+    return startThread().request('predict', { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter'), texts });
+  },
+
+  async inspect(args) {
+    const { positionals: [path] } = parse(args, {}, 1, 'a checkpoint folder or an experiment file');
+    const engine = startThread();
+    if (lookUp(resolve(path))?.isDirectory || extname(path) !== '.json') return engine.request('inspect', { folder: resolve(path), task: 'SEQ_CLS' });
+    const source = readExperimentFile(path);
+    const { base_model, task, lora, dataset } = source.experiment;
+    return engine.request('inspect', {
+      folder: source.resolve(base_model), task, lora, dataset: { train: source.resolve(dataset.train), text_column: dataset.text_column, label_column: dataset.label_column },
+    }).catch((error: unknown) => {
+      if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
+      throw new LabError({ ...error.report, file: source.file, where: source.place(error.report.where) });
+    });
+  },
+
+  async devices(args) {
+    parse(args, {}, 0, '');
+    return (await import('./executors/devices')).listDevices();
+  },
+};
+
+function readTexts(file: string, text_column: string): string[] {
+  if (extname(file) === '.txt') return readText(file, 1 << 28).split(/\r?\n/).filter(line => line !== '');
+  return [...readRows({ file, text_column, label_column: null })].map(row => row.text);
+}
+
+async function main([name, ...args]: string[]): Promise<void> {
+  if (name === undefined || name === '--help' || name === 'help' || args.includes('--help')) {
+    (name === undefined ? process.stderr : process.stdout).write(`${USAGE}\n`);
+    process.exit(name === undefined ? 2 : 0);
+  }
+  try {
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (!command) throw usageError(`"${name}" is no command; there are ${Object.keys(COMMANDS).join(', ')}`);
+    const result = await command(args);
+    await new Promise<void>(done => process.stdout.write(`${JSON.stringify(result, null, 2)}\n`, () => done()));
+    process.exit(0);
+  } catch (error) {
+    if (error instanceof LabError) {
+      const { lastGoodCheckpoint } = error.report;
+      process.stderr.write(`error: ${formatReport(error.report)}${lastGoodCheckpoint ? `\nThe last good checkpoint is ${lastGoodCheckpoint}` : ''}\n`);
+      process.exit(2);
+    }
+    process.stderr.write(`${error instanceof Error ? error.stack ?? error.message : String(error)}\n`);
+    process.exit(1);
+  }
+}
+
+void main(process.argv.slice(2));

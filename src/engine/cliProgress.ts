@@ -1,0 +1,43 @@
+/** What a person sees of a run in a terminal: one line that is written over, and a line for each evaluation. */
+import type { WriteStream } from 'node:tty';
+import type { EngineThread } from './engineThread';
+import { isEvalRecord } from '../protocol/metrics';
+import { formatCount } from '../protocol/adapterMath';
+
+const BAR = 24;
+
+/** Follows a run. Without a terminal only whole lines are written: start, evaluations, warnings. */
+export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.WriteStream): { end(): void } {
+  const terminal = stream.isTTY === true;
+  let total = 0;
+  let live = '';
+  const clear = (): void => { if (live) stream.write('\r\x1b[2K'); live = ''; };
+  const line = (text: string): void => { const kept = live; clear(); stream.write(`${text}\n`); show(kept); };
+  const show = (text: string): void => {
+    if (!terminal || !text) return;
+    live = text.slice(0, Math.max(20, (stream.columns ?? 100) - 1));
+    stream.write(`\r\x1b[2K${live}`);
+  };
+
+  engine.on('started', started => {
+    total = started.total_steps;
+    line(formatCount(started));
+    line(`${started.train_examples} training and ${started.eval_examples} evaluation examples, ${total} steps on ${started.device}, into ${started.run_folder}`);
+  });
+  engine.on('progress', ({ message, fraction }) => show(fraction === null ? `${message} …` : `${message} ${Math.round(100 * fraction)} %`));
+  engine.on('log', ({ level, message }) => { if (level !== 'info') line(`${level}: ${message}`); });
+  engine.on('metrics', ({ records }) => {
+    for (const record of records) {
+      if (isEvalRecord(record)) line(`step ${record.step}: eval_loss ${number(record.eval_loss)}, eval_accuracy ${record.eval_accuracy.toFixed(4)}`);
+      else {
+        const filled = Math.round((BAR * record.step) / Math.max(1, total));
+        const left = (record.time / record.step) * (total - record.step);
+        show(`${'█'.repeat(filled)}${'░'.repeat(BAR - filled)} ${record.step}/${total}  loss ${number(record.loss)}  ${Math.round(record.tokens_per_second)} tokens/s  ${duration(left)} left`);
+      }
+    }
+  });
+  return { end: clear };
+}
+
+const number = (value: number | string): string => (typeof value === 'number' ? value.toPrecision(4) : value);
+const duration = (seconds: number): string => (seconds < 60 ? `${Math.ceil(seconds)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`);

@@ -1,0 +1,47 @@
+/** What a person asks of a run while it runs. The training loop looks here between batches. */
+
+export type Wanted = 'run' | 'pause' | 'stop';
+
+/** Thrown out of the work in progress, such as an evaluation, once a stop was asked for. */
+export class StopRequested extends Error {}
+
+interface SaveRequest { done(checkpoint: string): void; failed(error: unknown): void }
+
+export class RunControl {
+  private wish: Wanted = 'run';
+  private waiting: (() => void)[] = [];
+  private saves: SaveRequest[] = [];
+
+  get wanted(): Wanted { return this.wish; }
+
+  /** A stop is final. */
+  want(wish: Wanted): void {
+    if (this.wish !== 'stop') this.wish = wish;
+    this.wake();
+  }
+
+  /** Resolves with the checkpoint's folder once the loop has written one. */
+  save(): Promise<string> {
+    return new Promise((done, failed) => {
+      this.saves.push({ done, failed });
+      this.wake();
+    });
+  }
+
+  /** The save requests since the last call. */
+  takeSaves(): SaveRequest[] { return this.saves.splice(0); }
+
+  /** Resolves at the next request of any kind. */
+  changed(): Promise<void> {
+    return new Promise(resolve => this.waiting.push(resolve));
+  }
+
+  /** Throws StopRequested once a stop was asked for. */
+  throwIfStopped(): void {
+    if (this.wish === 'stop') throw new StopRequested();
+  }
+
+  private wake(): void {
+    for (const resolve of this.waiting.splice(0)) resolve();
+  }
+}

@@ -1,0 +1,63 @@
+/** Reading an experiment file: JSON with comments, checked key by key. */
+import { basename, dirname, resolve } from 'node:path';
+import { parseTree, getNodeValue, findNodeAtLocation, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import { LabError } from './errors';
+import { lookUp, readText } from './files';
+import { parseExperiment, type Experiment, type Problem } from '../protocol/experiment';
+
+const LIMIT = 1 << 20;
+
+export interface ExperimentFile {
+  /** Absolute path. */
+  file: string;
+  /** File name without `.lora.json`. */
+  name: string;
+  experiment: Experiment;
+  /** The absolute path of a path that is written relative to the file. */
+  resolve(path: string): string;
+  /** A key such as `lora.r` with the line that it stands on; anything else as it is. */
+  place(where: string | undefined): string | undefined;
+}
+
+/**
+ * Reads and checks an experiment. Errors: `experiment.no-file`, `experiment.not-json` with the line, `experiment.problem`
+ * with line and key of the first problem and the number of the others.
+ */
+export function readExperimentFile(path: string): ExperimentFile {
+  const file = resolve(path);
+  const info = lookUp(file);
+  if (!info?.isFile) {
+    throw new LabError({ code: 'experiment.no-file', file, cause: info ? 'it is not a file' : 'there is no such file', action: 'give the path of an experiment file (*.lora.json)' });
+  }
+  const text = readText(file, LIMIT);
+  const errors: ParseError[] = [];
+  const tree = parseTree(text, errors, { allowTrailingComma: true });
+  if (errors.length || !tree) {
+    const offset = errors[0]?.offset ?? 0;
+    const reason = errors.length ? printParseErrorCode(errors[0].error) : 'the file is empty';
+    throw new LabError({ code: 'experiment.not-json', file, where: `line ${lineAt(text, offset)}`, cause: `is not valid JSON: ${reason}`, action: 'correct the file' });
+  }
+  const { experiment, problems } = parseExperiment(getNodeValue(tree));
+  if (!experiment) {
+    const [first] = problems;
+    const line = lineAt(text, placeOf(tree, first)?.offset ?? 0);
+    const others = problems.length > 1 ? ` (and ${problems.length - 1} more problem${problems.length > 2 ? 's' : ''})` : '';
+    throw new LabError({ code: 'experiment.problem', file, where: `line ${line}, ${first.path.join('.') || 'file'}`, cause: `${first.cause}${others}`, action: first.action });
+  }
+  const place = (where: string | undefined): string | undefined => {
+    const node = where && /^\w+(\.\w+)*$/.test(where) ? findNodeAtLocation(tree, where.split('.')) : undefined;
+    return node ? `line ${lineAt(text, node.offset)}, ${where}` : where;
+  };
+  return { file, name: basename(file).replace(/(\.lora)?\.json$/, ''), experiment, resolve: relative => resolve(dirname(file), relative), place };
+}
+
+/** The key's own node, or that of the nearest object around a key that is missing. */
+function placeOf(tree: ReturnType<typeof parseTree>, { path }: Problem) {
+  for (let length = path.length; tree && length > 0; length--) {
+    const node = findNodeAtLocation(tree, path.slice(0, length));
+    if (node) return node;
+  }
+  return tree;
+}
+
+const lineAt = (text: string, offset: number): number => text.slice(0, offset).split('\n').length;

@@ -1,0 +1,65 @@
+/** What a checkpoint consists of and what a LoRA configuration does to it, from headers alone. */
+import { scanLabels } from './data/examples';
+import { labelsFor } from './data/labels';
+import { openCheckpoint } from './model/checkpoint';
+import { families } from './model/families';
+import type { ParameterSpec } from './model/family';
+import { familyOf, modelOf, storedTensor } from './model/loadModel';
+import { planAdapter } from './model/lora';
+import type { LoadedModel } from './model/weights';
+import type { EngineRequests, Inspection, ModuleInfo } from '../protocol/engine';
+import { parseExperiment, type LoraSettings } from '../protocol/experiment';
+import { LabError } from './errors';
+
+/**
+ * Modules, shapes and counts of a checkpoint. With `dataset` the head gets as many classes as that data has, if it can be read;
+ * with `lora` the matched modules and trainable parameters are those that PEFT counts.
+ * Errors: those of the checkpoint; with `lora` also `experiment.problem` and those of the targets.
+ */
+export function inspectCheckpoint({ folder, task, lora, dataset }: EngineRequests['inspect'][0]): Inspection {
+  const checkpoint = openCheckpoint(folder);
+  const family = familyOf(checkpoint.config, families, checkpoint.folder);
+  const stored = storedTensor(checkpoint, family, `${family.headModules(task)[0]}.weight`)?.shape[0] ?? null;
+  const labels = dataset ? labelsOfData(dataset, checkpoint.config, stored) : null;
+  const model = modelOf(checkpoint, { task, labels, seed: 0, families });
+  const base_parameters = model.parameters.reduce((sum, spec) => sum + count(spec.shape), 0);
+  const inspection: Inspection = {
+    folder: checkpoint.folder, model_type: String(checkpoint.config.model_type), modules: modulesOf(model), base_parameters,
+    default_target_modules: [...family.default_target_modules], matched: [], trainable_parameters: 0, all_parameters: base_parameters, labels: model.labels,
+  };
+  if (!lora) return inspection;
+  const plan = planAdapter(model, settingsOf(lora));
+  return {
+    ...inspection, trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
+    matched: plan.modules.map(({ name, r, lora_alpha, in_features, out_features }) => ({ name, r, lora_alpha, A: [r, in_features], B: [out_features, r], parameters: r * (in_features + out_features) })),
+  };
+}
+
+/** Class names of the data; null if it cannot be read, which a run will say with more to go by. */
+function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset']>, config: Record<string, unknown>, stored: number | null): string[] | null {
+  const { train: file, text_column, label_column } = dataset;
+  try { return labelsFor(config, stored, scanLabels({ file, dataset: { text_column, label_column } })).names; } catch { return null; }
+}
+
+function settingsOf(lora: Record<string, unknown>): LoraSettings {
+  const { experiment, problems } = parseExperiment({ base_model: '-', dataset: { train: '-' }, lora });
+  if (experiment) return experiment.lora;
+  throw new LabError({ code: 'experiment.problem', where: problems[0].path.join('.'), cause: problems[0].cause, action: problems[0].action });
+}
+
+const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+const TYPES = { linear: 'Linear', embedding: 'Embedding', norm: 'LayerNorm' } as const;
+
+/** One entry for each module with a weight, in the order of the forward pass. */
+function modulesOf(model: LoadedModel): ModuleInfo[] {
+  const heads = model.family.headModules(model.task);
+  const weights = model.parameters.filter((spec): spec is ParameterSpec & { kind: keyof typeof TYPES } => spec.name.endsWith('.weight') && spec.kind !== 'bias');
+  return weights.map(({ name: parameter, shape, kind }) => {
+    const name = parameter.replace(/\.weight$/, '');
+    const own = model.parameters.filter(spec => spec.name === parameter || spec.name === `${name}.bias`);
+    const source = model.weights.get(parameter)!;
+    const dtype = source.source === 'file' && ['F32', 'F16', 'BF16'].includes(source.ref.dtype) ? source.ref.dtype as ModuleInfo['dtype'] : null;
+    const saved = heads.some(head => name === head || name.startsWith(`${head}.`));
+    return { name, type: TYPES[kind], shape, parameters: own.reduce((sum, spec) => sum + count(spec.shape), 0), dtype, adaptable: kind === 'linear' && !saved, saved };
+  });
+}

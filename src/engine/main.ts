@@ -1,0 +1,51 @@
+/**
+ * The engine as a child process of the extension host: answers over Node IPC. This thread only passes messages on, so that
+ * it is never busy; the worker thread does the work.
+ */
+import { createMessageConnection, IPCMessageReader, IPCMessageWriter } from 'vscode-jsonrpc/node';
+import { startThread } from './engineThread';
+import { PROTOCOL_VERSION, type EngineRequests } from '../protocol/engine';
+
+/** How long the last checkpoint may take when the host is gone. */
+const LAST_WORDS_MS = 3000;
+
+const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'pause', 'resume', 'stop', 'save', 'merge', 'predict'];
+/** Requests whose effect shows later: they are answered at once, however busy the worker is. */
+const AT_ONCE = ['pause', 'resume', 'stop'];
+
+if (!process.send) {
+  console.error('This is the engine of LoRA Lab, started by its extension. For the command line: npm run lab -- --help');
+  process.exit(2);
+}
+const host = createMessageConnection(new IPCMessageReader(process), new IPCMessageWriter(process));
+const { connection: worker } = startThread();
+let training = false;
+
+host.onRequest('hello', ({ protocol }: EngineRequests['hello'][0]): EngineRequests['hello'][1] => {
+  if (protocol !== PROTOCOL_VERSION) setTimeout(() => process.exit(0), 100);
+  return { protocol: PROTOCOL_VERSION, pid: process.pid };
+});
+for (const method of FORWARDED) {
+  host.onRequest(method, async (params: unknown) => {
+    if (method === 'train') training = true;
+    const answer = worker.sendRequest<unknown>(method, params);
+    if (AT_ONCE.includes(method) && training) {
+      answer.catch(() => { /* the run ended first */ });
+      return null;
+    }
+    // A ResponseError of the worker passes through with its report.
+    return answer.finally(() => { if (method === 'train') training = false; });
+  });
+}
+worker.onNotification((method, params) => { void host.sendNotification(method, params as object).catch(() => { /* the host is gone */ }); });
+host.listen();
+
+/** A run whose window is gone writes a last checkpoint, if that is quick; then nothing of this process may stay. */
+process.on('disconnect', () => {
+  const end = (): void => { process.kill(process.pid, 'SIGKILL'); };
+  setTimeout(end, training ? LAST_WORDS_MS : 0);
+  if (training) {
+    void worker.sendRequest('stop', {}).catch(end);
+    setInterval(() => { if (!training) end(); }, 50);
+  }
+});

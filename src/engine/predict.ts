@@ -1,0 +1,67 @@
+/** Classifying texts with a base model, alone or with an adapter. */
+import { loadTokenizer } from './data/tokenizer';
+import { LabError } from './errors';
+import { join } from 'node:path';
+import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapter, withAdapterWeights } from './model/adapter';
+import { openCheckpoint } from './model/checkpoint';
+import { families } from './model/families';
+import { configLabels, familyOf, modelOf } from './model/loadModel';
+import { planAdapter } from './model/lora';
+import { createTrainingStep } from './training/step';
+import { largest } from './training/evaluate';
+import { parseExperiment, type LoraSettings } from '../protocol/experiment';
+import type { EngineRequests, Prediction } from '../protocol/engine';
+
+const BATCH = 16;
+/** Seed of a head that the base lacks: the same as a run's default, so that both show the same untrained base. */
+const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', dataset: { train: '-' } }).experiment!;
+
+/**
+ * Logits and class probabilities of each text. Without an adapter a head that the checkpoint lacks is random; `labels` then
+ * names its classes. Texts are cut to `max_length` tokens (default: as many as the model has positions). Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
+ */
+export async function predict({ base, adapter: folder, texts, labels: given, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
+  if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
+  const checkpoint = openCheckpoint(base);
+  const family = familyOf(checkpoint.config, families, checkpoint.folder);
+  const task = 'SEQ_CLS';
+  const adapter = folder === null ? null : readAdapter(folder);
+  const classes = adapter && family.headModules(task).map(head => adapter.tensors.get(`${PREFIX}${head}.weight`)?.shape[0]).find(size => size !== undefined);
+  const labels = adapter?.labels ?? (classes ? classNames(checkpoint.config, classes) : given ?? null);
+  const loaded = modelOf(checkpoint, { task, labels, seed: TRAINING.seed, families });
+  const model = adapter ? withAdapterWeights(loaded, adapter) : loaded;
+  const lora: LoraSettings = adapter ? settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)) : LORA;
+  const plan = adapter ? planAdapter(model, lora) : null;
+  const trainables = adapter && plan ? fillTrainables(plan, adapter, model) : new Float32Array(0);
+
+  const tokenizer = loadTokenizer(checkpoint.folder);
+  const { max_positions } = family.limits(checkpoint.config);
+  const examples = texts.map(text => ({ ...tokenizer.encode(text, Math.min(max_length ?? max_positions, max_positions)), label: 0 }));
+  const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, trainables, train: false });
+  try {
+    const predictions: Prediction[] = [];
+    for (let first = 0; first < examples.length; first += BATCH) {
+      const batch = examples.slice(first, first + BATCH);
+      const { logits } = await step.evaluate(batch);
+      const width = model.labels.length;
+      batch.forEach((_, row) => predictions.push(prediction(texts[first + row], logits.subarray(row * width, (row + 1) * width), model.labels)));
+    }
+    return predictions;
+  } finally { await step.dispose(); }
+}
+
+/** The config's names if their number fits, else LABEL_0, LABEL_1, … */
+function classNames(config: Record<string, unknown>, classes: number): string[] {
+  const own = configLabels(config);
+  return own.length === classes ? own : Array.from({ length: classes }, (_, i) => `LABEL_${i}`);
+}
+
+function prediction(text: string, logits: Float32Array, labels: readonly string[]): Prediction {
+  const top = logits[largest(logits)];
+  const weights = Array.from(logits, logit => Math.exp(logit - top));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  return {
+    text, label: labels[largest(logits)], logits: Array.from(logits),
+    probabilities: Object.fromEntries(labels.map((label, i) => [label, weights[i] / total])),
+  };
+}

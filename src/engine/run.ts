@@ -1,0 +1,122 @@
+/** One experiment, from its file to the saved adapter. */
+import { join } from 'node:path';
+import { RunControl, StopRequested } from './control';
+import { LabError } from './errors';
+import { listFolder, lookUp, readJsonObject } from './files';
+import { readExperimentFile, type ExperimentFile } from './experimentFile';
+import { prepare, type Prepared } from './prepare';
+import type { Reporter } from './reporter';
+import { openRunFolder, type RunFolder } from './runFolder';
+import { compareExperiments, readOptimizer, readState, type TrainerState } from './trainerState';
+import { Trainer } from './trainer';
+import { planSchedule } from './training/schedule';
+import { createTrainingStep } from './training/step';
+import type { Summary } from '../protocol/metrics';
+
+export interface RunOptions {
+  experiment_file: string;
+  /** Goes on from the newest checkpoint of the run folder. */
+  resume: boolean;
+  /** Folder that `.lora/runs` lies in when the experiment names no `output_dir`. */
+  cwd: string;
+  control: RunControl;
+  report: Reporter;
+}
+
+/**
+ * Trains an experiment. Nothing is written until experiment, checkpoint, data and device have all been found usable.
+ * Errors: those of every part, each with file, place, cause and action; `run.cancelled` if it was stopped before the first
+ * step; `training.not-finite` when the loss stops being a number.
+ */
+export async function runExperiment({ experiment_file, resume, cwd, control, report }: RunOptions): Promise<Summary> {
+  const source = readExperimentFile(experiment_file);
+  report.state({ state: 'preparing' });
+  let folder: RunFolder | undefined;
+  let trainer: Trainer | undefined;
+  try {
+    folder = resume ? openRunFolder(folderToResume(source, cwd), { resume }) : undefined;
+    const found = folder && findState(folder, source, report);
+    const prepared = prepare(source, found?.state.labels ?? null, report);
+    const optimizer = found && readOptimizer(found.checkpoint, found.state, prepared);
+    control.throwIfStopped();
+
+    report.progress({ message: 'Preparing the model', fraction: null });
+    const { model, plan } = prepared;
+    const { lora, training, engine } = source.experiment;
+    const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, trainables: prepared.trainables, train: true });
+    if (optimizer) step.restore(optimizer);
+    trainer = new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? freshState(prepared), control, report });
+    control.throwIfStopped();
+
+    folder ??= openRunFolder(newFolder(source, cwd), { resume: false });
+    folder.needSpace(spaceFor(plan.trainable_parameters));
+    if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
+    folder.writeExperiment(source.experiment);
+    announce(source, prepared, folder, step.device, report);
+    return await trainer.train(folder);
+  } catch (error) {
+    if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the run was stopped before its first step', action: 'start it again when you want to' });
+    throw withPlace(error, source);
+  } finally {
+    await trainer?.dispose();
+    folder?.close();
+  }
+}
+
+function announce(source: ExperimentFile, { model, plan, train, eval: evaluation }: Prepared, folder: RunFolder, device: string, report: Reporter): void {
+  const { total_steps, epochs } = planSchedule(train.length, source.experiment.training);
+  report.started({
+    run_folder: folder.path, total_steps, num_train_epochs: epochs, trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
+    train_examples: train.length, eval_examples: evaluation?.length ?? 0, labels: model.labels, device, history: folder.readMetrics(),
+  });
+}
+
+/** The newest good checkpoint of a run. Metrics after it are set aside. */
+function findState(folder: RunFolder, source: ExperimentFile, report: Reporter): { checkpoint: string; state: TrainerState } {
+  const { folder: checkpoint, warnings } = folder.latestCheckpoint();
+  for (const message of warnings) report.log({ level: 'warn', message });
+  if (checkpoint === null) {
+    throw new LabError({ code: 'run.nothing-to-resume', file: folder.path, cause: warnings[0] ? `no checkpoint can be used: ${warnings[0]}` : 'the run has no checkpoint yet', action: 'start it without resuming' });
+  }
+  const changed = compareExperiments(source.experiment, readJsonObject(join(folder.path, 'experiment.json'), 1 << 20), source.file);
+  if (changed.length) report.log({ level: 'warn', message: `${changed.join(', ')} changed since the run began: it will not end as it would have without the interruption` });
+  const state = readState(checkpoint);
+  folder.supersedeMetrics(state.step);
+  return { checkpoint, state };
+}
+
+function freshState({ model, data_fingerprint }: Prepared): TrainerState {
+  return {
+    step: 0, evaluated: 0, eval_before: null, eval: null, loss_sum: 0, tokens: 0, seconds: 0, unlogged: { steps: 0, loss_sum: 0, tokens: 0, seconds: 0 },
+    labels: model.labels, base_fingerprint: model.fingerprint, data_fingerprint,
+  };
+}
+
+/** Adapter and two moments, the adapter once more at the end, and room for the log. */
+const spaceFor = (trainable_parameters: number): number => 16 * trainable_parameters + (1 << 20);
+
+function newFolder(source: ExperimentFile, cwd: string): string {
+  if (source.experiment.output_dir !== null) return source.resolve(source.experiment.output_dir);
+  const time = new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-');
+  const base = join(cwd, '.lora', 'runs', `${time}-${source.name}`);
+  for (let n = 1; ; n++) {
+    const folder = n === 1 ? base : `${base}-${n}`;
+    if (!lookUp(folder)) return folder;
+  }
+}
+
+/** `output_dir`, or the newest default folder of this experiment. */
+function folderToResume(source: ExperimentFile, cwd: string): string {
+  if (source.experiment.output_dir !== null) return source.resolve(source.experiment.output_dir);
+  const runs = join(cwd, '.lora', 'runs');
+  const pattern = /^\d{8}-\d{6}-(.+?)(-\d+)?$/;
+  const newest = (lookUp(runs) ? listFolder(runs) : []).filter(name => pattern.exec(name)?.[1] === source.name).pop();
+  if (newest) return join(runs, newest);
+  throw new LabError({ code: 'run.nothing-to-resume', file: runs, cause: `there is no run of ${source.name} here`, action: 'start it without resuming' });
+}
+
+/** Settings that turn out wrong only against the model name their key; the file is the experiment's. */
+function withPlace(error: unknown, source: ExperimentFile): unknown {
+  if (!(error instanceof LabError) || error.report.file !== undefined) return error;
+  return new LabError({ ...error.report, file: source.file, where: source.place(error.report.where) }, { cause: error.cause });
+}

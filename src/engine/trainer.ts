@@ -1,0 +1,242 @@
+/** The training loop: as Hugging Face's Trainer orders steps, logging, evaluation and saving. */
+import { setImmediate as turn } from 'node:timers/promises';
+import type { RunControl } from './control';
+import { StopRequested } from './control';
+import { epochBatches } from './data/batches';
+import { LabError } from './errors';
+import { writeAdapter, type AdapterContent } from './model/adapter';
+import type { Prepared } from './prepare';
+import type { Reporter } from './reporter';
+import type { RunFolder } from './runFolder';
+import { writeState, type TrainerState } from './trainerState';
+import { evaluate } from './training/evaluate';
+import { planSchedule, type Schedule } from './training/schedule';
+import type { OptimizerState, TrainingStep } from './training/step.types';
+import type { Experiment } from '../protocol/experiment';
+import type { EvalResult, MetricRecord, Summary } from '../protocol/metrics';
+
+export interface TrainerOptions {
+  experiment: Experiment;
+  prepared: Prepared;
+  step: TrainingStep;
+  state: TrainerState;
+  control: RunControl;
+  report: Reporter;
+}
+
+export class Trainer {
+  private readonly schedule: Schedule;
+  private readonly state: TrainerState;
+  /** When the part of the run that is going on began, less the seconds of the parts before it. */
+  private begun: number;
+  /** The last values that a finite loss was computed with. */
+  private good: { step: number; values: OptimizerState } | undefined;
+  /** Folder of the newest checkpoint and the step it belongs to. */
+  private saved: { step: number; folder: string } | undefined;
+
+  constructor(private readonly options: TrainerOptions) {
+    this.state = { ...options.state, unlogged: { ...options.state.unlogged } };
+    this.schedule = planSchedule(options.prepared.train.length, options.experiment.training);
+    this.begun = performance.now() - 1000 * this.state.seconds;
+  }
+
+  async dispose(): Promise<void> { await this.options.step.dispose(); }
+
+  /** Trains until the last step or until a stop is asked for, and saves the adapter. */
+  async train(folder: RunFolder): Promise<Summary> {
+    const { state, schedule, options: { experiment: { training }, prepared, control } } = this;
+    let stopped = false;
+    try {
+      if (state.step === 0 && training.eval_strategy !== 'no') state.eval_before = await this.evaluate();
+      // A run that was stopped during an evaluation catches up on it.
+      if (state.step > 0 && state.evaluated < state.step && this.due('eval', state.step)) await this.evaluateAndLog(folder);
+      this.options.report.state({ state: 'running' });
+      while (state.step < schedule.total_steps) {
+        const epoch = Math.floor(state.step / schedule.steps_per_epoch);
+        const batches = epochBatches(prepared.train.length, training.per_device_train_batch_size, { seed: training.seed, epoch, shuffle: training.shuffle });
+        const begin = (state.step % schedule.steps_per_epoch) * training.gradient_accumulation_steps;
+        for (let first = begin; first < batches.length && state.step < schedule.total_steps; first += training.gradient_accumulation_steps) {
+          await this.heedRequests(folder);
+          await this.trainStep(batches.slice(first, first + training.gradient_accumulation_steps), epoch + Math.min(first + training.gradient_accumulation_steps, batches.length) / batches.length, folder);
+          if (this.due('eval', state.step)) await this.evaluateAndLog(folder);
+          if (this.due('save', state.step)) await this.save(folder);
+          await turn();
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof StopRequested)) throw this.withCheckpoint(error);
+      stopped = true;
+    }
+    return this.finish(folder, stopped && control.wanted === 'stop' && state.step < schedule.total_steps ? 'stopped' : 'finished');
+  }
+
+  /** One optimizer step over the batches of an accumulation window. `epoch` is the place after it. */
+  private async trainStep(window: Uint32Array[], epoch: number, folder: RunFolder): Promise<void> {
+    const { state, schedule, options: { prepared, step: compiled, control, experiment: { training } } } = this;
+    const begun = performance.now();
+    const number = state.step + 1;
+    const count = window.reduce((sum, batch) => sum + batch.length, 0);
+    let loss = 0, tokens = 0;
+    for (const [micro_step, batch] of window.entries()) {
+      const examples = Array.from(batch, i => prepared.train.get(i));
+      // Normalised over the whole window, so that it equals one large batch.
+      const result = await compiled.accumulate(examples, 1 / count, { seed: training.seed, step: number, micro_step });
+      loss += result.loss;
+      for (const example of examples) tokens += example.input_ids.length;
+      if (!Number.isFinite(loss)) await this.diverged(folder, 'loss', loss, number, epoch);
+      // The step's gradient would be lost with a pause here, so only a stop cuts it short.
+      if (micro_step < window.length - 1) { await turn(); control.throwIfStopped(); }
+    }
+    this.good = { step: state.step, values: await compiled.state() };
+    const learning_rate = schedule.learningRate(number);
+    const { grad_norm } = await compiled.update({ learning_rate, step: number });
+    if (!Number.isFinite(grad_norm)) await this.diverged(folder, 'gradient norm', grad_norm, number, epoch);
+
+    state.step = number;
+    state.loss_sum += loss;
+    state.tokens += tokens;
+    state.unlogged.steps++;
+    state.unlogged.loss_sum += loss;
+    state.unlogged.tokens += tokens;
+    state.unlogged.seconds += (performance.now() - begun) / 1000;
+    const { logging_steps } = training;
+    if (number % logging_steps === 0 || number === schedule.total_steps) this.log(folder, { epoch, grad_norm, learning_rate });
+  }
+
+  private log(folder: RunFolder, { epoch, grad_norm, learning_rate }: { epoch: number; grad_norm: number; learning_rate: number }): void {
+    const { unlogged, step, tokens } = this.state;
+    this.record(folder, {
+      step, epoch, loss: unlogged.loss_sum / unlogged.steps, grad_norm, learning_rate, tokens,
+      tokens_per_second: unlogged.tokens / Math.max(unlogged.seconds, 1e-9), time: this.seconds(),
+    });
+    this.state.unlogged = { steps: 0, loss_sum: 0, tokens: 0, seconds: 0 };
+  }
+
+  /** Writes what is known, keeps the last good weights, and ends the run. */
+  private async diverged(folder: RunFolder, what: string, value: number, step: number, epoch: number): Promise<never> {
+    const learning_rate = this.schedule.learningRate(step);
+    const isLoss = what === 'loss';
+    this.record(folder, {
+      step, epoch, loss: isLoss ? String(value) : this.state.loss_sum / Math.max(1, this.state.step), grad_norm: isLoss ? 'NaN' : String(value), learning_rate,
+      tokens: this.state.tokens, tokens_per_second: 0, time: this.seconds(),
+    });
+    if (this.good) {
+      this.options.step.restore(this.good.values);
+      this.state.step = this.good.step;
+      await this.save(folder);
+      await writeAdapter(folder.adapter, await this.content());
+    }
+    const kept = this.good ? `the weights after step ${this.good.step}, the last that gave a finite loss, are in ${folder.adapter}` : 'no step was finished';
+    throw new LabError({
+      code: 'training.not-finite', file: folder.path, where: `step ${step}`, cause: `the ${what} became ${value}; ${kept}`,
+      action: this.good ? 'lower learning_rate or lora_alpha, or set max_grad_norm, and start again' : 'check the base weights and the data for values that are not numbers, and lower learning_rate',
+      lastGoodCheckpoint: this.saved?.folder,
+    });
+  }
+
+  private async evaluate(): Promise<EvalResult | null> {
+    const { prepared, step, experiment, report, control } = this.options;
+    const set = prepared.eval;
+    if (!set) return null;
+    report.state({ state: 'evaluating' });
+    const result = await evaluate(step, set, experiment.training.per_device_eval_batch_size, done => {
+      report.progress({ message: 'Evaluating', fraction: done / set.length });
+      control.throwIfStopped();
+    });
+    report.state({ state: 'running' });
+    return result;
+  }
+
+  private async evaluateAndLog(folder: RunFolder): Promise<void> {
+    const begun = performance.now();
+    const result = await this.evaluate();
+    if (!result) return;
+    this.state.eval = result;
+    this.state.evaluated = this.state.step;
+    this.record(folder, {
+      step: this.state.step, epoch: this.epoch(), eval_loss: result.loss, eval_accuracy: result.accuracy, eval_runtime: (performance.now() - begun) / 1000, time: this.seconds(),
+    });
+  }
+
+  /** Whether Trainer would evaluate or save after this step. */
+  private due(what: 'eval' | 'save', step: number): boolean {
+    const { training } = this.options.experiment;
+    const last = step === this.schedule.total_steps;
+    const strategy = what === 'eval' ? training.eval_strategy : training.save_strategy;
+    if (strategy === 'epoch') return step % this.schedule.steps_per_epoch === 0 || last;
+    if (strategy === 'steps') return step % (what === 'eval' ? training.eval_steps ?? training.logging_steps : training.save_steps) === 0 || (what === 'save' && last);
+    return false;
+  }
+
+  /** Between steps: saves on request, waits while paused, throws StopRequested on a stop. */
+  private async heedRequests(folder: RunFolder): Promise<void> {
+    const { control, report } = this.options;
+    for (let paused = false; ; paused = true) {
+      for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
+      control.throwIfStopped();
+      if (control.wanted === 'run') {
+        if (paused) report.state({ state: 'running' });
+        return;
+      }
+      const waiting = control.changed();
+      report.state({ state: 'paused' });
+      const since = performance.now();
+      await waiting;
+      // A pause is no training time.
+      this.begun += performance.now() - since;
+    }
+  }
+
+  private async save(folder: RunFolder): Promise<string> {
+    const { step, report } = this.options;
+    if (this.saved?.step === this.state.step) return this.saved.folder;
+    report.state({ state: 'saving' });
+    this.state.seconds = this.seconds();
+    const [content, values] = [await this.content(), await step.state()];
+    const path = await folder.writeCheckpoint(this.state.step, temporary => writeState(temporary, content, values, this.state));
+    this.saved = { step: this.state.step, folder: path };
+    report.state({ state: 'running' });
+    return path;
+  }
+
+  private async finish(folder: RunFolder, outcome: Summary['state']): Promise<Summary> {
+    const { state, options: { prepared: { plan }, step, control, report } } = this;
+    if (outcome === 'stopped') {
+      report.state({ state: 'stopping' });
+      await this.save(folder);
+    }
+    await writeAdapter(folder.adapter, await this.content());
+    for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
+    const summary: Summary = {
+      state: outcome, steps: state.step, epochs: this.epoch(), trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
+      train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: state.eval, device: step.device, seconds: this.seconds(),
+      peak_memory_bytes: process.resourceUsage().maxRSS * 1024, adapter: folder.adapter,
+    };
+    folder.writeSummary(summary);
+    return summary;
+  }
+
+  private async content(): Promise<AdapterContent> {
+    const { prepared: { model, plan }, experiment: { lora }, step } = this.options;
+    return { model, plan, lora, trainables: (await step.state()).trainables, labels: model.labels };
+  }
+
+  private record(folder: RunFolder, record: MetricRecord): void {
+    folder.appendMetrics(record);
+    this.options.report.metrics({ records: [record] });
+  }
+
+  private withCheckpoint(error: unknown): unknown {
+    if (!(error instanceof LabError) || !this.saved || error.report.lastGoodCheckpoint) return error;
+    return new LabError({ ...error.report, lastGoodCheckpoint: this.saved.folder }, { cause: error.cause });
+  }
+
+  private epoch(): number {
+    const { step } = this.state;
+    const { batches_per_epoch, steps_per_epoch } = this.schedule;
+    const within = (step % steps_per_epoch) * this.options.experiment.training.gradient_accumulation_steps;
+    return Math.floor(step / steps_per_epoch) + Math.min(within, batches_per_epoch) / batches_per_epoch;
+  }
+
+  private seconds(): number { return (performance.now() - this.begun) / 1000; }
+}

@@ -1,0 +1,81 @@
+/** What a checkpoint holds beside the adapter, so that a run goes on exactly as if it had never been interrupted. */
+import { join } from 'node:path';
+import { LabError } from './errors';
+import { readJsonObject } from './files';
+import { writeFile } from './transaction';
+import { fillTrainables, readAdapter, writeAdapterFiles, type AdapterContent } from './model/adapter';
+import { readHeader, readTensor } from './model/safetensors';
+import { writeSafetensors } from './model/safetensorsWriter';
+import type { Prepared } from './prepare';
+import type { OptimizerState } from './training/step.types';
+import type { EvalResult } from '../protocol/metrics';
+import { SECTIONS, type Experiment } from '../protocol/experiment';
+
+const STATE_NAME = 'trainer_state.json';
+const OPTIMIZER_NAME = 'optimizer.safetensors';
+
+/** Everything that grows from step to step, except the trained values and the optimizer's moments. */
+export interface TrainerState {
+  /** Finished optimizer steps. Order of the data, dropout and learning rate follow from it and the seed. */
+  step: number;
+  /** Step of the last evaluation, or 0. */
+  evaluated: number;
+  eval_before: EvalResult | null;
+  eval: EvalResult | null;
+  /** Sum of the losses of all steps. */
+  loss_sum: number;
+  tokens: number;
+  /** Seconds that the run has taken, over all its parts. */
+  seconds: number;
+  /** Steps that have not been logged yet. */
+  unlogged: { steps: number; loss_sum: number; tokens: number; seconds: number };
+  labels: string[];
+  base_fingerprint: string;
+  data_fingerprint: string;
+}
+
+/** Fills a checkpoint folder: a PEFT adapter, AdamW's moments and the state. */
+export async function writeState(folder: string, content: AdapterContent, optimizer: OptimizerState, state: TrainerState): Promise<void> {
+  await writeAdapterFiles(folder, { ...content, trainables: optimizer.trainables });
+  const moments = (['exp_avg', 'exp_avg_sq'] as const).map(name => ({ name, dtype: 'F32' as const, shape: [optimizer[name].length], data: optimizer[name] }));
+  await writeSafetensors(join(folder, OPTIMIZER_NAME), moments, { format: 'pt' });
+  writeFile(join(folder, STATE_NAME), `${JSON.stringify(state, null, 2)}\n`);
+}
+
+/** The state of a checkpoint that has been verified. */
+export function readState(folder: string): TrainerState {
+  return readJsonObject(join(folder, STATE_NAME), 1 << 24) as unknown as TrainerState;
+}
+
+/** Trained values and moments of a checkpoint. Errors `resume.base-changed`, `resume.data-changed`. */
+export function readOptimizer(folder: string, state: TrainerState, { model, plan, data_fingerprint }: Prepared): OptimizerState {
+  if (state.base_fingerprint !== model.fingerprint) throw changed('resume.base-changed', model.folder, 'the base weights have changed since this run began');
+  if (state.data_fingerprint !== data_fingerprint) throw changed('resume.data-changed', folder, 'the training or evaluation data, or the tokenizer, have changed since this run began');
+  const trainables = fillTrainables(plan, readAdapter(folder), model);
+  const { tensors } = readHeader(join(folder, OPTIMIZER_NAME));
+  const moment = (name: string): Float32Array => readTensor(tensors.get(name)!);
+  return { trainables, exp_avg: moment('exp_avg'), exp_avg_sq: moment('exp_avg_sq') };
+}
+
+const changed = (code: string, file: string, cause: string): LabError => new LabError({ code, file, cause, action: 'put it back as it was, or start a new run' });
+
+/** Keys that may change between the parts of a run without making it another run. */
+const FREE = new Set([
+  'output_dir', 'training.num_train_epochs', 'training.max_steps', 'training.per_device_eval_batch_size', 'training.eval_strategy', 'training.eval_steps',
+  'training.save_strategy', 'training.save_steps', 'training.logging_steps', 'engine.device',
+]);
+
+/** Error `resume.experiment-changed` if a setting that the steps depend on differs from the run's own `experiment.json`. Returns the keys that changed. */
+export function compareExperiments(now: Experiment, then: Record<string, unknown>, file: string): string[] {
+  const flat = (experiment: Record<string, unknown>): Map<string, string> => new Map(Object.entries(experiment).flatMap(([key, value]) => (
+    (SECTIONS as readonly string[]).includes(key) ? Object.entries(value as object).map(([inner, part]) => [`${key}.${inner}`, JSON.stringify(part)] as const) : [[key, JSON.stringify(value)] as const])));
+  const before = flat(then);
+  const different = [...flat(now as unknown as Record<string, unknown>)].filter(([key, value]) => before.get(key) !== value).map(([key]) => key);
+  const bound = different.find(key => !FREE.has(key));
+  if (bound) {
+    throw new LabError({
+      code: 'resume.experiment-changed', file, where: bound, cause: `has changed since the run began (it was ${before.get(bound)})`, action: 'put it back to resume, or start a new run',
+    });
+  }
+  return different.filter(key => key !== 'output_dir');
+}

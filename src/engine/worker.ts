@@ -1,0 +1,59 @@
+/** The engine's worker thread: everything that reads, computes or writes. Native calls block it; the main thread stays free. */
+import { parentPort } from 'node:worker_threads';
+import { ResponseError } from 'vscode-jsonrpc/node';
+import { threadConnection } from './channel';
+import { RunControl } from './control';
+import { LabError } from './errors';
+import { inspectCheckpoint } from './inspect';
+import { families } from './model/families';
+import { mergeAdapter } from './model/merge';
+import { predict } from './predict';
+import type { Reporter } from './reporter';
+import { runExperiment } from './run';
+import type { EngineNotifications, EngineRequests, ErrorReport } from '../protocol/engine';
+
+type Handlers = { [K in Exclude<keyof EngineRequests, 'hello'>]: (params: EngineRequests[K][0]) => EngineRequests[K][1] | Promise<EngineRequests[K][1]> };
+
+const connection = threadConnection(parentPort!);
+/** The run that is going on. One at a time. */
+let control: RunControl | undefined;
+
+const notify = <K extends keyof EngineNotifications>(method: K) => (params: EngineNotifications[K]): void => { void connection.sendNotification(method, params); };
+const report: Reporter = { started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log') };
+
+function running(): RunControl {
+  if (control) return control;
+  throw new LabError({ code: 'run.none', cause: 'no run is active', action: 'start one' });
+}
+
+const handlers: Handlers = {
+  inspect: inspectCheckpoint,
+  async train({ experiment_file, resume }) {
+    if (control) throw new LabError({ code: 'run.active', cause: 'this engine is training already', action: 'stop that run first' });
+    control = new RunControl();
+    try { return await runExperiment({ experiment_file, resume, cwd: process.cwd(), control, report }); } finally { control = undefined; }
+  },
+  pause: () => { running().want('pause'); return null; },
+  resume: () => { running().want('run'); return null; },
+  stop: () => { running().want('stop'); return null; },
+  save: async () => ({ checkpoint: await running().save() }),
+  merge: params => mergeAdapter({ ...params, families }),
+  predict,
+};
+
+for (const [method, handler] of Object.entries(handlers) as [string, (params: unknown) => unknown][]) {
+  connection.onRequest(method, async (params: unknown) => {
+    try { return await handler(params); } catch (error) {
+      const data = toReport(error);
+      throw new ResponseError(-32000, data.cause, data);
+    }
+  });
+}
+connection.listen();
+
+function toReport(error: unknown): ErrorReport {
+  if (error instanceof LabError) return error.report;
+  const cause = error instanceof Error ? error.message : String(error);
+  report.log({ level: 'error', message: error instanceof Error ? error.stack ?? cause : cause });
+  return { code: 'engine.internal', cause, action: 'this is a fault of the engine; its log says more' };
+}

@@ -98,7 +98,7 @@ function builtTests(kind) {
 
 /** Runs test/extension inside the extension host of the desktop editor, or of the served workbench. */
 async function extensionTests(desktop) {
-  const { copySample } = await import('./support/sample.mjs');
+  const { copySample } = await import('../src/tools/sample.mjs');
   const folder = mkdtempSync(join(tmpdir(), 'lora-lab-extension-'));
   const report = join(folder, 'report.jsonl');
   const workspace = copySample(join(folder, 'workspace'));

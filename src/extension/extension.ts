@@ -7,6 +7,7 @@ import { ExperimentPanel } from './experimentPanel';
 import { registerHovers } from './hovers';
 import { Lab } from './lab';
 import { ModelTree } from './modelTree';
+import { openAtStart } from './openAtStart';
 import { RunTree } from './runTree';
 import { StatusBar } from './statusBar';
 import { readState, type LabState } from './state';
@@ -27,7 +28,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<{ stat
     registerHovers(current),
     registerCommands({ lab: current, panel, modelTree, runTree }),
   );
-  void current.current.initialize().catch(error => log.error(error));
+  void current.current.initialize().then(() => openAtStart(current, panel)).catch(error => log.error(error));
   return { state: () => readState(current, panel) };
 }
 

@@ -1,7 +1,7 @@
 /** The Model tree: ticking writes `target_modules` of the experiment file, and the file's text ticks the tree. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { formatInteger, matchedModules } from '../protocol/adapterMath';
+import { formatInteger, isSaved, matchedModules } from '../protocol/adapterMath';
 import { shortestTargets } from '../protocol/targetNames';
 import { Disposables } from './disposables';
 import type { Lab } from './lab';
@@ -46,7 +46,10 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
     item.tooltip = tooltip(node, state);
     item.contextValue = state.total === 0 ? 'fixed' : node.kind === 'module' ? 'adaptable' : 'adaptables';
     item.accessibilityInformation = { label: `${node.label}, ${state.description}` };
-    if (state.total > 0) {
+    if (state.total === 0) {
+      // Rows with neither box nor icon would be drawn one level further left than their siblings.
+      item.iconPath = new vscode.ThemeIcon(node.module && isSaved(node.module, lora) ? 'unlock' : 'lock');
+    } else {
       const all = state.ticked === state.total;
       item.checkboxState = {
         state: all ? vscode.TreeItemCheckboxState.Checked : vscode.TreeItemCheckboxState.Unchecked,

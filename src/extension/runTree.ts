@@ -68,8 +68,10 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
       ...(vscode.workspace.workspaceFolders ?? []).map(folder => folder.uri.fsPath),
       ...experiments.map(({ file }) => path.dirname(file)),
     ])].map(folder => path.join(folder, '.lora', 'runs'));
+    // An earlier run in the same output_dir was moved to a folder beside it.
+    parents.push(...experiments.flatMap(({ output }) => (output ? path.dirname(output) : [])));
     const folders = [...mine, ...experiments.flatMap(({ output }) => output ?? [])].map(folder => path.normalize(folder));
-    const runs = await listRunFolders(folders, parents);
+    const runs = await listRunFolders(folders, [...new Set(parents)]);
     return runs.map(run => {
       const owner = this.lab.allRuns.find(r => r.view.folder && path.normalize(r.view.folder) === run.folder);
       const active = owner?.active ? owner : undefined;

@@ -1,5 +1,5 @@
 import type { ErrorReport } from '../protocol/engine';
-import type { Summary } from '../protocol/metrics';
+import { isEvalRecord, type Summary } from '../protocol/metrics';
 import { EMPTY_RUN, type RunStatus } from '../protocol/panel';
 import { liveEngines } from './engineClient';
 import type { ExperimentPanel } from './experimentPanel';
@@ -14,7 +14,10 @@ export interface LabState {
   ticked: string[];
   trainable_parameters: number;
   all_parameters: number;
-  run: { status: RunStatus; step: number; total_steps: number; metrics: number; error: ErrorReport | null; summary: Summary | null; folder: string | null; adapter: string | null; resumable: boolean };
+  run: {
+    status: RunStatus; step: number; total_steps: number; loss: number | null; metrics: number; message: string | null;
+    error: ErrorReport | null; summary: Summary | null; folder: string | null; adapter: string | null; resumable: boolean;
+  };
   panel: { open: boolean; visible: boolean };
   /** Process ids of living engines. */
   engines: number[];
@@ -22,8 +25,9 @@ export interface LabState {
 
 export function readState(lab: Lab, panel: ExperimentPanel): LabState {
   const { model, count, document } = lab;
-  const { status, error, summary, folder, adapter, resumable, started } = lab.run?.view ?? EMPTY_RUN;
+  const { status, error, summary, folder, adapter, resumable, started, progress } = lab.run?.view ?? EMPTY_RUN;
   const metrics = lab.run?.metrics ?? [];
+  const trained = metrics.filter(record => !isEvalRecord(record)).at(-1);
   return {
     experiment: document?.file ?? null,
     problems: document?.reading.problems.map(p => `${p.path.join('.')} ${p.cause}`) ?? [],
@@ -31,7 +35,10 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
     ticked: [...lab.ticked],
     trainable_parameters: count?.trainable_parameters ?? 0,
     all_parameters: count?.all_parameters ?? 0,
-    run: { status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, metrics: metrics.length, error, summary, folder, adapter, resumable },
+    run: {
+      status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, loss: trained && 'loss' in trained ? Number(trained.loss) : null,
+      metrics: metrics.length, message: progress?.message ?? null, error, summary, folder, adapter, resumable,
+    },
     panel: { open: panel.open, visible: panel.visible },
     engines: liveEngines().flatMap(engine => engine.pid ?? []),
   };

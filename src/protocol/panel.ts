@@ -107,6 +107,8 @@ export function lineOf(where: string | undefined): number | undefined {
 /** `file: where: cause. Action.` on one line. */
 export function formatReport(report: ErrorReport): string {
   const place = [report.file, report.where].filter(Boolean).join(': ');
-  const action = report.action.charAt(0).toUpperCase() + report.action.slice(1);
-  return `${place ? `${place}: ` : ''}${report.cause}. ${action}${/[.?!]$/.test(action) ? '' : '.'}`;
+  const action = capital(report.action);
+  return `${place ? `${place}: ${report.cause}` : capital(report.cause)}. ${action}${/[.?!]$/.test(action) ? '' : '.'}`;
 }
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

@@ -7,9 +7,10 @@
  * An entry point that does not exist is named and left out.
  */
 import { context } from 'esbuild';
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
+import { writeSchemas } from './schema.mjs';
 
 const root = resolve(fileURLToPath(import.meta.url), '../../..');
 const dist = join(root, 'dist');
@@ -61,22 +62,19 @@ const present = (entry) => {
   return found;
 };
 
-/** Builds once, or keeps building. Returns the paths of the bundled test files. */
-export async function build({ tests = false, watch = false } = {}) {
+/** Builds once, or keeps building. `only: 'engine'` leaves everything else as it is. */
+export async function build({ tests = false, watch = false, only } = {}) {
   // Test bundles of deleted sources would go on being run.
-  rmSync(join(dist, 'test'), { recursive: true, force: true });
-  const groups = bundles(tests).map((options) => ({ ...options, entryPoints: options.entryPoints.filter(present) })).filter((options) => options.entryPoints.length);
+  if (tests) rmSync(join(dist, 'test'), { recursive: true, force: true });
+  const groups = bundles(tests).filter(({ outdir }) => !only || outdir === `dist/${only}`)
+    .map((options) => ({ ...options, entryPoints: options.entryPoints.filter(present) })).filter(({ entryPoints }) => entryPoints.length);
   for (const options of groups) {
     if (watch) console.log(`[watch] build started: ${options.outdir}`);
     const builder = await context({ ...options, plugins: watch ? [announce] : [] });
     if (watch) await builder.watch();
     else await builder.rebuild().finally(() => builder.dispose());
   }
-  const schemas = join(root, 'src/tools/schema.mjs');
-  if (existsSync(schemas)) {
-    mkdirSync(join(dist, 'schemas'), { recursive: true });
-    await (await import(pathToFileURL(schemas).href)).writeSchemas(join(dist, 'schemas'));
-  }
+  if (!only) await writeSchemas(join(dist, 'schemas'));
 }
 
 /** The lines between which the editor's problem matcher reads errors. */

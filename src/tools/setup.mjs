@@ -2,7 +2,8 @@
  * Makes the machine ready: the packages of package-lock.json, and the served workbench where no desktop VS Code is used.
  * Does nothing, in milliseconds, when everything is there. Needs npm and its registry only.
  *
- *   node src/tools/setup.mjs
+ *   node src/tools/setup.mjs             packages and served workbench
+ *   node src/tools/setup.mjs --engine    packages and the bundle of the engine
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -80,5 +81,6 @@ function workbenchFiles() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await installPackages();
-  await installWorkbench();
+  if (process.argv.includes('--engine')) await (await import('./build.mjs')).build({ only: 'engine' });
+  else await installWorkbench();
 }

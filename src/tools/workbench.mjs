@@ -2,6 +2,7 @@
  * The served workbench: VS Code's own server with our extension under development, and pages of it in a headless browser.
  * Everything it writes goes to a temporary folder that is removed when it stops.
  */
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -45,11 +46,14 @@ export async function startWorkbench({ settings = {}, env = {}, verbose = false 
   const data = mkdtempSync(join(tmpdir(), 'lora-lab-workbench-'));
   mkdirSync(join(data, 'data/Machine'), { recursive: true });
   writeFileSync(join(data, 'data/Machine/settings.json'), JSON.stringify({ ...QUIET, ...settings }, null, 2));
+  // Whoever reaches the workbench can run programs as us: other people of this machine must not get in by its port.
+  const token = randomBytes(16).toString('hex');
+  writeFileSync(join(data, 'token'), token, { mode: 0o600 });
   const server = start(place.node, [
-    place.server, '--host', '127.0.0.1', '--port', String(port), '--without-connection-token', '--accept-server-license-terms',
+    place.server, '--host', '127.0.0.1', '--port', String(port), '--connection-token-file', join(data, 'token'), '--accept-server-license-terms',
     '--enable-smoke-test-driver', '--disable-workspace-trust', '--telemetry-level', 'off', '--server-data-dir', data,
   ], { guarded: true, cwd: root, env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
-  const workbench = new Workbench(port, server, data);
+  const workbench = new Workbench(port, token, server, data);
   let log = '';
   for (const stream of [server.stdout, server.stderr]) {
     stream.on('data', (chunk) => {
@@ -86,8 +90,9 @@ async function answers(port) {
 export class Workbench {
   #takeBack = onEnd(() => this.stop());
 
-  constructor(port, server, data) {
+  constructor(port, token, server, data) {
     this.port = port;
+    this.token = token;
     this.server = server;
     this.data = data;
   }
@@ -108,7 +113,7 @@ export class Workbench {
     if (tests) payload.push(['extensionTestsPath', this.#uri(tests)]);
     if (file) payload.push(['openFile', this.#uri(file)]);
     const path = resolve(folder).split(sep).join('/');
-    return `http://127.0.0.1:${this.port}/?folder=${encodeURIComponent(path)}&payload=${encodeURIComponent(JSON.stringify(payload))}`;
+    return `http://127.0.0.1:${this.port}/?folder=${encodeURIComponent(path)}&payload=${encodeURIComponent(JSON.stringify(payload))}&tkn=${this.token}`;
   }
 
   /** Ends the server with everything it started, and removes what it wrote. */
@@ -133,14 +138,19 @@ export async function openPage(browser, address, { width = 1400, height = 900, t
 }
 
 /** Runs a command of the palette by its title, as a person does. */
-export async function runCommand(page, title) {
-  await page.keyboard.press('F1');
+export async function runCommand(page, title, timeout = 30_000) {
   const input = page.locator('.quick-input-widget input[type="text"]').first();
-  await input.waitFor({ state: 'visible' });
-  await input.fill(`>${title}`);
-  const choice = page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title }).first();
-  await choice.waitFor({ state: 'visible', timeout: 30_000 });
-  await choice.click();
+  const row = page.locator(`.quick-input-list .monaco-list-row:is([aria-label="${title}"], [aria-label^="${title}, "])`).first();
+  for (const until = Date.now() + timeout; ;) {
+    await page.keyboard.press('F1');
+    await input.waitFor({ state: 'visible' });
+    await input.fill(`>${title}`);
+    // The list is made when it opens; an extension that is still starting has no commands in it.
+    if (await row.waitFor({ state: 'visible', timeout: 2000 }).then(() => true, () => false)) break;
+    await page.keyboard.press('Escape');
+    if (Date.now() > until) throw new Error(`the palette did not offer "${title}" within ${timeout / 1000} s`);
+  }
+  await row.click();
 }
 
 /**
@@ -156,4 +166,11 @@ export async function webviewFrame(page, selector, timeout = 30_000) {
     if (Date.now() > until) throw new Error(`no webview showed ${selector} within ${timeout / 1000} s`);
     await sleep(200);
   }
+}
+
+/** The frame of the experiment panel once it shows the given status (of `RunStatus`) and has drawn it. */
+export async function panelFrame(page, status, timeout = 30_000) {
+  const frame = await webviewFrame(page, `main#panel[data-status${status ? `="${status}"` : ''}]`, timeout);
+  await frame.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  return frame;
 }

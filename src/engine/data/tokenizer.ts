@@ -1,38 +1,51 @@
 /** From text to the token numbers of a checkpoint, equal to what transformers' fast tokenizers give. */
 import { join } from 'node:path';
-import { Tokenizer } from '@huggingface/tokenizers';
+import { createContext, Script } from 'node:vm';
+import { BertNormalizer, Tokenizer } from '@huggingface/tokenizers';
 import { LabError } from '../errors';
 import { lookUp, readJsonObject } from '../files';
-import { wordPieceFromVocabulary } from './vocabulary';
+import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
 
 export interface TextTokenizer {
   /**
    * Tokens of a text with the special tokens around it, at most `max_length` in all: the text's own tokens are cut at the end.
-   * `token_type_ids` are null where all are 0.
+   * `token_type_ids` are null where all are 0. `cut` tells whether tokens were left out.
+   * Error: `tokenizer.too-slow`, only for tokenizers that split with regular expressions of their own.
    */
-  encode(text: string, max_length: number): { input_ids: Int32Array; token_type_ids: Int32Array | null; /** Whether tokens were left out. */ cut: boolean };
+  encode(text: string, max_length: number): { input_ids: Int32Array; token_type_ids: Int32Array | null; cut: boolean };
 }
 
 /** Vocabularies of 250,000 entries take about 20 MB. */
 const LARGEST_FILE = 128 << 20;
+/** Time that regular expressions of a tokenizer.json may take for one text, in milliseconds. */
+const LONGEST_MATCH = 2000;
 
 /**
  * The tokenizer of a checkpoint folder: `tokenizer.json` with `tokenizer_config.json` if there is one, else `vocab.txt` of a BERT.
  * Errors: `tokenizer.missing`, `tokenizer.invalid`, and those of the disk.
  */
 export function loadTokenizer(folder: string): TextTokenizer {
-  const configFile = join(folder, 'tokenizer_config.json');
-  const config = lookUp(configFile) ? readObject(configFile) : {};
   const file = ['tokenizer.json', 'vocab.txt'].map(name => join(folder, name)).find(path => lookUp(path)?.isFile);
   if (!file) throw new LabError({ code: 'tokenizer.missing', file: folder, cause: 'holds no tokenizer.json and no vocab.txt', action: 'add the tokenizer files of this checkpoint' });
-  const json = file.endsWith('.json') ? readObject(file) : wordPieceFromVocabulary(file, config);
-  try { return textTokenizer(new Tokenizer(json, config)); } catch (error) {
-    throw new LabError({ code: 'tokenizer.invalid', file, cause: `is not a tokenizer that can be used: ${(error as Error).message}`, action: 'download it again, or save it with a recent version of transformers' }, { cause: error });
+  const configFile = join(folder, 'tokenizer_config.json');
+  const config = lookUp(configFile) ? read(configFile, readObject) : {};
+  const json = file.endsWith('.json') ? read(file, readObject) : read(file, path => readVocabulary(path, config));
+  try {
+    const bert = file.endsWith('.txt') || isBertTokenizer(json, config);
+    return textTokenizer(bert ? bertTokenizer(json, config, file) : json, config, file);
+  } catch (error) {
+    if (error instanceof LabError) throw error;
+    throw new LabError({
+      code: 'tokenizer.invalid', file, cause: `is not a tokenizer that can be used: ${(error as Error).message}`, action: 'download it again, or save it with a recent version of transformers',
+    }, { cause: error });
   }
 }
 
-function readObject(file: string): Record<string, unknown> {
-  try { return readJsonObject(file, LARGEST_FILE); } catch (error) {
+const readObject = (file: string): Record<string, unknown> => readJsonObject(file, LARGEST_FILE);
+
+/** Reads a tokenizer file; what is wrong with its content becomes `tokenizer.invalid`. */
+function read<T>(file: string, reader: (file: string) => T): T {
+  try { return reader(file); } catch (error) {
     if (!(error instanceof LabError) || error.report.code.startsWith('disk.')) throw error;
     throw new LabError({ ...error.report, code: 'tokenizer.invalid' }, { cause: error });
   }
@@ -41,29 +54,47 @@ function readObject(file: string): Record<string, unknown> {
 /** Stands for the text's own tokens when the template of special tokens is asked for. */
 const TEXT = '\u0000text';
 
-function textTokenizer(tokenizer: Tokenizer): TextTokenizer {
+function textTokenizer(json: Record<string, unknown>, config: Record<string, unknown>, file: string): TextTokenizer {
+  const tokenizer = new Tokenizer(json, config);
+  const { normalizer, model } = tokenizer;
+  if (normalizer instanceof BertNormalizer) tokenizer.normalizer = new ExactBertNormalizer(normalizer.config);
   const template = tokenizer.post_processor?.([TEXT], null, true) ?? { tokens: [TEXT] };
   const place = template.tokens.indexOf(TEXT);
   if (place < 0) throw new Error('its post-processor leaves the text out');
   const number = (token: string): number => {
     const id = tokenizer.token_to_id(token);
-    if (id === undefined) throw new Error(`the special token "${token}" is not in the vocabulary`);
-    return id;
+    if (!Number.isSafeInteger(id)) throw new Error(`the token "${token}" is not in the vocabulary`);
+    return id!;
   };
   const before = template.tokens.slice(0, place).map(number);
   const after = template.tokens.slice(place + 1).map(number);
   const types = template.token_type_ids?.some(type => type !== 0) ? template.token_type_ids : null;
+  if (model?.config.type === 'WordPiece') number(String(model.unk_token));
+  const tokenize = (text: string): number[] => tokenizer.encode(text, { add_special_tokens: false }).ids;
+  const limited = /"Regex":/.test(JSON.stringify([json.normalizer, json.pre_tokenizer])) ? withTimeLimit(tokenize, file) : tokenize;
   return {
     encode(text, max_length) {
-      const { ids } = tokenizer.encode(text, { add_special_tokens: false });
-      const room = Math.max(0, max_length - before.length - after.length);
-      const kept = Math.min(ids.length, room);
-      const input_ids = new Int32Array(before.length + kept + after.length);
-      input_ids.set(before);
-      for (let i = 0; i < kept; i++) input_ids[before.length + i] = ids[i];
-      input_ids.set(after, before.length + kept);
-      const token_type_ids = types && Int32Array.from(input_ids, (_, i) => types[i < place ? i : i < place + kept ? place : i - kept + 1]);
+      // Without an unknown token the library gives undefined for what is not in the vocabulary; Rust's leaves it out.
+      const ids = limited(text).filter(id => id !== undefined);
+      const kept = Math.min(ids.length, Math.max(0, max_length - before.length - after.length));
+      const input_ids = Int32Array.from([...before, ...ids.slice(0, kept), ...after]);
+      const token_type_ids = types && input_ids.map((_, i) => types[i < place ? i : i < place + kept ? place : i - kept + 1]);
       return { input_ids, token_type_ids, cut: kept < ids.length };
     },
+  };
+}
+
+/** Ends a regular expression that takes too long: JavaScript can only do so for code that runs as a script with a limit. */
+function withTimeLimit(tokenize: (text: string) => number[], file: string): (text: string) => number[] {
+  const sandbox = createContext({ call: undefined as (() => number[]) | undefined });
+  const script = new Script('call()');
+  return text => {
+    sandbox.call = () => tokenize(text);
+    try { return script.runInContext(sandbox, { timeout: LONGEST_MATCH }) as number[]; } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error;
+      throw new LabError({
+        code: 'tokenizer.too-slow', file, cause: `its regular expressions take more than ${LONGEST_MATCH / 1000} seconds for a text of ${text.length} characters`, action: 'check that the tokenizer belongs to this checkpoint, or shorten the text',
+      }, { cause: error });
+    }
   };
 }

@@ -14,8 +14,10 @@ import { readState, type LabState } from './state';
 
 let lab: Lab | undefined;
 
-/** Returns read-only facts for tests. */
-export async function activate(context: vscode.ExtensionContext): Promise<{ state(): LabState }> {
+/** What tests see of the extension: facts, and the trees that VS Code itself cannot be asked about. */
+export interface LabExports { state(): LabState; modelTree: ModelTree; runTree: RunTree }
+
+export async function activate(context: vscode.ExtensionContext): Promise<LabExports> {
   const log = vscode.window.createOutputChannel('LoRA Lab', { log: true });
   const current = lab = new Lab(context, log);
   const panel = new ExperimentPanel(current);
@@ -29,7 +31,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<{ stat
     registerCommands({ lab: current, panel, modelTree, runTree }),
   );
   void current.current.initialize().then(() => openAtStart(current, panel)).catch(error => log.error(error));
-  return { state: () => readState(current, panel) };
+  return { state: () => readState(current, panel), modelTree, runTree };
 }
 
 /** Ends every engine: a running one writes a last checkpoint first. */

@@ -14,6 +14,7 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
   private readonly changed = this.disposables.add(new vscode.EventEmitter<ModuleNode | undefined>());
   private readonly view: vscode.TreeView<ModuleNode>;
   private root: { model: unknown; node: ModuleNode } | undefined;
+  private ticking: Promise<void> = Promise.resolve();
 
   readonly onDidChangeTreeData = this.changed.event;
 
@@ -21,7 +22,7 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
     this.view = this.disposables.add(vscode.window.createTreeView('loraLab.model', {
       treeDataProvider: this, manageCheckboxStateManually: true, showCollapseAll: true, canSelectMany: true,
     }));
-    this.disposables.add(this.view.onDidChangeCheckboxState(({ items }) => void this.tick(items)));
+    this.disposables.add(this.view.onDidChangeCheckboxState(({ items }) => this.tick(items)));
     this.disposables.add(lab.onDidChangeExperiment(() => this.refresh()));
     this.refresh();
   }
@@ -60,6 +61,11 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
     return item;
   }
 
+  /** One click may tick several items; they become one edit of the file. Clicks wait for each other: each starts from what the last one wrote. */
+  tick(items: readonly (readonly [ModuleNode, vscode.TreeItemCheckboxState])[]): Promise<void> {
+    return this.ticking = this.ticking.then(() => this.applyTicks(items));
+  }
+
   dispose(): void {
     this.disposables.dispose();
   }
@@ -77,12 +83,7 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
     this.changed.fire(undefined);
   }
 
-  private firstLayer(): ModuleNode | undefined {
-    return this.root?.node.children.find(c => c.kind === 'layer');
-  }
-
-  /** One click may tick several items; they become one edit of the file. */
-  private async tick(items: readonly (readonly [ModuleNode, vscode.TreeItemCheckboxState])[]): Promise<void> {
+  private async applyTicks(items: readonly (readonly [ModuleNode, vscode.TreeItemCheckboxState])[]): Promise<void> {
     const { document, model } = this.lab;
     if (!document || model.state !== 'ready') return;
     const lora = document.reading.values.lora;
@@ -96,11 +97,15 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
     try {
       await setTicked(this.lab, ticked);
     } catch (error) {
-      await showReport(toReport(error));
+      void showReport(toReport(error));
     } finally {
       // Where the edit failed the boxes must show what the file says.
       this.changed.fire(undefined);
     }
+  }
+
+  private firstLayer(): ModuleNode | undefined {
+    return this.root?.node.children.find(c => c.kind === 'layer');
   }
 }
 

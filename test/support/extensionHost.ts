@@ -27,9 +27,9 @@ export async function run(): Promise<void> {
     }
     const failures = await new Promise<number>((done) => {
       const runner = mocha.run(done);
-      runner.on('pass', (test) => report({ type: 'pass', title: test.fullTitle(), ms: test.duration ?? 0 }));
-      runner.on('fail', (test, error: Error) => report({ type: 'fail', title: test.fullTitle(), error: error.stack ?? String(error) }));
-      runner.on('pending', (test) => report({ type: 'skip', title: test.fullTitle() }));
+      runner.on('pass', (test) => report({ type: 'pass', title: test.titlePath().join(': '), ms: test.duration ?? 0 }));
+      runner.on('fail', (test, error: Error) => report({ type: 'fail', title: test.titlePath().join(': '), error: error.stack ?? String(error) }));
+      runner.on('pending', (test) => report({ type: 'skip', title: test.titlePath().join(': ') }));
     });
     report({ type: 'end' });
     if (failures > 0) throw new Error(`${failures} tests failed`);

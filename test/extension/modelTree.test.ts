@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import * as vscode from 'vscode';
+import { isTicked, itemOf, lab, lineOf, node, state, textOf, tooltipOf, until, useExperiment } from './support';
+
+const { Checked, Unchecked } = vscode.TreeItemCheckboxState;
+const tick = async (on: boolean, ...labels: string[]): Promise<void> => (await lab()).modelTree.tick([[await node(...labels), on ? Checked : Unchecked]]);
+
+suite('Model tree', () => {
+  let file: string;
+  setup(async () => { file = await useExperiment('tree', [{ path: ['lora', 'target_modules'], value: ['query', 'value'] }, { path: ['lora', 'rank_pattern'], value: undefined }]); });
+
+  test('shows the layers of the checkpoint with the shapes of their weights', async () => {
+    const { modelTree } = await lab();
+    assert.deepEqual(modelTree.getChildren(await node()).map(child => child.label), ['embeddings', 'layer 0', 'layer 1', 'layer 2', 'layer 3', 'pooler.dense', 'classifier']);
+    assert.equal((await itemOf('layer 0', 'attention', 'self.key')).description, '128 × 128');
+    assert.equal((await itemOf('layer 0', 'intermediate.dense')).description, '512 × 128');
+    assert.equal(modelTree.getParent(await node('layer 0', 'attention'))?.label, 'layer 0');
+  });
+
+  test('only linear layers have boxes; the head is trained whole', async () => {
+    assert.equal(isTicked(await itemOf('layer 0', 'attention', 'output.LayerNorm')), undefined);
+    assert.equal(isTicked(await itemOf('embeddings')), undefined);
+    assert.equal(isTicked(await itemOf('classifier')), undefined);
+    assert.match(String((await itemOf('classifier')).description), /trained whole/);
+  });
+
+  test('a parent of ticked and other layers is unticked and counts them', async () => {
+    assert.equal(isTicked(await itemOf('layer 0', 'attention', 'self.query')), true);
+    assert.equal(isTicked(await itemOf('layer 0', 'attention', 'self.key')), false);
+    const parent = await itemOf('layer 0');
+    assert.equal(isTicked(parent), false);
+    assert.equal(parent.description, '2/6 · +4.1 K');
+  });
+
+  test('the tooltip of an adapted layer gives the shapes of A and B and what they cost', async () => {
+    const text = tooltipOf(await itemOf('layer 0', 'attention', 'self.query'));
+    assert.match(text, /bert\\?\.encoder\\?\.layer\\?\.0\\?\.attention\\?\.self\\?\.query/);
+    assert.match(text, /\| A \| `\[8, 128\]` \|/);
+    assert.match(text, /\| B \| `\[128, 8\]` \|/);
+    assert.match(text, /2,048 parameters/);
+    assert.match(text, /16 \/ 8 = 2/);
+    assert.doesNotMatch(tooltipOf(await itemOf('layer 0', 'attention', 'self.key')), /\| A \|/);
+  });
+
+  test('ticking one layer writes the shortest names that match just that', async () => {
+    const before = (await state()).trainable_parameters;
+    await tick(true, 'layer 1', 'attention', 'self.key');
+    assert.equal(await lineOf(file, 'target_modules'), '"target_modules": ["query", "value", "1.attention.self.key"],');
+    assert.equal((await state()).trainable_parameters, before + 2048);
+    await tick(false, 'layer 1', 'attention', 'self.key');
+    assert.equal(await lineOf(file, 'target_modules'), '"target_modules": ["query", "value"],');
+  });
+
+  test('ticking a parent ticks every layer in it, and unticking it none', async () => {
+    await tick(true, 'layer 2', 'attention');
+    assert.equal(isTicked(await itemOf('layer 2', 'attention')), true);
+    assert.equal(isTicked(await itemOf('layer 2')), false);
+    await tick(false, 'layer 2');
+    assert.equal((await itemOf('layer 2')).description, '0/6');
+    assert.equal((await state()).ticked.length, 6);
+  });
+
+  test('ticking the checkpoint writes all-linear; unticking it leaves a problem in the file', async () => {
+    await tick(true);
+    assert.equal(await lineOf(file, 'target_modules'), '"target_modules": "all-linear",');
+    await tick(false);
+    assert.equal(await lineOf(file, 'target_modules'), '"target_modules": [],');
+    assert.match((await state()).problems.join(), /target_modules/);
+  });
+
+  test('clicks that follow each other quickly all count', async () => {
+    await Promise.all([tick(true, 'layer 0', 'attention', 'self.key'), tick(true, 'layer 3', 'intermediate.dense'), tick(false, 'layer 1', 'attention', 'self.query')]);
+    const { ticked } = await state();
+    assert.equal(ticked.length, 9);
+    assert.ok(ticked.includes('bert.encoder.layer.0.attention.self.key') && ticked.includes('bert.encoder.layer.3.intermediate.dense'));
+    assert.ok(!ticked.includes('bert.encoder.layer.1.attention.self.query'));
+  });
+
+  test('a layer can have its own rank and alpha', async () => {
+    await vscode.commands.executeCommand('loraLab.setRank', await node('layer 0', 'attention', 'self.query'), undefined, 4);
+    assert.equal(await lineOf(file, 'rank_pattern'), '"rank_pattern": { "0.attention.self.query": 4 }');
+    assert.match(tooltipOf(await itemOf('layer 0', 'attention', 'self.query')), /\| A \| `\[4, 128\]` \|/);
+    assert.match(tooltipOf(await itemOf('layer 1', 'attention', 'self.query')), /\| A \| `\[8, 128\]` \|/);
+    await vscode.commands.executeCommand('loraLab.setAlpha', await node('layer 0'), undefined, 32);
+    assert.match(tooltipOf(await itemOf('layer 0', 'attention', 'self.query')), /32 \/ 4 = 8/);
+    await vscode.commands.executeCommand('loraLab.setRank', await node(), undefined, 8);
+    assert.equal(await lineOf(file, 'rank_pattern'), undefined, 'equal to r needs no override');
+  });
+
+  test('a rank beyond the matrix is refused and nothing is written', async () => {
+    const before = await textOf(file);
+    await vscode.commands.executeCommand('loraLab.setRank', await node('layer 0', 'attention', 'self.query'), undefined, 129);
+    assert.equal(await textOf(file), before);
+  });
+
+  test('the palette offers the usual choices of modules', async () => {
+    await vscode.commands.executeCommand('loraLab.selectAttention');
+    assert.equal(await lineOf(file, 'target_modules'), '"target_modules": ["query", "key", "value", "attention.output.dense"],');
+    await vscode.commands.executeCommand('loraLab.selectAllLinear');
+    assert.equal((await state()).ticked.length, 25);
+    await vscode.commands.executeCommand('loraLab.selectQueryValue');
+    assert.equal(await lineOf(file, 'target_modules'), '"target_modules": ["query", "value"],');
+  });
+
+  test('typing in the file ticks the tree, and undo takes a tick back', async () => {
+    const document = await vscode.workspace.openTextDocument(file);
+    await vscode.window.showTextDocument(document);
+    const edit = new vscode.WorkspaceEdit();
+    const at = document.getText().indexOf('"value"]');
+    edit.replace(document.uri, new vscode.Range(document.positionAt(at), document.positionAt(at + 7)), '"key"');
+    await vscode.workspace.applyEdit(edit);
+    await until('key is ticked', async () => isTicked(await itemOf('layer 0', 'attention', 'self.key')));
+    await vscode.commands.executeCommand('undo');
+    await until('key is not ticked', async () => isTicked(await itemOf('layer 0', 'attention', 'self.key')) === false);
+    await document.save();
+  });
+
+  test('edits keep the comments of the file', async () => {
+    const comments = (text: string): string[] => text.split('\n').flatMap(line => /\/\/ .*/.exec(line) ?? []).map(String);
+    const before = comments(await textOf(file));
+    await tick(true);
+    await vscode.commands.executeCommand('loraLab.setRank', await node('layer 3'), undefined, 2);
+    assert.ok(before.length > 10);
+    assert.deepEqual(comments(await textOf(file)), before);
+  });
+});

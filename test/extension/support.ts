@@ -1,0 +1,109 @@
+/** The extension as the tests see it, and experiments of their own in the test workspace. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as vscode from 'vscode';
+import type { LabExports } from '../../src/extension/extension';
+import { editJson, type Change } from '../../src/extension/jsonEdit';
+import type { ModuleNode } from '../../src/extension/moduleNodes';
+import type { LabState } from '../../src/extension/state';
+
+export const WORKSPACE = process.env.LORA_LAB_TEST_WORKSPACE!;
+export const inWorkspace = (...parts: string[]): string => join(WORKSPACE, ...parts);
+
+export async function lab(): Promise<LabExports> {
+  const extension = vscode.extensions.getExtension<LabExports>('lora-lab.lora-lab');
+  assert.ok(extension, 'the extension is not installed');
+  return extension.activate();
+}
+
+export const state = async (): Promise<LabState> => (await lab()).state();
+
+/** Waits until `read` gives a value that is not false, null or undefined, and returns it. */
+export async function until<T>(what: string, read: () => T | Promise<T>, timeout = 20_000): Promise<NonNullable<T>> {
+  for (const end = Date.now() + timeout; ; await new Promise(resolve => setTimeout(resolve, 20))) {
+    const value = await read();
+    if (value) return value;
+    if (Date.now() > end) throw new Error(`not within ${timeout / 1000} s: ${what}; the state is ${JSON.stringify(await state())}`);
+  }
+}
+
+/** Settings that make a run of a second or two out of the sample. */
+const QUICK: Change[] = [
+  { path: ['dataset', 'train'], value: 'few.jsonl' },
+  { path: ['dataset', 'eval'], value: 'few.jsonl' },
+  { path: ['training', 'max_steps'], value: 8 },
+  { path: ['training', 'warmup_steps'], value: 0 },
+];
+/** A run that goes on until it is stopped. */
+export const ENDLESS: Change[] = [{ path: ['training', 'max_steps'], value: 100_000 }, { path: ['training', 'eval_strategy'], value: 'no' }, { path: ['training', 'save_strategy'], value: 'no' }];
+
+/** Writes `<name>.lora.json`, the sample's experiment with changes and an output folder of its own, and makes it the current one. */
+export async function useExperiment(name: string, changes: Change[] = [], model: 'ready' | 'error' = 'ready'): Promise<string> {
+  const few = inWorkspace('few.jsonl');
+  if (!existsSync(few)) writeFileSync(few, readFileSync(inWorkspace('eval.jsonl'), 'utf8').split('\n').slice(0, 64).join('\n'));
+  const file = inWorkspace(`${name}.lora.json`);
+  const text = editJson(readFileSync(inWorkspace('sentiment.lora.json'), 'utf8'), [...QUICK, { path: ['output_dir'], value: `runs/${name}` }, ...changes]);
+  const open = vscode.workspace.textDocuments.find(document => document.uri.fsPath === file);
+  if (open) await replaceText(open, text);
+  else writeFileSync(file, text);
+  await vscode.commands.executeCommand('loraLab.openExperiment', vscode.Uri.file(file));
+  await until(`${name} is the current experiment, its model ${model}`, async () => {
+    const now = await state();
+    return now.experiment === file && now.model.state === model;
+  });
+  return file;
+}
+
+/** As an editor does it: VS Code takes its time to notice that another program wrote a file. */
+async function replaceText(document: vscode.TextDocument, text: string): Promise<void> {
+  const edit = new vscode.WorkspaceEdit();
+  edit.replace(document.uri, new vscode.Range(0, 0, document.lineCount, 0), text);
+  assert.ok(await vscode.workspace.applyEdit(edit));
+  assert.ok(!document.isDirty || await document.save());
+}
+
+export const textOf = async (file: string): Promise<string> => (await vscode.workspace.openTextDocument(file)).getText();
+
+/** The line of an experiment file that holds a key, without comment and indentation. */
+export async function lineOf(file: string, key: string): Promise<string | undefined> {
+  return (await textOf(file)).split('\n').find(line => line.includes(`"${key}":`))?.replace(/\s*\/\/.*/, '').trim();
+}
+
+/** The node of the Model tree at a path of labels, starting below the checkpoint: `node('layer 0', 'attention', 'self.query')`. */
+export async function node(...labels: string[]): Promise<ModuleNode> {
+  const { modelTree } = await lab();
+  let found = modelTree.getChildren()[0];
+  assert.ok(found, 'the Model tree is empty');
+  for (const label of labels) {
+    const inside = modelTree.getChildren(found);
+    found = inside.find(child => child.label === label)!;
+    assert.ok(found, `"${label}" is not among ${inside.map(child => child.label).join(', ')}`);
+  }
+  return found;
+}
+
+export async function itemOf(...labels: string[]): Promise<vscode.TreeItem> {
+  return (await lab()).modelTree.getTreeItem(await node(...labels));
+}
+
+/** Whether the box of a tree item is ticked; undefined if it has none. */
+export function isTicked({ checkboxState }: vscode.TreeItem): boolean | undefined {
+  if (checkboxState === undefined) return undefined;
+  return (typeof checkboxState === 'object' ? checkboxState.state : checkboxState) === vscode.TreeItemCheckboxState.Checked;
+}
+
+export const tooltipOf = ({ tooltip }: vscode.TreeItem): string => (typeof tooltip === 'object' ? tooltip.value : tooltip ?? '');
+
+/** Everything that hovering over the first `word` after `after` of a document says. */
+export async function hoverText(uri: vscode.Uri, word: string, after = ''): Promise<string> {
+  const document = await vscode.workspace.openTextDocument(uri);
+  const offset = document.getText().indexOf(word, document.getText().indexOf(after)) + 1;
+  assert.ok(offset > 0, `${word} is not in ${uri.path}`);
+  const hovers = await vscode.commands.executeCommand<vscode.Hover[]>('vscode.executeHoverProvider', uri, document.positionAt(offset));
+  return hovers.flatMap(hover => hover.contents).map(part => (typeof part === 'string' ? part : part.value)).join('\n\n');
+}
+
+export const isAlive = (pid: number): boolean => {
+  try { return process.kill(pid, 0); } catch { return false; }
+};

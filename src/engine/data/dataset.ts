@@ -69,6 +69,7 @@ function* csvRows({ file, text_column, label_column, onRead }: RowOptions, delim
     if (!header) {
       const repeated = fields.find((name, i) => fields.indexOf(name) !== i);
       if (repeated !== undefined) throw problem('dataset.bad-line', at, `the header names the column "${repeated}" twice`, 'give every column its own name');
+      if (fields.some(name => name.includes('\r'))) throw problem('dataset.bad-line', at, 'the lines end with a carriage return alone', 'save the file with line feeds');
       header = { size: fields.length, text: columnOf(fields, text_column, at), label: label_column === null ? -1 : columnOf(fields, label_column, at) };
       continue;
     }
@@ -112,9 +113,12 @@ function columnOf(header: string[], column: string, at: Place): number {
 
 function missingColumn(columns: string[], column: string, at: Place): LabError {
   const near = nearest(column, columns);
+  const action = near ? `did you mean "${clip(near)}"?`
+    : columns.length === 1 && columns[0].includes(';') ? 'separate the columns with commas instead of semicolons'
+      : 'set dataset.text_column and dataset.label_column to columns of this file';
   const some = columns.slice(0, 10).map(name => `"${clip(name)}"`).join(', ');
   const there = columns.length ? `the columns are ${some}${columns.length > 10 ? ', …' : ''}` : 'there are no columns';
-  return problem('dataset.missing-column', at, `there is no column "${column}"; ${there}`, near ? `did you mean "${near}"?` : 'set dataset.text_column and dataset.label_column to columns of this file');
+  return problem('dataset.missing-column', at, `there is no column "${column}"; ${there}`, action);
 }
 
 function textOf(value: unknown, column: string, at: Place): string {

@@ -27,6 +27,7 @@ export function* readLines(file: string, onRead?: (fraction: number) => void): G
   let line = 0;
   const decode = (bytes: Uint8Array): Line => {
     line += 1;
+    if (bytes.length > LONGEST_LINE) throw tooLong(file, line);
     if (line === 1) bytes = withoutMark(bytes, file);
     try { return { text: decoder.decode(bytes), line }; } catch (error) {
       throw new LabError({ code: 'dataset.not-utf8', file, where: `line ${line}`, cause: 'holds bytes that are not UTF-8 text', action: 'save the file as UTF-8' }, { cause: error });
@@ -34,7 +35,7 @@ export function* readLines(file: string, onRead?: (fraction: number) => void): G
   };
   const fd = openFile(file, 'r');
   try {
-    const chunk = new Uint8Array(CHUNK);
+    const chunk = Buffer.alloc(CHUNK);
     /** Pieces of a line that began in an earlier chunk, and their bytes together. */
     let pieces: Uint8Array[] = [];
     let held = 0;
@@ -50,7 +51,7 @@ export function* readLines(file: string, onRead?: (fraction: number) => void): G
         held = 0;
       }
       // A copy, since the next read overwrites the chunk.
-      if (begin < read) pieces.push(chunk.slice(begin, read));
+      if (begin < read) pieces.push(Uint8Array.from(chunk.subarray(begin, read)));
       held += Math.max(0, read - begin);
       if (held > LONGEST_LINE) throw tooLong(file, line + 1);
       onRead?.(size ? Math.min(1, position / size) : 1);

@@ -1,16 +1,22 @@
 /** What hovers say, as Markdown. Pure: no editor, no files. */
-import { countAdapter, formatCompact, formatCount, formatInteger, type AdapterCount, type AdapterSettings, type AdapterShape, type ModelShape } from '../protocol/adapterMath';
+import { countAdapter, formatCount, formatInteger, type AdapterCount, type AdapterSettings, type AdapterShape, type ModelShape } from '../protocol/adapterMath';
 import { settingAt, type Setting } from '../protocol/experiment';
 
 /** Rows of a table of adapted modules; the rest is counted. */
 const MOST_ROWS = 8;
 
-/** Documentation, type, range and default of one key of the experiment file; undefined if there is no such key. */
-export function settingHover(path: readonly (string | number)[]): string | undefined {
+/** Name, type, range and default of one key of the experiment file; undefined if there is no such key. */
+export function settingTitle(path: readonly (string | number)[]): string | undefined {
   const setting = settingAt(path);
   if (!setting) return undefined;
-  const standard = setting.default === undefined ? 'required' : `default \`${JSON.stringify(setting.default)}\``;
-  return `**${path.join('.')}** · ${kindOf(setting)} · ${standard}\n\n${setting.doc}`;
+  const standard = setting.default === undefined ? 'required' : setting.default === null ? 'optional' : `default \`${JSON.stringify(setting.default)}\``;
+  return `**${path.join('.')}** · ${kindOf(setting)} · ${standard}`;
+}
+
+/** The title with the documentation, for languages without our JSON schema, which says it by itself. */
+export function settingHover(path: readonly (string | number)[]): string | undefined {
+  const title = settingTitle(path);
+  return title && `${title}\n\n${settingAt(path)!.doc}`;
 }
 
 /** What a LoRA configuration does to a model. `key` decides what comes first. */
@@ -46,8 +52,8 @@ function scalingLine(adapters: readonly AdapterShape[]): string {
 }
 
 function costLine(count: AdapterCount): string {
-  const saved = count.saved.length ? ` (with ${count.saved.map(code).join(', ')} trained whole)` : '';
-  return `\`${formatCount(count)}\`\n\n${formatCompact(count.trainable_parameters)} trainable${saved}`;
+  const saved = count.saved.length ? `, among them ${count.saved.map(code).join(', ')}, trained whole` : '';
+  return `\`${formatCount(count)}\`${saved}`;
 }
 
 /** A `LoraConfig(...)` call around a place in Python source, as far as its arguments are literals. */
@@ -63,7 +69,7 @@ export function pythonLoraConfig(text: string, offset: number): PythonConfig | u
     if (start > offset) return undefined;
     const end = closingBracket(text, start);
     if (offset > end) continue;
-    const call = text.slice(start, end);
+    const call = blankComments(text.slice(start, end));
     const key = keywordAt(call, offset - start);
     return key === undefined ? undefined : { key, lora: settingsOf(call) };
   }
@@ -71,13 +77,19 @@ export function pythonLoraConfig(text: string, offset: number): PythonConfig | u
 }
 
 function settingsOf(call: string): AdapterSettings {
+  const number = (name: string): string | undefined => new RegExp(`\\b${name}\\s*=\\s*(\\d[\\d.]*)\\s*(?:,|$)`).exec(call)?.[1];
   const targets = /\btarget_modules\s*=\s*(\[[^\]]*\]|\([^)]*\)|\{[^}]*\}|r?"[^"]*"|r?'[^']*')/.exec(call)?.[1];
   const strings = targets ? [...targets.matchAll(/"([^"]*)"|'([^']*)'/g)].map(m => m[1] ?? m[2]) : [];
   return {
-    r: Number(/\br\s*=\s*(\d+)/.exec(call)?.[1] ?? 8),
-    lora_alpha: Number(/\blora_alpha\s*=\s*([\d.]+)/.exec(call)?.[1] ?? 8),
+    r: Number(number('r') ?? 8),
+    lora_alpha: Number(number('lora_alpha') ?? 8),
     target_modules: targets === undefined ? null : /^[[({]/.test(targets) ? strings : strings[0],
   };
+}
+
+/** The same text with spaces in place of comments, so that offsets stay. */
+function blankComments(python: string): string {
+  return python.replace(/"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|#[^\n]*/g, token => (token.startsWith('#') ? ' '.repeat(token.length) : token));
 }
 
 /** The keyword whose name or value stands at `offset` of a call's arguments. */

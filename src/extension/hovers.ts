@@ -5,7 +5,7 @@ import * as vscode from 'vscode';
 import { patternValue, type AdapterSettings, type ModelShape } from '../protocol/adapterMath';
 import { readAdapterShapes } from './adapterHeader';
 import { isExperimentFile } from './experimentDocument';
-import { adaptersTable, loraHover, pythonLoraConfig, settingHover } from './hoverText';
+import { adaptersTable, loraHover, pythonLoraConfig, settingHover, settingTitle } from './hoverText';
 import { readExperiment } from './jsonEdit';
 import type { Lab } from './lab';
 
@@ -20,11 +20,11 @@ export function registerHovers(lab: Lab): vscode.Disposable {
 function experimentHover(lab: Lab, document: vscode.TextDocument, position: vscode.Position): vscode.Hover | undefined {
   const text = document.getText();
   const path = keyPath(text, document.offsetAt(position), 2);
-  const documentation = path && settingHover(path);
-  if (!documentation) return undefined;
+  const title = path && settingTitle(path);
+  if (!title) return undefined;
   const model = lab.document?.uri.toString() === document.uri.toString() ? readyModel(lab) : undefined;
   const effect = model && path[0] === 'lora' ? loraHover(path[1], model, readExperiment(text).values.lora) : undefined;
-  return hover(documentation, effect);
+  return hover(title, effect);
 }
 
 /** The adapter's own tensors say what was adapted; the current model only helps where they are missing. */
@@ -32,16 +32,16 @@ async function adapterHover(lab: Lab, document: vscode.TextDocument, position: v
   const text = document.getText();
   const key = keyPath(text, document.offsetAt(position), 1)?.[0];
   if (!key) return undefined;
-  const documentation = settingHover(['lora', key]);
+  const title = settingTitle(['lora', key]);
   const lora = adapterSettings(parse(text));
-  if (!documentation || !lora) return documentation ? hover(documentation) : undefined;
+  if (!title || !lora) return title ? hover(title) : undefined;
   const file = path.join(path.dirname(document.uri.fsPath), 'adapter_model.safetensors');
   const shapes = await readAdapterShapes(file, (module, r) => patternValue(lora.alpha_pattern, module, lora.lora_alpha) / r);
   const relevant = ['target_modules', 'r', 'lora_alpha', 'rank_pattern', 'alpha_pattern'].includes(key);
   const model = readyModel(lab);
   const scaling = shapes[0] ? `\n\nscaling alpha / r of \`${shapes[0].name}\`: ${Number(shapes[0].scaling.toPrecision(4))}` : '';
-  if (relevant && shapes.length) return hover(documentation, `${adaptersTable(shapes)}${scaling}\n\nread from \`adapter_model.safetensors\``);
-  return hover(documentation, relevant && model ? loraHover(key, model, lora) : undefined);
+  if (relevant && shapes.length) return hover(title, `${adaptersTable(shapes)}${scaling}\n\nread from \`adapter_model.safetensors\``);
+  return hover(title, relevant && model ? loraHover(key, model, lora) : undefined);
 }
 
 function pythonHover(lab: Lab, document: vscode.TextDocument, position: vscode.Position): vscode.Hover | undefined {

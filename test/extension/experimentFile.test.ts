@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import * as vscode from 'vscode';
+import { inWorkspace, lineOf, state, until, useExperiment } from './support';
+
+/** Texts of the problems that VS Code underlines in a file. */
+const problemsOf = (uri: vscode.Uri, source?: string): string[] =>
+  vscode.languages.getDiagnostics(uri).filter(d => source === undefined || d.source === source).map(d => d.message);
+
+/** What is offered at the end of the first `text` of a document. */
+async function completions(uri: vscode.Uri, text: string): Promise<string[]> {
+  const document = await vscode.workspace.openTextDocument(uri);
+  const at = document.positionAt(document.getText().indexOf(text) + text.length);
+  const list = await vscode.commands.executeCommand<vscode.CompletionList>('vscode.executeCompletionItemProvider', uri, at);
+  return list.items.map(item => (typeof item.label === 'string' ? item.label : item.label.label));
+}
+
+suite('Experiment file', () => {
+  test('problems are underlined at their key and gone when they are corrected', async () => {
+    const uri = vscode.Uri.file(await useExperiment('problems', [{ path: ['training', 'learning_rate'], value: -1 }, { path: ['lora', 'rang'], value: 4 }]));
+    const document = await vscode.workspace.openTextDocument(uri);
+    const own = vscode.languages.getDiagnostics(uri).filter(d => d.source === 'LoRA Lab');
+    assert.deepEqual(own.map(d => document.getText(d.range)).sort(), ['"learning_rate": -1', '"rang": 4']);
+    assert.match(problemsOf(uri, 'LoRA Lab').join('\n'), /training\.learning_rate is -1: give a number above 0/);
+    await useExperiment('problems');
+    await until('no problem is left', () => problemsOf(uri, 'LoRA Lab').length === 0);
+    assert.deepEqual((await state()).problems, []);
+  });
+
+  test('a file that is no JSON says where, and starts nothing', async () => {
+    const file = await useExperiment('syntax');
+    const uri = vscode.Uri.file(file);
+    const document = await vscode.workspace.openTextDocument(uri);
+    const edit = new vscode.WorkspaceEdit();
+    const comma = document.getText().indexOf(',', document.getText().indexOf('"r"'));
+    edit.delete(uri, new vscode.Range(document.positionAt(comma), document.positionAt(comma + 1)));
+    await vscode.workspace.applyEdit(edit);
+    await until('a problem is underlined', () => problemsOf(uri, 'LoRA Lab').some(text => /not valid JSON: comma expected/.test(text)));
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.start', { experiment: file }), /not valid JSON/);
+    assert.equal(existsSync(inWorkspace('runs/syntax')), false);
+    await vscode.commands.executeCommand('workbench.action.files.revert');
+  });
+
+  test('the schema offers the keys and values of an experiment', async () => {
+    const uri = vscode.Uri.file(await useExperiment('schema'));
+    const keys = await until('the JSON service answers', async () => {
+      const offered = await completions(uri, '"lora": {');
+      return offered.length > 0 && offered;
+    });
+    assert.ok(keys.includes('rank_pattern') && keys.includes('exclude_modules'), keys.join());
+    assert.deepEqual((await completions(uri, '"lr_scheduler_type": ')).slice(0, 4).sort(), ['"constant"', '"constant_with_warmup"', '"cosine"', '"linear"']);
+  });
+
+  test('the schema warns of unknown keys, and allows comments', async () => {
+    const uri = vscode.Uri.file(await useExperiment('schema', [{ path: ['engine', 'colour'], value: 'red' }]));
+    await vscode.window.showTextDocument(uri);
+    await until('the JSON service complains', () => vscode.languages.getDiagnostics(uri).some(d => d.source !== 'LoRA Lab' && /colour/.test(d.message)));
+    assert.equal(vscode.languages.getDiagnostics(uri).some(d => /[Cc]omment/.test(d.message)), false);
+    await useExperiment('schema');
+  });
+
+  test("the schema of adapter_config.json knows PEFT's keys", async () => {
+    const uri = vscode.Uri.file(inWorkspace('config-of-an-adapter/adapter_config.json'));
+    await vscode.workspace.fs.writeFile(uri, Buffer.from('{\n  "peft_type": "LORA", "bias": "all",\n  \n}\n'));
+    const keys = await until('the JSON service answers', async () => {
+      const offered = await completions(uri, '"all",\n  ');
+      return offered.length > 0 && offered;
+    });
+    assert.ok(['lora_alpha', 'target_modules', 'fan_in_fan_out', 'base_model_name_or_path'].every(key => keys.includes(key)), keys.join());
+  });
+
+  test('a new experiment is made from a checkpoint and a data file', async () => {
+    const file = inWorkspace('made.lora.json');
+    await vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file });
+    assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')).dataset, { train: 'train.jsonl', eval: 'eval.jsonl', text_column: 'text', label_column: 'label' });
+    await until('it is the current experiment, with PEFT\'s default targets', async () => (await state()).experiment === file && (await state()).ticked.length === 8);
+    assert.deepEqual((await state()).problems, []);
+    assert.equal(await lineOf(file, 'base_model'), '"base_model": "model",');
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file }), /EEXIST/);
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('runs'), train: inWorkspace('train.jsonl'), file }), /no config\.json/);
+  });
+
+  test('a checkpoint that cannot be read shows in the tree, and the next one is read', async () => {
+    await useExperiment('no-model', [{ path: ['base_model'], value: 'nowhere' }], 'error');
+    const { error } = (await state()).model;
+    assert.match(`${error?.file} ${error?.cause}`, /nowhere/);
+    assert.ok(error?.action);
+    await useExperiment('no-model');
+  });
+});

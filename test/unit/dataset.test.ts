@@ -20,7 +20,6 @@ function rowsOf(name: string, content: string | Uint8Array, columns: { text_colu
 }
 
 const good = (i: number): string => JSON.stringify({ text: `text ${i}`, label: i % 2 });
-const bytes = (...parts: (string | number[])[]): Buffer => Buffer.concat(parts.map(part => Buffer.from(part as string)));
 
 test('jsonl gives texts, labels and lines', async () => {
   const rows = await rowsOf('a.jsonl', [
@@ -48,83 +47,6 @@ test('without a label column the labels are null and need not be there', async (
   assert.deepEqual(await rowsOf('a.jsonl', '{"review": "x"}', { text_column: 'review', label_column: null }), [{ text: 'x', label: null, line: 1 }]);
   assert.deepEqual(await rowsOf('a.csv', 'review\nx\n', { text_column: 'review', label_column: null }), [{ text: 'x', label: null, line: 2 }]);
 });
-
-/** Title, file name, content, code, place and a part of the message. */
-const MALFORMED: [string, string, string | Uint8Array, string, string | undefined, RegExp][] = [
-  ['an empty file', 'a.jsonl', '', 'dataset.empty', undefined, /holds no examples/],
-  ['only a mark', 'a.jsonl', '\ufeff', 'dataset.empty', undefined, /holds no examples/],
-  ['only blank lines', 'a.jsonl', '\n \r\n\t\n', 'dataset.empty', undefined, /holds no examples/],
-  ['a bad first line', 'a.jsonl', `{text: 1}\n${good(1)}`, 'dataset.bad-line', 'line 1', /not valid JSON/],
-  ['a bad line in the middle', 'a.jsonl', `${good(0)}\n{"text": "a", "label"\n${good(1)}`, 'dataset.bad-line', 'line 2', /not valid JSON/],
-  ['a bad last line', 'a.jsonl', `${good(0)}\n\n${good(1)}\n{"text": "cut of`, 'dataset.bad-line', 'line 4', /not valid JSON/],
-  ['two objects on one line', 'a.jsonl', `${good(0)}\n${good(1)}${good(2)}\n`, 'dataset.bad-line', 'line 2', /not valid JSON/],
-  ['an object over several lines', 'a.jsonl', '{\n"text": "a",\n"label": 1\n}\n', 'dataset.bad-line', 'line 1', /not valid JSON/],
-  ['one JSON array', 'a.jsonl', '[\n{"text": "a", "label": 1}\n]', 'dataset.bad-line', 'line 1', /instead of one array/],
-  ['a list on a line', 'a.jsonl', `${good(0)}\n["a", 1]`, 'dataset.bad-line', 'line 2', /holds a list, not a JSON object/],
-  ['a text on a line', 'a.jsonl', `${good(0)}\n"a"`, 'dataset.bad-line', 'line 2', /holds "a", not a JSON object/],
-  ['null on a line', 'a.jsonl', `${good(0)}\nnull`, 'dataset.bad-line', 'line 2', /holds null/],
-  ['NaN', 'a.jsonl', `${good(0)}\n{"text": "a", "label": NaN}`, 'dataset.bad-line', 'line 2', /not valid JSON/],
-  ['single quotes', 'a.jsonl', "{'text': 'a', 'label': 1}", 'dataset.bad-line', 'line 1', /not valid JSON/],
-  ['a control character in a text', 'a.jsonl', '{"text": "a\u0001", "label": 1}', 'dataset.bad-line', 'line 1', /not valid JSON/],
-  ['half of a surrogate pair', 'a.jsonl', `${good(0)}\n{"text": "a\\ud83d", "label": 1}`, 'dataset.bad-line', 'line 2', /half of a surrogate pair/],
-  ['no text', 'a.jsonl', `${good(0)}\n{"label": 1}`, 'dataset.missing-column', 'line 2', /no column "text"; the columns are "label"/],
-  ['no label', 'a.jsonl', `${good(0)}\n{"text": "a", "lable": 1}`, 'dataset.missing-column', 'line 2', /no column "label".*"text", "lable".*Did you mean "lable"\?/],
-  ['an empty object', 'a.jsonl', '{}', 'dataset.missing-column', 'line 1', /there are no columns/],
-  ['only inherited names', 'a.jsonl', '{"__proto__": {"text": "a", "label": 1}}', 'dataset.missing-column', 'line 1', /"__proto__"/],
-  ['a number as text', 'a.jsonl', `${good(0)}\n{"text": 12, "label": 1}`, 'dataset.wrong-type', 'line 2', /the text in "text" is 12/],
-  ['null as text', 'a.jsonl', '{"text": null, "label": 1}', 'dataset.wrong-type', 'line 1', /is null/],
-  ['a list as text', 'a.jsonl', '{"text": ["a", "b"], "label": 1}', 'dataset.wrong-type', 'line 1', /is a list/],
-  ['null as label', 'a.jsonl', `${good(0)}\n${good(1)}\n{"text": "a", "label": null}`, 'dataset.wrong-type', 'line 3', /the label in "label" is null/],
-  ['a fraction as label', 'a.jsonl', '{"text": "a", "label": 0.5}', 'dataset.wrong-type', 'line 1', /is 0.5/],
-  ['a label that overflows', 'a.jsonl', '{"text": "a", "label": 1e400}', 'dataset.wrong-type', 'line 1', /the label/],
-  ['a label above 2^53', 'a.jsonl', '{"text": "a", "label": 9007199254740993}', 'dataset.wrong-type', 'line 1', /9007199254740992/],
-  ['a list as label', 'a.jsonl', '{"text": "a", "label": [0, 1]}', 'dataset.wrong-type', 'line 1', /is a list/],
-  ['an object as label', 'a.jsonl', '{"text": "a", "label": {"id": 1}}', 'dataset.wrong-type', 'line 1', /is an object/],
-  ['an empty label', 'a.jsonl', '{"text": "a", "label": ""}', 'dataset.wrong-type', 'line 1', /is empty/],
-  ['deep nesting', 'a.jsonl', `${good(0)}\n${'['.repeat(100_000)}`, 'dataset.bad-line', 'line 2', /not valid JSON/],
-  ['Latin-1', 'a.jsonl', bytes(`${good(0)}\n{"text": "caf`, [0xe9], '", "label": 1}\n'), 'dataset.not-utf8', 'line 2', /not UTF-8/],
-  ['a character cut off at the end', 'a.jsonl', bytes(`${good(0)}\n{"text": "`, [0xe4, 0xb8]), 'dataset.not-utf8', 'line 2', /not UTF-8/],
-  ['UTF-16, little end first', 'a.jsonl', Buffer.from(`\ufeff${good(0)}`, 'utf16le'), 'dataset.not-utf8', 'line 1', /UTF-16/],
-  ['UTF-16, big end first', 'a.jsonl', Buffer.from(`\ufeff${good(0)}`, 'utf16le').swap16(), 'dataset.not-utf8', 'line 1', /UTF-16/],
-  ['a compressed file', 'a.jsonl', Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]), 'dataset.not-utf8', 'line 1', /not UTF-8/],
-  ['parquet', 'a.parquet', 'PAR1', 'dataset.format', undefined, /"\.parquet" are not read.*\.jsonl.*\.csv or \.tsv/],
-  ['json', 'a.json', '[]', 'dataset.format', undefined, /"\.json"/],
-  ['txt', 'a.txt', 'a', 'dataset.format', undefined, /"\.txt"/],
-  ['no type at all', 'train', good(0), 'dataset.format', undefined, /type ""/],
-  ['an empty csv file', 'a.csv', '', 'dataset.empty', undefined, /holds no examples/],
-  ['a header alone', 'a.csv', 'text,label\r\n', 'dataset.empty', undefined, /holds no examples/],
-  ['a header and blank lines', 'a.tsv', 'text\tlabel\n\n\n', 'dataset.empty', undefined, /holds no examples/],
-  ['csv without a header', 'a.csv', 'good film,1\nbad film,0\n', 'dataset.missing-column', 'line 1', /the columns are "good film", "1"/],
-  ['another name in the header', 'a.csv', 'Text,labels\na,1\n', 'dataset.missing-column', 'line 1', /Did you mean "Text"\?/],
-  ['semicolons', 'a.csv', 'text;label\na;1\n', 'dataset.missing-column', 'line 1', /commas instead of semicolons/],
-  ['a column twice', 'a.csv', 'text,label,text\na,1,b\n', 'dataset.bad-line', 'line 1', /"text" twice/],
-  ['too many fields', 'a.csv', 'text,label\na,1\ngood, but slow,1\n', 'dataset.bad-line', 'line 3', /has 3 fields, the header has 2.*comma/],
-  ['too few fields', 'a.csv', 'text,label\na,1\n\nb\n', 'dataset.bad-line', 'line 4', /has 1 field, the header has 2/],
-  ['too few fields in tsv', 'a.tsv', 'text\tlabel\na 1\n', 'dataset.bad-line', 'line 2', /has 1 field, the header has 2.*tab/],
-  ['too many fields after a record of three lines', 'a.csv', 'text,label\n"a\nb\nc",1\nd,1,2\n', 'dataset.bad-line', 'line 5', /has 3 fields/],
-  ['an empty label in csv', 'a.csv', 'text,label\na,1\nb,\n', 'dataset.wrong-type', 'line 3', /is empty/],
-  ['a huge number in csv', 'a.csv', 'text,label\na,99999999999999999999\n', 'dataset.wrong-type', 'line 2', /the label/],
-  ['a quote that stays open', 'a.csv', 'text,label\na,1\n"b,1\nc,0\nd,1\n', 'dataset.bad-line', 'line 3', /begins here and is not closed before the end/],
-  ['an open quote in the second line of a record', 'a.csv', 'text,label\n"a\nb","c\nd,1\n', 'dataset.bad-line', 'line 3', /begins here/],
-  ['an open quote in the header', 'a.csv', '"text,label\na,1\n', 'dataset.bad-line', 'line 1', /begins here/],
-  ['characters after a quote', 'a.csv', 'text,label\n"a" b,1\n', 'dataset.bad-line', 'line 2', /field 1 goes on after its closing quote/],
-  ['backslashes for quotes', 'a.csv', 'text,label\n"say \\"hi\\"",1\n', 'dataset.bad-line', 'line 2', /write a " inside quotes as ""/],
-  ['carriage returns alone', 'a.csv', 'text,label\ra,1\rb,0\r', 'dataset.bad-line', 'line 1', /carriage return alone/],
-  ['Latin-1 in csv', 'a.csv', bytes('text,label\na,1\ncaf', [0xe9], ',1\n'), 'dataset.not-utf8', 'line 3', /not UTF-8/],
-  ['UTF-16 in csv', 'a.csv', Buffer.from('\ufefftext,label\n', 'utf16le'), 'dataset.not-utf8', 'line 1', /UTF-16/],
-];
-
-for (const [title, name, content, code, where, says] of MALFORMED) {
-  test(`malformed ${name}: ${title}`, async () => {
-    await assert.rejects(rowsOf(name, content), (error: LabError) => {
-      assert.equal(error.report.code, code, error.message);
-      assert.equal(error.report.where, where, error.message);
-      assert.match(error.message, says);
-      assert.equal(error.report.file!.endsWith(name), true);
-      return true;
-    });
-  });
-}
 
 test('rows before a bad line are given first', async () => {
   await inTemporaryFolder(folder => {
@@ -207,7 +129,7 @@ test('200,000 lines are read in little memory, with progress from 0 to 1', async
   await inTemporaryFolder(folder => {
     const file = join(folder, 'large.jsonl');
     const fd = openSync(file, 'w');
-    const filler = 'a long film with little to say '.repeat(20);
+    const filler = 'a long film with little to say '.repeat(10);
     for (let i = 0; i < 200; i++) writeSync(fd, Array.from({ length: 1000 }, (_, j) => `{"text": "${filler}${i * 1000 + j}", "label": ${j % 3}}\n`).join(''));
     closeSync(fd);
     const fractions: number[] = [];
@@ -220,9 +142,9 @@ test('200,000 lines are read in little memory, with progress from 0 to 1', async
       if (count % 10_000 === 0) peak = Math.max(peak, process.memoryUsage().rss - before);
     }
     assert.equal(count, 200_000);
-    // The file has 130 MB.
-    assert.ok(peak < 80 * MIB, `${Math.round(peak / MIB)} MiB more`);
+    // The file has 68 MB.
+    assert.ok(peak < 50 * MIB, `${Math.round(peak / MIB)} MiB more`);
     assert.equal(fractions.at(-1), 1);
-    assert.ok(fractions.length > 100 && fractions.every((fraction, i) => i === 0 || fraction >= fractions[i - 1]));
+    assert.ok(fractions.length > 50 && fractions.every((fraction, i) => i === 0 || fraction >= fractions[i - 1]));
   });
 });

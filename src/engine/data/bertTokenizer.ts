@@ -8,10 +8,11 @@ import { readText } from '../files';
 
 type Json = Record<string, unknown>;
 
-/** Whether transformers rebuilds this tokenizer from its config: BertTokenizer, DistilBertTokenizer and the like, which is also what a BERT without `tokenizer_class` gets. */
+/** Whether transformers rebuilds this tokenizer from its config: BertTokenizer, DistilBertTokenizer and the like, also what a BERT without `tokenizer_class` gets. */
 export function isBertTokenizer(json: Json, config: Json): boolean {
-  const type = (part: unknown): unknown => (part as Json | null | undefined)?.type;
-  return /(^|[a-z])BertTokenizer(Fast)?$/.test(String(config.tokenizer_class ?? 'BertTokenizer')) && type(json.normalizer) === 'BertNormalizer' && type(json.model) === 'WordPiece';
+  const model = json.model as Json | null | undefined;
+  const wordPiece = model?.type === 'WordPiece' || model?.type == null && model?.continuing_subword_prefix === '##' && !('merges' in model);
+  return wordPiece && (json.normalizer as Json | null)?.type === 'BertNormalizer' && /(^|[a-z])BertTokenizer(Fast)?$/.test(String(config.tokenizer_class ?? 'BertTokenizer'));
 }
 
 /** `tokenizer.json` with the parts that transformers builds anew. `file` is named in errors: `tokenizer.invalid`. */
@@ -33,7 +34,7 @@ export function bertTokenizer(json: Json, config: Json, file: string): Json {
     },
     pre_tokenizer: { type: 'BertPreTokenizer' },
     post_processor: { type: 'BertProcessing', sep: [sep.content, sep.id], cls: [cls.content, cls.id] },
-    model: { ...model, unk_token: unk.content },
+    model: { ...model, type: 'WordPiece', unk_token: unk.content },
   };
 }
 

@@ -86,7 +86,7 @@ export function loadExamples({ file, dataset, tokenizer, max_length, limits, onP
   return {
     length: ends.length, tokens: tokens.length, longest, cut,
     get(i) {
-      if (!(i >= 0 && i < ends.length)) throw new RangeError(`there is no example ${i} of ${ends.length}`);
+      if (!Number.isInteger(i) || i < 0 || i >= ends.length) throw new RangeError(`there is no example ${i} of ${ends.length}`);
       const begin = i ? ends.at(i - 1) : 0;
       const end = ends.at(i);
       return { input_ids: tokens.view(begin, end), token_type_ids: types.length ? types.view(begin, end) : null, label: classes.at(i) };

@@ -17,11 +17,12 @@ export const MOST_CLASSES = 100_000;
  * A fixed set, e.g. of a resumed run. Texts are names; whole numbers are class numbers, unless every name is a number itself,
  * as in ["1", "2", "3"]: then a number means the class of that name.
  */
-export function labelsFromNames(names: readonly string[]): LabelSet {
+export function labelsFromNames(given: readonly string[]): LabelSet {
+  const names = [...given];
   const numbers = new Map(names.map((name, number) => [name, number]));
   const numeric = names.every(name => /^-?\d+$/.test(name));
   return {
-    names: [...names],
+    names,
     numberOf: label => {
       if (typeof label === 'string' || numeric) return numbers.get(String(label));
       return label >= 0 && label < names.length ? label : undefined;

@@ -35,7 +35,7 @@ export function* readLines(file: string, onRead?: (fraction: number) => void): G
   };
   const fd = openFile(file, 'r');
   try {
-    const chunk = Buffer.alloc(CHUNK);
+    const chunk = Buffer.alloc(Math.min(CHUNK, size + 1));
     /** Pieces of a line that began in an earlier chunk, and their bytes together. */
     let pieces: Uint8Array[] = [];
     let held = 0;
@@ -55,7 +55,7 @@ export function* readLines(file: string, onRead?: (fraction: number) => void): G
       held += Math.max(0, read - begin);
       if (held > LONGEST_LINE) throw tooLong(file, line + 1);
       onRead?.(size ? Math.min(1, position / size) : 1);
-      if (read < CHUNK) break;
+      if (read < chunk.length) break;
     }
     if (held) yield decode(Buffer.concat(pieces));
   } finally {

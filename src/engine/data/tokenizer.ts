@@ -33,12 +33,14 @@ export function loadTokenizer(folder: string): TextTokenizer {
   try {
     const bert = file.endsWith('.txt') || isBertTokenizer(json, config);
     return textTokenizer(bert ? bertTokenizer(json, config, file) : json, config, file);
-  } catch (error) {
-    if (error instanceof LabError) throw error;
-    throw new LabError({
-      code: 'tokenizer.invalid', file, cause: `is not a tokenizer that can be used: ${(error as Error).message}`, action: 'download it again, or save it with a recent version of transformers',
-    }, { cause: error });
-  }
+  } catch (error) { throw unusable(error, file); }
+}
+
+function unusable(error: unknown, file: string): LabError {
+  if (error instanceof LabError) return error;
+  return new LabError({
+    code: 'tokenizer.invalid', file, cause: `is not a tokenizer that can be used: ${(error as Error).message}`, action: 'download it again, or save it with a recent version of transformers',
+  }, { cause: error });
 }
 
 const readObject = (file: string): Record<string, unknown> => readJsonObject(file, LARGEST_FILE);
@@ -54,7 +56,17 @@ function read<T>(file: string, reader: (file: string) => T): T {
 /** Stands for the text's own tokens when the template of special tokens is asked for. */
 const TEXT = '\u0000text';
 
+/** The library takes any other type for the one that its keys resemble. Models from before 2020 have no type. */
+function checkModel({ type = null, vocab }: Record<string, unknown>): void {
+  if (type !== null && !['WordPiece', 'BPE', 'Unigram'].includes(String(type))) throw new Error(`models of the type "${String(type)}" are not supported`);
+  if (Array.isArray(vocab)) return;
+  for (const [token, id] of Object.entries(vocab as Record<string, unknown>)) {
+    if (!Number.isSafeInteger(id) || (id as number) < 0) throw new Error(`the number of the token "${token}" is ${JSON.stringify(id)}`);
+  }
+}
+
 function textTokenizer(json: Record<string, unknown>, config: Record<string, unknown>, file: string): TextTokenizer {
+  checkModel(json.model as Record<string, unknown>);
   const tokenizer = new Tokenizer(json, config);
   const { normalizer, model } = tokenizer;
   if (normalizer instanceof BertNormalizer) tokenizer.normalizer = new ExactBertNormalizer(normalizer.config);
@@ -72,14 +84,17 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
   if (model?.config.type === 'WordPiece') number(String(model.unk_token));
   const tokenize = (text: string): number[] => tokenizer.encode(text, { add_special_tokens: false }).ids;
   const limited = /"Regex":/.test(JSON.stringify([json.normalizer, json.pre_tokenizer])) ? withTimeLimit(tokenize, file) : tokenize;
+  const ids = (text: string): number[] => {
+    // Without an unknown token the library gives undefined for what is not in the vocabulary; Rust's leaves it out.
+    try { return limited(text).filter(id => id !== undefined); } catch (error) { throw unusable(error, file); }
+  };
   return {
     encode(text, max_length) {
-      // Without an unknown token the library gives undefined for what is not in the vocabulary; Rust's leaves it out.
-      const ids = limited(text).filter(id => id !== undefined);
-      const kept = Math.min(ids.length, Math.max(0, max_length - before.length - after.length));
-      const input_ids = Int32Array.from([...before, ...ids.slice(0, kept), ...after]);
+      const own = ids(text);
+      const kept = Math.min(own.length, Math.max(0, max_length - before.length - after.length));
+      const input_ids = Int32Array.from([...before, ...own.slice(0, kept), ...after]);
       const token_type_ids = types && input_ids.map((_, i) => types[i < place ? i : i < place + kept ? place : i - kept + 1]);
-      return { input_ids, token_type_ids, cut: kept < ids.length };
+      return { input_ids, token_type_ids, cut: kept < own.length };
     },
   };
 }

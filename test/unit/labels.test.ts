@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { scanLabels } from '../../src/engine/data/examples';
+import { labelsFor, labelsFromNames } from '../../src/engine/data/labels';
+import { LabError } from '../../src/engine/errors';
+import { fixture } from '../support/paths';
+
+const named = (...names: string[]): Record<string, unknown> => ({ id2label: Object.fromEntries(names.map((name, i) => [i, name])) });
+const numbered = (n: number): Record<string, unknown> => named(...Array.from({ length: n }, (_, i) => `LABEL_${i}`));
+const namesFor = (config: Record<string, unknown>, head: number | null, values: (string | number)[]): string[] => labelsFor(config, head, values).names;
+const refused = (says: RegExp) => (error: unknown): boolean => error instanceof LabError && error.report.code === 'dataset.labels' && says.test(error.message);
+
+for (const name of readdirSync(fixture('references'))) {
+  test(`the classes of transformers' run: ${name}`, () => {
+    const folder = fixture('references', name);
+    const json = (file: string) => JSON.parse(readFileSync(join(folder, file), 'utf8'));
+    const config = json('model/config.json');
+    const { labels } = json('expected.json') as { labels: string[] };
+    const values = scanLabels({ file: join(folder, 'train.jsonl'), dataset: json('case.lora.json').dataset });
+    const head = config.architectures[0].endsWith('ForSequenceClassification') ? labels.length : null;
+    const set = labelsFor(config, head, values);
+    assert.deepEqual(set.names, labels);
+    assert.deepEqual([...values].map(value => set.numberOf(value)).sort(), labels.map((_, i) => i));
+  });
+}
+
+test('names of the checkpoint fix the order of the classes', () => {
+  const set = labelsFor(named('positive', 'negative', 'neutral'), 3, ['negative', 'positive']);
+  assert.deepEqual(set.names, ['positive', 'negative', 'neutral']);
+  assert.deepEqual(['positive', 'negative', 'neutral', 'NEUTRAL', ''].map(set.numberOf), [0, 1, 2, undefined, undefined]);
+});
+
+test('class numbers stand for the checkpoint\'s classes', () => {
+  const set = labelsFor(named('positive', 'negative'), 2, [1, 0]);
+  assert.deepEqual(set.names, ['positive', 'negative']);
+  assert.deepEqual([0, 1, 2, -1].map(set.numberOf), [0, 1, undefined, undefined]);
+});
+
+test('an unknown text stays unknown where the checkpoint\'s classes are in use', () => {
+  assert.equal(labelsFor(named('yes', 'no'), 2, ['yes', 'maybe']).numberOf('maybe'), undefined);
+  assert.equal(labelsFor(named('yes', 'no'), 2, ['up', 'down']).numberOf('up'), undefined);
+  assert.equal(labelsFor(named('yes', 'no'), null, ['yes', 'maybe']).numberOf('maybe'), undefined);
+});
+
+test('without a stored head, names that have nothing to do with the data are left behind', () => {
+  assert.deepEqual(namesFor(named('entailment', 'neutral'), null, ['up', 'down', 'flat']), ['down', 'flat', 'up']);
+});
+
+test('texts are sorted by code point, as Python sorts them', () => {
+  assert.deepEqual(namesFor({}, null, ['b', 'B', 'ä', 'a', 'ab', '\u{1f600}', '\uff5e', '10', '9']), ['10', '9', 'B', 'a', 'ab', 'b', 'ä', '\uff5e', '\u{1f600}']);
+  assert.deepEqual(namesFor(numbered(2), 2, ['true', 'false']), ['false', 'true']);
+});
+
+test('texts LABEL_0 … keep their numbers', () => {
+  assert.deepEqual(namesFor(numbered(12), 12, ['LABEL_10', 'LABEL_2']), numbered(12).id2label && Object.values(numbered(12).id2label as object));
+  assert.equal(labelsFor(numbered(12), 12, ['LABEL_10', 'LABEL_2']).numberOf('LABEL_10'), 10);
+});
+
+test('class numbers without names: as many classes as numbers, head and config ask for', () => {
+  assert.deepEqual(namesFor({}, null, [0, 1]), ['0', '1']);
+  assert.deepEqual(namesFor({}, null, [4, 0]), ['0', '1', '2', '3', '4']);
+  assert.deepEqual(namesFor({}, 3, [0, 1]), ['0', '1', '2']);
+  assert.deepEqual(namesFor({ num_labels: 4 }, null, [0, 1]), ['0', '1', '2', '3']);
+  assert.deepEqual(namesFor(numbered(5), 5, [0, 1]), ['0', '1', '2', '3', '4']);
+});
+
+test('names that are numbers are matched by name', () => {
+  const stars = labelsFor(named('1', '2', '3', '4', '5'), 5, [1, 5]);
+  assert.deepEqual([1, 5, 0, '3'].map(stars.numberOf), [0, 4, undefined, 2]);
+  assert.deepEqual([0, '1', 2].map(labelsFromNames(['0', '1']).numberOf), [0, 1, undefined]);
+});
+
+test('a fixed set keeps its order, and a change to it later is not seen', () => {
+  const names = ['zebra', 'ant'];
+  const set = labelsFromNames(names);
+  names.push('bee');
+  assert.deepEqual(set.names, ['zebra', 'ant']);
+  assert.deepEqual(['ant', 'bee', 0, 2].map(set.numberOf), [1, undefined, 0, undefined]);
+});
+
+test('no labels at all leave the classes of the checkpoint', () => {
+  assert.deepEqual(namesFor(named('a', 'b', 'c'), 3, []), ['a', 'b', 'c']);
+});
+
+test('labels that cannot be learned are refused', () => {
+  assert.throws(() => namesFor({}, null, [0, 1, 'two']), refused(/the label "two" is a text, but 0 is a number/));
+  assert.throws(() => namesFor(named('a', 'b'), 2, ['a', 1]), refused(/the label 1 is a number, but "a" is a text/));
+  assert.throws(() => namesFor({}, null, [0, -100]), refused(/class number -100 is negative/));
+  assert.throws(() => namesFor({}, null, [0, 100_000]), refused(/class number 100000 is too large/));
+  assert.throws(() => namesFor({}, null, [0, 1, 5000]), refused(/go up to 5000, but only 3 different ones occur/));
+  assert.throws(() => namesFor({}, null, ['same']), refused(/every example has the label "same"; one class cannot be learned/));
+  assert.throws(() => namesFor(numbered(2), 2, [1]), refused(/one class cannot be learned/));
+  assert.throws(() => namesFor({}, null, Array.from({ length: 100_001 }, (_, i) => `id ${i}`)), refused(/more than 100000 different labels/));
+});
+
+test('few of many classes are fine where the checkpoint has that many', () => {
+  assert.equal(namesFor({}, 6000, [0, 5000]).length, 6000);
+  assert.equal(namesFor({}, null, [0, 900]).length, 901);
+});

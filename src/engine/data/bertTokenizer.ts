@@ -68,7 +68,10 @@ function specialName(config: Json, name: string): string {
 /** Ideographs outside the basic plane, which the library's own normalizer takes for two characters each. */
 const RARE_IDEOGRAPHS = /[\u{20000}-\u{2A6DF}\u{2A700}-\u{2B81F}\u{2B920}-\u{2CEAF}\u{2F800}-\u{2FA1F}]/gu;
 
-/** BertNormalizer with the two places corrected in which JavaScript's strings lead it away from transformers. */
+/**
+ * BertNormalizer with the two places corrected in which JavaScript's strings lead it away from transformers. What remains:
+ * 671 marks and punctuation signs of scripts that are newer than Rust's tables of Unicode, e.g. U+08D4 or U+2E43.
+ */
 export class ExactBertNormalizer extends BertNormalizer {
   override normalize(text: string): string {
     if (this.config.handle_chinese_chars) text = text.replace(RARE_IDEOGRAPHS, ' $& ');

@@ -51,7 +51,7 @@ export function labelsFor(config: Record<string, unknown>, headClasses: number |
     return keep ? fromConfig : labelsFromNames((data as string[]).sort(byCodePoint));
   }
   if (named && (headClasses !== null || fitting > 0)) return fromConfig;
-  const classes = Math.max(...(data as number[])) + 1;
+  const classes = (data as number[]).reduce((most, number) => Math.max(most, number)) + 1;
   const promised = Math.max(headClasses ?? 0, known.length);
   // 10 numbers in use for every 100 classes are plausible in a small sample; 2 for 5,000 are not class numbers.
   if (classes > promised && classes > Math.max(1000, 10 * data.length)) {

@@ -56,7 +56,7 @@ function read<T>(file: string, reader: (file: string) => T): T {
 /** Stands for the text's own tokens when the template of special tokens is asked for. */
 const TEXT = '\u0000text';
 
-/** The library takes any other type for the one that its keys resemble. Models from before 2020 have no type. */
+/** The library takes any other type for the one that its keys resemble. Old files give no type. */
 function checkModel({ type = null, vocab }: Record<string, unknown>): void {
   if (type !== null && !['WordPiece', 'BPE', 'Unigram'].includes(String(type))) throw new Error(`models of the type "${String(type)}" are not supported`);
   if (Array.isArray(vocab)) return;

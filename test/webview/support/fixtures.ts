@@ -1,0 +1,117 @@
+/** Views of the panel as a host would send them: a BERT of the sample's size, and runs in each state. */
+import type { ModuleInfo, RunStarted } from '../../../src/protocol/engine';
+import { parseExperiment, type Experiment } from '../../../src/protocol/experiment';
+import type { MetricRecord, Summary } from '../../../src/protocol/metrics';
+import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView, type RunView, type TryResult } from '../../../src/protocol/panel';
+
+const FOLDER = '/home/ada/experiments/reviews';
+
+/** All named modules of a BERT classifier, with PEFT's names. */
+export function bertModel({ layers = 4, hidden = 128, intermediate = 512, vocabulary = 1200, positions = 128, labels = ['negative', 'positive'] } = {}): ModelView {
+  const module = (name: string, type: ModuleInfo['type'], shape: number[], saved = false): ModuleInfo => ({
+    name, type, shape, parameters: shape.reduce((a, b) => a * b, 1) + (type === 'Embedding' ? 0 : shape[0]),
+    dtype: saved ? null : 'F32', adaptable: type === 'Linear' && !saved, saved,
+  });
+  const norm = (name: string): ModuleInfo => module(name, 'LayerNorm', [hidden]);
+  const linear = (name: string, out: number, inner: number): ModuleInfo => module(name, 'Linear', [out, inner]);
+  const modules = [
+    module('bert.embeddings.word_embeddings', 'Embedding', [vocabulary, hidden]), module('bert.embeddings.position_embeddings', 'Embedding', [positions, hidden]),
+    module('bert.embeddings.token_type_embeddings', 'Embedding', [2, hidden]), norm('bert.embeddings.LayerNorm'),
+    ...Array.from({ length: layers }, (_, i) => `bert.encoder.layer.${i}`).flatMap(layer => [
+      ...['query', 'key', 'value'].map(name => linear(`${layer}.attention.self.${name}`, hidden, hidden)),
+      linear(`${layer}.attention.output.dense`, hidden, hidden), norm(`${layer}.attention.output.LayerNorm`),
+      linear(`${layer}.intermediate.dense`, intermediate, hidden), linear(`${layer}.output.dense`, hidden, intermediate), norm(`${layer}.output.LayerNorm`),
+    ]),
+    linear('bert.pooler.dense', hidden, hidden), module('classifier', 'Linear', [labels.length, hidden], true),
+  ];
+  const base_parameters = modules.reduce((sum, m) => sum + m.parameters, 0);
+  return { folder: `${FOLDER}/model`, model_type: 'bert', modules, base_parameters, default_target_modules: ['query', 'value'], labels };
+}
+
+/** The values of the sample's experiment file. */
+export function values(lora: Partial<Experiment['lora']> = {}): Experiment {
+  return parseExperiment({
+    base_model: 'model', dataset: { train: 'train.jsonl', eval: 'eval.jsonl' }, lora: { r: 8, lora_alpha: 16, target_modules: ['query', 'value'], lora_dropout: 0.1, ...lora },
+    training: { per_device_train_batch_size: 16, learning_rate: 3e-3, max_length: 64, warmup_steps: 20 }, output_dir: 'runs/sentiment',
+  }).experiment!;
+}
+
+export function experiment(part: Partial<ExperimentView> = {}): ExperimentView {
+  return { file: `${FOLDER}/sentiment.lora.json`, name: 'sentiment', values: values(), problems: [], model: bertModel(), model_error: null, trusted: true, ...part };
+}
+
+const STARTED: Omit<RunStarted, 'history'> = {
+  run_folder: `${FOLDER}/runs/sentiment`, total_steps: 564, num_train_epochs: 3, trainable_parameters: 16642, all_parameters: 1_000_450, train_examples: 3000, eval_examples: 600,
+  labels: ['negative', 'positive'], device: 'CPU (AVX-512, 8 threads)',
+};
+
+export function run(part: Partial<RunView> = {}): RunView {
+  return { ...EMPTY_RUN, status: 'running', started: STARTED, folder: STARTED.run_folder, ...part };
+}
+
+/** A run's log: a noisy loss that falls, evaluated each `evalEvery` steps. The same for the same arguments. */
+export function metrics(steps: number, evalEvery = 94): MetricRecord[] {
+  let seed = 7;
+  const noise = (): number => {
+    seed = (seed * 1103515245 + 12345) % 2147483648;
+    return seed / 2147483648 - 0.5;
+  };
+  const records: MetricRecord[] = [];
+  for (let step = 1; step <= steps; step++) {
+    const falling = 0.18 + 0.53 * Math.exp(-step / 110);
+    records.push({
+      step, epoch: step / 188, loss: Number(Math.max(0.02, falling + 0.22 * noise()).toFixed(4)), grad_norm: Number((0.8 + 0.9 * Math.abs(noise()) + falling).toFixed(4)),
+      learning_rate: 3e-3 * Math.min(1, step / 20) * Math.max(0, 1 - Math.max(0, step - 20) / 544), tokens: 420 * step, tokens_per_second: 5200 + 700 * noise(), time: 0.081 * step,
+    });
+    if (step % evalEvery === 0) records.push({ step, epoch: step / 188, eval_loss: Number((falling + 0.05).toFixed(4)), eval_accuracy: 0.94 - 0.4 * Math.exp(-step / 120), eval_runtime: 1.4, time: 0.081 * step });
+  }
+  return records;
+}
+
+const SUMMARY: Summary = {
+  state: 'finished', steps: 564, epochs: 3, trainable_parameters: 16642, all_parameters: 1_000_450, train_loss: 0.2871, eval_before: { loss: 0.7012, accuracy: 0.4983 }, eval: { loss: 0.2213, accuracy: 0.9283 },
+  device: 'CPU (AVX-512, 8 threads)', seconds: 47.3, peak_memory_bytes: 412_000_000, adapter: `${FOLDER}/runs/sentiment/adapter`,
+};
+
+/** The states that the panel can be in, by name. */
+export const VIEWS: Record<string, PanelView> = {
+  none: { experiment: null, run: EMPTY_RUN, metrics: [] },
+  loading: { experiment: experiment({ model: null }), run: EMPTY_RUN, metrics: [] },
+  ready: { experiment: experiment(), run: EMPTY_RUN, metrics: [] },
+  untrusted: { experiment: experiment({ model: null, trusted: false }), run: EMPTY_RUN, metrics: [] },
+  modelError: {
+    experiment: experiment({
+      model: null,
+      model_error: { code: 'checkpoint.truncated', file: `${FOLDER}/model/model.safetensors`, where: 'tensor bert.encoder.layer.2.output.dense.weight', cause: 'the file ends 12,288 bytes before the end of this tensor', action: 'copy or download the file again' },
+    }), run: EMPTY_RUN, metrics: [],
+  },
+  problems: {
+    experiment: experiment({
+      values: values({ target_modules: ['query', 'valeu'] }),
+      problems: [
+        { path: ['training', 'learning_rate'], cause: 'is "fast"', action: 'give a number above 0' }, { path: ['dataset', 'train'], cause: 'is missing', action: 'Training examples: .jsonl, .csv or .tsv (with a header line).' },
+        { path: ['lora', 'rnak'], cause: 'unknown key', action: 'did you mean "rank_pattern"?' },
+      ],
+    }), run: EMPTY_RUN, metrics: [],
+  },
+  preparing: { experiment: experiment(), run: run({ status: 'preparing', started: null, progress: { message: 'Reading train.jsonl', fraction: 0.35 } }), metrics: [] },
+  running: { experiment: experiment(), run: run(), metrics: metrics(300) },
+  paused: { experiment: experiment(), run: run({ status: 'paused', saving: true }), metrics: metrics(300) },
+  failed: {
+    experiment: experiment(),
+    run: run({
+      status: 'failed', resumable: true,
+      error: { code: 'training.not-finite', file: `${FOLDER}/sentiment.lora.json`, where: 'step 212', cause: 'the loss became NaN at step 212', action: 'lower learning_rate, then continue from the last checkpoint', lastGoodCheckpoint: `${FOLDER}/runs/sentiment/checkpoint-188` },
+    }),
+    metrics: [...metrics(211), { step: 212, epoch: 1.12, loss: 'NaN', grad_norm: 'NaN', learning_rate: 1.9e-3, tokens: 89_000, tokens_per_second: 5100, time: 17.2 }],
+  },
+  finished: { experiment: experiment(), run: run({ status: 'finished', summary: SUMMARY, adapter: SUMMARY.adapter }), metrics: metrics(564) },
+  long: { experiment: experiment({ model: bertModel({ layers: 12, hidden: 768, intermediate: 3072, vocabulary: 30522, positions: 512 }) }), run: run({ started: { ...STARTED, total_steps: 60_000 } }), metrics: metrics(50_000, 2000) },
+};
+
+/** What trying a text answers. */
+export function tried(texts: readonly string[]): TryResult {
+  const prediction = (text: string, positive: number): TryResult['base'][number] =>
+    ({ text, label: positive > 0.5 ? 'positive' : 'negative', probabilities: { negative: 1 - positive, positive }, logits: [0, Math.log(positive / (1 - positive))] });
+  return { base: texts.map(text => prediction(text, 0.512)), adapter: texts.map((text, i) => prediction(text, i % 2 ? 0.041 : 0.973)) };
+}

@@ -1,0 +1,130 @@
+/** chart.js for the panel: only the components that are used, no animation, colours of the theme. */
+import { Chart, LinearScale, LineController, LineElement, PointElement, Tooltip, type ChartDataset, type ChartOptions, type Plugin } from 'chart.js';
+import { formatNumber } from './format';
+import { downsample, type Point } from './series';
+import { onThemeChange, readTheme, type Theme } from './theme';
+
+Chart.register(LineController, LineElement, PointElement, LinearScale, Tooltip);
+Chart.defaults.animation = false;
+
+/** More points than this are thinned out: no screen shows them. */
+const MOST_POINTS = 5000;
+const THINNED_POINTS = 2000;
+
+/** How one line is drawn. Lines of one chart differ in width, dash and marks as well as in colour. */
+export interface LineStyle {
+  label: string;
+  colour: keyof Pick<Theme, 'blue' | 'orange' | 'green' | 'purple' | 'red' | 'text' | 'muted'>;
+  width: number;
+  dash?: number[];
+  /** Radius of the mark on each point. */
+  mark?: number;
+  faint?: boolean;
+}
+
+export interface ChartTexts {
+  xTick?: (value: number) => string;
+  yTick?: (value: number) => string;
+  title: (x: number) => string;
+  value?: (y: number) => string;
+  /** The y axis begins at zero. */
+  fromZero?: boolean;
+}
+
+/** A chart of lines over a common x. */
+export class LineChart {
+  private readonly chart: Chart<'line', Point[]>;
+  private theme = readTheme();
+
+  /** `markedX` names an x at which an upright line is drawn. */
+  constructor(canvas: HTMLCanvasElement, private readonly styles: readonly LineStyle[], private readonly texts: ChartTexts, private readonly markedX?: () => number | undefined) {
+    this.chart = new Chart(canvas, { type: 'line', data: { datasets: this.datasets() }, options: this.options(), plugins: [this.mark()] });
+    onThemeChange(() => this.restyle());
+  }
+
+  /** Draws other points: one list for each style. */
+  draw(lines: readonly (readonly Point[])[]): void {
+    lines.forEach((points, i) => {
+      this.chart.data.datasets[i].data = (points.length > MOST_POINTS ? downsample(points, THINNED_POINTS) : points.slice()) as Point[];
+    });
+    this.chart.update('none');
+  }
+
+  private datasets(): ChartDataset<'line', Point[]>[] {
+    return this.styles.map(style => {
+      const colour = this.theme[style.colour];
+      return {
+        label: style.label, data: [], parsing: false, normalized: true, spanGaps: false,
+        borderColor: style.faint ? translucent(colour) : colour, borderWidth: style.width, borderDash: style.dash, borderJoinStyle: 'round',
+        pointRadius: style.mark ?? 0, pointHoverRadius: (style.mark ?? 0) + 2, pointHitRadius: 6,
+        backgroundColor: colour, pointBackgroundColor: colour, pointBorderColor: colour,
+      };
+    });
+  }
+
+  private options(): ChartOptions<'line'> {
+    const { theme, texts } = this;
+    const font = { family: theme.font, size: 11 };
+    const scale = (tick: ((value: number) => string) | undefined) => ({
+      type: 'linear' as const,
+      grid: { color: theme.grid, lineWidth: theme.highContrast ? 0.5 : 1, drawTicks: false },
+      border: { display: false },
+      ticks: { color: theme.muted, font, padding: 6, maxRotation: 0, callback: (value: string | number) => (tick ?? formatNumber)(Number(value)) },
+    });
+    const x = scale(texts.xTick);
+    const y = scale(texts.yTick);
+    return {
+      animation: false, responsive: true, maintainAspectRatio: false, parsing: false, normalized: true,
+      interaction: { mode: 'nearest', axis: 'x', intersect: false },
+      layout: { padding: { top: 4, right: 6 } },
+      scales: {
+        x: { ...x, bounds: 'data', grid: { ...x.grid, display: false }, ticks: { ...x.ticks, maxTicksLimit: 7, includeBounds: false } },
+        y: { ...y, beginAtZero: texts.fromZero, grace: '4%', ticks: { ...y.ticks, maxTicksLimit: 5 } },
+      },
+      plugins: {
+        tooltip: {
+          backgroundColor: theme.background, borderColor: theme.border, borderWidth: 1, titleColor: theme.text, bodyColor: theme.text,
+          titleFont: font, bodyFont: font, cornerRadius: 3, padding: 8, boxWidth: 8, boxHeight: 8, boxPadding: 4,
+          callbacks: {
+            title: items => (items.length ? texts.title(items[0].parsed.x!) : ''),
+            label: item => `${item.dataset.label}: ${(texts.value ?? formatNumber)(item.parsed.y!)}`,
+          },
+        },
+      },
+    };
+  }
+
+  /** The upright line at `markedX`. */
+  private mark(): Plugin<'line'> {
+    return {
+      id: 'mark',
+      beforeDatasetsDraw: ({ ctx, chartArea, scales }) => {
+        const x = this.markedX?.();
+        if (x === undefined) return;
+        const at = scales.x.getPixelForValue(x);
+        ctx.save();
+        ctx.strokeStyle = this.theme.muted;
+        ctx.setLineDash([2, 3]);
+        ctx.beginPath();
+        ctx.moveTo(at, chartArea.top);
+        ctx.lineTo(at, chartArea.bottom);
+        ctx.stroke();
+        ctx.restore();
+      },
+    };
+  }
+
+  private restyle(): void {
+    this.theme = readTheme();
+    const fresh = this.datasets();
+    this.chart.data.datasets.forEach((dataset, i) => Object.assign(dataset, { ...fresh[i], data: dataset.data }));
+    this.chart.options = this.options();
+    this.chart.update('none');
+  }
+}
+
+/** The colour at 45 % opacity, whatever its notation. */
+function translucent(colour: string): string {
+  const hex = /^#([0-9a-f]{6})/i.exec(colour);
+  return hex ? `#${hex[1]}73` : `color-mix(in srgb, ${colour} 45%, transparent)`;
+}

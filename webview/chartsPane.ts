@@ -1,0 +1,136 @@
+/** The charts of a run, each with its latest value as text, and the trainable ratio by rank. */
+import { formatInteger } from '../src/protocol/adapterMath';
+import { LineChart, type ChartTexts, type LineStyle } from './charts';
+import { ratioByRank } from './cost';
+import { h, setText, show } from './dom';
+import { formatDuration, formatNumber, formatPercent, formatShare } from './format';
+import { rankStops } from './ranges';
+import type { MetricSeries, Point } from './series';
+import type { Part, View } from './view';
+
+const TRAIN: LineStyle = { label: 'Train loss, smoothed', colour: 'blue', width: 2 };
+const RAW: LineStyle = { label: 'Train loss', colour: 'blue', width: 1, faint: true };
+const EVAL: LineStyle = { label: 'Eval loss', colour: 'orange', width: 1.5, dash: [5, 4], mark: 3 };
+const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts => ({ title: x => `Step ${x}`, value, yTick: value, fromZero });
+const whole = (y: number): string => formatInteger(Math.round(y));
+
+interface Kind { id: string; title: string; styles: LineStyle[]; texts: ChartTexts; lines(series: MetricSeries): readonly (readonly Point[])[]; now(series: MetricSeries): string }
+
+const KINDS: Kind[] = [
+  {
+    id: 'loss', title: 'Loss', styles: [RAW, TRAIN, EVAL], texts: byStep(false), lines: series => [series.loss, series.smoothed, series.evalLoss],
+    now: ({ lastTrain, lastEval }) => [lastTrain && `train ${formatNumber(lastTrain.loss)}`, lastEval && `eval ${formatNumber(lastEval.eval_loss)}`].filter(Boolean).join(' · '),
+  },
+  {
+    id: 'learning-rate', title: 'Learning rate', styles: [{ label: 'Learning rate', colour: 'green', width: 1.5 }], texts: byStep(true),
+    lines: series => [series.learningRate], now: ({ lastTrain }) => (lastTrain ? formatNumber(lastTrain.learning_rate) : ''),
+  },
+  {
+    id: 'grad-norm', title: 'Gradient norm', styles: [{ label: 'Gradient norm', colour: 'purple', width: 1.5 }], texts: byStep(true),
+    lines: series => [series.gradientNorm], now: ({ lastTrain }) => (lastTrain ? formatNumber(lastTrain.grad_norm) : ''),
+  },
+  {
+    id: 'speed', title: 'Speed', styles: [{ label: 'Tokens per second', colour: 'orange', width: 1.5 }], texts: byStep(true, whole),
+    lines: series => [series.speed], now: ({ lastTrain }) => (lastTrain ? `${whole(lastTrain.tokens_per_second)} tokens/s` : ''),
+  },
+];
+
+/** All charts. */
+export function chartsPane(): Part {
+  const cards = KINDS.map(metricCard);
+  const ratio = ratioCard();
+  const evaluations = evaluationTable();
+  return {
+    element: h('section', { class: 'charts', id: 'charts', 'aria-label': 'Charts' }, cards[0].element, ratio.element, ...cards.slice(1).map(card => card.element), evaluations.element),
+    update(view) {
+      for (const card of [...cards, ratio, evaluations]) card.update(view);
+    },
+  };
+}
+
+/** Title, latest value and canvas of a chart. Canvases say nothing to screen readers: the value and a description do. */
+function frame(id: string, title: string): { element: HTMLElement; canvas: HTMLCanvasElement; now: HTMLElement; empty: HTMLElement } {
+  const now = h('span', { class: 'now', id: `now-${id}` });
+  const canvas = h('canvas', { role: 'img', 'aria-label': title, 'aria-describedby': now.id });
+  const empty = h('p', { class: 'chart-empty' });
+  const element = h('div', { class: `card chart chart-${id}`, id: `chart-${id}` }, h('div', { class: 'card-title' }, h('h2', {}, title), now), h('div', { class: 'plot' }, canvas, empty));
+  return { element, canvas, now, empty };
+}
+
+function metricCard({ id, title, styles, texts, lines, now: latest }: Kind): Part {
+  const { element, canvas, now, empty } = frame(id, title);
+  if (styles.length > 1) element.querySelector('.card-title')!.after(keyOf(styles));
+  setText(empty, 'Nothing logged yet');
+  let chart: LineChart | undefined;
+  let drawn = -1;
+  return {
+    element,
+    update({ series }) {
+      show(empty, series.length === 0);
+      if (drawn === series.version) return;
+      chart ??= new LineChart(canvas, styles, texts);
+      drawn = series.version;
+      chart.draw(lines(series));
+      setText(now, latest(series));
+    },
+  };
+}
+
+/** Which line is which, drawn as the lines are: by width, dash and mark, not by colour alone. */
+function keyOf(styles: readonly LineStyle[]): HTMLElement {
+  return h('ul', { class: 'line-key', 'aria-hidden': 'true' }, ...styles.map(style =>
+    h('li', {}, h('span', { class: `line ${style.colour}${style.faint ? ' faint' : ''}${style.dash ? ' dashed' : ''}` }), style.label)));
+}
+
+/** Trainable share over rank, with the present rank marked: what the slider would give at each position. */
+function ratioCard(): Part {
+  const { element, canvas, now, empty } = frame('trainable-ratio', 'Trainable ratio');
+  let chart: LineChart | undefined;
+  let drawn = '';
+  let marked: number | undefined;
+  setText(empty, 'Known when the base model has been read');
+  const rankOf = (x: number): number => Math.round(2 ** x);
+  const update = ({ cost, experiment, values }: View): void => {
+    show(empty, !cost);
+    if (!cost || !experiment?.model || !values) return;
+    const { r } = values.lora;
+    const stops = rankStops(Math.max(cost.count.rank_limit, 1));
+    const ranks = [...new Set([...stops, r])].sort((a, b) => a - b);
+    const curve = ratioByRank(experiment.model, values, ranks);
+    const key = JSON.stringify([curve[0], curve[curve.length - 1], r]);
+    if (key === drawn) return;
+    drawn = key;
+    marked = Math.log2(r);
+    chart ??= new LineChart(canvas, [
+      { label: 'Trainable', colour: 'blue', width: 1.5 },
+      { label: 'This experiment', colour: 'orange', width: 0, mark: 5 },
+    ], {
+      xTick: x => (Number.isInteger(x) ? `r ${rankOf(x)}` : ''), yTick: y => formatPercent(y).replace(/\.?0+ %/, ' %'), title: x => `Rank ${rankOf(x)}`, value: formatPercent, fromZero: true,
+    }, () => marked);
+    chart.draw([curve.map(({ rank, percent }) => ({ x: Math.log2(rank), y: percent })), [{ x: marked, y: cost.percent }]]);
+    setText(now, `${formatPercent(cost.percent)} at rank ${r}`);
+  };
+  return { element, update };
+}
+
+/** Evaluations as a table: few, and each worth reading. */
+function evaluationTable(): Part {
+  const body = h('tbody', {});
+  const element = h('div', { class: 'card', id: 'evaluations', hidden: true }, h('h2', {}, 'Evaluations'),
+    h('div', { class: 'table' }, h('table', {},
+      h('thead', {}, h('tr', {}, ...['Step', 'Epoch', 'Loss', 'Accuracy', 'Time'].map(title => h('th', { scope: 'col' }, title)))), body)));
+  let drawn = -1;
+  return {
+    element,
+    update({ series }) {
+      show(element, series.evaluations.length > 0);
+      if (drawn === series.version) return;
+      drawn = series.version;
+      // Newest first, and no more than a person reads.
+      const rows = series.evaluations.slice(-50).reverse();
+      if (body.childElementCount === rows.length && body.firstElementChild?.firstElementChild?.textContent === String(rows[0]?.step)) return;
+      body.replaceChildren(...rows.map(({ step, epoch, eval_loss, eval_accuracy, eval_runtime }) =>
+        h('tr', {}, ...[String(step), formatNumber(Number(epoch.toFixed(2))), formatNumber(eval_loss), formatShare(eval_accuracy), formatDuration(eval_runtime)].map(text => h('td', {}, text)))));
+    },
+  };
+}

@@ -1,0 +1,124 @@
+/** The settings column: adapter, target modules, cost, training. Each control edits one key of the experiment file. */
+import { costBox } from './costBox';
+import { h, setText, show } from './dom';
+import { boxRow, choiceRow, sliderRow, textRow, type Row, type SliderRow } from './fields';
+import { formatNumber } from './format';
+import { drawn } from './icons';
+import { decades, doublings, evenly, rankStops } from './ranges';
+import { keyOf, problemText, sortProblems, valueAt } from './settingsForm';
+import { targetsBox, TARGETS_KEY } from './targetsBox';
+import type { Host, Part, View } from './view';
+
+/** Where the base model is not known yet, sliders reach as far as usual ranks. */
+const USUAL_RANK_LIMIT = 256;
+
+/** Rank limit of the slider: the smallest dimension of the adapted matrices. */
+const rankLimit = (view: View): number => view.cost?.count.rank_limit || USUAL_RANK_LIMIT;
+
+/** The whole column. */
+export function controls(host: Host): Part {
+  const edit = host.edit;
+  const rank = sliderRow('Rank', ['lora', 'r'], rankStops(USUAL_RANK_LIMIT), edit);
+  const alpha = sliderRow('Alpha', ['lora', 'lora_alpha'], rankStops(2 * USUAL_RANK_LIMIT), edit);
+  const training: Row[] = [
+    sliderRow('Learning rate', ['training', 'learning_rate'], decades(-6, -2), edit),
+    sliderRow('Batch size', ['training', 'per_device_train_batch_size'], doublings(1, 256), edit),
+    sliderRow('Epochs', ['training', 'num_train_epochs'], [1, 2, 3, 4, 5, 6, 8, 10, 15, 20], edit),
+    choiceRow('Device', ['engine', 'device'], edit),
+  ];
+  const more: Row[] = [
+    textRow('Max. length', ['training', 'max_length'], edit),
+    textRow('Max. steps', ['training', 'max_steps'], edit),
+    textRow('Accumulation steps', ['training', 'gradient_accumulation_steps'], edit),
+    choiceRow('Scheduler', ['training', 'lr_scheduler_type'], edit),
+    textRow('Warm-up steps', ['training', 'warmup_steps'], edit),
+    textRow('Weight decay', ['training', 'weight_decay'], edit),
+    textRow('Max. gradient norm', ['training', 'max_grad_norm'], edit),
+    choiceRow('Evaluate', ['training', 'eval_strategy'], edit),
+    choiceRow('Save checkpoints', ['training', 'save_strategy'], edit),
+    textRow('Seed', ['training', 'seed'], edit),
+    boxRow('Shuffle examples', ['training', 'shuffle'], edit),
+  ];
+  const adapter: Row[] = [rank, alpha, sliderRow('Dropout', ['lora', 'lora_dropout'], evenly(0.5, 20), edit)];
+  const rows = [...adapter, ...training, ...more];
+  const shown = new Set([...rows.map(row => keyOf(row.path)), TARGETS_KEY]);
+  const targets = targetsBox(host);
+  const cost = costBox();
+  const problems = problemList(host, shown);
+  const fixed = h('p', { class: 'fixed', id: 'settings-fixed', hidden: true }, drawn('lock'), 'Settings are fixed while a run is active. Stop it to change them.');
+  const moreBox = h('details', { class: 'more', id: 'more-settings' }, h('summary', {}, 'More settings'), h('div', { class: 'rows' }, ...more.map(row => row.element)));
+
+  return {
+    element: h('section', { class: 'settings', id: 'settings', 'aria-label': 'Settings' },
+      fixed, problems.element,
+      group('Adapter', ...adapter.map(row => row.element)),
+      targets.element, cost.element,
+      group('Training', ...training.map(row => row.element), moreBox)),
+    update(view) {
+      if (!view.values) return;
+      show(fixed, view.active);
+      problems.update(view);
+      rank.setStops(rankStops(rankLimit(view)));
+      alpha.setStops(rankStops(2 * rankLimit(view)));
+      const { byKey } = sortProblems(view.experiment?.problems ?? [], shown);
+      for (const row of rows) {
+        const problem = byKey.get(keyOf(row.path));
+        const failure = view.edits.failure(row.path);
+        row.update({
+          value: valueAt(view.values, row.path), disabled: view.active,
+          // The file's problem is about its old value while a new one is on its way.
+          problem: failure ? `not saved: ${failure.cause}` : problem && !view.edits.has(row.path) ? problemText(problem) : aboveLimit(row, rank, view),
+          note: row === alpha ? scalingNote(view) : undefined,
+        });
+      }
+      targets.update(view);
+      cost.update(view);
+    },
+  };
+}
+
+function group(title: string, ...children: HTMLElement[]): HTMLElement {
+  return h('div', { class: 'card' }, h('h2', {}, title), h('div', { class: 'rows' }, ...children));
+}
+
+function aboveLimit(row: Row, rank: SliderRow, view: View): string | undefined {
+  const limit = view.cost?.count.rank_limit ?? 0;
+  const r = view.values!.lora.r;
+  return row === rank && limit > 0 && r > limit ? `is ${r}: give at most ${limit}, the smallest dimension of the adapted matrices` : undefined;
+}
+
+function scalingNote({ values }: View): string {
+  const { r, lora_alpha } = values!.lora;
+  return `Scaling lora_alpha / r = ${formatNumber(lora_alpha / r)}`;
+}
+
+/** Problems of the file that concern no control, each with a link to its place. */
+function problemList(host: Host, shown: ReadonlySet<string>): Part {
+  const title = h('h2', {});
+  const list = h('ul', {});
+  let drawnFor = '';
+  const element = h('div', { class: 'card notice warning', id: 'problems', role: 'group', 'aria-label': 'Problems of the experiment file', hidden: true },
+    h('div', { class: 'notice-title' }, drawn('warning'), title), list);
+  return {
+    element,
+    update({ experiment }) {
+      const problems = experiment?.problems ?? [];
+      const { rest } = sortProblems(problems, shown);
+      show(element, problems.length > 0);
+      const key = JSON.stringify([problems, experiment?.file]);
+      if (key === drawnFor) return;
+      drawnFor = key;
+      setText(title, problems.length === 1 ? '1 problem in the experiment file' : `${problems.length} problems in the experiment file`);
+      const besides = problems.length - rest.length;
+      list.replaceChildren(
+        ...rest.map(problem => {
+          const place = keyOf(problem.path) || experiment!.name;
+          const link = h('button', { type: 'button', class: 'link code' }, place);
+          link.addEventListener('click', () => host.open(experiment!.file, keyOf(problem.path) || undefined));
+          return h('li', {}, link, ` ${problem.cause}: ${problem.action}`);
+        }),
+        ...besides > 0 ? [h('li', {}, rest.length ? `${besides} more beside the control${besides === 1 ? '' : 's'} below` : 'Marked beside the control below')] : [],
+      );
+    },
+  };
+}

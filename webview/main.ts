@@ -1,0 +1,110 @@
+/** The experiment panel: says `ready`, draws what the host answers, then follows its notifications. */
+import type { ErrorReport } from '../src/protocol/engine';
+import type { PanelNotifications } from '../src/protocol/panel';
+import { announcer } from './announcer';
+import { chartsPane } from './chartsPane';
+import { connect, type VsCodeApi } from './connection';
+import { controls } from './controls';
+import { h, onceAFrame, show } from './dom';
+import { Edits } from './edits';
+import { emptyState } from './emptyState';
+import { header } from './header';
+import { errors, reportCard, summaryCard } from './notices';
+import { initialState, receive, receiveView } from './state';
+import { tryBox } from './tryBox';
+import { viewOf, type Host, type Part } from './view';
+
+declare function acquireVsCodeApi(): VsCodeApi;
+
+const api = acquireVsCodeApi();
+const connection = connect(api);
+const root = document.getElementById('panel')!;
+let state = initialState();
+/** The Try box gets the focus as soon as it is shown. */
+let focusAsked = false;
+
+const render = onceAFrame(draw);
+const edits = new Edits((path, value) => connection.request('edit', { path, value }), render);
+const host: Host = {
+  async act(action) {
+    // A run or a merge reads the file: what the person has just set must be in it.
+    await edits.flush();
+    await connection.request('act', { action }).catch(failed);
+  },
+  edit(path, value) {
+    edits.set(path, value);
+    render();
+  },
+  predict: texts => connection.request('predict', { texts }),
+  open: (file, where) => void connection.request('open', { file, where }).catch(failed),
+};
+
+const empty = emptyState(host);
+const trying = tryBox(host);
+const failures = h('div', { class: 'notices', id: 'failures' });
+const top: Part[] = [header(host), errors(host), summaryCard()];
+const side = controls(host);
+const charts = chartsPane();
+const live = announcer();
+const parts: Part[] = [...top, side, charts, trying, live];
+const main = h('div', { class: 'experiment' }, ...top.map(part => part.element), failures,
+  h('div', { class: 'columns' }, side.element, h('div', { class: 'results' }, charts.element, trying.element)));
+root.append(empty, main, live.element);
+show(empty, false);
+show(main, false);
+
+function draw(): void {
+  if (!state.ready) return;
+  const view = viewOf(state, edits);
+  show(empty, !view.experiment);
+  show(main, !!view.experiment);
+  root.dataset.status = view.run.status;
+  root.dataset.metrics = String(view.series.length);
+  for (const part of parts) part.update(view);
+  root.setAttribute('aria-busy', 'false');
+  if (focusAsked && view.experiment) {
+    focusAsked = false;
+    trying.focus();
+  }
+}
+
+function failed(report: ErrorReport): void {
+  failures.replaceChildren(reportCard('That did not work', report, host));
+}
+
+function follow<K extends keyof PanelNotifications>(method: K): void {
+  connection.on(method, params => {
+    const file = state.experiment?.file;
+    state = receive(state, method, params);
+    if (method === 'experiment') took(file);
+    if (method === 'focusTry') focusAsked = true;
+    render();
+  });
+}
+
+/** Another file drops what was on its way to the first one. The file is what a reloaded window asks for. */
+function took(before: string | undefined): void {
+  const { experiment } = state;
+  if (experiment?.file !== before) {
+    edits.reset();
+    failures.replaceChildren();
+    api.setState({ file: experiment?.file });
+  }
+  edits.settle(experiment?.values);
+}
+
+async function start(): Promise<void> {
+  (['experiment', 'run', 'metrics', 'focusTry'] as const).forEach(follow);
+  connection.listen();
+  try {
+    const before = state.experiment?.file;
+    state = receiveView(state, await connection.request('ready', {}));
+    took(before);
+    render();
+  } catch (error) {
+    root.append(reportCard('The panel could not be filled', error as ErrorReport, host));
+    root.setAttribute('aria-busy', 'false');
+  }
+}
+
+void start();

@@ -1,0 +1,101 @@
+/** What a person must be told about a run or the base model: an error with its way out, or how it ended. */
+import { formatBytes, formatCount } from '../src/protocol/adapterMath';
+import type { ErrorReport } from '../src/protocol/engine';
+import type { Summary } from '../src/protocol/metrics';
+import { startBlocked } from './actions';
+import { definitions, h, show } from './dom';
+import { formatDuration, formatNumber, formatShare, shortPath } from './format';
+import { drawn } from './icons';
+import { button, setDisabled } from './ui';
+import type { Host, Part } from './view';
+
+/** An error as a card: cause first, then what to do, then where. */
+export function reportCard(title: string, report: ErrorReport, host: Host): HTMLElement {
+  const rows: [string, string][] = [];
+  if (report.file) rows.push(['File', report.file]);
+  if (report.where) rows.push(['Place', report.where]);
+  if (report.lastGoodCheckpoint) rows.push(['Last good checkpoint', report.lastGoodCheckpoint]);
+  const card = h('div', { class: 'card notice error', role: 'alert', 'data-code': report.code },
+    h('div', { class: 'notice-title' }, drawn('error'), h('h2', {}, title)),
+    h('p', { class: 'cause' }, sentence(report.cause)), h('p', { class: 'do' }, sentence(report.action)));
+  if (rows.length) card.append(definitions(rows, { class: 'places' }));
+  const links = h('div', { class: 'notice-actions' });
+  if (report.file) {
+    const link = h('button', { type: 'button', class: 'link', 'data-open': report.file }, 'Open file');
+    link.addEventListener('click', () => host.open(report.file!, report.where));
+    links.append(link);
+  }
+  const log = h('button', { type: 'button', class: 'link' }, 'Show log');
+  log.addEventListener('click', () => host.act('showLog'));
+  links.append(log);
+  card.append(links);
+  return card;
+}
+
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? '' : '.'}`;
+
+/** The error of the run, with a button to go on from its last checkpoint, and that of the base model. */
+export function errors(host: Host): Part {
+  const element = h('div', { class: 'notices', id: 'errors' });
+  const go = button({ label: 'Continue from checkpoint', appearance: 'primary', action: 'continueRun', press: () => host.act('continueRun') });
+  let drawnFor: unknown[] = [];
+  return {
+    element,
+    update({ experiment, run }) {
+      const runError = run.status === 'failed' ? run.error : null;
+      const modelError = experiment?.model_error ?? null;
+      setDisabled(go, startBlocked(experiment) !== undefined);
+      const key = [runError, modelError, run.resumable, experiment?.trusted];
+      if (key.every((value, i) => value === drawnFor[i] || JSON.stringify(value) === JSON.stringify(drawnFor[i])) && drawnFor.length) return;
+      drawnFor = key;
+      element.replaceChildren();
+      if (experiment && !experiment.trusted) element.append(untrusted());
+      if (modelError) element.append(reportCard('The base model could not be read', modelError, host));
+      if (runError) {
+        const card = reportCard('Training failed', runError, host);
+        if (run.resumable) card.querySelector('.notice-actions')!.prepend(go);
+        element.append(card);
+      }
+    },
+  };
+}
+
+function untrusted(): HTMLElement {
+  return h('div', { class: 'card notice warning', id: 'untrusted' },
+    h('div', { class: 'notice-title' }, drawn('lock'), h('h2', {}, 'Restricted Mode')),
+    h('p', {}, 'LoRA Lab reads no checkpoint and trains nothing in a workspace that is not trusted. Settings can be edited.'),
+    h('p', {}, 'Run the command “Workspaces: Manage Workspace Trust” to trust it.'));
+}
+
+/** How the run ended. */
+export function summaryCard(): Part {
+  const element = h('div', { class: 'notices', id: 'summary' });
+  let drawnFor: Summary | null = null;
+  return {
+    element,
+    update({ run, active }) {
+      const summary = active ? null : run.summary;
+      show(element, summary !== null);
+      if (summary === drawnFor) return;
+      drawnFor = summary;
+      element.replaceChildren(...summary ? [card(summary)] : []);
+    },
+  };
+}
+
+function card(summary: Summary): HTMLElement {
+  const { eval_before: before, eval: after } = summary;
+  const figures: [string, string, string][] = [];
+  if (after) figures.push(['Accuracy', formatShare(after.accuracy), before ? `${formatShare(before.accuracy)} before training` : 'on the evaluation set']);
+  if (after) figures.push(['Eval loss', formatNumber(after.loss), before ? `${formatNumber(before.loss)} before training` : '']);
+  figures.push(['Train loss', formatNumber(summary.train_loss), 'mean over all steps']);
+  figures.push(['Time', formatDuration(summary.seconds), `${summary.steps} steps, ${formatNumber(summary.epochs)} epochs`]);
+  figures.push(['Peak memory', formatBytes(summary.peak_memory_bytes), summary.device]);
+  const title = summary.state === 'finished' ? 'Run finished' : 'Run stopped';
+  return h('div', { class: 'card notice done', 'data-state': summary.state },
+    h('div', { class: 'notice-title' }, drawn(summary.state === 'finished' ? 'done' : 'stop'), h('h2', {}, title)),
+    h('dl', { class: 'figures' }, ...figures.map(([term, value, note]) =>
+      h('div', { class: 'figure' }, h('dt', {}, term), h('dd', { class: 'value' }, value), h('dd', { class: 'detail' }, note)))),
+    h('p', { class: 'peft' }, formatCount(summary)),
+    h('p', { class: 'detail path', title: summary.adapter }, `Adapter: ${shortPath(summary.adapter, 80)}`));
+}

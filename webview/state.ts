@@ -1,0 +1,41 @@
+/** What the panel knows: the host's view, and how each notification changes it. Pure. */
+import { EMPTY_RUN, type ExperimentView, type PanelNotifications, type PanelView, type RunView } from '../src/protocol/panel';
+import { MetricSeries } from './series';
+
+export interface PanelState {
+  experiment: ExperimentView | null;
+  run: RunView;
+  readonly series: MetricSeries;
+  /** False until the host has answered `ready`. */
+  ready: boolean;
+  /** An adapter from the Runs tree was chosen for the Try box. */
+  tryChosen: boolean;
+}
+
+export const initialState = (): PanelState => ({ experiment: null, run: EMPTY_RUN, series: new MetricSeries(), ready: false, tryChosen: false });
+
+/** Takes up everything the host answers to `ready`. */
+export function receiveView(state: PanelState, { experiment, run, metrics }: PanelView): PanelState {
+  state.series.clear();
+  state.series.append(metrics);
+  return { ...state, experiment, run, ready: true };
+}
+
+/** Takes up one notification. Metrics are appended in place: tens of thousands of records are never copied. */
+export function receive<K extends keyof PanelNotifications>(state: PanelState, method: K, params: PanelNotifications[K]): PanelState {
+  switch (method) {
+    case 'experiment': {
+      const { experiment } = params as PanelNotifications['experiment'];
+      return { ...state, experiment, tryChosen: state.tryChosen && experiment?.file === state.experiment?.file };
+    }
+    case 'run': return { ...state, run: (params as PanelNotifications['run']).run };
+    case 'metrics': {
+      const { records, reset } = params as PanelNotifications['metrics'];
+      if (reset) state.series.clear();
+      state.series.append(records);
+      return state;
+    }
+    case 'focusTry': return { ...state, tryChosen: true };
+    default: return state;
+  }
+}

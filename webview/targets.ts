@@ -1,0 +1,54 @@
+/** Target modules as rows of boxes: one row for each kind of linear layer, whatever the number of layers. Pure. */
+import { adapterShape, isSaved, matchedModules } from '../src/protocol/adapterMath';
+import type { ModuleInfo } from '../src/protocol/engine';
+import type { LoraSettings } from '../src/protocol/experiment';
+import type { ExperimentValues, ModelView } from '../src/protocol/panel';
+import { shortestTargets } from '../src/protocol/targetNames';
+
+export interface TargetKind {
+  /** Name inside a layer: `attention.self.query`; the whole name outside of layers. */
+  kind: string;
+  modules: ModuleInfo[];
+  ticked: number;
+  /** Parameters that adapters on all modules of this kind add at the present ranks. */
+  parameters: number;
+}
+
+/** The kinds of linear layers that an adapter can be put on, in the model's order. */
+export function targetKinds(model: ModelView, lora: ExperimentValues['lora']): TargetKind[] {
+  const ticked = new Set(matchedModules(model, lora).map(m => m.name));
+  const kinds = new Map<string, TargetKind>();
+  for (const module of model.modules) {
+    if (!module.adaptable || isSaved(module, lora)) continue;
+    const kind = module.name.replace(/^.*?\.\d+\./, '');
+    const entry = kinds.get(kind) ?? { kind, modules: [], ticked: 0, parameters: 0 };
+    entry.modules.push(module);
+    entry.ticked += ticked.has(module.name) ? 1 : 0;
+    entry.parameters += adapterShape(module, lora).parameters;
+    kinds.set(kind, entry);
+  }
+  return [...kinds.values()];
+}
+
+/** The edits of the experiment file that tick or untick all modules of one kind. */
+export function tickKind(model: ModelView, lora: ExperimentValues['lora'], kind: string, on: boolean): Partial<Pick<LoraSettings, 'target_modules' | 'exclude_modules'>> {
+  const ticked = new Set(matchedModules(model, lora).map(m => m.name));
+  for (const module of targetKinds(model, lora).find(entry => entry.kind === kind)?.modules ?? []) {
+    if (on) ticked.add(module.name);
+    else ticked.delete(module.name);
+  }
+  const target_modules = shortestTargets(ticked, model.modules);
+  // A module that `exclude_modules` names can be ticked only if it is no longer excluded.
+  const excluded = lora.exclude_modules !== null && matchedModules(model, { ...lora, target_modules }).length < ticked.size;
+  return excluded ? { target_modules, exclude_modules: null } : { target_modules };
+}
+
+/** `query, value · 8 of 24 linear layers`. */
+export function describeTargets(model: ModelView, lora: ExperimentValues['lora']): string {
+  const targets = lora.target_modules ?? model.default_target_modules;
+  const names = typeof targets === 'string' ? targets : targets.length ? targets.join(', ') : 'nothing';
+  const kinds = targetKinds(model, lora);
+  const ticked = kinds.reduce((sum, kind) => sum + kind.ticked, 0);
+  const all = kinds.reduce((sum, kind) => sum + kind.modules.length, 0);
+  return `${names.length > 80 ? `${names.slice(0, 79)}…` : names}${lora.target_modules === null ? ' (default)' : ''} · ${ticked} of ${all} linear layers`;
+}

@@ -1,0 +1,37 @@
+/** What every part of the panel is drawn from, and what it may ask of the host. */
+import type { PanelAction, ExperimentValues, TryResult } from '../src/protocol/panel';
+import { isActive } from '../src/protocol/panel';
+import { costOf, type Cost } from './cost';
+import type { Edits } from './edits';
+import type { PanelState } from './state';
+
+/** The panel's state at one moment, with what follows from it. */
+export interface View extends PanelState {
+  /** The file's values with edits that are on their way; undefined without an experiment. */
+  values: ExperimentValues | undefined;
+  /** Undefined until the base model has been read. */
+  cost: Cost | undefined;
+  /** A run is active: settings are fixed. */
+  active: boolean;
+  edits: Edits;
+}
+
+/** What the panel can ask for. */
+export interface Host {
+  act(action: PanelAction): void;
+  edit(path: string[], value: unknown): void;
+  /** Rejects with an `ErrorReport`. */
+  predict(texts: string[]): Promise<TryResult>;
+  open(file: string, where?: string): void;
+}
+
+/** A part of the panel: made once, brought up to date for each frame in which something changed. */
+export interface Part { element: HTMLElement; update(view: View): void }
+
+/** The view of a state. */
+export function viewOf(state: PanelState, edits: Edits): View {
+  const { experiment } = state;
+  const values = experiment ? edits.apply(experiment.values) : undefined;
+  const cost = experiment?.model && values ? costOf(experiment.model, values) : undefined;
+  return { ...state, values, cost, active: isActive(state.run.status), edits };
+}

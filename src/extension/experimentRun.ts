@@ -11,7 +11,8 @@ import { isAdapter, readMetrics, readRunFolder, readSummary } from './runFolders
 export class ExperimentRun {
   private readonly changed = new vscode.EventEmitter<void>();
   private readonly appended = new vscode.EventEmitter<{ records: MetricRecord[]; reset: boolean }>();
-  private engine: EngineClient | undefined;
+  /** Of the run that is going on; it is asked for things while it still starts. */
+  private engine: Promise<EngineClient> | undefined;
   private current: RunView = EMPTY_RUN;
   private history: MetricRecord[] = [];
 
@@ -23,42 +24,43 @@ export class ExperimentRun {
   get view(): RunView { return this.current; }
   get metrics(): readonly MetricRecord[] { return this.history; }
   get active(): boolean { return isActive(this.current.status); }
-  get enginePid(): number | undefined { return this.engine?.pid; }
 
   /** Trains until the run ends, in an engine of its own. Never rejects: what went wrong is in the view. */
   async train(options: EngineOptions, resume: boolean): Promise<void> {
     this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     if (!resume) this.replaceHistory([]);
     try {
-      this.engine = await EngineClient.start(options);
-      this.listen(this.engine);
-      const summary = await this.engine.request('train', { experiment_file: this.experimentFile, resume });
+      const engine = await (this.engine = EngineClient.start(options));
+      this.listen(engine);
+      const summary = await engine.request('train', { experiment_file: this.experimentFile, resume });
       this.update({ status: summary.state, summary, adapter: summary.adapter, progress: null });
     } catch (error) {
-      this.update({ status: 'failed', error: toReport(error), progress: null, saving: false });
+      const report = toReport(error);
+      // Stopping before there is anything to save is what the person asked for, not a failure.
+      this.update(report.code === 'run.cancelled' ? { ...EMPTY_RUN, status: 'none' } : { status: 'failed', error: report, progress: null, saving: false });
     } finally {
-      this.engine?.kill();
+      (await this.started())?.kill();
       this.engine = undefined;
       await this.lookAtFolder();
     }
   }
 
-  async pause(): Promise<void> { await this.engine?.request('pause', {}); }
-  async resume(): Promise<void> { await this.engine?.request('resume', {}); }
+  async pause(): Promise<void> { await (await this.started())?.request('pause', {}); }
+  async resume(): Promise<void> { await (await this.started())?.request('resume', {}); }
 
   /** Writes a checkpoint and the adapter, then ends the run. */
   async stop(): Promise<void> {
-    if (!this.engine) return;
+    if (!this.active) return;
     this.update({ status: 'stopping' });
-    await this.engine.request('stop', {});
+    await (await this.started())?.request('stop', {});
   }
 
   /** Writes a checkpoint at the next step. Returns its folder. */
   async saveCheckpoint(): Promise<string | undefined> {
-    if (!this.engine) return undefined;
+    if (!this.active) return undefined;
     this.update({ saving: true });
     try {
-      return (await this.engine.request('save', {})).checkpoint;
+      return (await (await this.started())?.request('save', {}))?.checkpoint;
     } finally {
       this.update({ saving: false });
     }
@@ -84,13 +86,18 @@ export class ExperimentRun {
 
   /** Ends the engine, with a last checkpoint if it is training. */
   async shutdown(): Promise<void> {
-    await this.engine?.shutdown(true);
+    await (await this.started())?.shutdown(true);
   }
 
   dispose(): void {
-    this.engine?.kill();
+    void this.started().then(engine => engine?.kill());
     this.changed.dispose();
     this.appended.dispose();
+  }
+
+  /** The engine once it runs; undefined where there is none, or where it did not start. */
+  private async started(): Promise<EngineClient | undefined> {
+    return this.engine?.catch(() => undefined);
   }
 
   private listen(engine: EngineClient): void {
@@ -104,8 +111,8 @@ export class ExperimentRun {
       this.changed.fire();
     });
     engine.on('state', ({ state }) => {
-      // The engine may still report a step between the click on Stop and its taking effect.
-      if (this.current.status === 'stopping' && state === 'running') return;
+      // The engine may still report its work between the click on Stop and its taking effect.
+      if (this.current.status === 'stopping' && (state === 'running' || state === 'preparing')) return;
       if (this.active) this.update({ status: state, progress: state === 'running' ? null : this.current.progress });
     });
     engine.on('progress', progress => this.active && this.update({ progress }));

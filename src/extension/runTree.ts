@@ -17,12 +17,16 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   private readonly disposables = new Disposables();
   private readonly changed = this.disposables.add(new vscode.EventEmitter<RunNode | undefined>());
   private readonly refreshSoon = this.disposables.add(throttle(500, () => this.changed.fire(undefined)));
+  private readonly updateSoon = this.disposables.add(throttle(500, () => this.shownActive && this.changed.fire(this.shownActive)));
+  /** The row of the run that is training; statuses and folders of all runs when the disk was last read. */
+  private shownActive: RunNode | undefined;
+  private listed = '';
   readonly onDidChangeTreeData = this.changed.event;
   readonly view: vscode.TreeView<RunNode>;
 
   constructor(private readonly lab: Lab) {
     this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true }));
-    this.disposables.add(lab.onDidChangeRun(() => this.refreshSoon()));
+    this.disposables.add(lab.onDidChangeRun(() => this.runChanged()));
     this.disposables.add(lab.onDidChangeExperiment(() => this.refreshSoon()));
     const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher('**/{summary.json,adapter_config.json}'));
     for (const event of [watcher.onDidCreate, watcher.onDidChange, watcher.onDidDelete]) this.disposables.add(event(() => this.refreshSoon()));
@@ -61,6 +65,14 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     this.disposables.dispose();
   }
 
+  /** A step changes one row. Only another status or folder makes it worth reading the disk again. */
+  private runChanged(): void {
+    const now = this.lab.allRuns.map(({ view }) => `${view.status} ${view.folder}`).join();
+    if (now === this.listed) this.updateSoon();
+    else this.refreshSoon();
+    this.listed = now;
+  }
+
   private async runs(): Promise<RunNode[]> {
     const experiments = await Promise.all((await this.lab.current.list()).map(async uri => ({ file: uri.fsPath, output: await outputFolder(uri) })));
     const mine = this.lab.allRuns.flatMap(run => run.view.folder ?? []);
@@ -72,12 +84,14 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     parents.push(...experiments.flatMap(({ output }) => (output ? path.dirname(output) : [])));
     const folders = [...mine, ...experiments.flatMap(({ output }) => output ?? [])].map(folder => path.normalize(folder));
     const runs = await listRunFolders(folders, [...new Set(parents)]);
-    return runs.map(run => {
+    const nodes = runs.map((run): RunNode => {
       const owner = this.lab.allRuns.find(r => r.view.folder && path.normalize(r.view.folder) === run.folder);
       const active = owner?.active ? owner : undefined;
       const experiment = owner?.experimentFile ?? experiments.find(e => e.output && path.normalize(e.output) === run.folder)?.file;
       return { kind: 'run', run: active ? { ...run, status: 'active' } : run, experiment, active };
     });
+    this.shownActive = nodes.find(node => node.kind === 'run' && node.active);
+    return nodes;
   }
 }
 

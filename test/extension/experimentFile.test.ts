@@ -45,7 +45,7 @@ suite('Experiment file', () => {
     const uri = vscode.Uri.file(await useExperiment('schema'));
     const keys = await until('the JSON service answers', async () => {
       const offered = await completions(uri, '"lora": {');
-      return offered.length > 0 && offered;
+      return offered.length > 0 ? offered : undefined;
     });
     assert.ok(keys.includes('rank_pattern') && keys.includes('exclude_modules'), keys.join());
     assert.deepEqual((await completions(uri, '"lr_scheduler_type": ')).slice(0, 4).sort(), ['"constant"', '"constant_with_warmup"', '"cosine"', '"linear"']);
@@ -64,7 +64,7 @@ suite('Experiment file', () => {
     await vscode.workspace.fs.writeFile(uri, Buffer.from('{\n  "peft_type": "LORA", "bias": "all",\n  \n}\n'));
     const keys = await until('the JSON service answers', async () => {
       const offered = await completions(uri, '"all",\n  ');
-      return offered.length > 0 && offered;
+      return offered.length > 0 ? offered : undefined;
     });
     assert.ok(['lora_alpha', 'target_modules', 'fan_in_fan_out', 'base_model_name_or_path'].every(key => keys.includes(key)), keys.join());
   });

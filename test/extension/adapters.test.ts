@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import * as vscode from 'vscode';
+import type { TryResult } from '../../src/protocol/panel';
+import { hoverText, inWorkspace, state, useExperiment } from './support';
+
+suite('Adapters', () => {
+  let adapter: string;
+  suiteSetup(async () => {
+    await useExperiment('adapters');
+    await vscode.commands.executeCommand('loraLab.start', {});
+    adapter = (await state()).run.adapter!;
+  });
+
+  test('Save adapter copies the PEFT folder', async () => {
+    const to = inWorkspace('saved/adapter');
+    assert.equal(await vscode.commands.executeCommand('loraLab.saveAdapter', { to }), to);
+    for (const name of ['adapter_config.json', 'adapter_model.safetensors']) assert.ok(readFileSync(join(to, name)).equals(readFileSync(join(adapter, name))), name);
+    assert.deepEqual(readdirSync(inWorkspace('saved')), ['adapter'], 'nothing temporary is left');
+  });
+
+  test('Save adapter never writes over anything', async () => {
+    const before = readFileSync(inWorkspace('model/config.json'), 'utf8');
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.saveAdapter', { to: inWorkspace('model') }), /not empty/);
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.saveAdapter', { to: join(adapter, 'copy') }), /inside/);
+    assert.equal(readFileSync(inWorkspace('model/config.json'), 'utf8'), before);
+    assert.equal(existsSync(join(adapter, 'copy')), false);
+  });
+
+  test('Merge adapter writes a checkpoint that can be a base model', async () => {
+    const out = inWorkspace('merged');
+    assert.equal(await vscode.commands.executeCommand('loraLab.mergeAdapter', { out }), out);
+    const names = readdirSync(out);
+    assert.ok(['config.json', 'model.safetensors', 'tokenizer.json'].every(name => names.includes(name)), names.join());
+    await useExperiment('on-merged', [{ path: ['base_model'], value: 'merged' }]);
+    assert.equal((await state()).ticked.length, 8);
+    await useExperiment('adapters');
+  });
+
+  test('Merge adapter never writes over anything', async () => {
+    const before = readFileSync(inWorkspace('model/model.safetensors'));
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.mergeAdapter', { out: inWorkspace('model') }));
+    assert.ok(readFileSync(inWorkspace('model/model.safetensors')).equals(before));
+  });
+
+  test('Try adapter compares the base with and without it', async () => {
+    const result = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text: 'A wonderful evening.' });
+    for (const { label, probabilities } of [result.base[0], result.adapter[0]]) {
+      assert.deepEqual(Object.keys(probabilities).sort(), ['negative', 'positive']);
+      assert.ok(Math.abs(Object.values(probabilities).reduce((a, b) => a + b) - 1) < 1e-5);
+      assert.equal(probabilities[label], Math.max(...Object.values(probabilities)));
+    }
+    assert.notDeepEqual(result.base[0].probabilities, result.adapter[0].probabilities);
+  });
+
+  test('adapter_config.json shows the shapes that its weights have', async () => {
+    const config = vscode.Uri.file(join(adapter, 'adapter_config.json'));
+    const text = await hoverText(config, '"target_modules"');
+    assert.match(text, /`attention\.self\.query` \| 4 \| `\[8, 128\]` \| `\[128, 8\]` \| 8,192/);
+    assert.match(text, /read from `adapter_model\.safetensors`/);
+    assert.match(await hoverText(config, '"lora_alpha"'), /alpha \/ r.*: 2/);
+  });
+});

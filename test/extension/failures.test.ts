@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
+import * as vscode from 'vscode';
+import { ENDLESS, inWorkspace, isAlive, state, until, useExperiment } from './support';
+
+const start = (): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', {});
+
+suite('What goes wrong', () => {
+  teardown(() => until('no engine is left', async () => (await state()).engines.length === 0));
+
+  test('an engine that is killed fails its run with a report, and the next start works', async () => {
+    await useExperiment('killed', ENDLESS);
+    const ended = start();
+    await until('steps are made', async () => (await state()).run.step > 2);
+    const [pid] = (await state()).engines;
+    process.kill(pid, 'SIGKILL');
+    await ended;
+    const { run } = await state();
+    assert.equal(run.status, 'failed');
+    assert.equal(run.error?.code, 'engine.died');
+    assert.match(run.error?.cause ?? '', /SIGKILL.*memory/);
+    assert.ok(run.error?.action);
+    assert.equal(run.adapter, null);
+    await useExperiment('killed');
+    await start();
+    assert.equal((await state()).run.status, 'finished', JSON.stringify((await state()).run.error));
+  });
+
+  test('a target module that does not exist fails with the nearest names, before anything is written', async () => {
+    await useExperiment('unknown-target', [{ path: ['lora', 'target_modules'], value: ['query', 'valeu'] }]);
+    await start();
+    const { run } = await state();
+    assert.equal(run.status, 'failed');
+    assert.match(`${run.error?.cause} ${run.error?.action}`, /valeu.*value/s);
+    assert.match(run.error?.file ?? '', /unknown-target\.lora\.json$/);
+    assert.match(run.error?.where ?? '', /target_modules/);
+    assert.equal(existsSync(inWorkspace('runs/unknown-target')), false);
+  });
+
+  test('a bad line of the data is named with its number', async () => {
+    writeFileSync(inWorkspace('torn.jsonl'), '{"text": "fine", "label": "positive"}\n{"text": "torn", "lab\n');
+    await useExperiment('bad-data', [{ path: ['dataset', 'train'], value: 'torn.jsonl' }]);
+    await start();
+    const { error } = (await state()).run;
+    assert.match(error?.file ?? '', /torn\.jsonl$/);
+    assert.match(error?.where ?? '', /2/);
+  });
+
+  test('a problem in the file keeps the run from starting and is told to the caller', async () => {
+    await useExperiment('bad-value', [{ path: ['training', 'learning_rate'], value: 'fast' }]);
+    await assert.rejects(async () => start(), /training\.learning_rate.*give a number above 0/is);
+    assert.equal((await state()).run.status, 'none');
+    assert.equal(existsSync(inWorkspace('runs/bad-value')), false);
+  });
+
+  test('Stop right after Start ends the run', async () => {
+    await useExperiment('hasty', ENDLESS);
+    const ended = start();
+    const pid = await until('an engine works', async () => (await state()).engines[0]);
+    await vscode.commands.executeCommand('loraLab.stop');
+    await ended;
+    const { status, error } = (await state()).run;
+    // Whether there was a first step to save is a matter of milliseconds.
+    assert.ok(status === 'none' || status === 'stopped', status);
+    assert.equal(error, null);
+    await until('its engine has ended', () => !isAlive(pid));
+  });
+});

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import * as vscode from 'vscode';
+import { ENDLESS, inWorkspace, isAlive, lab, state, until, useExperiment } from './support';
+
+const start = (args: object = {}): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', args);
+const statusIs = async (status: string): Promise<boolean> => (await state()).run.status === status;
+const steps = async (): Promise<number> => (await state()).run.step;
+const metricsOf = (folder: string): Record<string, number>[] => readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n').map(line => JSON.parse(line));
+
+/** The rows of the Runs tree, as they are written. */
+async function runRows(): Promise<string[]> {
+  const { runTree } = await lab();
+  return (await runTree.getChildren()).map(node => runTree.getTreeItem(node)).map(item => `${item.label}: ${item.description}`);
+}
+
+suite('Runs', () => {
+  teardown(async () => {
+    if ((await state()).engines.length) await vscode.commands.executeCommand('loraLab.stop');
+    await until('no engine is left', async () => (await state()).engines.length === 0);
+  });
+
+  test('Start trains the experiment and leaves an adapter', async () => {
+    await useExperiment('first');
+    const finished = start();
+    const pid = await until('an engine works', async () => (await state()).engines[0]);
+    await finished;
+    const { run, panel } = await state();
+    assert.equal(run.status, 'finished', JSON.stringify(run.error));
+    assert.equal(run.error, null);
+    assert.equal(run.folder, inWorkspace('runs/first'));
+    assert.equal(run.summary?.steps, 8);
+    assert.equal(run.summary?.trainable_parameters, 16642);
+    assert.deepEqual(readdirSync(run.adapter!).sort().filter(name => name.startsWith('adapter')), ['adapter_config.json', 'adapter_model.safetensors']);
+    assert.equal(metricsOf(run.folder!).filter(line => 'loss' in line).length, 8);
+    assert.equal(run.metrics, metricsOf(run.folder!).length, 'the panel has every line of metrics.jsonl');
+    assert.equal(panel.open, true);
+    await until('the engine has ended', () => !isAlive(pid));
+    await until('the run is in the tree', async () => (await runRows()).some(row => /^first: finished · loss \d\.\d{3} · accuracy \d+\.\d %$/.test(row)));
+  });
+
+  test('a second run in the same folder moves the first aside, and both are listed', async () => {
+    await useExperiment('first');
+    await start();
+    assert.equal((await state()).run.status, 'finished');
+    assert.ok(existsSync(inWorkspace('runs/first.1/adapter')));
+    await until('both are in the tree', async () => (await runRows()).filter(row => /^first(\.1)?: finished/.test(row)).length === 2);
+  });
+
+  test('Pause holds the run, Resume goes on, Stop leaves a checkpoint and an adapter', async () => {
+    await useExperiment('steered', ENDLESS);
+    const ended = start();
+    await until('steps are made', async () => await steps() > 3);
+    await vscode.commands.executeCommand('loraLab.pause');
+    await until('it is paused', () => statusIs('paused'));
+    const held = await steps();
+    // Paused means that no step comes, for which there is nothing to wait for but time.
+    await new Promise(resolve => setTimeout(resolve, 300));
+    assert.equal(await steps(), held);
+    await vscode.commands.executeCommand('loraLab.resume');
+    await until('steps are made again', async () => await steps() > held);
+    assert.equal(await statusIs('running'), true);
+    await vscode.commands.executeCommand('loraLab.stop');
+    await ended;
+    const { run } = await state();
+    assert.equal(run.status, 'stopped', JSON.stringify(run.error));
+    assert.ok(existsSync(join(run.adapter!, 'adapter_model.safetensors')));
+    assert.ok(readdirSync(run.folder!).some(name => name === `checkpoint-${run.summary!.steps}`));
+    assert.equal(run.resumable, true);
+  });
+
+  test('a stopped run goes on from its checkpoint with all its history', async () => {
+    const before = (await state()).run;
+    await useExperiment('steered', [{ path: ['training', 'max_steps'], value: before.summary!.steps + 5 }, { path: ['training', 'eval_strategy'], value: 'no' }]);
+    await vscode.commands.executeCommand('loraLab.continueRun');
+    const { run } = await state();
+    assert.equal(run.status, 'finished', JSON.stringify(run.error));
+    assert.equal(run.summary?.steps, before.summary!.steps + 5);
+    const numbers = metricsOf(run.folder!).filter(line => 'loss' in line).map(line => line.step);
+    assert.deepEqual(numbers, Array.from({ length: before.summary!.steps + 5 }, (_, i) => i + 1));
+  });
+
+  test('a checkpoint can be written while it trains', async () => {
+    await useExperiment('saving', ENDLESS);
+    const ended = start();
+    await until('steps are made', async () => await steps() > 1);
+    const checkpoint = await vscode.commands.executeCommand<string>('loraLab.saveCheckpoint');
+    assert.match(checkpoint, /checkpoint-\d+$/);
+    assert.ok(existsSync(checkpoint));
+    assert.equal(await statusIs('running'), true);
+    await vscode.commands.executeCommand('loraLab.stop');
+    await ended;
+  });
+
+  test('one run at a time: a second start is refused and the first goes on', async () => {
+    await useExperiment('busy', ENDLESS);
+    const ended = start();
+    await until('steps are made', async () => await steps() > 1);
+    await assert.rejects(async () => start({}), /still training/);
+    const seen = await steps();
+    await until('the first goes on', async () => await steps() > seen);
+    await vscode.commands.executeCommand('loraLab.stop');
+    await ended;
+  });
+
+  test('metrics can be copied as CSV', async () => {
+    const csv = await vscode.commands.executeCommand<string>('loraLab.copyMetrics');
+    assert.match(csv, /^step,epoch,loss,grad_norm,learning_rate,tokens,tokens_per_second,time\n1,/);
+    assert.equal(await vscode.env.clipboard.readText(), csv);
+  });
+
+  test('a run can be deleted from the tree', async () => {
+    const { runTree } = await lab();
+    const node = (await runTree.getChildren()).find(run => run.kind === 'run' && run.run.name === 'busy');
+    await vscode.commands.executeCommand('loraLab.deleteRun', node, true);
+    assert.equal(existsSync(inWorkspace('runs/busy')), false);
+    assert.ok((await runRows()).every(row => !row.startsWith('busy:')));
+    assert.equal((await state()).run.status, 'none');
+  });
+});

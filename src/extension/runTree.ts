@@ -119,13 +119,12 @@ function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   const train = records.filter(r => !isEvalRecord(r)).at(-1);
   const loss = train && 'loss' in train ? Number(train.loss) : run.last_loss;
   const accuracy = records.filter(isEvalRecord).at(-1)?.eval_accuracy ?? run.accuracy;
-  const parts = [
-    active ? active.view.status : run.status,
-    ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`]),
-    ...(accuracy === null ? [] : [`accuracy ${(100 * accuracy).toFixed(1)} %`]),
-  ];
+  const status = active ? active.view.status : run.status;
+  const numbers = [...(accuracy === null ? [] : [`accuracy ${(100 * accuracy).toFixed(1)} %`]), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
+  const parts = [status, ...numbers];
   item.id = run.folder;
-  item.description = parts.join(' · ');
+  // The icon says "finished" and "running" as well, and a side bar is narrow.
+  item.description = (status === 'finished' || status === 'running' ? numbers : parts).join(' · ');
   item.iconPath = ICONS[run.status];
   item.contextValue = `run-${run.status}${run.adapter ? '-adapter' : ''}${run.checkpoints.length ? '-checkpoint' : ''}`;
   item.tooltip = `${run.folder}\n${parts.join(', ')}, ${run.steps} steps`;

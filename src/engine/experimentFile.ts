@@ -17,6 +17,8 @@ export interface ExperimentFile {
   resolve(path: string): string;
   /** A key such as `lora.r` with the line that it stands on; anything else as it is. */
   place(where: string | undefined): string | undefined;
+  /** Whether the file itself gives a key such as `training.max_length`. */
+  gives(key: string): boolean;
 }
 
 /**
@@ -48,7 +50,10 @@ export function readExperimentFile(path: string): ExperimentFile {
     const node = where && /^\w+(\.\w+)*$/.test(where) ? findNodeAtLocation(tree, where.split('.')) : undefined;
     return node ? `line ${lineAt(text, node.offset)}, ${where}` : where;
   };
-  return { file, name: basename(file).replace(/(\.lora)?\.json$/, ''), experiment, resolve: relative => resolve(dirname(file), relative), place };
+  return {
+    file, name: basename(file).replace(/(\.lora)?\.json$/, ''), experiment, resolve: relative => resolve(dirname(file), relative), place,
+    gives: key => findNodeAtLocation(tree, key.split('.')) !== undefined,
+  };
 }
 
 /** The key's own node, or that of the nearest object around a key that is missing. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapter, withAdapterWeights } from './model/adapter';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
-import { configLabels, familyOf, modelOf } from './model/loadModel';
+import { configLabels, familyOf, modelOf, storedTensor } from './model/loadModel';
 import { planAdapter } from './model/lora';
 import { createTrainingStep } from './training/step';
 import { largest } from './training/evaluate';
@@ -17,8 +17,8 @@ const BATCH = 16;
 const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', dataset: { train: '-' } }).experiment!;
 
 /**
- * Logits and class probabilities of each text. Without an adapter a head that the checkpoint lacks is random; `labels` then
- * names its classes. Texts are cut to `max_length` tokens (default: as many as the model has positions). Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
+ * Logits and class probabilities of each text. Without an adapter a head that the checkpoint lacks is random, and
+ * `labels` names its classes. Texts are cut to `max_length` tokens (default: as many as the model has positions). Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
  */
 export async function predict({ base, adapter: folder, texts, labels: given, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
   if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
@@ -27,7 +27,8 @@ export async function predict({ base, adapter: folder, texts, labels: given, dev
   const task = 'SEQ_CLS';
   const adapter = folder === null ? null : readAdapter(folder);
   const classes = adapter && family.headModules(task).map(head => adapter.tensors.get(`${PREFIX}${head}.weight`)?.shape[0]).find(size => size !== undefined);
-  const labels = adapter?.labels ?? (classes ? classNames(checkpoint.config, classes) : given ?? null);
+  const ownHead = storedTensor(checkpoint, family, `${family.headModules(task)[0]}.weight`);
+  const labels = adapter?.labels ?? (classes ? classNames(checkpoint.config, classes) : ownHead ? null : given ?? null);
   const loaded = modelOf(checkpoint, { task, labels, seed: TRAINING.seed, families });
   const model = adapter ? withAdapterWeights(loaded, adapter) : loaded;
   const lora: LoraSettings = adapter ? settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)) : LORA;

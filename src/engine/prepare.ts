@@ -32,6 +32,9 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   report.progress({ message: 'Reading the checkpoint', fraction: null });
   const checkpoint = openCheckpoint(source.resolve(base_model));
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
+  const limits = family.limits(checkpoint.config);
+  // The default is a wish; a length that the person wrote and the model cannot have is an error.
+  if (!source.gives('training.max_length')) training.max_length = Math.min(training.max_length, limits.max_positions);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
   const tokenizer = loadTokenizer(checkpoint.folder);
 
@@ -44,7 +47,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   if (start) checkAdapterSettings(start, plan, model);
 
   const load = (file: string, share: [number, number]): ExampleSet => loadExamples({
-    file, dataset, tokenizer, labels: set, max_length: training.max_length, limits: family.limits(checkpoint.config),
+    file, dataset, tokenizer, labels: set, max_length: training.max_length, limits,
     onProgress: fraction => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction }),
   });
   const train = load(files.train, [0, files.eval ? 0.8 : 1]);

@@ -23,18 +23,25 @@ interface Owner {
 
 export interface Lock { release(): void }
 
+/** Locks that this process holds: one of its own that is not among them could not be removed at the end of its run. */
+const held = new Set<string>();
+
 /** Takes the lock of a folder. Error `run.in-use` if a living process holds it; a dead one's lock is taken over. */
 export function lockFolder(folder: string): Lock {
   const path = join(folder, LOCK_NAME);
   const mine = JSON.stringify({ pid: process.pid, host: hostname(), time: new Date().toISOString(), started: startOf(process.pid), token: randomBytes(8).toString('hex') });
   for (let tries = 0; tries < 20; tries++) {
-    try { writeFile(path, mine); return { release: () => release(path, mine) }; } catch (error) {
+    try {
+      writeFile(path, mine);
+      held.add(mine);
+      return { release: () => release(path, mine) };
+    } catch (error) {
       if (errorNumber(error) !== 'EEXIST') { release(path, mine); throw error; }
     }
     const content = read(path);
     if (content === undefined) continue;
     const owner = parse(content);
-    if (owner && !isDead(owner)) throw inUse(folder, path, owner);
+    if (owner && !isDead(owner) && (owner.pid !== process.pid || held.has(content))) throw inUse(folder, path, owner);
     // A lock that was only just created may not have its content yet.
     if (!owner && tries < 10) { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10); continue; }
     setAside(path, content);
@@ -43,6 +50,7 @@ export function lockFolder(folder: string): Lock {
 }
 
 function release(path: string, mine: string): void {
+  held.delete(mine);
   if (read(path) === mine) removeFile(path);
 }
 

@@ -171,7 +171,7 @@ export class Trainer {
   /** Between steps: saves on request, waits while paused, throws StopRequested on a stop. */
   private async heedRequests(folder: RunFolder): Promise<void> {
     const { control, report } = this.options;
-    for (let paused = false; ; paused = true) {
+    for (let paused = false; ;) {
       for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
       control.throwIfStopped();
       if (control.wanted === 'run') {
@@ -179,7 +179,8 @@ export class Trainer {
         return;
       }
       const waiting = control.changed();
-      report.state({ state: 'paused' });
+      if (!paused) report.state({ state: 'paused' });
+      paused = true;
       const since = performance.now();
       await waiting;
       // A pause is no training time.
@@ -188,14 +189,14 @@ export class Trainer {
   }
 
   private async save(folder: RunFolder): Promise<string> {
-    const { step, report } = this.options;
+    const { step, report, control } = this.options;
     if (this.saved?.step === this.state.step) return this.saved.folder;
     report.state({ state: 'saving' });
     this.state.seconds = this.seconds();
     const [content, values] = [await this.content(), await step.state()];
     const path = await folder.writeCheckpoint(this.state.step, temporary => writeState(temporary, content, values, this.state));
     this.saved = { step: this.state.step, folder: path };
-    report.state({ state: 'running' });
+    report.state({ state: control.wanted === 'pause' ? 'paused' : 'running' });
     return path;
   }
 

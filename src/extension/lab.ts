@@ -127,7 +127,8 @@ export class Lab {
   private async inspect(): Promise<void> {
     const document = this.document;
     const values = document?.reading.values;
-    const key = document && values?.base_model && vscode.workspace.isTrusted ? `${values.task} ${document.resolve(values.base_model)}` : undefined;
+    const dataset = document && values?.dataset.train ? { ...values.dataset, train: document.resolve(values.dataset.train) } : undefined;
+    const key = document && values?.base_model && vscode.workspace.isTrusted ? JSON.stringify([values.task, document.resolve(values.base_model), dataset]) : undefined;
     if (key === this.modelKey) return;
     this.modelKey = key;
     if (!key) return this.setModel({ state: 'none' });
@@ -136,7 +137,7 @@ export class Lab {
     let state: ModelState;
     try {
       const inspection = await vscode.window.withProgress({ location: { viewId: 'loraLab.model' } }, () =>
-        withEngine(this.engineOptions, engine => engine.request('inspect', { folder, task: values!.task })));
+        withEngine(this.engineOptions, engine => engine.request('inspect', { folder, task: values!.task, dataset })));
       state = { state: 'ready', model: inspection };
     } catch (error) {
       state = { state: 'error', error: toReport(error) };

@@ -18,10 +18,11 @@ export async function tryTexts(lab: Lab, texts: string[], adapter = adapterToTry
   if (!adapter) throw new ReportedError({ code: 'try.no-adapter', cause: 'there is no trained adapter yet', action: 'start a run, or choose an adapter in the Runs tree' });
   const base = await baseFor(lab, adapter);
   if (!base) throw new ReportedError({ code: 'try.no-base', file: adapter, cause: 'no base model was chosen', action: 'choose the checkpoint that the adapter was trained on' });
-  return withEngine(lab.engineOptions, async engine => ({
-    base: await engine.request('predict', { base, adapter: null, texts }),
-    adapter: await engine.request('predict', { base, adapter, texts }),
-  }));
+  return withEngine(lab.engineOptions, async engine => {
+    const adapted = await engine.request('predict', { base, adapter, texts });
+    // A base without a head of its own has no names for its classes: both columns carry the adapter's.
+    return { base: await engine.request('predict', { base, adapter: null, texts, labels: Object.keys(adapted[0].probabilities) }), adapter: adapted };
+  });
 }
 
 /** One text as a line for a message: `positive 97.3 % (base: negative 51.0 %)`. */

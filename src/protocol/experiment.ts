@@ -79,7 +79,7 @@ export const SETTINGS = {
     max_grad_norm: number(1, { minimum: 0 }, 'Gradients are scaled down to this norm; 0 turns clipping off.'),
     seed: integer(42, { minimum: 0, maximum: 4294967295 }, 'Seed of adapter, head, shuffling and dropout.'),
     shuffle: boolean(true, 'Draw the examples in a new random order each epoch.'),
-    max_length: integer(128, { minimum: 2 }, 'Longest example in tokens; the rest is cut off.'),
+    max_length: integer(128, { minimum: 2 }, 'Longest example in tokens; the rest is cut off. Default: 128, or as many as the model has positions.'),
     eval_strategy: choice('epoch', STRATEGIES, 'When to evaluate.'),
     eval_steps: optionalInteger({ minimum: 1 }, 'Steps between evaluations with `eval_strategy: "steps"`; default `logging_steps`.'),
     save_strategy: choice('epoch', STRATEGIES, 'When to write a checkpoint.'),

@@ -1,0 +1,144 @@
+/** The engine as a process: the command line with its exit codes, and the child of the extension host. */
+import assert from 'node:assert/strict';
+import { fork, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
+import { createMessageConnection, IPCMessageReader, IPCMessageWriter, type MessageConnection } from 'vscode-jsonrpc/node';
+import { findCheckpoint } from '../../src/engine/checkpointFolders';
+import { PROTOCOL_VERSION, type ErrorReport, type Inspection, type Prediction } from '../../src/protocol/engine';
+import type { Summary } from '../../src/protocol/metrics';
+import { inTemporaryFolder } from '../support/faults';
+import { built } from '../support/paths';
+import { copyCase } from '../support/runs';
+
+interface Ended { code: number | null; out: string; err: string }
+
+function lab(args: string[], onStart?: (child: ChildProcess) => void): Promise<Ended> {
+  const child = spawn(process.execPath, [built('engine/cli.js'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let out = '', err = '';
+  child.stdout.on('data', data => { out += data; });
+  child.stderr.on('data', data => { err += data; });
+  onStart?.(child);
+  return new Promise(resolve => child.once('close', code => resolve({ code, out, err })));
+}
+
+const LONG = { training: { max_steps: 100_000, save_strategy: 'no', eval_strategy: 'no' } };
+
+/** Waits until the run has logged that many steps. */
+async function steps(folder: string, count: number): Promise<void> {
+  const file = join(folder, 'run/metrics.jsonl');
+  while (!existsSync(file) || readFileSync(file, 'utf8').split('\n').length <= count) await sleep(20);
+}
+
+test('train, predict, merge and inspect print JSON and agree with each other', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder);
+  const trained = await lab(['train', file]);
+  assert.equal(trained.code, 0, trained.err);
+  const summary = JSON.parse(trained.out) as Summary;
+  assert.deepEqual([summary.state, summary.steps, summary.adapter], ['finished', 12, join(folder, 'run/adapter')]);
+  assert.deepEqual(JSON.parse(readFileSync(join(folder, 'run/summary.json'), 'utf8')), summary);
+
+  const merged = await lab(['merge', '--base', join(folder, 'model'), '--adapter', summary.adapter, '--out', join(folder, 'merged')]);
+  assert.equal(merged.code, 0, merged.err);
+  const classify = async (args: string[]): Promise<Prediction[]> => {
+    const { code, out, err } = await lab(['predict', ...args, '--input', join(folder, 'eval.jsonl')]);
+    assert.equal(code, 0, err);
+    return JSON.parse(out) as Prediction[];
+  };
+  const adapted = await classify(['--base', join(folder, 'model'), '--adapter', summary.adapter]);
+  const whole = await classify(['--base', join(folder, 'merged')]);
+  assert.equal(adapted.length, 22);
+  adapted.forEach(({ logits, probabilities }, i) => {
+    assert.ok(Math.abs(Object.values(probabilities).reduce((a, b) => a + b) - 1) < 1e-6);
+    logits.forEach((logit, k) => assert.ok(Math.abs(logit - whole[i].logits[k]) < 1e-4, 'merged and adapted logits'));
+  });
+
+  const inspected = JSON.parse((await lab(['inspect', file])).out) as Inspection;
+  assert.deepEqual([inspected.trainable_parameters, inspected.all_parameters], [summary.trainable_parameters, summary.all_parameters]);
+  assert.deepEqual(inspected.matched.map(({ name, A, B }) => [name.split('.').slice(-4).join('.'), A, B])[0], ['0.attention.self.query', [4, 32], [32, 4]]);
+}));
+
+test('what the input is at fault for ends with 2 and one message, and writes nothing', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { lora: { target_modules: ['quary'] } });
+  for (const [args, says] of [
+    [['train', file], /case\.lora\.json: line \d+, lora\.target_modules: "quary" matches no linear layer.*Did you mean "query"/],
+    [['train', join(folder, 'none.lora.json')], /none\.lora\.json: there is no such file/],
+    [['train', file, '--fast'], /--fast/], [['bake'], /"bake" is no command; there are train/], [['merge', '--base', folder], /--adapter is missing/],
+    [['inspect', folder], /config\.json/], [['predict', '--base', join(folder, 'model'), '--input', join(folder, 'eval.jsonl'), '--text_column', 'body'], /"body".*"text"/],
+  ] as const) {
+    const { code, out, err } = await lab([...args]);
+    assert.equal(code, 2, err);
+    assert.equal(out, '');
+    assert.match(err, says);
+    assert.equal(err.trim().split('\n').length, 1, err);
+  }
+  assert.equal(existsSync(join(folder, 'run')), false);
+}));
+
+test('an interrupted run ends with 130 and a checkpoint from which it goes on', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, LONG);
+  const { code, out } = await lab(['train', file], child => { void steps(folder, 20).then(() => child.kill('SIGINT')); });
+  assert.equal(code, 130);
+  const { steps: done, state } = JSON.parse(out) as Summary;
+  assert.equal(state, 'stopped');
+  assert.equal(findCheckpoint(join(folder, 'run')).step, done);
+  const more = await lab(['train', file, '--resume'], child => { void steps(folder, done + 20).then(() => child.kill('SIGINT')); });
+  assert.equal(more.code, 130);
+  assert.ok((JSON.parse(more.out) as Summary).steps >= done + 20);
+}));
+
+/** Forks the engine as the extension host does. */
+function engine(folder: string): { child: ChildProcess; connection: MessageConnection; exited: Promise<string> } {
+  const child = fork(built('engine/main.js'), [], { cwd: folder, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+  const connection = createMessageConnection(new IPCMessageReader(child), new IPCMessageWriter(child));
+  connection.listen();
+  return { child, connection, exited: new Promise(resolve => child.once('exit', (code, signal) => resolve(String(signal ?? code)))) };
+}
+
+test('the child answers at once while it trains; errors arrive as reports', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, LONG);
+  const { child, connection, exited } = engine(folder);
+  assert.deepEqual(await connection.sendRequest('hello', { protocol: PROTOCOL_VERSION }), { protocol: PROTOCOL_VERSION, pid: child.pid });
+  await assert.rejects(connection.sendRequest('inspect', { folder: join(folder, 'nowhere'), task: 'SEQ_CLS' }), (error: { data?: ErrorReport }) => {
+    assert.equal(error.data?.code, 'checkpoint.no-folder');
+    return true;
+  });
+  const trained = connection.sendRequest<Summary>('train', { experiment_file: file, resume: false });
+  await steps(folder, 5);
+  for (const method of ['pause', 'resume', 'pause']) {
+    const asked = performance.now();
+    assert.equal(await connection.sendRequest(method, {}), null);
+    assert.ok(performance.now() - asked < 200, `${method} answered after ${performance.now() - asked} ms`);
+  }
+  const { checkpoint } = await connection.sendRequest<{ checkpoint: string }>('save', {});
+  assert.equal(findCheckpoint(join(folder, 'run')).folder, checkpoint);
+  await connection.sendRequest('stop', {});
+  assert.equal((await trained).state, 'stopped');
+  child.disconnect();
+  assert.equal(await exited, 'SIGKILL');
+}));
+
+test('an engine whose host is gone writes a checkpoint and is gone within 5 s; one that was killed bars no later run', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, LONG);
+  const first = engine(folder);
+  const lost = first.connection.sendRequest('train', { experiment_file: file, resume: false }).catch(() => undefined);
+  await steps(folder, 5);
+  const since = performance.now();
+  first.connection.dispose();
+  first.child.disconnect();
+  await first.exited;
+  assert.ok(performance.now() - since < 5000);
+  assert.ok(findCheckpoint(join(folder, 'run')).step >= 5);
+
+  const second = engine(folder);
+  const killed = second.connection.sendRequest('train', { experiment_file: file, resume: true }).catch(() => undefined);
+  await steps(folder, findCheckpoint(join(folder, 'run')).step + 10);
+  second.child.kill('SIGKILL');
+  await second.exited;
+  second.connection.dispose();
+  void lost; void killed;
+  const { code, err } = await lab(['train', file, '--resume'], child => { void sleep(1500).then(() => child.kill('SIGINT')); });
+  assert.equal(code, 130, err);
+}));

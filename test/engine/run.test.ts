@@ -1,0 +1,178 @@
+/** Whole runs: interruption and resume, pausing, saving, divergence, and what stays on disk when something fails. */
+import assert from 'node:assert/strict';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { findCheckpoint } from '../../src/engine/checkpointFolders';
+import { LabError } from '../../src/engine/errors';
+import { readAdapter } from '../../src/engine/model/adapter';
+import type { RunState } from '../../src/protocol/engine';
+import { isEvalRecord } from '../../src/protocol/metrics';
+import { inTemporaryFolder, snapshot, withFault } from '../support/faults';
+import { copyCase, readMetrics, startRun, trainRecords } from '../support/runs';
+
+const refusal = (code: string, says?: RegExp) => (error: unknown): boolean => {
+  assert.ok(error instanceof LabError, String(error));
+  assert.equal(error.report.code, code, error.message);
+  if (says) assert.match(error.message, says);
+  return true;
+};
+
+/** Everything that could make a resumed run differ: shuffling, dropout in base and adapter, accumulation with a short last window, clipping, a schedule. */
+const DEMANDING = {
+  config: { hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1 },
+  lora: { lora_dropout: 0.2 },
+  training: { shuffle: true, gradient_accumulation_steps: 3, max_steps: 10, lr_scheduler_type: 'cosine', warmup_steps: 2, weight_decay: 0.1, max_grad_norm: 0.5, eval_strategy: 'epoch', save_strategy: 'no' },
+};
+
+test('a run that was stopped and resumed, at any step, ends exactly as one that was not', () => inTemporaryFolder(async folder => {
+  const whole = copyCase(join(folder, 'whole'), DEMANDING);
+  await startRun(whole).ended;
+  const exact = (record: object) => ({ ...record, time: 0, tokens_per_second: 0, eval_runtime: 0 });
+  const expected = readMetrics(join(folder, 'whole/run')).map(exact);
+  const adapter = readFileSync(join(folder, 'whole/run/adapter/adapter_model.safetensors'));
+  // 10 batches of 4 in windows of 3 are 4 steps an epoch: steps 4 and 8 end one.
+  for (const stop of [1, 3, 4, 7, 9]) {
+    const file = copyCase(join(folder, `stop-${stop}`), DEMANDING);
+    const first = await startRun(file, { onStep: ({ step }, control) => { if (step === stop) control.want('stop'); } }).ended;
+    assert.equal(first.state, 'stopped');
+    assert.equal(first.steps, stop);
+    let history = -1;
+    const second = await startRun(file, { resume: true, started: started => { history = started.history.length; } }).ended;
+    assert.equal(second.state, 'finished');
+    const run = join(folder, `stop-${stop}/run`);
+    assert.ok(history >= stop, 'the resumed run shows what came before');
+    assert.deepEqual(readMetrics(run).map(exact), expected, `stopped after step ${stop}`);
+    assert.ok(readFileSync(join(run, 'adapter/adapter_model.safetensors')).equals(adapter), `adapter after a stop at step ${stop}`);
+  }
+}));
+
+test('a pause holds the run between two steps, where it can be saved, and costs no training time', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { max_steps: 20 } });
+  const states: RunState[] = [];
+  let paused!: () => void;
+  const whenPaused = new Promise<void>(resolve => { paused = resolve; });
+  const run = startRun(file, {
+    onStep: ({ step }, control) => { if (step === 6) control.want('pause'); },
+    state: ({ state }) => { states.push(state); if (state === 'paused') paused(); },
+  });
+  await whenPaused;
+  const checkpoint = await run.control.save();
+  assert.equal(checkpoint, join(folder, 'run/checkpoint-6'));
+  assert.equal(trainRecords(join(folder, 'run')).length, 6, 'no step while paused');
+  await new Promise(resolve => setTimeout(resolve, 1000));
+  run.control.want('run');
+  const summary = await run.ended;
+  assert.equal(summary.steps, 20);
+  assert.ok(summary.seconds < 1, `${summary.seconds} s without the pause`);
+  assert.deepEqual(states.filter((state, i) => state !== states[i - 1]), ['preparing', 'evaluating', 'running', 'paused', 'saving', 'paused', 'running', 'evaluating', 'running']);
+}));
+
+test('a loss that is no number ends the run, names the step and keeps the last good weights', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { learning_rate: 1e37, lr_scheduler_type: 'constant', max_grad_norm: 0, max_steps: 30 } });
+  await assert.rejects(startRun(file).ended, (error: unknown) => {
+    refusal('training.not-finite', /step \d+.*became (NaN|-?Infinity)/)(error);
+    const { where, lastGoodCheckpoint } = (error as LabError).report;
+    assert.match(where!, /^step \d+$/);
+    assert.equal(lastGoodCheckpoint, findCheckpoint(join(folder, 'run')).folder);
+    return true;
+  });
+  const last = trainRecords(join(folder, 'run')).at(-1)!;
+  assert.ok(['NaN', 'Infinity', '-Infinity'].includes(String(last.loss)) || typeof last.grad_norm === 'string', 'the log says so');
+  readAdapter(join(folder, 'run/adapter')).tensors.forEach(({ data }) => assert.ok(data.every(Number.isFinite)));
+  assert.equal(existsSync(join(folder, 'run/summary.json')), false, 'no summary of a run that failed');
+}));
+
+test('evaluation and checkpoints come each epoch, or every n steps, as Trainer orders them', () => inTemporaryFolder(async folder => {
+  const epoch = copyCase(join(folder, 'epoch'), { training: { max_steps: -1, num_train_epochs: 2.5, eval_strategy: 'epoch', save_strategy: 'epoch', logging_steps: 4 } });
+  const summary = await startRun(epoch).ended;
+  assert.equal(summary.steps, 25);
+  const records = readMetrics(join(folder, 'epoch/run'));
+  assert.deepEqual(records.filter(isEvalRecord).map(({ step, epoch: at }) => [step, at]), [[10, 1], [20, 2], [25, 2.5]]);
+  assert.deepEqual(records.filter(record => !isEvalRecord(record)).map(({ step }) => step), [4, 8, 12, 16, 20, 24, 25]);
+  const checkpoints = (run: string) => readdirSync(run).filter(name => name.startsWith('checkpoint-')).map(name => Number(name.slice(11))).sort((a, b) => a - b);
+  assert.deepEqual(checkpoints(join(folder, 'epoch/run')), [10, 20, 25]);
+
+  const steps = copyCase(join(folder, 'steps'), { training: { max_steps: 12, eval_strategy: 'steps', eval_steps: 5, save_strategy: 'steps', save_steps: 5 } });
+  await startRun(steps).ended;
+  assert.deepEqual(readMetrics(join(folder, 'steps/run')).filter(isEvalRecord).map(({ step }) => step), [5, 10]);
+  assert.deepEqual(checkpoints(join(folder, 'steps/run')), [5, 10, 12]);
+}));
+
+test('a second run moves the first aside; a run that cannot begin leaves it alone', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder);
+  await startRun(file).ended;
+  const before = snapshot(join(folder, 'run'));
+  const good = readFileSync(file, 'utf8');
+  for (const [change, code] of [
+    [{ base_model: 'nowhere' }, 'checkpoint.no-folder'], [{ dataset: { train: 'missing.jsonl' } }, 'dataset.no-file'], [{ lora: { target_modules: ['queri'] } }, 'lora.target-not-found'],
+    [{ lora: { r: 33 } }, 'lora.rank-too-high'], [{ engine: { device: 'cuda' } }, 'device.unavailable'],
+  ] as const) {
+    const experiment = JSON.parse(good) as Record<string, object>;
+    for (const [key, value] of Object.entries(change)) experiment[key] = typeof value === 'object' ? { ...experiment[key], ...value } : value;
+    writeFileSync(file, JSON.stringify(experiment));
+    await assert.rejects(startRun(file).ended, refusal(code));
+    assert.deepEqual(snapshot(join(folder, 'run')), before, code);
+  }
+  writeFileSync(file, good);
+  await startRun(file).ended;
+  assert.deepEqual(snapshot(join(folder, 'run.1')), before);
+}));
+
+test('a run resumes only on what it began with', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { shuffle: true } });
+  await startRun(file, { onStep: ({ step }, control) => { if (step === 5) control.want('stop'); } }).ended;
+  const good = JSON.parse(readFileSync(file, 'utf8')) as Record<string, object>;
+  for (const [section, change] of [['training', { seed: 7 }], ['lora', { lora_alpha: 99 }], ['training', { per_device_train_batch_size: 5 }]] as const) {
+    writeFileSync(file, JSON.stringify({ ...good, [section]: { ...good[section], ...change } }));
+    await assert.rejects(startRun(file, { resume: true }).ended, refusal('resume.experiment-changed', new RegExp(Object.keys(change)[0])));
+  }
+  writeFileSync(file, JSON.stringify(good));
+  const data = readFileSync(join(folder, 'train.jsonl'), 'utf8');
+  appendFileSync(join(folder, 'train.jsonl'), '{"text": "one more", "label": 0}\n');
+  await assert.rejects(startRun(file, { resume: true }).ended, refusal('resume.data-changed'));
+  writeFileSync(join(folder, 'train.jsonl'), data);
+  const weights = join(folder, 'model/model.safetensors');
+  const bytes = readFileSync(weights);
+  const other = Buffer.from(bytes);
+  other[other.length - 3] ^= 1;
+  writeFileSync(weights, other);
+  await assert.rejects(startRun(file, { resume: true }).ended, refusal('resume.base-changed'));
+  writeFileSync(weights, bytes);
+  assert.equal((await startRun(file, { resume: true }).ended).state, 'finished');
+  await assert.rejects(startRun(copyCase(join(folder, 'fresh')), { resume: true }).ended, refusal('run.nothing-to-resume'));
+}));
+
+test('one folder, one run', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { max_steps: 50 } });
+  let second: Promise<unknown> | undefined;
+  const run = startRun(file, { onStep: ({ step }, control) => { if (step === 2) { control.want('pause'); second = startRun(file).ended.catch((error: unknown) => error).finally(() => control.want('run')); } } });
+  await run.ended;
+  refusal('run.in-use')(await second);
+}));
+
+test('whichever write fails, the message says which and nothing incomplete stays under a final name', () => inTemporaryFolder(async folder => {
+  const changes = { training: { max_steps: 1, save_strategy: 'steps', eval_strategy: 'no' } };
+  let faults = 0;
+  // Every single one would take a minute: each place where something new happens is among these.
+  for (let n = 1; ; n += n < 30 ? 1 : 5) {
+    const place = join(folder, String(n));
+    mkdirSync(place);
+    const file = copyCase(place, changes);
+    const inputs = () => ({ ...snapshot(join(place, 'model')), train: readFileSync(join(place, 'train.jsonl'), 'utf8') });
+    const before = inputs();
+    const { reached, error } = await withFault(n, 'ENOSPC', () => startRun(file).ended);
+    if (!reached) break;
+    faults++;
+    assert.deepEqual(inputs(), before);
+    const run = join(place, 'run');
+    if (error !== undefined) refusal('disk.full', /ENOSPC/)(error);
+    for (const name of existsSync(run) ? readdirSync(run) : []) {
+      if (name.startsWith('checkpoint-')) assert.equal(findCheckpoint(run).warnings.length, 0, `fault ${n}: ${name} verifies`);
+      if (name === 'adapter') readAdapter(join(run, name));
+    }
+    // Space again: the same experiment runs, with no lock in its way.
+    assert.equal((await startRun(file).ended).state, 'finished', `after fault ${n}`);
+  }
+  assert.ok(faults > 30, `${faults} writes were made to fail`);
+}));

@@ -51,8 +51,8 @@ export function controls(host: Host): Part {
   return {
     element: h('section', { class: 'settings', id: 'settings', 'aria-label': 'Settings' },
       fixed, problems.element,
-      group('Adapter', ...adapter.map(row => row.element)),
-      targets.element, cost.element,
+      group('Adapter', ...adapter.map(row => row.element)), cost.element,
+      targets.element,
       group('Training', ...training.map(row => row.element), moreBox)),
     update(view) {
       if (!view.values) return;

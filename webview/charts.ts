@@ -92,7 +92,7 @@ export class LineChart {
       plugins: {
         tooltip: {
           backgroundColor: theme.background, borderColor: theme.border, borderWidth: 1, titleColor: theme.text, bodyColor: theme.text,
-          titleFont: font, bodyFont: font, cornerRadius: 3, padding: 8, boxWidth: 8, boxHeight: 8, boxPadding: 4,
+          titleFont: font, bodyFont: font, cornerRadius: 3, padding: 8, boxWidth: 8, boxHeight: 8, boxPadding: 4, multiKeyBackground: 'transparent',
           callbacks: {
             title: items => (items.length ? texts.title(items[0].parsed.x!) : ''),
             label: item => `${item.dataset.label}: ${(texts.value ?? formatNumber)(item.parsed.y!)}`,

@@ -115,7 +115,7 @@ async function extensionTests(desktop) {
 async function servedTests({ index, workspace, env, report }) {
   const { startWorkbench, openPage } = await import('../src/tools/workbench.mjs');
   const { launchBrowser } = await import('../src/tools/browser.mjs');
-  const workbench = await startWorkbench({ env });
+  const workbench = await startWorkbench({ env, tests: true });
   try {
     const browser = await launchBrowser();
     try {

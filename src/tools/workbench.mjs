@@ -37,10 +37,11 @@ async function freePort() {
 
 /**
  * Starts the server and waits until it answers.
- * @param {{ settings?: object, env?: NodeJS.ProcessEnv, verbose?: boolean }} options `env`: added to what the extension host sees
+ * @param {{ settings?: object, env?: NodeJS.ProcessEnv, tests?: boolean, verbose?: boolean }} options `env`: added to what the
+ *   extension host sees; `tests`: it may run a test module, which also hides notifications from the person
  * @returns {Promise<Workbench>}
  */
-export async function startWorkbench({ settings = {}, env = {}, verbose = false } = {}) {
+export async function startWorkbench({ settings = {}, env = {}, tests = false, verbose = false } = {}) {
   const place = await installWorkbench();
   const port = await freePort();
   const data = mkdtempSync(join(tmpdir(), 'lora-lab-workbench-'));
@@ -51,7 +52,7 @@ export async function startWorkbench({ settings = {}, env = {}, verbose = false 
   writeFileSync(join(data, 'token'), token, { mode: 0o600 });
   const server = start(place.node, [
     place.server, '--host', '127.0.0.1', '--port', String(port), '--connection-token-file', join(data, 'token'), '--accept-server-license-terms',
-    '--enable-smoke-test-driver', '--disable-workspace-trust', '--telemetry-level', 'off', '--server-data-dir', data,
+    ...(tests ? ['--enable-smoke-test-driver'] : []), '--disable-workspace-trust', '--telemetry-level', 'off', '--server-data-dir', data,
   ], { guarded: true, cwd: root, env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const workbench = new Workbench(port, token, server, data);
   let log = '';

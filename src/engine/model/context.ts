@@ -65,6 +65,11 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const slots = (x: tf.Tensor, h: number): tf.Tensor =>                                               // [T, h · head_dim] → [B, h, S, head_dim]
         gatherRows({ x: tf.reshape(x, [-1, x.shape[1]! / h]), rows: inputs[slotRows(h)], inverse: inputs[tokenRows(h)] }, {});
       const [h, g] = [heads.query, heads.key_value];
+      if (q.shape[0] === inputs.labels.shape[0]) {
+        const first = tf.reshape(q, [-1, h, 1, q.shape[1]! / h]);                                           // [B, h, 1, head_dim]
+        const weights = attentionProbabilities({ q: first, k: slots(k, g), bias: inputs.attention_bias }, { scale });
+        return tf.reshape(tf.matMul(drop(weights, { rows: 'H', width: 'S', p }), slots(v, g)), [-1, q.shape[1]!]);
+      }
       const probabilities = attentionProbabilities({ q: slots(q, h), k: slots(k, g), bias: inputs.attention_bias }, { scale });
       const attended = tf.matMul(drop(probabilities, { rows: 'S', width: 'S', p }), slots(v, g));                     // [B, h, S, head_dim]
       const head_dim = attended.shape[3]!;

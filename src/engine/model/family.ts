@@ -51,7 +51,7 @@ export interface ForwardContext {
   dropout(x: Tensor, p: number): Tensor;
   /** The first token of each example. x [T, d] → [B, d]. */
   firstTokens(x: Tensor): Tensor;
-  /** softmax(q kᵀ · scale + bias) v for every head. q, k, v and the result [T, heads · head_dim]. */
+  /** softmax(q kᵀ · scale + bias) v for every head. k and v [T, heads · head_dim]; q and the result the same, or [B, …] for the first tokens alone. */
   attention(q: Tensor, k: Tensor, v: Tensor, options: { scale: number; dropout: number }): Tensor;
 }
 

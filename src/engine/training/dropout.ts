@@ -11,11 +11,11 @@ import { random } from '../random';
 
 const POOL_ROWS = 4096;
 
-/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or example (B), or the S probabilities of each query. */
-export interface DropoutSite { rows: 'T' | 'B' | 'S'; width: number | 'S'; p: number }
+/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or example (B), the S probabilities of each query, or of one query for each example (H). */
+export interface DropoutSite { rows: 'T' | 'B' | 'S' | 'H'; width: number | 'S'; p: number }
 
 export const poolName = ({ width, p }: DropoutSite): string => `keep_${width}_${p}`;
-/** Input with row numbers, before the site's offset is added: [T], [B], or [B, heads, S]. */
+/** Input with row numbers, before the site's offset is added: [T], [B], [B, heads, S] or [B, heads, 1]. */
 export const rowsName = (site: DropoutSite): string => `keep_rows_${site.rows}`;
 export const OFFSETS = 'keep_offsets';
 
@@ -28,6 +28,7 @@ export function dropoutInputs(sites: DropoutSite[], heads: number): InputSpec[] 
     { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
     { name: 'keep_rows_B', dtype: 'int32', shape: ['B'] },
     { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
+    { name: 'keep_rows_H', dtype: 'int32', shape: ['B', heads, 1] },
     ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: site.width === 'S' ? ['Q', 'S'] : ['P', site.width] })),
   ];
 }
@@ -49,6 +50,7 @@ export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSi
     keep_rows_T: { data: index(rows.T), shape: [sizes.T] },
     keep_rows_B: { data: index(rows.T).slice(0, sizes.B), shape: [sizes.B] },
     keep_rows_S: { data: index(rows.S), shape: [sizes.B, heads, sizes.S] },
+    keep_rows_H: { data: index(rows.S).slice(0, sizes.B * heads), shape: [sizes.B, heads, 1] },
   };
   for (const site of distinct(sites)) {
     const width = site.width === 'S' ? sizes.S : site.width;

@@ -15,7 +15,7 @@ const THINNED_POINTS = 2000;
 /** How one line is drawn. Lines of one chart differ in width, dash and marks as well as in colour. */
 export interface LineStyle {
   label: string;
-  colour: keyof Pick<Theme, 'blue' | 'orange' | 'green' | 'purple' | 'red' | 'text' | 'muted'>;
+  colour: keyof Pick<Theme, 'blue' | 'yellow' | 'green' | 'purple'>;
   width: number;
   dash?: number[];
   /** Radius of the mark on each point. */

@@ -10,7 +10,7 @@ import type { Part, View } from './view';
 
 const TRAIN: LineStyle = { label: 'Train loss, smoothed', colour: 'blue', width: 2 };
 const RAW: LineStyle = { label: 'Train loss', colour: 'blue', width: 1, faint: true };
-const EVAL: LineStyle = { label: 'Eval loss', colour: 'orange', width: 1.5, dash: [5, 4], mark: 3 };
+const EVAL: LineStyle = { label: 'Eval loss', colour: 'yellow', width: 1.5, dash: [5, 4], mark: 3 };
 const whole = (y: number): string => formatInteger(Math.round(y));
 const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts => ({ title: x => `Step ${whole(x)}`, value, xTick: whole, yTick: value, fromZero, xMin: 0 });
 
@@ -30,7 +30,7 @@ const KINDS: Kind[] = [
     lines: series => [series.gradientNorm], now: ({ lastTrain }) => (lastTrain ? formatNumber(lastTrain.grad_norm) : ''),
   },
   {
-    id: 'speed', title: 'Speed', styles: [{ label: 'Tokens per second', colour: 'orange', width: 1.5 }], texts: byStep(true, whole),
+    id: 'speed', title: 'Speed', styles: [{ label: 'Tokens per second', colour: 'yellow', width: 1.5 }], texts: byStep(true, whole),
     lines: series => [series.speed], now: ({ lastTrain }) => (lastTrain ? `${whole(lastTrain.tokens_per_second)} tokens/s` : ''),
   },
 ];
@@ -104,7 +104,7 @@ function ratioCard(): Part {
     marked = Math.log2(r);
     chart ??= new LineChart(canvas, [
       { label: 'Trainable', colour: 'blue', width: 1.5 },
-      { label: 'This experiment', colour: 'orange', width: 0, mark: 5 },
+      { label: 'This experiment', colour: 'yellow', width: 0, mark: 5 },
     ], {
       xTick: x => `r ${rankOf(x)}`, xTicks: rankTicks, yTick: y => formatPercent(y).replace(/\.?0+ %/, ' %'), title: x => `Rank ${rankOf(x)}`, value: formatPercent, fromZero: true,
     }, () => marked);

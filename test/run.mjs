@@ -119,7 +119,7 @@ async function servedTests({ index, workspace, env, report }) {
   try {
     const browser = await launchBrowser();
     try {
-      const page = await openPage(browser, workbench.address(workspace, { tests: index }));
+      const page = await openPage(browser, workbench.address(workspace, { module: index }));
       await followReport(report, 8 * MINUTE).catch(async (error) => {
         await page.screenshot({ path: join(root, 'test/output/extension-tests.png') }).catch(() => {});
         throw new Error(`${error.message}\n${workbench.log()}`);

@@ -3,7 +3,7 @@
  * into a pool of rows that are drawn anew for each batch. Within a site every element is drawn independently up to
  * POOL_ROWS rows; sites share rows only where their windows happen to overlap. Drawing a full mask for each of the
  * sites of a deep model would cost more than the arithmetic that it hides.
- * Masks depend on (seed, step, micro_step) alone, so that a resumed run draws the same ones.
+ * Masks depend on the DropoutSeed alone, so that a resumed run draws the same ones.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
 import type { BatchSizes } from './layout';
@@ -13,6 +13,8 @@ const POOL_ROWS = 4096;
 
 /** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or example (B), the S probabilities of each query, or of one query for each example (H). */
 export interface DropoutSite { rows: 'T' | 'B' | 'S' | 'H'; width: number | 'S'; p: number }
+
+export interface DropoutSeed { seed: number; step: number; micro_step: number; portion: number }
 
 export const poolName = ({ width, p }: DropoutSite): string => `keep_${width}_${p}`;
 /** Input with row numbers, before the site's offset is added: [T], [B], [B, heads, S] or [B, heads, 1]. */
@@ -34,12 +36,12 @@ export function dropoutInputs(sites: DropoutSite[], heads: number): InputSpec[] 
 }
 
 /** Pool values are 0 or 1/(1−p). Without a seed every value is 1: dropout is off. */
-export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSizes, seed: { seed: number; step: number; micro_step: number } | null): Feeds {
+export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSizes, seed: DropoutSeed | null): Feeds {
   if (!sites.length) return {};
   const rows = { T: sizes.T, S: sizes.B * heads * sizes.S };
   const pool = (count: number): number => (seed ? Math.min(count, POOL_ROWS) : 1);
   const index = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i % pool(count));
-  const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${name}`);
+  const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${seed!.portion}-${name}`);
   const offsets = new Int32Array(sites.length);
   if (seed) {
     const generator = stream('offsets');

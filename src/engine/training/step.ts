@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { LoraSettings, TrainingSettings } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
-import type { CompiledProgram, Executor, Feeds, Program } from '../executors/executor';
+import type { CompiledProgram, Executor, Feeds, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
@@ -11,8 +11,9 @@ import { crossEntropy } from '../ops/crossEntropy';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
 import { batchFeeds, batchInputs, batchSizes, type HeadCounts } from './layout';
-import { dropoutFeeds, dropoutInputs, type DropoutSite } from './dropout';
+import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
 import { optimizerProgram } from './optimizer';
+import { portions } from './portions';
 import type { Example, OptimizerState, TrainingStep } from './step.types';
 
 export interface StepOptions {
@@ -26,6 +27,8 @@ export interface StepOptions {
   trainables: Float32Array;
   /** False builds the forward pass only. */
   train: boolean;
+  /** Tokens that are computed at a time; default `PORTION_TOKENS`, Infinity for whole batches. */
+  portion_tokens?: number;
 }
 
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
@@ -38,7 +41,7 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
 }
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train }: Omit<StepOptions, 'device' | 'training' | 'trainables'>): { program: Program; sites: DropoutSite[]; heads: HeadCounts } {
+export function stepProgram({ model, plan, lora, train }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; heads: HeadCounts } {
   const { family, config } = model;
   const heads = family.heads(config);
   const size = plan?.trainable_parameters ?? 0;
@@ -110,17 +113,31 @@ class Step implements TrainingStep {
   get device(): string { return this.executor.device; }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<{ loss: number; logits: Float32Array }> {
-    const results = await this.step.run(this.feeds(examples, loss_scale, dropout), { gradients: true });
-    this.accumulated = results[GRADIENTS];
-    return { loss: results.loss[0], logits: results.logits };
+    return this.inPortions(examples, async (portion, number) => {
+      const results = await this.step.run(this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
+      this.accumulated = results[GRADIENTS];
+      return results;
+    });
   }
 
   async evaluate(examples: Example[]): Promise<{ loss: number; logits: Float32Array }> {
-    const { loss, logits } = await this.step.run(this.feeds(examples, 1, null), { gradients: false });
-    return { loss: loss[0], logits };
+    return this.inPortions(examples, portion => this.step.run(this.feeds(portion, 1, null), { gradients: false }));
   }
 
-  private feeds(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Feeds {
+  /** Runs the examples portion by portion; the logits come back in the order of the examples. */
+  private async inPortions(examples: Example[], run: (portion: Example[], number: number) => Promise<Results>): Promise<{ loss: number; logits: Float32Array }> {
+    const width = this.options.model.labels.length;
+    const logits = new Float32Array(examples.length * width);
+    let loss = 0;
+    for (const [number, places] of portions(examples.map(e => e.input_ids.length), this.options.portion_tokens).entries()) {
+      const results = await run(places.map(place => examples[place]), number);
+      loss += results.loss[0];
+      places.forEach((place, row) => logits.set(results.logits.subarray(row * width, (row + 1) * width), place * width));
+    }
+    return { loss, logits };
+  }
+
+  private feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Feeds {
     const { plan, train } = this.options;
     const size = this.current.trainables.length;
     return {

@@ -98,9 +98,12 @@ async function answers(port) {
 /** A running server. */
 export class Workbench {
   #takeBack = onEnd(() => this.stop());
+  /** Whichever way this process ends, nothing of the server's may stay. */
+  #remove = () => rmSync(this.data, { recursive: true, force: true, maxRetries: 5 });
 
   constructor(parts) {
     Object.assign(this, parts);
+    process.once('exit', this.#remove);
   }
 
   /** The address of a file or folder of this machine as the workbench knows it. */
@@ -128,7 +131,8 @@ export class Workbench {
   async stop() {
     this.#takeBack();
     await stop(this.server);
-    rmSync(this.data, { recursive: true, force: true, maxRetries: 5 });
+    this.#remove();
+    process.off('exit', this.#remove);
   }
 }
 

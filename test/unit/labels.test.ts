@@ -10,7 +10,7 @@ import { fixture } from '../support/paths';
 const named = (...names: string[]): Record<string, unknown> => ({ id2label: Object.fromEntries(names.map((name, i) => [i, name])) });
 const numbered = (n: number): Record<string, unknown> => named(...Array.from({ length: n }, (_, i) => `LABEL_${i}`));
 const namesFor = (config: Record<string, unknown>, head: number | null, values: (string | number)[]): string[] => labelsFor(config, head, values).names;
-const refused = (says: RegExp) => (error: unknown): boolean => error instanceof LabError && error.report.code === 'dataset.labels' && says.test(error.message);
+const refused = (says: RegExp) => (error: unknown): boolean => error instanceof LabError && error.report.code === 'dataset.labels' && says.test(error.report.cause);
 
 for (const name of readdirSync(fixture('references'))) {
   test(`the classes of transformers' run: ${name}`, () => {
@@ -85,8 +85,8 @@ test('no labels at all leave the classes of the checkpoint', () => {
 });
 
 test('labels that cannot be learned are refused', () => {
-  assert.throws(() => namesFor({}, null, [0, 1, 'two']), refused(/The label "two" is a text, but 0 is a number/));
-  assert.throws(() => namesFor(named('a', 'b'), 2, ['a', 1]), refused(/The label 1 is a number, but "a" is a text/));
+  assert.throws(() => namesFor({}, null, [0, 1, 'two']), refused(/the label "two" is a text, but 0 is a number/));
+  assert.throws(() => namesFor(named('a', 'b'), 2, ['a', 1]), refused(/the label 1 is a number, but "a" is a text/));
   assert.throws(() => namesFor({}, null, [0, -100]), refused(/class number -100 is negative/));
   assert.throws(() => namesFor({}, null, [0, 100_000]), refused(/class number 100000 is too large/));
   assert.throws(() => namesFor({}, null, [0, 1, 5000]), refused(/go up to 5000, but only 3 different ones occur/));

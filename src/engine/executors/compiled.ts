@@ -14,7 +14,7 @@ export class CompiledExecutor implements Executor {
   }
 
   async compile(program: Program): Promise<CompiledProgram> {
-    const traced = traceProgram(program);
+    const traced = traceProgram(program, this.settings.provider);
     const session = await createSession(program, traced, this.settings);
     return new CompiledSession(session, traced.gradients !== undefined);
   }

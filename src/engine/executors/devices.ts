@@ -25,6 +25,8 @@ export async function createExecutor(device: string): Promise<Executor> {
     case 'auto':
     case 'cpu':
       return new CompiledExecutor({ provider: 'cpu', profile: process.env.LORA_LAB_PROFILE });
+    case 'webgpu':
+      return new CompiledExecutor({ provider: 'webgpu', profile: process.env.LORA_LAB_PROFILE });
     case 'reference':
       await import('@tensorflow/tfjs-backend-cpu');
       return new EagerExecutor('cpu (tfjs reference)', 'cpu');

@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { LabError } from '../errors';
-import { lookUp, realPath } from '../files';
+import { lookUp, realPath, removeFile } from '../files';
 
 const LIBRARIES = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so'];
 
@@ -30,7 +30,11 @@ export function findCudaProvider(): void {
       throw needs(`${file} is missing in ${process.env.LORA_LAB_ORT_CUDA ?? folder}`,
         `take it from NuGet's Microsoft.ML.OnnxRuntime.Gpu.Linux of the same version (or npm rebuild onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=cuda12), and put it there or name its folder in LORA_LAB_ORT_CUDA`);
     }
-    try { symlinkSync(realPath(from), join(folder, file)); } catch (error) {
+    try {
+      // A link to where the library no longer is would be in the way.
+      if (lookUp(join(folder, file), 'link') && !lookUp(join(folder, file))) removeFile(join(folder, file));
+      symlinkSync(realPath(from), join(folder, file));
+    } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw needs(`${file} cannot be linked into ${folder}: ${(error as Error).message}`, `copy it from ${from} to there`);
     }
   }

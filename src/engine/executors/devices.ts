@@ -11,26 +11,28 @@ import { onnxVersion, startExecutor } from './start';
 
 type Probe = (device: DeviceName) => Promise<ProbeResult>;
 
+/** What can be seen of a machine without starting anything on it. */
+interface Machine { gpu: boolean; cuda: boolean; webgpu: boolean }
+const thisMachine = (): Machine => ({ gpu: mayHaveGpu(), cuda: hasCudaProvider(), webgpu: ort.listSupportedBackends().some(backend => backend.name === 'webgpu') });
+
 /**
  * What `auto` takes: CUDA if a probe step runs on it, else WebGPU on a real GPU, else the CPU. What certainly is not there
  * is not probed, so that a machine without a GPU waits for nothing.
  */
-export async function chooseDevice(ask: Probe = knownProbe): Promise<DevicesReport['auto']> {
+export async function chooseDevice(ask: Probe = knownProbe, machine = thisMachine()): Promise<DevicesReport['auto']> {
   // Tests and servers that several people share say what automatic means.
   const forced = process.env.LORA_LAB_AUTO;
   if (forced === 'cpu' || forced === 'webgpu' || forced === 'cuda') return { device: forced, why: 'LORA_LAB_AUTO says so' };
-  if (!mayHaveGpu()) return { device: 'cpu', why: 'no GPU was found' };
+  if (!machine.gpu) return { device: 'cpu', why: 'no GPU was found' };
   const refused: string[] = [];
   for (const device of ['cuda', 'webgpu'] as const) {
-    if (device === 'cuda' ? !hasCudaProvider() : !hasWebGpu()) continue;
+    if (!machine[device]) continue;
     const result = await ask(device);
     if (result.ok && !result.software) return { device, why: 'a probe step ran on it' };
     refused.push(`${device}: ${result.ok ? `${result.driver ?? 'its driver'} computes in software` : result.cause}`);
   }
   return { device: 'cpu', why: refused.join('; ') || 'no GPU can be used by this version' };
 }
-
-const hasWebGpu = (): boolean => ort.listSupportedBackends().some(backend => backend.name === 'webgpu');
 
 /**
  * The executor for `device`. A named device that cannot be used is a LabError that says what is missing or failed, never a

@@ -28,9 +28,10 @@ const REASONS: { pattern: RegExp; report: (match: RegExpMatchArray, provider: Pr
     }),
   },
   {
-    pattern: /(?:Failed to load library|Failed to load shared library|error)[^\n]*?(lib[\w.+-]+\.so[.\d]*): cannot open shared object file/,
-    report: ([, file]) => ({
-      code: 'device.missing', cause: `CUDA cannot be used: ${file} was not found`,
+    // Which library it was, ONNX Runtime says on standard error only: executors/probe.ts reads it there.
+    pattern: /Failed to load shared library/,
+    report: () => ({
+      code: 'device.missing', cause: 'a library that the CUDA provider needs was not found',
       action: `install what it belongs to (CUDA 12 and cuDNN 9) and put its folder on LD_LIBRARY_PATH, or ${FALL_BACK}`,
     }),
   },

@@ -17,7 +17,7 @@ export type ProbeResult =
 const LIMIT_MS = 30_000;
 /** Answers go stale when drivers change, which not every system shows; failures may be mended at any time. */
 const TRUSTED_MS = { ok: 7 * 86_400_000, failed: 600_000 };
-const LAST_WORDS = 2000;
+const LAST_WORDS = 50_000;
 
 /** Probes the device now. A crash or a hang is a result too; never rejects. */
 export async function probe(device: DeviceName, { limit_ms = LIMIT_MS, script = probeScript() } = {}): Promise<ProbeResult> {
@@ -53,11 +53,18 @@ function runProbe(script: string, device: DeviceName, limit_ms: number): Promise
       clearTimeout(timer);
       if (late) return failed(`a probe step did not end within ${limit_ms / 1000} s`);
       const answer = out.trimEnd().split('\n').pop() ?? '';
-      if (code === 0 && answer.startsWith('{')) return resolve(JSON.parse(answer) as ProbeResult);
+      if (code === 0 && answer.startsWith('{')) return resolve(withLibraries(JSON.parse(answer) as ProbeResult, err));
       const words = err.trim().split('\n').pop();
       failed(`a probe step ended the process with ${signal ? `signal ${signal}` : `exit code ${code}`}${words ? `; its last words: ${words}` : ''}`);
     });
   });
+}
+
+/** ONNX Runtime and TensorFlow name the libraries that they could not load on standard error only. */
+function withLibraries(result: ProbeResult, errors: string): ProbeResult {
+  if (result.ok) return result;
+  const files = new Set([...errors.matchAll(/([\w.+-]+\.so[.\d]*): cannot open shared object file/g)].map(match => match[1]));
+  return files.size ? { ...result, missing: true, cause: `${result.cause} (not found: ${[...files].join(', ')})` } : result;
 }
 
 /** `LORA_LAB_CACHE`, or the system's folder for caches. */

@@ -52,8 +52,9 @@ export async function createSession(program: Program, traced: Traced, settings: 
       // Spinning threads would take the cores from the editor between steps.
       session: {
         intra_op: { allow_spinning: '0' },
-        // A node that the device cannot run must be an error here, never a copy to the CPU and back in every step.
-        ...(settings.provider !== 'cpu' ? { disable_cpu_ep_fallback: '1' } : {}),
+        // A node that WebGPU cannot run must be an error here, never a copy to the CPU and back in every step. CUDA's provider
+        // leaves small integer nodes to the CPU by its own choice.
+        ...(settings.provider === 'webgpu' ? { disable_cpu_ep_fallback: '1' } : {}),
         ...(folder ? { model_external_initializers_file_folder_path: folder } : {}),
       },
       // It makes Splits of int32, which the WebGPU provider lacks.

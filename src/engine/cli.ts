@@ -79,7 +79,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
   async inspect(args) {
     const { positionals: [path] } = parse(args, {}, 1, 'a checkpoint folder or an experiment file');
     const engine = startThread();
-    if (lookUp(resolve(path))?.isDirectory || extname(path) !== '.json') return engine.request('inspect', { folder: resolve(path), task: 'SEQ_CLS' });
+    if (lookUp(resolve(path))?.isDirectory || extname(path) !== '.json') return engine.request('inspect', { folder: resolve(path), task: null });
     const source = readExperimentFile(path);
     const { base_model, task, lora, dataset } = source.experiment;
     return engine.request('inspect', {

@@ -69,7 +69,7 @@ export function matchedModules(model: Pick<ModelShape, 'modules' | 'default_targ
   return model.modules.filter(module =>
     module.adaptable
     && !isSaved(module, lora)
-    && (isAllLinear(targets) || matchesNames(module.name, targets))
+    && (isAllLinear(targets) ? module.output !== true : matchesNames(module.name, targets))
     && !matchesNames(module.name, lora.exclude_modules));
 }
 

@@ -25,7 +25,7 @@ export interface ModuleInfo {
   /** Name in the task model, as PEFT sees it: `bert.encoder.layer.0.attention.self.query`. */
   name: string;
   type: 'Linear' | 'Embedding' | 'LayerNorm';
-  /** Shape of `weight`: [out_features, in_features] of a Linear. */
+  /** Shape of `weight`: [out_features, in_features] of a Linear, however it is stored. */
   shape: number[];
   parameters: number;
   /** Storage type in the checkpoint, or null if the checkpoint lacks it and it starts at random. */
@@ -34,6 +34,8 @@ export interface ModuleInfo {
   adaptable: boolean;
   /** True for a head that is trained whole and saved with the adapter (`modules_to_save`). */
   saved: boolean;
+  /** True for the output layer over the vocabulary: `all-linear` leaves it out. */
+  output?: boolean;
 }
 
 export interface Inspection {
@@ -77,7 +79,7 @@ export interface Prediction { text: string; label: string; probabilities: Record
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
   /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
-  inspect: [{ folder: string; task: string; lora?: Record<string, unknown>; dataset?: { train: string; text_column: string; label_column: string } }, Inspection];
+  inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; dataset?: { train: string; text_column: string; label_column: string } }, Inspection];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
   train: [{ experiment_file: string; resume: boolean }, Summary];
   pause: [Record<string, never>, null];

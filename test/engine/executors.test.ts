@@ -5,6 +5,7 @@ import { planAdapter, initialTrainables } from '../../src/engine/model/lora';
 import { createTrainingStep } from '../../src/engine/training/step';
 import type { TrainingStep } from '../../src/engine/training/step.types';
 import { random } from '../../src/engine/random';
+import { assertClose } from '../support/close';
 import { settings, tinyBert, tinyExamples } from '../support/tinyModel';
 
 const BATCHES = [[5, 9, 3], [7, 7], [1], [12, 2, 2, 6, 4]];
@@ -20,12 +21,6 @@ async function steps(lora: object, config: object, train = true): Promise<Record
   for (let i = 0; i < trainables.length; i++) trainables[i] += 0.1 * noise.normal();
   const create = (device: string) => createTrainingStep({ model, plan, training: experiment.training, lora: experiment.lora, device, trainables, train });
   return { cpu: await create('cpu'), reference: await create('reference') };
-}
-
-function assertClose(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string): void {
-  assert.equal(actual.length, expected.length, what);
-  const largest = Math.max(1e-6, ...Array.from(expected, Math.abs));
-  for (let i = 0; i < actual.length; i++) assert.ok(Math.abs(actual[i] - expected[i]) <= tolerance * largest, `${what}[${i}]: ${actual[i]} instead of ${expected[i]}`);
 }
 
 const cases: { name: string; lora: object; config: object; dropout: boolean }[] = [

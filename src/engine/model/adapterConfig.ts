@@ -1,6 +1,6 @@
 /** `adapter_config.json`: the keys of PEFT's LoraConfig, and which of their values this engine can honour. */
 import { LabError } from '../errors';
-import { SETTINGS, type LoraSettings } from '../../protocol/experiment';
+import { SETTINGS, TASKS, type LoraSettings } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
 
 export type AdapterConfig = Record<string, unknown>;
@@ -8,8 +8,8 @@ export type AdapterConfig = Record<string, unknown>;
 /** PEFT looks for the head of a sequence classifier under these names and always lists both. */
 const SEQ_CLS_HEADS = ['classifier', 'score'];
 
-/** Keys that never change what the adapter computes, whatever their value. */
-const INERT = new Set(['auto_mapping', 'base_model_name_or_path', 'inference_mode', 'megatron_core', 'peft_version', 'qalora_group_size', 'revision']);
+/** Keys that never change what the adapter computes, whatever their value. `fan_in_fan_out` follows from the base: PEFT corrects it, too. */
+const INERT = new Set(['auto_mapping', 'base_model_name_or_path', 'fan_in_fan_out', 'inference_mode', 'megatron_core', 'peft_version', 'qalora_group_size', 'revision']);
 
 /** Ways to start A and B that leave the base weights as they are. The others need a changed base. */
 const HARMLESS_STARTS = [true, false, 'gaussian', 'orthogonal', 'eva'];
@@ -37,7 +37,7 @@ export function adapterConfig(options: { base: string; task: string; lora: LoraS
     peft_type: 'LORA', peft_version: '0.21.0', qalora_group_size: 16, revision: null, task_type: task,
     r: lora.r, lora_alpha: lora.lora_alpha, lora_dropout: lora.lora_dropout, bias: lora.bias,
     rank_pattern: lora.rank_pattern, alpha_pattern: lora.alpha_pattern,
-    target_modules, exclude_modules: lora.exclude_modules, modules_to_save: modules_to_save.length ? modules_to_save : null,
+    fan_in_fan_out: plan.modules.some(module => module.fan_in_fan_out === true), target_modules, exclude_modules: lora.exclude_modules, modules_to_save: modules_to_save.length ? modules_to_save : null,
   };
   return Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
@@ -82,7 +82,7 @@ function refuse(config: AdapterConfig, file: string): void {
     code: 'adapter.unsupported', file, where: key, cause: `${JSON.stringify(config[key])} is not supported`, action,
   });
   if (config.peft_type !== 'LORA') throw unsupported('peft_type', 'use an adapter of type LORA');
-  if (config.task_type !== 'SEQ_CLS' && config.task_type != null) throw unsupported('task_type', 'use an adapter trained for SEQ_CLS');
+  if (config.task_type != null && !(TASKS as readonly unknown[]).includes(config.task_type)) throw unsupported('task_type', `use an adapter trained for one of: ${TASKS.join(', ')}`);
   if (config.bias !== undefined && config.bias !== 'none') throw unsupported('bias', 'use an adapter trained with "bias": "none"');
   if (config.init_lora_weights !== undefined && !HARMLESS_STARTS.includes(config.init_lora_weights as never)) {
     throw unsupported('init_lora_weights', 'this start changes the base weights; save the adapter in Python with path_initial_model_for_weight_conversion first');

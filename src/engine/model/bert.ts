@@ -1,17 +1,15 @@
 /** BERT (Devlin et al. 2018, https://arxiv.org/abs/1810.04805), named as Hugging Face's BertForSequenceClassification. */
 import * as tf from '@tensorflow/tfjs-core';
 import { layerNorm } from '../ops/layerNorm';
-import { gelu } from '../ops/gelu';
 import { LabError } from '../errors';
+import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { number, oneOf, probability, size } from './config';
 import type { Config, Family, ForwardContext, ParameterSpec } from './family';
-
-const ACTIVATIONS = { gelu: (x: tf.Tensor) => gelu({ x }, {}), relu: (x: tf.Tensor) => tf.relu(x) };
 
 interface BertConfig {
   vocab_size: number; hidden_size: number; layers: number; heads: number; intermediate_size: number; max_positions: number;
   type_vocab_size: number; epsilon: number; hidden_dropout: number; attention_dropout: number; classifier_dropout: number;
-  activation: keyof typeof ACTIVATIONS;
+  activation: Activation;
 }
 
 function readConfig(config: Config): BertConfig {
@@ -28,7 +26,7 @@ function readConfig(config: Config): BertConfig {
     hidden_dropout,
     attention_dropout: probability(config, 'attention_probs_dropout_prob', 0.1),
     classifier_dropout: config.classifier_dropout == null ? hidden_dropout : probability(config, 'classifier_dropout', 0.1),
-    activation: oneOf(config, 'hidden_act', ['gelu', 'relu'], 'gelu'),
+    activation: oneOf(config, 'hidden_act', ACTIVATION_NAMES, 'gelu'),
   };
   oneOf(config, 'position_embedding_type', ['absolute'], 'absolute');
   if (config.is_decoder === true || config.add_cross_attention === true) {
@@ -77,9 +75,9 @@ function parameters(config: Config, _task: string, num_labels: number): Paramete
 }
 
 /** Logits [B, num_labels]. */
-function classify(context: ForwardContext, config: Config): tf.Tensor {
+function logits(context: ForwardContext, config: Config): tf.Tensor {
   const bert = readConfig(config);
-  const { batch, weight, linear, dropout, attention, firstTokens } = context;
+  const { batch, weight, linear, dropout, attention, headTokens } = context;
   const norm = (name: string, x: tf.Tensor): tf.Tensor =>
     layerNorm({ x, gamma: weight(`${name}.weight`), beta: weight(`${name}.bias`) }, { epsilon: bert.epsilon });
   const embed = (name: string, ids: tf.Tensor): tf.Tensor => tf.gather(weight(`bert.embeddings.${name}.weight`), ids as tf.Tensor1D);
@@ -102,12 +100,13 @@ function classify(context: ForwardContext, config: Config): tf.Tensor {
     hidden_states = norm(`${at}.output.LayerNorm`, tf.add(contracted, middle));
   }
 
-  const pooled = dropout(tf.tanh(linear('bert.pooler.dense', firstTokens(hidden_states))), bert.classifier_dropout);   // [B, d]
+  const pooled = dropout(tf.tanh(linear('bert.pooler.dense', headTokens(hidden_states))), bert.classifier_dropout);   // [B, d]
   return linear('classifier', pooled);                                                                     // [B, num_labels]
 }
 
 export const bert: Family = {
   model_types: ['bert'],
+  tasks: ['SEQ_CLS'],
   default_target_modules: ['query', 'value'],
   headModules: () => ['classifier'],
   architecture: () => 'BertForSequenceClassification',
@@ -122,9 +121,9 @@ export const bert: Family = {
     const { vocab_size, max_positions, type_vocab_size } = readConfig(config);
     return { vocab_size, max_positions, type_vocab_size };
   },
-  heads(config) {
+  layout(config) {
     const { heads } = readConfig(config);
-    return { query: heads, key_value: heads };
+    return { heads: { query: heads, key_value: heads }, read: 'first', causal: false, pad_token_id: null, rotary: null };
   },
-  classify,
+  logits,
 };

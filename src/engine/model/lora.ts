@@ -5,7 +5,7 @@
 import type { LoraSettings } from '../../protocol/experiment';
 import { random } from '../random';
 import { LabError } from '../errors';
-import { matchTargets } from './targets';
+import { matchTargets, type LinearModule } from './targets';
 import { readTensor } from './safetensors';
 import type { AdapterPlan, Trainable } from './lora.types';
 import type { LoadedModel } from './weights';
@@ -14,8 +14,10 @@ import type { ParameterSpec } from './family';
 const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** The linear modules of a model that adapters could be put on. */
-export function linearModules(parameters: readonly ParameterSpec[]): { name: string; in_features: number; out_features: number }[] {
-  return parameters.filter(p => p.kind === 'linear').map(p => ({ name: p.name.replace(/\.weight$/, ''), in_features: p.shape[1], out_features: p.shape[0] }));
+export function linearModules(parameters: readonly ParameterSpec[]): LinearModule[] {
+  return parameters.filter(p => p.kind === 'linear').map(({ name, shape: [rows, columns], fan_in_fan_out = false, output = false }) => ({
+    name: name.replace(/\.weight$/, ''), fan_in_fan_out, output, in_features: fan_in_fan_out ? rows : columns, out_features: fan_in_fan_out ? columns : rows,
+  }));
 }
 
 /** Resolves `lora` against the model. Throws LabError for targets that match nothing and ranks that are too large. */
@@ -48,6 +50,10 @@ function savedModules(parameters: readonly ParameterSpec[], asked: string | stri
   const modules = [...new Set(parameters.map(p => moduleOf(p.name)))];
   return entries.flatMap(entry => {
     const matched = modules.filter(name => name === entry || name.endsWith(`.${entry}`));
+    const tied = parameters.find(p => p.kind === 'embedding' && p.output && matched.includes(moduleOf(p.name)));
+    if (tied) {
+      throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is also the output layer (tie_word_embeddings), of which only one use would be trained`, action: 'remove it from modules_to_save' });
+    }
     if (matched.length) return matched;
     throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is no module of this model`, action: `name one of: ${modules.slice(-6).join(', ')}` });
   });

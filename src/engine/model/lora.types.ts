@@ -5,6 +5,8 @@ export interface AdaptedModule {
   name: string;
   in_features: number;
   out_features: number;
+  /** The frozen weight is stored as [in_features, out_features]. */
+  fan_in_fan_out?: boolean;
   r: number;
   lora_alpha: number;
   /** lora_alpha / r */

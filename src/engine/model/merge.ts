@@ -10,7 +10,8 @@ import type { MergeReport } from '../../protocol/engine';
 import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Adapter } from './adapter';
 import { openCheckpoint, type Checkpoint } from './checkpoint';
 import type { Family } from './family';
-import { configLabels, familyOf, modelOf, storedTensor } from './loadModel';
+import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
+import { linearModules } from './lora';
 import { copyCompanions } from './mergeFiles';
 import { mergedChunks, type Delta } from './mergeTensor';
 import { readBytes, type TensorRef } from './safetensors';
@@ -59,20 +60,22 @@ interface MergePlan {
 
 function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly Family[]): MergePlan {
   const { family, lora, model } = describe(checkpoint, adapter, families);
-  const modules = model.parameters.filter(spec => spec.kind === 'linear').map(spec => ({ name: spec.name.replace(/\.weight$/, ''), in_features: spec.shape[1], out_features: spec.shape[0] }));
   // PEFT trains the head of its own accord only if the adapter names its task.
   const heads = adapter.config.task_type == null ? [] : family.headModules(model.task);
-  const adapted = matchTargets(modules, lora, family.default_target_modules, heads);
+  const adapted = matchTargets(linearModules(model.parameters), lora, family.default_target_modules, heads);
 
   const isSaved = savedBy([...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())]);
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
   checkKeys([...adapted.flatMap(({ name }) => [`${PREFIX}${name}.lora_A.weight`, `${PREFIX}${name}.lora_B.weight`]), ...savedNames.map(name => PREFIX + name)], adapter, model.missing);
 
   const deltas = new Map<string, Delta>();
-  for (const { name, r, in_features, out_features, scaling } of adapted) {
+  for (const { name, r, in_features, out_features, fan_in_fan_out, scaling } of adapted) {
     const A = matrix(adapter, `${PREFIX}${name}.lora_A.weight`, [r, in_features]);
     const B = matrix(adapter, `${PREFIX}${name}.lora_B.weight`, [out_features, r]);
-    deltas.set(`${name}.weight`, { A, B, r, in_features, out_features, scaling });
+    // (B A)ᵀ = Aᵀ Bᵀ for a weight that is stored transposed.
+    deltas.set(`${name}.weight`, fan_in_fan_out
+      ? { A: transposed(B, r), B: transposed(A, in_features), r, in_features: out_features, out_features: in_features, scaling }
+      : { A, B, r, in_features, out_features, scaling });
   }
   const saved = new Map<string, { shape: number[]; data: Float32Array }>();
   for (const spec of model.parameters) {
@@ -86,11 +89,17 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   return { model, deltas, saved, names };
 }
 
+/** A matrix of `columns` columns, row after row → its transpose. */
+function transposed(matrix: Float32Array, columns: number): Float32Array {
+  const rows = matrix.length / columns;
+  return Float32Array.from(matrix, (_, i) => matrix[(i % rows) * columns + Math.floor(i / rows)]);
+}
+
 /** The task model that the merged checkpoint will hold; its head is the adapter's, so the base's own may differ or be missing. */
 function describe(checkpoint: Checkpoint, adapter: Adapter, families: readonly Family[]) {
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const lora = settingsFromAdapter(adapter.config, join(adapter.folder, 'adapter_config.json'));
-  const task = typeof adapter.config.task_type === 'string' ? adapter.config.task_type : 'SEQ_CLS';
+  const task = typeof adapter.config.task_type === 'string' ? adapter.config.task_type : usualTask(checkpoint.config, family);
   const heads = family.headModules(task);
   const head = heads.map(name => adapter.tensors.get(`${PREFIX}${name}.weight`)).find(tensor => tensor);
   const own = configLabels(checkpoint.config);
@@ -168,9 +177,10 @@ function majorityType(checkpoint: Checkpoint): 'F32' | 'F16' | 'BF16' {
 
 function mergedConfig({ config }: Checkpoint, { model }: MergePlan): Record<string, unknown> {
   const { labels, family, task } = model;
+  const architectures = family.architecture ? [family.architecture(task)] : config.architectures;
+  if (task !== 'SEQ_CLS') return { ...config, architectures };
   const merged: Record<string, unknown> = {
-    ...config,
-    architectures: family.architecture ? [family.architecture(task)] : config.architectures,
+    ...config, architectures,
     id2label: Object.fromEntries(labels.map((label, id) => [id, label])),
     label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
   };

@@ -5,7 +5,14 @@ import { nearestNames, type LoraSettings } from '../../protocol/experiment';
 import type { AdaptedModule } from './lora.types';
 import { fullMatcher, pythonRegExp } from './pythonRegExp';
 
-export interface LinearModule { name: string; in_features: number; out_features: number }
+export interface LinearModule {
+  name: string;
+  in_features: number;
+  out_features: number;
+  fan_in_fan_out?: boolean;
+  /** The output layer over the vocabulary: `all-linear` leaves it out, as PEFT does. */
+  output?: boolean;
+}
 
 /** What decides which modules are adapted. */
 export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'target_modules' | 'exclude_modules' | 'rank_pattern' | 'alpha_pattern' | 'modules_to_save'>;
@@ -25,7 +32,9 @@ export function matchTargets(modules: readonly LinearModule[], lora: TargetSetti
   const adaptable = (name: string) => !isWhole(name) && !isExcluded(name);
 
   const targets = lora.target_modules ?? defaults;
-  const isTarget = isAllLinear(targets) ? (name: string) => !heads.includes(name) : matcher(targets, 'target_modules');
+  if (!targets.length) throw new LabError({ code: 'lora.no-default', where: 'lora.target_modules', cause: 'there are no default target_modules for this architecture', action: `name the modules to adapt, e.g. "all-linear", or some of: ${suffixes(names).join(', ')}` });
+  const outputs = modules.filter(module => module.output).map(module => module.name);
+  const isTarget = isAllLinear(targets) ? (name: string) => !heads.includes(name) && !outputs.includes(name) : matcher(targets, 'target_modules');
   if (!isAllLinear(targets)) checkTargets(targets, names, isWhole);
   const matched = modules.filter(module => adaptable(module.name) && isTarget(module.name));
   if (!matched.length) throw new LabError({ code: 'lora.nothing-to-adapt', where: 'lora.target_modules', cause: 'no linear layer is left to adapt', action: `loosen exclude_modules, or target one of: ${suffixes(names).join(', ')}` });
@@ -41,7 +50,7 @@ export function patternValue(pattern: Readonly<Record<string, number>>, name: st
   return key === undefined ? otherwise : pattern[key];
 }
 
-function adapt(module: LinearModule, lora: TargetSettings): AdaptedModule {
+function adapt({ output: _, ...module }: LinearModule, lora: TargetSettings): AdaptedModule {
   const r = patternValue(lora.rank_pattern, module.name, lora.r);
   const lora_alpha = patternValue(lora.alpha_pattern, module.name, lora.lora_alpha);
   const limit = Math.min(module.in_features, module.out_features);

@@ -11,11 +11,11 @@ import { random } from '../random';
 
 const POOL_ROWS = 4096;
 
-/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or example (B), or the S probabilities of each query. */
-export interface DropoutSite { rows: 'T' | 'B' | 'S'; width: number | 'S'; p: number }
+/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or token that the head reads (R), or the S probabilities of each query. */
+export interface DropoutSite { rows: 'T' | 'R' | 'S'; width: number | 'S'; p: number }
 
 export const poolName = ({ width, p }: DropoutSite): string => `keep_${width}_${p}`;
-/** Input with row numbers, before the site's offset is added: [T], [B], or [B, heads, S]. */
+/** Input with row numbers, before the site's offset is added: [T], [R], or [B, heads, S]. */
 export const rowsName = (site: DropoutSite): string => `keep_rows_${site.rows}`;
 export const OFFSETS = 'keep_offsets';
 
@@ -26,7 +26,7 @@ export function dropoutInputs(sites: DropoutSite[], heads: number): InputSpec[] 
   return [
     { name: OFFSETS, dtype: 'int32', shape: [sites.length] },
     { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
-    { name: 'keep_rows_B', dtype: 'int32', shape: ['B'] },
+    { name: 'keep_rows_R', dtype: 'int32', shape: ['R'] },
     { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
     ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: site.width === 'S' ? ['Q', 'S'] : ['P', site.width] })),
   ];
@@ -47,7 +47,7 @@ export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSi
   const feeds: Feeds = {
     [OFFSETS]: { data: offsets, shape: [sites.length] },
     keep_rows_T: { data: index(rows.T), shape: [sizes.T] },
-    keep_rows_B: { data: index(rows.T).slice(0, sizes.B), shape: [sizes.B] },
+    keep_rows_R: { data: index(rows.T).slice(0, sizes.R), shape: [sizes.R] },
     keep_rows_S: { data: index(rows.S), shape: [sizes.B, heads, sizes.S] },
   };
   for (const site of distinct(sites)) {

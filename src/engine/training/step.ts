@@ -2,18 +2,19 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { LoraSettings, TrainingSettings } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
-import type { CompiledProgram, Executor, Feeds, Program } from '../executors/executor';
+import type { CompiledProgram, Executor, Feeds, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
 import { forwardContext, SCALING } from '../model/context';
 import { crossEntropy } from '../ops/crossEntropy';
+import { topIsLabel } from '../ops/topIsLabel';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
-import { batchFeeds, batchInputs, batchSizes, type HeadCounts } from './layout';
+import { batchFeeds, batchInputs, batchSizes, rowsRead, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSite } from './dropout';
 import { optimizerProgram } from './optimizer';
-import type { Example, OptimizerState, TrainingStep } from './step.types';
+import type { BatchResult, Example, OptimizerState, TrainingStep } from './step.types';
 
 export interface StepOptions {
   model: LoadedModel;
@@ -24,8 +25,10 @@ export interface StepOptions {
   device: string;
   /** Start values, flat [plan.trainable_parameters]. */
   trainables: Float32Array;
-  /** False builds the forward pass only. */
+  /** False builds the forward pass only, which gives the logits of language models too. */
   train: boolean;
+  /** Which tokens the head reads, if not what the task asks for. */
+  read?: BatchLayout['read'];
 }
 
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
@@ -34,21 +37,23 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
   const built = stepProgram(options);
   const step = await executor.compile(built.program);
   const optimizer = options.train ? await executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
-  return new Step(options, executor, step, optimizer, built.sites, built.heads);
+  return new Step(options, executor, step, optimizer, built.sites, built.layout);
 }
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train }: Omit<StepOptions, 'device' | 'training' | 'trainables'>): { program: Program; sites: DropoutSite[]; heads: HeadCounts } {
-  const { family, config } = model;
-  const heads = family.heads(config);
+export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
+  const { family, config, task } = model;
+  const own = family.layout(config, task);
+  const layout = { ...own, read: read ?? own.read };
   const size = plan?.trainable_parameters ?? 0;
+  const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null): Program => ({
     name: 'step',
     weights: model.weights,
     inputs: [
-      ...batchInputs(heads),
+      ...batchInputs(layout),
       { name: 'loss_scale', dtype: 'float32', shape: [] },
-      ...dropoutInputs(sites, heads.query),
+      ...dropoutInputs(sites, layout.heads.query),
       ...(plan ? [
         { name: 'trainables', dtype: 'float32' as const, shape: [size] },
         { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] },
@@ -57,11 +62,15 @@ export function stepProgram({ model, plan, lora, train }: Omit<StepOptions, 'dev
     ],
     parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
-    forward(inputs, weight) {
-      const context = forwardContext({ inputs, weight, plan, heads, lora_dropout: lora.lora_dropout, hasParameter: name => model.weights.has(name), dropoutSite: dropoutSite() });
-      const logits = family.classify(context, config);                              // [B, num_labels]
-      const losses = crossEntropy({ logits, labels: inputs.labels }, {});           // [B]
-      return { loss: tf.mul(tf.sum(losses), inputs.loss_scale), logits };
+    forward(inputs, weight): Record<string, tf.Tensor> {
+      const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite() });
+      const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
+      const losses = crossEntropy({ logits, labels: inputs.labels }, {});           // [R]
+      const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
+      if (task !== 'CAUSAL_LM') return { loss, logits };
+      const right = tf.sum(topIsLabel({ logits, labels: inputs.labels }, {}));
+      // The logits of a whole vocabulary would take longer to copy out than to compute.
+      return train ? { loss, right } : { loss, right, logits };
     },
   });
 
@@ -69,7 +78,7 @@ export function stepProgram({ model, plan, lora, train }: Omit<StepOptions, 'dev
   const sites: DropoutSite[] = [];
   if (train) survey(program([], () => site => { sites.push(site); return null; }));
   let next = 0;
-  return { program: program(sites, () => { next = 0; return () => (train ? next++ : null); }), sites, heads };
+  return { program: program(sites, () => { next = 0; return () => (train ? next++ : null); }), sites, layout };
 }
 
 /** Runs a program's forward function on the recorder and forgets the graph. */
@@ -89,6 +98,10 @@ function survey(program: Program): void {
   });
 }
 
+const NOTHING: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
+
+const batchResult = ({ loss, logits, right }: Results): BatchResult => ({ loss: loss[0], logits: logits ?? NOTHING.logits, right: right?.[0] ?? 0 });
+
 class Step implements TrainingStep {
   private current: OptimizerState;
   private accumulated: Float32Array;
@@ -97,7 +110,7 @@ class Step implements TrainingStep {
 
   constructor(
     private readonly options: StepOptions, private readonly executor: Executor, private readonly step: CompiledProgram,
-    private readonly optimizer: CompiledProgram | undefined, private readonly sites: DropoutSite[], private readonly heads: HeadCounts,
+    private readonly optimizer: CompiledProgram | undefined, private readonly sites: DropoutSite[], private readonly layout: BatchLayout,
   ) {
     const { plan, trainables } = options;
     this.current = { trainables: trainables.slice(), exp_avg: new Float32Array(trainables.length), exp_avg_sq: new Float32Array(trainables.length) };
@@ -109,23 +122,27 @@ class Step implements TrainingStep {
 
   get device(): string { return this.executor.device; }
 
-  async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<{ loss: number; logits: Float32Array }> {
+  count(examples: Example[]): number { return rowsRead(examples, this.layout); }
+
+  async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
+    // A batch whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
+    if (this.count(examples) === 0) return NOTHING;
     const results = await this.step.run(this.feeds(examples, loss_scale, dropout), { gradients: true });
     this.accumulated = results[GRADIENTS];
-    return { loss: results.loss[0], logits: results.logits };
+    return batchResult(results);
   }
 
-  async evaluate(examples: Example[]): Promise<{ loss: number; logits: Float32Array }> {
-    const { loss, logits } = await this.step.run(this.feeds(examples, 1, null), { gradients: false });
-    return { loss: loss[0], logits };
+  async evaluate(examples: Example[]): Promise<BatchResult> {
+    if (this.count(examples) === 0) return NOTHING;
+    return batchResult(await this.step.run(this.feeds(examples, 1, null), { gradients: false }));
   }
 
   private feeds(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Feeds {
     const { plan, train } = this.options;
     const size = this.current.trainables.length;
     return {
-      ...batchFeeds(examples, this.heads),
-      ...dropoutFeeds(this.sites, this.heads.query, batchSizes(examples), dropout),
+      ...batchFeeds(examples, this.layout),
+      ...dropoutFeeds(this.sites, this.layout.heads.query, batchSizes(examples, this.layout), dropout),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {
         trainables: { data: this.current.trainables, shape: [size] },

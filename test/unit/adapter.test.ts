@@ -110,7 +110,7 @@ test('settings that are not implemented are refused by name', () => {
   assert.deepEqual(settingsFromAdapter(peft), { r: 8, lora_alpha: 16, lora_dropout: 0, target_modules: ['query'], exclude_modules: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, bias: 'none', init_adapter: null });
   for (const [key, value] of Object.entries({
     use_dora: true, use_rslora: true, lora_bias: true, layers_to_transform: [1], init_lora_weights: 'pissa', bias: 'all', peft_type: 'IA3', task_type: 'CAUSAL_LM',
-    fan_in_fan_out: true, layer_replication: [[0, 2]], trainable_token_indices: [1], target_parameters: ['x'], use_qalora: true, an_option_of_tomorrow: 1,
+    layer_replication: [[0, 2]], trainable_token_indices: [1], target_parameters: ['x'], use_qalora: true, an_option_of_tomorrow: 1,
   })) assert.throws(() => settingsFromAdapter({ ...peft, [key]: value }), isProblem('adapter.unsupported', new RegExp(key)), key);
   for (const [key, value] of Object.entries({ r: '8', lora_alpha: -1, target_modules: [1], rank_pattern: { a: 'b' } })) {
     assert.throws(() => settingsFromAdapter({ ...peft, [key]: value }), isProblem('adapter.bad-config', new RegExp(key)), key);

@@ -28,15 +28,19 @@ export interface BatchLayout {
 export function batchInputs(layout: BatchLayout): InputSpec[] {
   const index = (name: string, shape: InputSpec['shape']): InputSpec => ({ name, dtype: 'int32', shape });
   const float = (name: string, shape: InputSpec['shape']): InputSpec => ({ name, dtype: 'float32', shape });
+  const rows = readRows(layout);
   return [
     index('input_ids', ['T']), index('position_ids', ['T']),
-    index('head_rows', ['R']), index('head_row_of_token', ['T']), float('head_mask', ['T', 1]), index('labels', ['R']),
+    index('head_rows', [rows]), index('head_row_of_token', ['T']), float('head_mask', ['T', 1]), index('labels', [rows]),
     ...headCounts(layout).flatMap(h => [index(slotRows(h), ['B', h, 'S']), index(tokenRows(h), ['T', h])]),
     float('slot_mask', ['B', 1, 'S', 1]),
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
     ...(layout.rotary ? ['rotary_cos', 'rotary_sin'].map(name => float(name, ['P', layout.rotary!.length])) : []),
   ];
 }
+
+/** The size R of what the head reads: with one token of each example it is B, so that rows of the two kinds can meet. */
+export const readRows = ({ read }: Pick<BatchLayout, 'read'>): 'R' | 'B' => (read === 'labelled' ? 'R' : 'B');
 
 const headCounts = ({ heads }: BatchLayout): number[] => [...new Set([heads.query, heads.key_value])];
 

@@ -58,6 +58,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
 
   return {
     batch: inputs as unknown as BatchTensors,
+    reads: layout.read,
     weight,
     dropout,
 
@@ -89,7 +90,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
         gatherRows({ x: tf.reshape(x, [-1, x.shape[1]! / h]), rows: inputs[slotRows(h)], inverse: inputs[tokenRows(h)] }, {});
       const [h, g] = [layout.heads.query, layout.heads.key_value];
       const [keys, values, bias] = [slots(k, g), slots(v, g), attentionBias(window)];
-      if (layout.read === 'first' && q.shape[0] === inputs.labels.shape[0]) {
+      if (layout.read === 'first' && q.shape[0] === inputs.head_rows.shape[0]) {
         const first = tf.reshape(q, [-1, h, 1, q.shape[1]! / h]);                                           // [B, h, 1, head_dim]
         const weights = attentionProbabilities({ q: first, k: keys, bias }, { scale });
         return tf.reshape(groupedMatMul(drop(weights, { rows: 'H', width: 'S', p }), values), [-1, q.shape[1]!]);

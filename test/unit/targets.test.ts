@@ -12,7 +12,7 @@ const BERT = [0, 1].flatMap(i => [
 ]).concat([{ name: 'bert.pooler.dense', in_features: 16, out_features: 16 }, { name: 'classifier', in_features: 16, out_features: 3 }]);
 
 const match = (lora: Partial<TargetSettings>) => matchTargets(BERT, {
-  r: 4, lora_alpha: 8, target_modules: null, exclude_modules: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, ...lora,
+  r: 4, lora_alpha: 8, target_modules: null, exclude_modules: null, use_rslora: false, layers_to_transform: null, layers_pattern: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, ...lora,
 }, ['query', 'value'], ['classifier']);
 const names = (lora: Partial<TargetSettings>): string[] => match(lora).map(module => module.name.replace('bert.encoder.layer.', ''));
 

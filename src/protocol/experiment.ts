@@ -37,7 +37,7 @@ const choice = <C extends string | boolean>(value: C, choices: readonly C[], doc
 const names = (doc: string): Setting<string | string[] | null> => ({ type: 'names', default: null, nullable: true, doc });
 const overrides = (range: Range, doc: string): Setting<Record<string, number>> => ({ type: 'overrides', default: {}, doc, ...range });
 
-export const TASKS = ['SEQ_CLS'] as const;
+export const TASKS = ['SEQ_CLS', 'CAUSAL_LM'] as const;
 export const SCHEDULERS = ['linear', 'cosine', 'constant', 'constant_with_warmup'] as const;
 export const STRATEGIES = ['no', 'steps', 'epoch'] as const;
 export const BIASES = ['none', 'all', 'lora_only'] as const;
@@ -47,14 +47,17 @@ export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
 export const SETTINGS = {
   experiment: {
     base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json` or `vocab.txt`.', true),
-    task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text.'),
+    task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns.'),
     output_dir: optionalText('Run folder, relative to this file. Default: `.lora/runs/<time>-<name>`.', true),
   },
   dataset: {
     train: required('Training examples: `.jsonl`, `.csv` or `.tsv` (with a header line).', true),
     eval: optionalText('Evaluation examples, in the same form as `train`.', true),
     text_column: text('text', 'Column that holds the text.'),
-    label_column: text('label', 'Column that holds the label: a name or a class number.'),
+    label_column: text('label', 'Column that holds the label: a name or a class number. Only for `SEQ_CLS`.'),
+    prompt_column: optionalText('Column that holds the prompt, from which nothing is learned. Only for `CAUSAL_LM`, with `completion_column`; then `text_column` is not read.'),
+    completion_column: optionalText('Column that holds the completion, which is learned with the end-of-text token. Only for `CAUSAL_LM`, with `prompt_column`.'),
+    messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned. Only for `CAUSAL_LM` and `.jsonl`.'),
   },
   lora: {
     r: integer(8, { minimum: 1 }, 'Rank: the inner dimension of A `[r, in]` and B `[out, r]`.'),
@@ -131,8 +134,9 @@ const table = (section: Section | 'experiment'): Record<string, AnySetting> => S
 /** The setting behind a path such as `['lora', 'r']` or `['task']`; undefined if there is none. */
 export function settingAt(path: readonly (string | number)[]): AnySetting | undefined {
   const [first, second] = path;
-  if (path.length === 1) return table('experiment')[String(first)];
-  if (path.length === 2 && (SECTIONS as readonly string[]).includes(String(first))) return table(first as Section)[String(second)];
+  const own = (section: Section | 'experiment', key: unknown): AnySetting | undefined => (Object.hasOwn(table(section), String(key)) ? table(section)[String(key)] : undefined);
+  if (path.length === 1) return own('experiment', first);
+  if (path.length === 2 && (SECTIONS as readonly string[]).includes(String(first))) return own(first as Section, second);
   return undefined;
 }
 
@@ -162,7 +166,7 @@ function readSection(section: Section | 'experiment', json: Record<string, unkno
   const settings = table(section);
   const values: Record<string, unknown> = {};
   for (const key of Object.keys(json)) {
-    if (key in settings || ignore.includes(key) || (path.length === 0 && key === '$schema')) continue;
+    if (Object.hasOwn(settings, key) || ignore.includes(key) || (path.length === 0 && key === '$schema')) continue;
     const near = nearest(key, Object.keys(settings).concat(ignore));
     problems.push({ path: [...path, key], cause: 'unknown key', action: near ? `did you mean "${near}"?` : `known keys: ${Object.keys(settings).join(', ')}` });
   }

@@ -27,6 +27,9 @@ const cases: { name: string; lora: object; config: object; dropout: boolean }[] 
   { name: 'query and value', lora: { r: 4, lora_alpha: 8, target_modules: ['query', 'value'] }, config: {}, dropout: false },
   { name: 'every linear', lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear' }, config: {}, dropout: false },
   { name: 'dropout everywhere', lora: { r: 4, lora_dropout: 0.2, target_modules: 'all-linear' }, config: { hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.15 }, dropout: true },
+  { name: 'DoRA', lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear', use_dora: true, use_rslora: true }, config: {}, dropout: false },
+  { name: 'DoRA with dropout', lora: { r: 4, lora_dropout: 0.2, use_dora: true, bias: 'lora_only' }, config: {}, dropout: true },
+  { name: 'biases of B and of the base', lora: { r: 4, target_modules: ['query', 'output.dense'], lora_bias: true, bias: 'lora_only', init_lora_weights: false }, config: {}, dropout: false },
   { name: 'relu, upper layer only', lora: { r: 2, target_modules: ['layer.1.attention.self.key'] }, config: { hidden_act: 'relu' }, dropout: false },
 ];
 
@@ -82,4 +85,27 @@ test('a gradient that is not finite changes nothing', async () => {
   const { grad_norm } = await cpu.update({ learning_rate: 1, step: 1 });
   assert.ok(!Number.isFinite(grad_norm));
   assert.deepEqual(await cpu.state(), before);
+});
+
+test('a batch computed in portions gives the same losses, logits and gradients as the whole batch at once', async () => {
+  const model = tinyBert();
+  const { lora, training } = settings({ r: 4, lora_alpha: 8, target_modules: 'all-linear' });
+  const plan = planAdapter(model, lora);
+  const trainables = initialTrainables(model, plan, 7);
+  const examples = tinyExamples([9, 2, 14, 5, 5, 11, 3]);
+  const results = [];
+  for (const portion_tokens of [1, 12, 20, Infinity]) {
+    const step = await createTrainingStep({ model, plan, training, lora, device: 'cpu', trainables, train: true, portion_tokens });
+    const { loss, logits } = await step.accumulate(examples, 1 / 7, null);
+    const { loss: evaluated } = await step.evaluate(examples);
+    const { grad_norm } = await step.update({ learning_rate: 1e-3, step: 1 });
+    results.push({ loss, logits, evaluated, grad_norm, exp_avg: (await step.state()).exp_avg });
+    await step.dispose();
+  }
+  const whole = results.at(-1)!;
+  for (const result of results) {
+    assertClose([result.loss, result.evaluated, result.grad_norm], [whole.loss, whole.evaluated, whole.grad_norm], 1e-5, 'loss, evaluation, norm');
+    assertClose(result.logits, whole.logits, 1e-5, 'logits');
+    assertClose(result.exp_avg, whole.exp_avg, 1e-5, 'first moments');
+  }
 });

@@ -93,10 +93,16 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const slots = (x: tf.Tensor, h: number): tf.Tensor =>                                               // [T, h · head_dim] → [B, h, S, head_dim]
         gatherRows({ x: tf.reshape(x, [-1, x.shape[1]! / h]), rows: inputs[slotRows(h)], inverse: inputs[tokenRows(h)] }, {});
       const [h, g] = [layout.heads.query, layout.heads.key_value];
-      const [queries, keys, bias] = [slots(q, h), slots(k, g), attentionBias(window)];
+      const [keys, values, bias] = [slots(k, g), slots(v, g), attentionBias(window)];
+      if (layout.read === 'first' && q.shape[0] === inputs.head_rows.shape[0]) {
+        const first = tf.reshape(q, [-1, h, 1, q.shape[1]! / h]);                                           // [B, h, 1, head_dim]
+        const weights = attentionProbabilities({ q: first, k: keys, bias }, { scale });
+        return tf.reshape(groupedMatMul(drop(weights, { rows: 'H', width: 'S', p }), values), [-1, q.shape[1]!]);
+      }
+      const queries = slots(q, h);
       const probabilities = softcap === null ? attentionProbabilities({ q: queries, k: keys, bias }, { scale })         // [B, h, S, S]
         : tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias));
-      const attended = groupedMatMul(drop(probabilities, { rows: 'S', width: 'S', p }), slots(v, g));                   // [B, h, S, head_dim]
+      const attended = groupedMatMul(drop(probabilities, { rows: 'S', width: 'S', p }), values);                        // [B, h, S, head_dim]
       const head_dim = attended.shape[3]!;
       const rows = tf.reshape(maskGradient({ x: attended, mask: inputs.slot_mask }, {}), [-1, head_dim]);
       const tokens = gatherRows({ x: rows, rows: inputs[tokenRows(h)], inverse: inputs[slotRows(h)] }, {});   // [T, h, head_dim]

@@ -3,42 +3,46 @@
  * into a pool of rows that are drawn anew for each batch. Within a site every element is drawn independently up to
  * POOL_ROWS rows; sites share rows only where their windows happen to overlap. Drawing a full mask for each of the
  * sites of a deep model would cost more than the arithmetic that it hides.
- * Masks depend on (seed, step, micro_step) alone, so that a resumed run draws the same ones.
+ * Masks depend on the DropoutSeed alone, so that a resumed run draws the same ones.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
-import type { BatchSizes } from './layout';
+import { rowsDim, type BatchLayout, type BatchSizes } from './layout';
 import { random } from '../random';
 
 const POOL_ROWS = 4096;
 
-/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or token that the head reads (R), or the S probabilities of each query. */
-export interface DropoutSite { rows: 'T' | 'R' | 'S'; width: number | 'S'; p: number }
+/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or token that the head reads (R), the S probabilities of each query, or of one query for each example (H). */
+export interface DropoutSite { rows: 'T' | 'R' | 'S' | 'H'; width: number | 'S'; p: number }
+
+export interface DropoutSeed { seed: number; step: number; micro_step: number; portion: number }
 
 export const poolName = ({ width, p }: DropoutSite): string => `keep_${width}_${p}`;
-/** Input with row numbers, before the site's offset is added: [T], [R], or [B, heads, S]. */
+/** Input with row numbers, before the site's offset is added: [T], [R], [B, heads, S] or [B, heads, 1]. */
 export const rowsName = (site: DropoutSite): string => `keep_rows_${site.rows}`;
 export const OFFSETS = 'keep_offsets';
 
 const distinct = (sites: DropoutSite[]): DropoutSite[] => [...new Map(sites.map(site => [poolName(site), site])).values()];
 
-export function dropoutInputs(sites: DropoutSite[], heads: number): InputSpec[] {
+export function dropoutInputs(sites: DropoutSite[], layout: BatchLayout): InputSpec[] {
+  const heads = layout.heads.query;
   if (!sites.length) return [];
   return [
     { name: OFFSETS, dtype: 'int32', shape: [sites.length] },
     { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
-    { name: 'keep_rows_R', dtype: 'int32', shape: ['R'] },
+    { name: 'keep_rows_R', dtype: 'int32', shape: [rowsDim(layout)] },
     { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
+    { name: 'keep_rows_H', dtype: 'int32', shape: ['B', heads, 1] },
     ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: site.width === 'S' ? ['Q', 'S'] : ['P', site.width] })),
   ];
 }
 
 /** Pool values are 0 or 1/(1−p). Without a seed every value is 1: dropout is off. */
-export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSizes, seed: { seed: number; step: number; micro_step: number } | null): Feeds {
+export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSizes, seed: DropoutSeed | null): Feeds {
   if (!sites.length) return {};
   const rows = { T: sizes.T, S: sizes.B * heads * sizes.S };
   const pool = (count: number): number => (seed ? Math.min(count, POOL_ROWS) : 1);
   const index = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i % pool(count));
-  const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${name}`);
+  const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${seed!.portion}-${name}`);
   const offsets = new Int32Array(sites.length);
   if (seed) {
     const generator = stream('offsets');
@@ -49,6 +53,7 @@ export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSi
     keep_rows_T: { data: index(rows.T), shape: [sizes.T] },
     keep_rows_R: { data: index(rows.T).slice(0, sizes.R), shape: [sizes.R] },
     keep_rows_S: { data: index(rows.S), shape: [sizes.B, heads, sizes.S] },
+    keep_rows_H: { data: index(rows.S).slice(0, sizes.B * heads), shape: [sizes.B, heads, 1] },
   };
   for (const site of distinct(sites)) {
     const width = site.width === 'S' ? sizes.S : site.width;

@@ -13,7 +13,7 @@ import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
 import { batchFeeds, batchInputs, batchSizes, rowsRead, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
-import { optimizerProgram } from './optimizer';
+import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
 import type { BatchResult, Example, OptimizerState, TrainingStep } from './step.types';
 
@@ -107,6 +107,7 @@ class Step implements TrainingStep {
   private accumulated: Float32Array;
   private readonly scaling: Float32Array;
   private readonly decay: Float32Array;
+  private readonly rates: Float32Array | undefined;
 
   constructor(
     private readonly options: StepOptions, private readonly executor: Executor, private readonly step: CompiledProgram,
@@ -118,6 +119,12 @@ class Step implements TrainingStep {
     this.scaling = Float32Array.from(plan?.modules ?? [], m => m.scaling);
     this.decay = new Float32Array(trainables.length);
     for (const { offset, size, decay } of plan?.trainables ?? []) if (decay) this.decay.fill(1, offset, offset + size);
+    const { loraplus_lr_ratio: ratio } = options.training;
+    if (ratio !== null) {
+      this.rates = new Float32Array(trainables.length).fill(1);
+      // As in PEFT whatever is no matrix learns as B does, the head's bias too.
+      for (const { name, shape, offset, size } of plan?.trainables ?? []) if (name.includes('lora_B') || shape.length === 1) this.rates.fill(ratio, offset, offset + size);
+    }
   }
 
   get device(): string { return this.executor.device; }
@@ -183,7 +190,7 @@ class Step implements TrainingStep {
     const scalar = (value: number) => ({ data: Float32Array.of(value), shape: [] });
     const next = await this.optimizer!.run({
       trainables: vector(this.current.trainables), exp_avg: vector(this.current.exp_avg), exp_avg_sq: vector(this.current.exp_avg_sq),
-      gradients: vector(this.accumulated), decay: vector(this.decay),
+      gradients: vector(this.accumulated), decay: vector(this.decay), ...(this.rates ? { [RATES]: vector(this.rates) } : {}),
       learning_rate: scalar(learning_rate), correction1: scalar(1 - adam_beta1 ** step), correction2: scalar(1 - adam_beta2 ** step),
     });
     this.accumulated = new Float32Array(size);

@@ -1,5 +1,6 @@
 /** The charts of a run, each with its latest value as text, and the trainable ratio by rank. */
 import { formatInteger } from '../src/protocol/adapterMath';
+import { rightShare } from '../src/protocol/metrics';
 import { LineChart, type ChartTexts, type LineStyle } from './charts';
 import { ratioByRank } from './cost';
 import { h, setText, show } from './dom';
@@ -136,8 +137,8 @@ function evaluationTable(): Part {
       // Newest first, and no more than a person reads.
       const rows = series.evaluations.slice(-50).reverse();
       if (body.childElementCount === rows.length && body.firstElementChild?.firstElementChild?.textContent === String(rows[0]?.step)) return;
-      body.replaceChildren(...rows.map(({ step, epoch, eval_loss, eval_accuracy, eval_runtime }) =>
-        h('tr', {}, ...[String(step), formatNumber(Number(epoch.toFixed(2))), formatNumber(eval_loss), formatShare(eval_accuracy), formatDuration(eval_runtime)].map(text => h('td', {}, text)))));
+      body.replaceChildren(...rows.map(record => ({ ...record, share: rightShare(record) })).map(({ step, epoch, eval_loss, share, eval_runtime }) =>
+        h('tr', {}, ...[String(step), formatNumber(Number(epoch.toFixed(2))), formatNumber(eval_loss), formatShare(share), formatDuration(eval_runtime)].map(text => h('td', {}, text)))));
     },
   };
 }

@@ -1,7 +1,7 @@
 /** What a person sees of a run in a terminal: one line that is written over, and a line for each evaluation. */
 import type { WriteStream } from 'node:tty';
 import type { EngineThread } from './engineThread';
-import { isEvalRecord } from '../protocol/metrics';
+import { isEvalRecord, type EvalRecord } from '../protocol/metrics';
 import { formatCount } from '../protocol/adapterMath';
 
 const BAR = 24;
@@ -28,7 +28,7 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
   engine.on('log', ({ level, message }) => { if (level !== 'info') line(`${level}: ${message}`); });
   engine.on('metrics', ({ records }) => {
     for (const record of records) {
-      if (isEvalRecord(record)) line(`step ${record.step}: eval_loss ${number(record.eval_loss)}, eval_accuracy ${record.eval_accuracy.toFixed(4)}`);
+      if (isEvalRecord(record)) line(`step ${record.step}: ${metricsOf(record)}`);
       else {
         const filled = Math.round((BAR * record.step) / Math.max(1, total));
         const left = (record.time / record.step) * (total - record.step);
@@ -37,6 +37,12 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
     }
   });
   return { end: clear };
+}
+
+/** `eval_loss 0.4123, eval_accuracy 0.8430` */
+function metricsOf({ eval_loss, eval_accuracy, eval_perplexity, eval_token_accuracy }: EvalRecord): string {
+  const metrics = { eval_loss, eval_accuracy, eval_perplexity, eval_token_accuracy };
+  return Object.entries(metrics).flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${number(value)}`])).join(', ');
 }
 
 const number = (value: number | string): string => (typeof value === 'number' ? value.toPrecision(4) : value);

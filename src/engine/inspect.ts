@@ -3,8 +3,8 @@ import { scanLabels } from './data/examples';
 import { labelsFor } from './data/labels';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
-import type { ParameterSpec } from './model/family';
-import { familyOf, modelOf, storedTensor } from './model/loadModel';
+import { classWeight, type ParameterSpec } from './model/family';
+import { familyOf, modelOf, storedTensor, usualTask } from './model/loadModel';
 import { planAdapter } from './model/lora';
 import type { LoadedModel } from './model/weights';
 import type { EngineRequests, Inspection, ModuleInfo } from '../protocol/engine';
@@ -12,15 +12,16 @@ import { parseExperiment, type LoraSettings } from '../protocol/experiment';
 import { LabError } from './errors';
 
 /**
- * Modules, shapes and counts of a checkpoint. With `dataset` the head gets as many classes as that data has, if it can be read;
+ * Modules, shapes and counts of a checkpoint as a model for `task`; null takes the one it is stored for. With `dataset` the head gets as many classes as that data has, if it can be read;
  * with `lora` the matched modules and trainable parameters are those that PEFT counts.
  * Errors: those of the checkpoint; with `lora` also `experiment.problem` and those of the targets.
  */
-export function inspectCheckpoint({ folder, task, lora, dataset }: EngineRequests['inspect'][0]): Inspection {
+export function inspectCheckpoint({ folder, task: wanted, lora, dataset }: EngineRequests['inspect'][0]): Inspection {
   const checkpoint = openCheckpoint(folder);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
-  const stored = storedTensor(checkpoint, family, `${family.headModules(task)[0]}.weight`)?.shape[0] ?? null;
-  const labels = dataset ? labelsOfData(dataset, checkpoint.config, stored) : null;
+  const task = wanted ?? usualTask(checkpoint.config, family);
+  const stored = storedTensor(checkpoint, family, classWeight(family, task))?.shape[0] ?? null;
+  const labels = dataset && task === 'SEQ_CLS' ? labelsOfData(dataset, checkpoint.config, stored) : null;
   const model = modelOf(checkpoint, { task, labels, seed: 0, families });
   const base_parameters = model.parameters.reduce((sum, spec) => sum + count(spec.shape), 0);
   const inspection: Inspection = {
@@ -54,12 +55,13 @@ const TYPES = { linear: 'Linear', embedding: 'Embedding', norm: 'LayerNorm' } as
 function modulesOf(model: LoadedModel): ModuleInfo[] {
   const heads = model.family.headModules(model.task);
   const weights = model.parameters.filter((spec): spec is ParameterSpec & { kind: keyof typeof TYPES } => spec.name.endsWith('.weight') && spec.kind !== 'bias');
-  return weights.map(({ name: parameter, shape, kind }) => {
+  return weights.map(({ name: parameter, shape: stored, kind, fan_in_fan_out, output = false }) => {
+    const shape = fan_in_fan_out ? [...stored].reverse() : stored;
     const name = parameter.replace(/\.weight$/, '');
     const own = model.parameters.filter(spec => spec.name === parameter || spec.name === `${name}.bias`);
     const source = model.weights.get(parameter)!;
     const dtype = source.source === 'file' && ['F32', 'F16', 'BF16'].includes(source.ref.dtype) ? source.ref.dtype as ModuleInfo['dtype'] : null;
     const saved = heads.some(head => name === head || name.startsWith(`${head}.`));
-    return { name, type: TYPES[kind], shape, parameters: own.reduce((sum, spec) => sum + count(spec.shape), 0), dtype, adaptable: kind === 'linear' && !saved, saved };
+    return { name, type: TYPES[kind], shape, parameters: own.reduce((sum, spec) => sum + count(spec.shape), 0), dtype, adaptable: kind === 'linear' && !saved, saved, ...(kind === 'linear' && output ? { output } : {}) };
   });
 }

@@ -13,7 +13,7 @@ import { evaluate } from './training/evaluate';
 import { planSchedule, type Schedule } from './training/schedule';
 import type { OptimizerState, TrainingStep } from './training/step.types';
 import type { Experiment } from '../protocol/experiment';
-import type { EvalResult, MetricRecord, Summary } from '../protocol/metrics';
+import { evalMetrics, type EvalResult, type MetricRecord, type Summary } from '../protocol/metrics';
 
 export interface TrainerOptions {
   experiment: Experiment;
@@ -75,12 +75,12 @@ export class Trainer {
     const { state, schedule, options: { prepared, step: compiled, control, experiment: { training } } } = this;
     const begun = performance.now();
     const number = state.step + 1;
-    const count = window.reduce((sum, batch) => sum + batch.length, 0);
+    const batches = window.map(batch => Array.from(batch, i => prepared.train.get(i)));
+    const count = batches.reduce((sum, examples) => sum + compiled.count(examples), 0);
     let loss = 0, tokens = 0;
-    for (const [micro_step, batch] of window.entries()) {
-      const examples = Array.from(batch, i => prepared.train.get(i));
-      // Normalised over the whole window, so that it equals one large batch.
-      const result = await compiled.accumulate(examples, 1 / count, { seed: training.seed, step: number, micro_step });
+    for (const [micro_step, examples] of batches.entries()) {
+      // Normalised over all examples or targets of the whole window, so that it equals one large batch.
+      const result = await compiled.accumulate(examples, 1 / Math.max(1, count), { seed: training.seed, step: number, micro_step });
       loss += result.loss;
       for (const example of examples) tokens += example.input_ids.length;
       if (!Number.isFinite(loss)) await this.diverged(folder, 'loss', loss, number, epoch);
@@ -139,7 +139,7 @@ export class Trainer {
     const set = prepared.eval;
     if (!set) return null;
     report.state({ state: 'evaluating' });
-    const result = await evaluate(step, set, experiment.training.per_device_eval_batch_size, done => {
+    const result = await evaluate(step, set, experiment.task, experiment.training.per_device_eval_batch_size, done => {
       report.progress({ message: 'Evaluating', fraction: done / set.length });
       control.throwIfStopped();
     });
@@ -154,7 +154,7 @@ export class Trainer {
     this.state.eval = result;
     this.state.evaluated = this.state.step;
     this.record(folder, {
-      step: this.state.step, epoch: this.epoch(), eval_loss: result.loss, eval_accuracy: result.accuracy, eval_runtime: (performance.now() - begun) / 1000, time: this.seconds(),
+      step: this.state.step, epoch: this.epoch(), ...evalMetrics(result), eval_runtime: (performance.now() - begun) / 1000, time: this.seconds(),
     });
   }
 

@@ -1,7 +1,7 @@
 /** Run folders on disk, read as the engine writes them. Never writes. */
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
-import { isEvalRecord, type MetricRecord, type Summary } from '../protocol/metrics';
+import { isEvalRecord, rightShare, type MetricRecord, type Summary } from '../protocol/metrics';
 
 /** Enough of `metrics.jsonl` for the last train and evaluation lines. */
 const TAIL_BYTES = 64 * 1024;
@@ -35,7 +35,7 @@ export async function readRunFolder(folder: string): Promise<RunFolder | undefin
     folder, name: path.basename(folder),
     status: summary ? summary.state : 'failed',
     last_loss: loss ?? null,
-    accuracy: summary?.eval?.accuracy ?? evaluated?.eval_accuracy ?? null,
+    accuracy: summary?.eval ? rightShare(summary.eval) : evaluated ? rightShare(evaluated) : null,
     steps: summary?.steps ?? train?.step ?? 0,
     checkpoints: await readCheckpoints(folder, names),
     adapter: names.includes('adapter') && await isAdapter(path.join(folder, 'adapter')) ? path.join(folder, 'adapter') : null,

@@ -1,7 +1,7 @@
 /** The Runs tree: run folders of the workspace, with their checkpoints and adapters. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { isEvalRecord } from '../protocol/metrics';
+import { isEvalRecord, rightShare } from '../protocol/metrics';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
@@ -118,7 +118,8 @@ function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   const records = active?.metrics ?? [];
   const train = records.filter(r => !isEvalRecord(r)).at(-1);
   const loss = train && 'loss' in train ? Number(train.loss) : run.last_loss;
-  const accuracy = records.filter(isEvalRecord).at(-1)?.eval_accuracy ?? run.accuracy;
+  const last = records.filter(isEvalRecord).at(-1);
+  const accuracy = last ? rightShare(last) : run.accuracy;
   const status = active ? active.view.status : run.status;
   const numbers = [...(accuracy === null ? [] : [`accuracy ${(100 * accuracy).toFixed(1)} %`]), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
   const parts = [status, ...numbers];

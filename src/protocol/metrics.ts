@@ -21,7 +21,11 @@ export interface EvalRecord {
   step: number;
   epoch: number;
   eval_loss: number | string;
-  eval_accuracy: number;
+  /** Of a classifier: the share of examples whose class was right. */
+  eval_accuracy?: number;
+  /** Of a language model: e to the power of eval_loss, and the share of tokens that had the largest logit. */
+  eval_perplexity?: number | string;
+  eval_token_accuracy?: number;
   /** Seconds that the evaluation took. */
   eval_runtime: number;
   time: number;
@@ -49,4 +53,13 @@ export interface Summary {
   adapter: string;
 }
 
-export interface EvalResult { loss: number; accuracy: number }
+/** An evaluation: `accuracy` of a classifier, `perplexity` and `token_accuracy` of a language model. */
+export interface EvalResult { loss: number; accuracy?: number; perplexity?: number; token_accuracy?: number }
+
+/** The share of right classes or right tokens: what a person looks at first, whatever the task. */
+export const rightShare = (of: EvalRecord | EvalResult): number =>
+  ('eval_loss' in of ? of.eval_accuracy ?? of.eval_token_accuracy : of.accuracy ?? of.token_accuracy) ?? NaN;
+
+/** The metrics of an evaluation under the keys of `metrics.jsonl`. */
+export const evalMetrics = (result: EvalResult): Pick<EvalRecord, 'eval_loss' | 'eval_accuracy' | 'eval_perplexity' | 'eval_token_accuracy'> =>
+  Object.fromEntries(Object.entries(result).map(([name, value]) => [`eval_${name}`, value])) as { eval_loss: number };

@@ -8,8 +8,8 @@ import type { ModuleInfo } from './engine';
  * `modules` are all modules of the model; names that a suffix would also match, but that are not ticked, rule it out.
  */
 export function shortestTargets(ticked: ReadonlySet<string>, modules: readonly ModuleInfo[]): string | string[] {
-  const linears = modules.filter(m => m.adaptable && !m.saved);
-  if (linears.length > 0 && ticked.size === linears.length && linears.every(m => ticked.has(m.name))) return 'all-linear';
+  const all = modules.filter(m => m.adaptable && !m.saved && m.output !== true);
+  if (all.length > 0 && ticked.size === all.length && all.every(m => ticked.has(m.name))) return 'all-linear';
   return shortestSuffixes(ticked, modules.map(m => m.name));
 }
 

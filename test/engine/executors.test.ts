@@ -5,6 +5,7 @@ import { planAdapter, initialTrainables } from '../../src/engine/model/lora';
 import { createTrainingStep } from '../../src/engine/training/step';
 import type { TrainingStep } from '../../src/engine/training/step.types';
 import { random } from '../../src/engine/random';
+import { assertClose } from '../support/close';
 import { settings, tinyBert, tinyExamples } from '../support/tinyModel';
 
 const BATCHES = [[5, 9, 3], [7, 7], [1], [12, 2, 2, 6, 4]];
@@ -22,16 +23,13 @@ async function steps(lora: object, config: object, train = true): Promise<Record
   return { cpu: await create('cpu'), reference: await create('reference') };
 }
 
-function assertClose(actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what: string): void {
-  assert.equal(actual.length, expected.length, what);
-  const largest = Math.max(1e-6, ...Array.from(expected, Math.abs));
-  for (let i = 0; i < actual.length; i++) assert.ok(Math.abs(actual[i] - expected[i]) <= tolerance * largest, `${what}[${i}]: ${actual[i]} instead of ${expected[i]}`);
-}
-
 const cases: { name: string; lora: object; config: object; dropout: boolean }[] = [
   { name: 'query and value', lora: { r: 4, lora_alpha: 8, target_modules: ['query', 'value'] }, config: {}, dropout: false },
   { name: 'every linear', lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear' }, config: {}, dropout: false },
   { name: 'dropout everywhere', lora: { r: 4, lora_dropout: 0.2, target_modules: 'all-linear' }, config: { hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.15 }, dropout: true },
+  { name: 'DoRA', lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear', use_dora: true, use_rslora: true }, config: {}, dropout: false },
+  { name: 'DoRA with dropout', lora: { r: 4, lora_dropout: 0.2, use_dora: true, bias: 'lora_only' }, config: {}, dropout: true },
+  { name: 'biases of B and of the base', lora: { r: 4, target_modules: ['query', 'output.dense'], lora_bias: true, bias: 'lora_only', init_lora_weights: false }, config: {}, dropout: false },
   { name: 'relu, upper layer only', lora: { r: 2, target_modules: ['layer.1.attention.self.key'] }, config: { hidden_act: 'relu' }, dropout: false },
 ];
 

@@ -1,21 +1,23 @@
 /** The forward context that model code runs in: frozen weights, adapters, dropout and attention over one batch. */
 import * as tf from '@tensorflow/tfjs-core';
 import { linear } from '../ops/linear';
-import { attentionProbabilities } from '../ops/attentionProbabilities';
+import { doraLinear, loraLinear } from './adaptedLinear';
+import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
-import { slotRows, tokenRows, type HeadCounts } from '../training/layout';
+import { rotary } from '../ops/rotary';
+import { MASKED, slotRows, tokenRows, type BatchLayout } from '../training/layout';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
 import type { AdapterPlan } from './lora.types';
-import type { BatchTensors, ForwardContext } from './family';
+import type { BatchTensors, ForwardContext, ParameterSpec } from './family';
 
 export interface ContextOptions {
   inputs: Record<string, tf.Tensor>;
   weight: (name: string) => tf.Tensor;
-  /** Frozen parameters by name, to tell whether a linear has a bias. */
-  hasParameter: (name: string) => boolean;
+  /** The model's parameters by name. */
+  parameters: ReadonlyMap<string, ParameterSpec>;
   plan: AdapterPlan | null;
   lora_dropout: number;
-  heads: HeadCounts;
+  layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
 }
@@ -24,11 +26,11 @@ export interface ContextOptions {
 export const SCALING = 'lora_scaling';
 
 export function forwardContext(options: ContextOptions): ForwardContext {
-  const { inputs, heads, plan } = options;
-  const trained = new Set(plan?.trainables.map(t => t.name));
+  const { inputs, layout, parameters, plan } = options;
+  const trained = new Map(plan?.trainables.map(t => [t.parameter, t.name]));
   const adapters = new Map(plan?.modules.map((m, i) => [m.name, i]));
 
-  const weight = (name: string): tf.Tensor => (trained.has(`base_model.model.${name}`) ? inputs[`base_model.model.${name}`] : options.weight(name));
+  const weight = (name: string): tf.Tensor => (trained.has(name) ? inputs[trained.get(name)!] : options.weight(name));
 
   /** x multiplied by the mask of a new site. x [rows, width] or [B, h, S, S]. */
   const drop = (x: tf.Tensor, site: DropoutSite): tf.Tensor => {
@@ -37,41 +39,71 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     const rows = tf.add(inputs[rowsName(site)], tf.slice1d(inputs[OFFSETS] as tf.Tensor1D, number, 1));
     return tf.mul(x, tf.gather(inputs[poolName(site)], rows as tf.Tensor1D));
   };
-  const dropout = (x: tf.Tensor, p: number): tf.Tensor => drop(x, { rows: x.shape[0] === inputs.input_ids.shape[0] ? 'T' : 'B', width: x.shape[1]!, p });
+  const dropout = (x: tf.Tensor, p: number): tf.Tensor => drop(x, { rows: x.shape[0] === inputs.input_ids.shape[0] ? 'T' : 'R', width: x.shape[1]!, p });
+
+  /** What is added to attention scores: [B, 1, 1, S], or for causal models [S, S]. Made once for each window. */
+  const biases = new Map<number, tf.Tensor>();
+  const attentionBias = (window: number | null): tf.Tensor => {
+    if (!layout.causal) return inputs.attention_bias;
+    const known = biases.get(window ?? 0);
+    if (known) return known;
+    const [query, key] = [tf.expandDims(inputs.slot_numbers, 1), tf.expandDims(inputs.slot_numbers, 0)];
+    const later = tf.cast(tf.greater(key, query), 'float32');                                             // [S, S]
+    const hidden = window === null ? later : tf.maximum(later, tf.cast(tf.lessEqual(key, tf.sub(query, tf.scalar(window, 'int32'))), 'float32'));
+    const bias = tf.mul(hidden, MASKED);
+    biases.set(window ?? 0, bias);
+    return bias;
+  };
+  /** cos and sin of every token's position, [T, w] each: the same for all layers. */
+  let turns: { cos: tf.Tensor; sin: tf.Tensor } | undefined;
 
   return {
     batch: inputs as unknown as BatchTensors,
+    reads: layout.read,
     weight,
     dropout,
 
     linear(module, x) {
-      const bias = options.hasParameter(`${module}.bias`) ? weight(`${module}.bias`) : undefined;
-      const y = linear({ x, w: weight(`${module}.weight`), add: bias }, { bias: true });                  // [T, out]
+      const bias = parameters.has(`${module}.bias`) ? weight(`${module}.bias`) : undefined;
+      const transposed = parameters.get(`${module}.weight`)!.fan_in_fan_out === true;
+      const w = weight(`${module}.weight`);
       const adapter = adapters.get(module);
-      if (adapter === undefined) return y;
-      const a = inputs[`base_model.model.${module}.lora_A.weight`];                                        // [r, in]
-      const b = inputs[`base_model.model.${module}.lora_B.weight`];                                        // [out, r]
+      if (adapter === undefined) return linear({ x, w, add: bias }, { bias: true, transposed });           // [T, out]
+      const part = (suffix: string): tf.Tensor | undefined => inputs[`base_model.model.${module}.${suffix}`];
       const scaling = tf.slice1d(inputs[SCALING] as tf.Tensor1D, adapter, 1);
-      const low = linear({ x: dropout(x, options.lora_dropout), w: a }, { bias: false });                  // [T, r]
-      return linear({ x: low, w: tf.mul(b, scaling), add: y }, { bias: false });
+      const tensors = { w, bias, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed };
+      const magnitude = part('lora_magnitude_vector');
+      const dropped = dropout(x, options.lora_dropout);
+      if (magnitude) return doraLinear(x, dropped, { ...tensors, magnitude });
+      const lora_bias = part('lora_B.bias');
+      const scaled = lora_bias && tf.mul(lora_bias, scaling);
+      return loraLinear(x, dropped, { ...tensors, bias: bias && scaled ? tf.add(bias, scaled) : bias ?? scaled });
     },
 
-    firstTokens(x) {
-      const masked = maskGradient({ x, mask: inputs.first_mask }, {});
-      return gatherRows({ x: masked, rows: inputs.first_tokens, inverse: inputs.example_of_token }, {});
+    headTokens(x) {
+      const masked = maskGradient({ x, mask: inputs.head_mask }, {});
+      return gatherRows({ x: masked, rows: inputs.head_rows, inverse: inputs.head_row_of_token }, {});
     },
 
-    attention(q, k, v, { scale, dropout: p }) {
+    rotary(x, head_dim) {
+      turns ??= { cos: tf.gather(inputs.rotary_cos, inputs.position_ids as tf.Tensor1D), sin: tf.gather(inputs.rotary_sin, inputs.position_ids as tf.Tensor1D) };
+      return rotary({ x, ...turns }, { head_dim });
+    },
+
+    attention(q, k, v, { scale, dropout: p, window = null, softcap = null }) {
       const slots = (x: tf.Tensor, h: number): tf.Tensor =>                                               // [T, h · head_dim] → [B, h, S, head_dim]
         gatherRows({ x: tf.reshape(x, [-1, x.shape[1]! / h]), rows: inputs[slotRows(h)], inverse: inputs[tokenRows(h)] }, {});
-      const [h, g] = [heads.query, heads.key_value];
-      if (q.shape[0] === inputs.labels.shape[0]) {
+      const [h, g] = [layout.heads.query, layout.heads.key_value];
+      const [keys, values, bias] = [slots(k, g), slots(v, g), attentionBias(window)];
+      if (layout.read === 'first' && q.shape[0] === inputs.head_rows.shape[0]) {
         const first = tf.reshape(q, [-1, h, 1, q.shape[1]! / h]);                                           // [B, h, 1, head_dim]
-        const weights = attentionProbabilities({ q: first, k: slots(k, g), bias: inputs.attention_bias }, { scale });
-        return tf.reshape(tf.matMul(drop(weights, { rows: 'H', width: 'S', p }), slots(v, g)), [-1, q.shape[1]!]);
+        const weights = attentionProbabilities({ q: first, k: keys, bias }, { scale });
+        return tf.reshape(groupedMatMul(drop(weights, { rows: 'H', width: 'S', p }), values), [-1, q.shape[1]!]);
       }
-      const probabilities = attentionProbabilities({ q: slots(q, h), k: slots(k, g), bias: inputs.attention_bias }, { scale });
-      const attended = tf.matMul(drop(probabilities, { rows: 'S', width: 'S', p }), slots(v, g));                     // [B, h, S, head_dim]
+      const queries = slots(q, h);
+      const probabilities = softcap === null ? attentionProbabilities({ q: queries, k: keys, bias }, { scale })         // [B, h, S, S]
+        : tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias));
+      const attended = groupedMatMul(drop(probabilities, { rows: 'S', width: 'S', p }), values);                        // [B, h, S, head_dim]
       const head_dim = attended.shape[3]!;
       const rows = tf.reshape(maskGradient({ x: attended, mask: inputs.slot_mask }, {}), [-1, head_dim]);
       const tokens = gatherRows({ x: rows, rows: inputs[tokenRows(h)], inverse: inputs[slotRows(h)] }, {});   // [T, h, head_dim]

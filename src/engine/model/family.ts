@@ -4,14 +4,21 @@
  * are what PEFT matches `target_modules` against and what a merged checkpoint is written with.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { BatchLayout } from '../training/layout';
 
 export type Config = Record<string, unknown>;
+
+export type Task = 'SEQ_CLS' | 'CAUSAL_LM';
 
 export interface ParameterSpec {
   /** `bert.encoder.layer.0.attention.self.query.weight` */
   name: string;
-  /** A Linear's weight is [out_features, in_features]. */
+  /** A Linear's weight is [out_features, in_features]; with `fan_in_fan_out` it is [in_features, out_features]. */
   shape: number[];
+  /** The weight of a transformers Conv1D, stored transposed: PEFT's name for it. */
+  fan_in_fan_out?: true;
+  /** The output layer over the vocabulary, which `all-linear` leaves out. */
+  output?: true;
   /** `linear`: the weight of a layer that adapters can be put on. */
   kind: 'linear' | 'embedding' | 'norm' | 'bias';
   /** Start value where the checkpoint lacks the parameter: normal uses the config's `initializer_range`. */
@@ -20,21 +27,25 @@ export interface ParameterSpec {
 
 export interface Family {
   readonly model_types: readonly string[];
-  /** PEFT's `TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`. */
+  /** Tasks that the architecture can learn, the usual one first. */
+  readonly tasks: readonly Task[];
+  /** PEFT's `TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`; empty where it has none. */
   readonly default_target_modules: readonly string[];
   /** Modules of the task's head, which PEFT adds to `modules_to_save`. */
   headModules(task: string): string[];
+  /** The module whose output are the logits, where it is not the first head module. */
+  outputLayer?(task: string): string;
   /** Class name for `architectures` in the config.json of a merged checkpoint: `BertForSequenceClassification`. */
   architecture?(task: string): string;
   /** Every parameter of the task model, in the order of the forward pass. Throws LabError if the config is unusable. */
   parameters(config: Config, task: string, num_labels: number): ParameterSpec[];
   /** Names under which checkpoints may store a parameter, the usual one first. */
   storedNames(name: string): string[];
+  /** Sizes of the embedding tables, positions without those that no token gets. A model without segments has `type_vocab_size` 0. */
   limits(config: Config): { vocab_size: number; max_positions: number; type_vocab_size: number };
-  /** Attention heads of queries and of keys and values. */
-  heads(config: Config): { query: number; key_value: number };
-  /** Logits [B, num_labels] of a sequence classifier. */
-  classify(context: ForwardContext, config: Config): Tensor;
+  layout(config: Config, task: string): BatchLayout;
+  /** Logits of the tokens that the task's head reads: [R, num_labels] of a classifier, [R, vocab_size] of a language model. */
+  logits(context: ForwardContext, config: Config, task: string): Tensor;
 }
 
 /**
@@ -43,22 +54,33 @@ export interface Family {
  */
 export interface ForwardContext {
   readonly batch: BatchTensors;
+  /** Which tokens the head reads. */
+  readonly reads: BatchLayout['read'];
   /** A parameter by its full name: frozen, or the trained value. */
   weight(name: string): Tensor;
   /** y = x Wᵀ + b, plus the adapter of the module if it has one. x [rows, in_features] → [rows, out_features]. */
   linear(module: string, x: Tensor): Tensor;
   /** Dropout with probability p while training, identity otherwise. x [rows, width]. */
   dropout(x: Tensor, p: number): Tensor;
-  /** The first token of each example. x [T, d] → [B, d]. */
-  firstTokens(x: Tensor): Tensor;
-  /** softmax(q kᵀ · scale + bias) v for every head. k and v [T, heads · head_dim]; q and the result the same, or [B, …] for the first tokens alone. */
-  attention(q: Tensor, k: Tensor, v: Tensor, options: { scale: number; dropout: number }): Tensor;
+  /** The tokens that the task's head reads: the first or last of each example, or those with a target. x [T, d] → [R, d]. */
+  headTokens(x: Tensor): Tensor;
+  /** Turns every head of x [T, heads · head_dim] by the angles of its token's position. */
+  rotary(x: Tensor, head_dim: number): Tensor;
+  /**
+   * softmax(q kᵀ · scale + bias) v for every head. k and v [T, key_value_heads · head_dim]; q and the result [T, heads · head_dim],
+   * or [B, …] for the first tokens alone where the head reads those.
+   * `window`: how many tokens back a causal model sees, itself included. `softcap`: c · tanh(score / c) bounds the scores.
+   */
+  attention(q: Tensor, k: Tensor, v: Tensor, options: { scale: number; dropout: number; window?: number | null; softcap?: number | null }): Tensor;
 }
 
-/** A batch as tensors. T tokens, B examples, S the longest example. All int32. */
+/** A batch as tensors. T tokens, B examples, R tokens that the head reads. All int32. */
 export interface BatchTensors {
   input_ids: Tensor;        // [T]
-  token_type_ids: Tensor;   // [T]
+  token_type_ids: Tensor;   // [T], only where the layout is not causal
   position_ids: Tensor;     // [T]
-  labels: Tensor;           // [B]
+  labels: Tensor;           // [R]
 }
+
+/** The weight whose rows are the classes of a classifier. */
+export const classWeight = (family: Family, task: string): string => `${family.outputLayer?.(task) ?? family.headModules(task)[0]}.weight`;

@@ -28,7 +28,8 @@ export function loadModel(folder: string, options: LoadOptions): LoadedModel {
 export function modelOf(checkpoint: Checkpoint, { task, labels: given, seed, families }: LoadOptions): LoadedModel {
   const { folder, config } = checkpoint;
   const family = familyOf(config, families, folder);
-  const labels = [...given ?? configLabels(config)];
+  checkTask(family, task, config, folder);
+  const labels = task === 'SEQ_CLS' ? [...given ?? configLabels(config)] : [];
   const parameters = inFolder(folder, () => family.parameters(config, task, labels.length));
   const weights = new Map<string, Weight>();
   const missing: ParameterSpec[] = [];
@@ -42,6 +43,23 @@ export function modelOf(checkpoint: Checkpoint, { task, labels: given, seed, fam
   refuseMissing(missing, family.headModules(task), folder);
   for (const spec of missing) weights.set(spec.name, { source: 'memory', shape: spec.shape, data: startValues(spec, config, seed) });
   return { folder, family, config, task, labels, parameters, weights, missing: missing.map(spec => spec.name), fingerprint: checkpoint.fingerprint };
+}
+
+/** Error `model.task`: the architecture cannot learn the task; `checkpoint.config`: the weights are quantized. */
+function checkTask(family: Family, task: string, config: Config, folder: string): void {
+  const file = join(folder, 'config.json');
+  if (!(family.tasks as readonly string[]).includes(task)) {
+    throw new LabError({ code: 'model.task', file, where: 'model_type', cause: `a "${String(config.model_type)}" model cannot be trained for ${task}`, action: `set "task" to ${family.tasks.join(' or ')}, or use another checkpoint` });
+  }
+  if (config.quantization_config != null) {
+    throw new LabError({ code: 'checkpoint.config', file, where: 'quantization_config', cause: 'quantized checkpoints are not supported', action: 'use the checkpoint in float32, float16 or bfloat16' });
+  }
+}
+
+/** The task that an adapter or a checkpoint is for where nothing else says so: a classifier if its class is one, else the architecture's usual one. */
+export function usualTask(config: Config, family: Family): string {
+  const classifies = Array.isArray(config.architectures) && config.architectures.some(name => String(name).endsWith('ForSequenceClassification'));
+  return classifies ? 'SEQ_CLS' : family.tasks[0];
 }
 
 /** Families know only the content of config.json: its place is added here. */

@@ -6,29 +6,30 @@
  * Masks depend on the DropoutSeed alone, so that a resumed run draws the same ones.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
-import type { BatchSizes } from './layout';
+import { readRows, type BatchLayout, type BatchSizes } from './layout';
 import { random } from '../random';
 
 const POOL_ROWS = 4096;
 
-/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or example (B), the S probabilities of each query, or of one query for each example (H). */
-export interface DropoutSite { rows: 'T' | 'B' | 'S' | 'H'; width: number | 'S'; p: number }
+/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or token that the head reads (R), the S probabilities of each query, or of one query for each example (H). */
+export interface DropoutSite { rows: 'T' | 'R' | 'S' | 'H'; width: number | 'S'; p: number }
 
 export interface DropoutSeed { seed: number; step: number; micro_step: number; portion: number }
 
 export const poolName = ({ width, p }: DropoutSite): string => `keep_${width}_${p}`;
-/** Input with row numbers, before the site's offset is added: [T], [B], [B, heads, S] or [B, heads, 1]. */
+/** Input with row numbers, before the site's offset is added: [T], [R], [B, heads, S] or [B, heads, 1]. */
 export const rowsName = (site: DropoutSite): string => `keep_rows_${site.rows}`;
 export const OFFSETS = 'keep_offsets';
 
 const distinct = (sites: DropoutSite[]): DropoutSite[] => [...new Map(sites.map(site => [poolName(site), site])).values()];
 
-export function dropoutInputs(sites: DropoutSite[], heads: number): InputSpec[] {
+export function dropoutInputs(sites: DropoutSite[], layout: BatchLayout): InputSpec[] {
+  const heads = layout.heads.query;
   if (!sites.length) return [];
   return [
     { name: OFFSETS, dtype: 'int32', shape: [sites.length] },
     { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
-    { name: 'keep_rows_B', dtype: 'int32', shape: ['B'] },
+    { name: 'keep_rows_R', dtype: 'int32', shape: [readRows(layout)] },
     { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
     { name: 'keep_rows_H', dtype: 'int32', shape: ['B', heads, 1] },
     ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: site.width === 'S' ? ['Q', 'S'] : ['P', site.width] })),
@@ -36,7 +37,7 @@ export function dropoutInputs(sites: DropoutSite[], heads: number): InputSpec[] 
 }
 
 /** Pool values are 0 or 1/(1−p). Without a seed every value is 1: dropout is off. */
-export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSizes, seed: DropoutSeed | null): Feeds {
+export function dropoutFeeds(sites: DropoutSite[], { heads: { query: heads } }: BatchLayout, sizes: BatchSizes, seed: DropoutSeed | null): Feeds {
   if (!sites.length) return {};
   const rows = { T: sizes.T, S: sizes.B * heads * sizes.S };
   const pool = (count: number): number => (seed ? Math.min(count, POOL_ROWS) : 1);
@@ -50,7 +51,7 @@ export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSi
   const feeds: Feeds = {
     [OFFSETS]: { data: offsets, shape: [sites.length] },
     keep_rows_T: { data: index(rows.T), shape: [sizes.T] },
-    keep_rows_B: { data: index(rows.T).slice(0, sizes.B), shape: [sizes.B] },
+    keep_rows_R: { data: index(rows.T).slice(0, sizes.R), shape: [sizes.R] },
     keep_rows_S: { data: index(rows.S), shape: [sizes.B, heads, sizes.S] },
     keep_rows_H: { data: index(rows.S).slice(0, sizes.B * heads), shape: [sizes.B, heads, 1] },
   };

@@ -3,73 +3,128 @@
  * example. The index vectors made here move head vectors between the two without a separate transpose.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
-import type { Example } from './step.types';
+import { IGNORED, type Example } from './step.types';
+import { rotaryTables } from './rotaryTables';
 
-/** Added to the scores of padded slots. Finite, so that no row of a softmax becomes NaN. */
-const MASKED = -3.4028234663852886e38;
+/** Added to the scores of slots that must not be seen. Finite, so that no row of a softmax becomes NaN. */
+export const MASKED = -3.4028234663852886e38;
 
 export interface HeadCounts { query: number; key_value: number }
 
-/** Inputs of a batch; T tokens, B examples, S slots. Rows for keys and values are given apart only if their heads differ. */
-export function batchInputs(heads: HeadCounts): InputSpec[] {
+/** What an architecture and its task need to know of a batch. */
+export interface BatchLayout {
+  heads: HeadCounts;
+  /** Tokens that the task's head reads: the first or last one of each example, or those that have a target. */
+  read: 'first' | 'last' | 'labelled';
+  /** Tokens see only what stands before them; else everything in their example. */
+  causal: boolean;
+  /** With `read: 'last'`, tokens of this number at the end are passed over, as transformers does. */
+  pad_token_id: number | null;
+  /** With a number, positions count from the one after it, and tokens of this number stand at it themselves, as RoBERTa has it. */
+  position_padding?: number | null;
+  /** Angle by which a pair of units turns from one position to the next, [w]; null without rotary embedding. */
+  rotary: Float32Array | null;
+}
+
+/** Inputs of a batch: T tokens, B examples, S slots, R tokens that the head reads, P positions. Rows for keys and values are given apart only if their heads differ. */
+export function batchInputs(layout: BatchLayout): InputSpec[] {
   const index = (name: string, shape: InputSpec['shape']): InputSpec => ({ name, dtype: 'int32', shape });
-  const layouts = [...new Set([heads.query, heads.key_value])];
+  const float = (name: string, shape: InputSpec['shape']): InputSpec => ({ name, dtype: 'float32', shape });
+  const rows = readRows(layout);
   return [
-    index('input_ids', ['T']), index('token_type_ids', ['T']), index('position_ids', ['T']),
-    index('first_tokens', ['B']), index('example_of_token', ['T']), index('labels', ['B']),
-    { name: 'first_mask', dtype: 'float32', shape: ['T', 1] },
-    ...layouts.flatMap(h => [index(slotRows(h), ['B', h, 'S']), index(tokenRows(h), ['T', h])]),
-    { name: 'attention_bias', dtype: 'float32', shape: ['B', 1, 1, 'S'] },
-    { name: 'slot_mask', dtype: 'float32', shape: ['B', 1, 'S', 1] },
+    index('input_ids', ['T']), index('position_ids', ['T']),
+    index('head_rows', [rows]), index('head_row_of_token', ['T']), float('head_mask', ['T', 1]), index('labels', [rows]),
+    ...headCounts(layout).flatMap(h => [index(slotRows(h), ['B', h, 'S']), index(tokenRows(h), ['T', h])]),
+    float('slot_mask', ['B', 1, 'S', 1]),
+    ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
+    ...(layout.rotary ? ['rotary_cos', 'rotary_sin'].map(name => float(name, ['P', layout.rotary!.length])) : []),
   ];
 }
+
+/** The size R of what the head reads: with one token of each example it is B, so that rows of the two kinds can meet. */
+export const readRows = ({ read }: Pick<BatchLayout, 'read'>): 'R' | 'B' => (read === 'labelled' ? 'R' : 'B');
+
+const headCounts = ({ heads }: BatchLayout): number[] => [...new Set([heads.query, heads.key_value])];
 
 /** Input [B, h, S]: for each slot its row in [T · h, head_dim]. Padded slots show the example's first token. */
 export const slotRows = (heads: number): string => `slot_rows_${heads}`;
 /** Input [T, h]: for each token and head its row in [B · h · S, head_dim]. */
 export const tokenRows = (heads: number): string => `token_rows_${heads}`;
 
-export interface BatchSizes { T: number; B: number; S: number }
+export interface BatchSizes { T: number; B: number; S: number; R: number }
 
-export function batchSizes(examples: Example[]): BatchSizes {
+export function batchSizes(examples: Example[], layout: BatchLayout): BatchSizes {
   const lengths = examples.map(e => e.input_ids.length);
-  return { T: lengths.reduce((a, b) => a + b, 0), B: examples.length, S: Math.max(...lengths) };
+  return { T: lengths.reduce((a, b) => a + b, 0), B: examples.length, S: Math.max(...lengths), R: rowsRead(examples, layout) };
 }
 
-/** The values of `batchInputs` for these examples. */
-export function batchFeeds(examples: Example[], heads: HeadCounts): Feeds {
-  const { T, B, S } = batchSizes(examples);
+/** Tokens that the head reads: one for each example, or as many as have a target. */
+export function rowsRead(examples: Example[], { read }: Pick<BatchLayout, 'read'>): number {
+  return read === 'labelled' ? examples.reduce((sum, example) => sum + countTargets(example), 0) : examples.length;
+}
+
+/** Tokens of an example that predict a next one which counts. */
+export const countTargets = ({ targets }: Pick<Example, 'targets'>): number => targets?.reduce((sum, target) => sum + (target === IGNORED ? 0 : 1), 0) ?? 0;
+
+/** The values of `batchInputs` for these examples. At least one token must be read. */
+export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
+  const sizes = batchSizes(examples, layout);
+  const { T, B, S, R } = sizes;
   const input_ids = new Int32Array(T), token_type_ids = new Int32Array(T), position_ids = new Int32Array(T);
-  const first_tokens = new Int32Array(B), example_of_token = new Int32Array(T), labels = new Int32Array(B);
-  const first_mask = new Float32Array(T);
+  const head_rows = new Int32Array(R), head_row_of_token = new Int32Array(T), labels = new Int32Array(R), first_tokens = new Int32Array(B);
+  const head_mask = new Float32Array(T);
   const attention_bias = new Float32Array(B * S).fill(MASKED), slot_mask = new Float32Array(B * S);
-  let token = 0;
+  let token = 0, row = 0;
   examples.forEach((example, b) => {
     const length = example.input_ids.length;
     input_ids.set(example.input_ids, token);
     if (example.token_type_ids) token_type_ids.set(example.token_type_ids, token);
-    for (let s = 0; s < length; s++) position_ids[token + s] = s;
+    position_ids.set(positionsOf(example.input_ids, layout), token);
     attention_bias.fill(0, b * S, b * S + length);
     slot_mask.fill(1, b * S, b * S + length);
     first_tokens[b] = token;
-    first_mask[token] = 1;
-    example_of_token.fill(b, token, token + length);
-    labels[b] = example.label;
+    for (const [place, label] of placesRead(example, layout)) {
+      head_rows[row] = token + place;
+      head_row_of_token[token + place] = row;
+      head_mask[token + place] = 1;
+      labels[row++] = label;
+    }
     token += length;
   });
   const feeds: Feeds = {
     input_ids: { data: input_ids, shape: [T] },
-    token_type_ids: { data: token_type_ids, shape: [T] },
     position_ids: { data: position_ids, shape: [T] },
-    first_tokens: { data: first_tokens, shape: [B] },
-    example_of_token: { data: example_of_token, shape: [T] },
-    first_mask: { data: first_mask, shape: [T, 1] },
-    labels: { data: labels, shape: [B] },
-    attention_bias: { data: attention_bias, shape: [B, 1, 1, S] },
+    head_rows: { data: head_rows, shape: [R] },
+    head_row_of_token: { data: head_row_of_token, shape: [T] },
+    head_mask: { data: head_mask, shape: [T, 1] },
+    labels: { data: labels, shape: [R] },
     slot_mask: { data: slot_mask, shape: [B, 1, S, 1] },
   };
-  for (const h of new Set([heads.query, heads.key_value])) Object.assign(feeds, headFeeds(examples, first_tokens, h, { T, B, S }));
+  if (layout.causal) {
+    feeds.slot_numbers = { data: Int32Array.from({ length: S }, (_, s) => s), shape: [S] };
+  } else {
+    feeds.token_type_ids = { data: token_type_ids, shape: [T] };
+    feeds.attention_bias = { data: attention_bias, shape: [B, 1, 1, S] };
+  }
+  for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples, first_tokens, h, sizes));
+  if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S));
   return feeds;
+}
+
+/** 0, 1, 2 … or what `position_padding` makes of them. */
+function positionsOf(input_ids: Int32Array, { position_padding: padding = null }: BatchLayout): Int32Array {
+  if (padding === null) return input_ids.map((_, s) => s);
+  let last = padding;
+  return input_ids.map(id => (id === padding ? padding : ++last));
+}
+
+/** Places within an example that the head reads, each with its label. */
+function placesRead({ input_ids, label, targets }: Example, { read, pad_token_id }: BatchLayout): [number, number][] {
+  if (read === 'labelled') return Array.from(targets ?? [], (target, place): [number, number] => [place, target]).filter(([, target]) => target !== IGNORED);
+  if (read === 'first') return [[0, label]];
+  let last = input_ids.length - 1;
+  while (last > 0 && input_ids[last] === pad_token_id) last--;
+  return [[last, label]];
 }
 
 function headFeeds(examples: Example[], first_tokens: Int32Array, h: number, { T, B, S }: BatchSizes): Feeds {

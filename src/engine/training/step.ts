@@ -8,13 +8,14 @@ import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
 import { forwardContext, SCALING } from '../model/context';
 import { crossEntropy } from '../ops/crossEntropy';
+import { topIsLabel } from '../ops/topIsLabel';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
-import { batchFeeds, batchInputs, batchSizes, type HeadCounts } from './layout';
+import { batchFeeds, batchInputs, batchSizes, rowsRead, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
-import { optimizerProgram } from './optimizer';
+import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
-import type { Example, OptimizerState, TrainingStep } from './step.types';
+import type { BatchResult, Example, OptimizerState, TrainingStep } from './step.types';
 
 export interface StepOptions {
   model: LoadedModel;
@@ -25,8 +26,10 @@ export interface StepOptions {
   device: string;
   /** Start values, flat [plan.trainable_parameters]. */
   trainables: Float32Array;
-  /** False builds the forward pass only. */
+  /** False builds the forward pass only, which gives the logits of language models too. */
   train: boolean;
+  /** Which tokens the head reads, if not what the task asks for. */
+  read?: BatchLayout['read'];
   /** Tokens that are computed at a time; default `PORTION_TOKENS`, Infinity for whole batches. */
   portion_tokens?: number;
 }
@@ -37,21 +40,24 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
   const built = stepProgram(options);
   const step = await executor.compile(built.program);
   const optimizer = options.train ? await executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
-  return new Step(options, executor, step, optimizer, built.sites, built.heads);
+  return new Step(options, executor, step, optimizer, built.sites, built.layout);
 }
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; heads: HeadCounts } {
-  const { family, config } = model;
-  const heads = family.heads(config);
+export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
+  const { family, config, task } = model;
+  const own = family.layout(config, task);
+  // Who asks for certain tokens means them, padding or not.
+  const layout = read ? { ...own, read, pad_token_id: null } : own;
   const size = plan?.trainable_parameters ?? 0;
+  const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null): Program => ({
     name: 'step',
     weights: model.weights,
     inputs: [
-      ...batchInputs(heads),
+      ...batchInputs(layout),
       { name: 'loss_scale', dtype: 'float32', shape: [] },
-      ...dropoutInputs(sites, heads.query),
+      ...dropoutInputs(sites, layout),
       ...(plan ? [
         { name: 'trainables', dtype: 'float32' as const, shape: [size] },
         { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] },
@@ -60,11 +66,15 @@ export function stepProgram({ model, plan, lora, train }: Omit<StepOptions, 'dev
     ],
     parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
-    forward(inputs, weight) {
-      const context = forwardContext({ inputs, weight, plan, heads, lora_dropout: lora.lora_dropout, hasParameter: name => model.weights.has(name), dropoutSite: dropoutSite() });
-      const logits = family.classify(context, config);                              // [B, num_labels]
-      const losses = crossEntropy({ logits, labels: inputs.labels }, {});           // [B]
-      return { loss: tf.mul(tf.sum(losses), inputs.loss_scale), logits };
+    forward(inputs, weight): Record<string, tf.Tensor> {
+      const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite() });
+      const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
+      const losses = crossEntropy({ logits, labels: inputs.labels }, {});           // [R]
+      const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
+      if (task !== 'CAUSAL_LM') return { loss, logits };
+      const right = tf.sum(topIsLabel({ logits, labels: inputs.labels }, {}));
+      // The logits of a whole vocabulary would take longer to copy out than to compute.
+      return train ? { loss, right } : { loss, right, logits };
     },
   });
 
@@ -72,7 +82,7 @@ export function stepProgram({ model, plan, lora, train }: Omit<StepOptions, 'dev
   const sites: DropoutSite[] = [];
   if (train) survey(program([], () => site => { sites.push(site); return null; }));
   let next = 0;
-  return { program: program(sites, () => { next = 0; return () => (train ? next++ : null); }), sites, heads };
+  return { program: program(sites, () => { next = 0; return () => (train ? next++ : null); }), sites, layout };
 }
 
 /** Runs a program's forward function on the recorder and forgets the graph. */
@@ -97,10 +107,11 @@ class Step implements TrainingStep {
   private accumulated: Float32Array;
   private readonly scaling: Float32Array;
   private readonly decay: Float32Array;
+  private readonly rates: Float32Array | undefined;
 
   constructor(
     private readonly options: StepOptions, private readonly executor: Executor, private readonly step: CompiledProgram,
-    private readonly optimizer: CompiledProgram | undefined, private readonly sites: DropoutSite[], private readonly heads: HeadCounts,
+    private readonly optimizer: CompiledProgram | undefined, private readonly sites: DropoutSite[], private readonly layout: BatchLayout,
   ) {
     const { plan, trainables } = options;
     this.current = { trainables: trainables.slice(), exp_avg: new Float32Array(trainables.length), exp_avg_sq: new Float32Array(trainables.length) };
@@ -108,11 +119,19 @@ class Step implements TrainingStep {
     this.scaling = Float32Array.from(plan?.modules ?? [], m => m.scaling);
     this.decay = new Float32Array(trainables.length);
     for (const { offset, size, decay } of plan?.trainables ?? []) if (decay) this.decay.fill(1, offset, offset + size);
+    const { loraplus_lr_ratio: ratio } = options.training;
+    if (ratio !== null) {
+      this.rates = new Float32Array(trainables.length).fill(1);
+      // As in PEFT whatever is no matrix learns as B does, the head's bias too.
+      for (const { name, shape, offset, size } of plan?.trainables ?? []) if (name.includes('lora_B') || shape.length === 1) this.rates.fill(ratio, offset, offset + size);
+    }
   }
 
   get device(): string { return this.executor.device; }
 
-  async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<{ loss: number; logits: Float32Array }> {
+  count(examples: Example[]): number { return rowsRead(examples, this.layout); }
+
+  async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
     return this.inPortions(examples, async (portion, number) => {
       const results = await this.step.run(this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
       this.accumulated = results[GRADIENTS];
@@ -120,29 +139,41 @@ class Step implements TrainingStep {
     });
   }
 
-  async evaluate(examples: Example[]): Promise<{ loss: number; logits: Float32Array }> {
+  async evaluate(examples: Example[]): Promise<BatchResult> {
     return this.inPortions(examples, portion => this.step.run(this.feeds(portion, 1, null), { gradients: false }));
   }
 
   /** Runs the examples portion by portion; the logits come back in the order of the examples. */
-  private async inPortions(examples: Example[], run: (portion: Example[], number: number) => Promise<Results>): Promise<{ loss: number; logits: Float32Array }> {
-    const width = this.options.model.labels.length;
-    const logits = new Float32Array(examples.length * width);
-    let loss = 0;
+  private async inPortions(examples: Example[], run: (portion: Example[], number: number) => Promise<Results>): Promise<BatchResult> {
+    const rows = examples.map(example => this.count([example]));
+    const total = rows.reduce((sum, count) => sum + count, 0);
+    const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
+    const result: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
     for (const [number, places] of portions(examples.map(e => e.input_ids.length), this.options.portion_tokens).entries()) {
-      const results = await run(places.map(place => examples[place]), number);
-      loss += results.loss[0];
-      places.forEach((place, row) => logits.set(results.logits.subarray(row * width, (row + 1) * width), place * width));
+      const read = places.reduce((sum, place) => sum + rows[place], 0);
+      // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
+      if (read === 0) continue;
+      const { loss, logits, right } = await run(places.map(place => examples[place]), number);
+      result.loss += loss[0];
+      result.right += right?.[0] ?? 0;
+      if (!logits) continue;
+      const width = logits.length / read;
+      if (!result.logits.length) result.logits = new Float32Array(total * width);
+      let row = 0;
+      for (const place of places) {
+        result.logits.set(logits.subarray(row * width, (row + rows[place]) * width), begins[place] * width);
+        row += rows[place];
+      }
     }
-    return { loss, logits };
+    return result;
   }
 
   private feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Feeds {
     const { plan, train } = this.options;
     const size = this.current.trainables.length;
     return {
-      ...batchFeeds(examples, this.heads),
-      ...dropoutFeeds(this.sites, this.heads.query, batchSizes(examples), dropout),
+      ...batchFeeds(examples, this.layout),
+      ...dropoutFeeds(this.sites, this.layout, batchSizes(examples, this.layout), dropout),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {
         trainables: { data: this.current.trainables, shape: [size] },
@@ -159,7 +190,7 @@ class Step implements TrainingStep {
     const scalar = (value: number) => ({ data: Float32Array.of(value), shape: [] });
     const next = await this.optimizer!.run({
       trainables: vector(this.current.trainables), exp_avg: vector(this.current.exp_avg), exp_avg_sq: vector(this.current.exp_avg_sq),
-      gradients: vector(this.accumulated), decay: vector(this.decay),
+      gradients: vector(this.accumulated), decay: vector(this.decay), ...(this.rates ? { [RATES]: vector(this.rates) } : {}),
       learning_rate: scalar(learning_rate), correction1: scalar(1 - adam_beta1 ** step), correction2: scalar(1 - adam_beta2 ** step),
     });
     this.accumulated = new Float32Array(size);

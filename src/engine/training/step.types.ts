@@ -4,8 +4,23 @@ export interface Example {
   input_ids: Int32Array;
   /** Segment numbers for sentence pairs; null means all 0. */
   token_type_ids: Int32Array | null;
-  /** Class number. */
+  /** Class number; of no meaning for a language model. */
   label: number;
+  /** For a language model: the token that should follow each position, IGNORED where none is to be learned. [tokens] */
+  targets?: Int32Array | null;
+}
+
+/** The target of a position that nothing is to be learned at, as in transformers. */
+export const IGNORED = -100;
+
+/** What a batch gave. */
+export interface BatchResult {
+  /** The batch's loss: summed over what is learned, and scaled while training. */
+  loss: number;
+  /** Of a classifier [B, num_labels], row after row; empty for a language model while it is trained. */
+  logits: Float32Array;
+  /** Of a language model: targets that have the largest logit. */
+  right: number;
 }
 
 export interface OptimizerState {
@@ -21,16 +36,18 @@ export interface TrainingStep {
   readonly device: string;
   /**
    * Forward and backward over one batch; adds the gradient of loss_scale · Σ loss to the accumulated gradient.
-   * `dropout` seeds the masks; null turns dropout off. Returns loss_scale · Σ loss and the logits [B, num_labels].
+   * `dropout` seeds the masks; null turns dropout off. Returns loss_scale · Σ loss over examples (classifier) or targets (language model).
    */
-  accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<{ loss: number; logits: Float32Array }>;
+  accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult>;
+  /** How many losses a batch sums: its examples, or its targets. A window is normalised by this. */
+  count(examples: Example[]): number;
   /**
    * One AdamW step with the accumulated gradient, which is then cleared. `step` counts from 1 (bias correction).
    * If the gradient norm is not finite nothing changes, and the caller must stop.
    */
   update(options: { learning_rate: number; step: number }): Promise<{ grad_norm: number }>;
-  /** Forward only, without dropout: Σ loss over the examples and the logits [B, num_labels], row after row. */
-  evaluate(examples: Example[]): Promise<{ loss: number; logits: Float32Array }>;
+  /** Forward only, without dropout and scaling. */
+  evaluate(examples: Example[]): Promise<BatchResult>;
   /** Copies of the current values. */
   state(): Promise<OptimizerState>;
   restore(state: OptimizerState): void;

@@ -151,6 +151,9 @@ export function parseExperiment(json: unknown): { experiment: Experiment; proble
   const problems: Problem[] = [];
   const top = readSection('experiment', json, [], problems, SECTIONS);
   const sections = SECTIONS.map(name => {
+    if (name === 'lora' && json.lora === null) {
+      problems.push({ path: ['lora'], cause: 'is null: training the whole model is not supported', action: 'leave it out for a LoRA with all defaults, or name whole modules in lora.modules_to_save' });
+    }
     const value = json[name] ?? {};
     if (!isObject(value)) {
       problems.push({ path: [name], cause: `is ${describe(value)}, not an object`, action: `write "${name}": { … }` });

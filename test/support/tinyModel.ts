@@ -20,7 +20,7 @@ export function tinyBert(config: Record<string, unknown> = {}, labels = ['a', 'b
     const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => generator.normal() * 0.3 + (kind === 'norm' && name.endsWith('weight') ? 1 : 0));
     weights.set(name, { source: 'memory', shape, data });
   }
-  return { folder: '', family: bert, config: full, task: 'SEQ_CLS', labels, parameters, weights, missing: [], fingerprint: '' };
+  return { folder: '', family: bert, config: full, task: 'SEQ_CLS', problem_type: 'single_label_classification', labels, parameters, weights, missing: [], fingerprint: '' };
 }
 
 /** Examples of the given lengths with random tokens and labels. */

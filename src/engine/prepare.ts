@@ -14,7 +14,8 @@ import { openCheckpoint, type Checkpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight, type Family } from './model/family';
 import { familyOf, modelOf, storedTensor } from './model/loadModel';
-import { initialTrainables, planAdapter } from './model/lora';
+import { planAdapter } from './model/lora';
+import { initialTrainables } from './model/loraStart';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { AdapterPlan } from './model/lora.types';
 import type { LoadedModel } from './model/weights';
@@ -58,7 +59,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const base = modelOf(checkpoint, { task, labels: set?.names ?? [], problem_type, seed: training.seed, families });
   const model = start ? withAdapterWeights(base, start) : base;
   const plan = planAdapter(model, lora);
-  if (start) checkAdapterSettings(start, plan, model);
+  if (start) checkAdapterSettings(start, plan, model, lora);
 
   const texts = set ? null : languageOptions(source, checkpoint, tokenizer);
   const load = (file: string, share: [number, number]): ExampleSet => {
@@ -72,7 +73,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
     if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
     if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples so much was cut off that nothing is learned from them: their prompts alone fill max_length ${training.max_length}` });
   }
-  const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(model, plan, training.seed);
+  const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(model, plan, training.seed, lora);
   return { model, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
 }
 

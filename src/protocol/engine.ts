@@ -77,7 +77,17 @@ export interface Progress { message: string; fraction: number | null }
  * Logits and class probabilities of one text. Where several classes may apply `label` names all that do, separated by commas,
  * and each probability is by itself; of a regression `label` is the value and `probabilities` is empty.
  */
-export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[] }
+export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[]; problem_type: ProblemType }
+
+/** What a language model wrote after a prompt. */
+export interface Completion {
+  prompt: string;
+  completion: string;
+  /** Without those of the prompt; an end-of-text token is the last one. */
+  tokens: number[];
+  /** `end`: the model ended its text. `length`: max_new_tokens, or the model's positions, were reached. */
+  stopped: 'end' | 'length';
+}
 
 /** Requests, host → engine: name → [parameters, result]. One engine process serves one `train` at a time. */
 export interface EngineRequests {
@@ -93,8 +103,10 @@ export interface EngineRequests {
   /** Writes a checkpoint of a running or paused run at the next step boundary. */
   save: [Record<string, never>, { checkpoint: string }];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
-  /** `labels` names the classes of a base without adapter, `pairs` are the second texts of pairs. */
-  predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[] }, Prediction[]];
+  /** `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
+  predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType }, Prediction[]];
+  /** Greedy unless `temperature` is above 0. While it runs, `text` notifications carry what has been written. */
+  generate: [{ base: string; adapter: string | null; prompts: string[]; max_new_tokens?: number; temperature?: number; top_k?: number; top_p?: number; seed?: number }, Completion[]];
 }
 
 export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }
@@ -105,5 +117,7 @@ export interface EngineNotifications {
   metrics: { records: MetricRecord[] };
   state: { state: RunState };
   progress: Progress;
+  /** A piece of the completion of the prompt of this number. */
+  text: { prompt: number; text: string };
   log: { level: 'info' | 'warn' | 'error'; message: string };
 }

@@ -27,6 +27,9 @@ const cases: { name: string; lora: object; config: object; dropout: boolean }[] 
   { name: 'query and value', lora: { r: 4, lora_alpha: 8, target_modules: ['query', 'value'] }, config: {}, dropout: false },
   { name: 'every linear', lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear' }, config: {}, dropout: false },
   { name: 'dropout everywhere', lora: { r: 4, lora_dropout: 0.2, target_modules: 'all-linear' }, config: { hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.15 }, dropout: true },
+  { name: 'DoRA', lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear', use_dora: true, use_rslora: true }, config: {}, dropout: false },
+  { name: 'DoRA with dropout', lora: { r: 4, lora_dropout: 0.2, use_dora: true, bias: 'lora_only' }, config: {}, dropout: true },
+  { name: 'biases of B and of the base', lora: { r: 4, target_modules: ['query', 'output.dense'], lora_bias: true, bias: 'lora_only', init_lora_weights: false }, config: {}, dropout: false },
   { name: 'relu, upper layer only', lora: { r: 2, target_modules: ['layer.1.attention.self.key'] }, config: { hidden_act: 'relu' }, dropout: false },
 ];
 

@@ -55,8 +55,10 @@ for (const name of readdirSync(fixture('references'))) {
     if (expected.generated) assert.ok(relative(Number(evaluation.eval_perplexity), Math.exp(expected.eval_loss)) < 1e-2);
 
     const [found, theirs] = [readAdapter(join(folder, 'run/adapter')), readAdapter(join(folder, 'adapter_final'))];
-    assert.deepEqual([...found.tensors.keys()].sort(), [...theirs.tensors.keys()].sort());
-    for (const [key, { data, shape }] of theirs.tensors) {
+    // With "bias": "all" PEFT stores the biases of its wrappers' two copies of a saved module beside the bias that it reads.
+    const tensors = [...theirs.tensors].filter(([key]) => !/\.(modules_to_save|original_module)\.bias$/.test(key));
+    assert.deepEqual([...found.tensors.keys()].sort(), tensors.map(([key]) => key).sort());
+    for (const [key, { data, shape }] of tensors) {
       const largest = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
       assert.deepEqual(found.tensors.get(key)!.shape, shape);
       found.tensors.get(key)!.data.forEach((value, i) => assert.ok(Math.abs(value - data[i]) <= 1e-3 * largest, `${key}[${i}]: ${value}, expected ${data[i]}`));

@@ -57,7 +57,7 @@ export async function writeAdapterFiles(folder: string, { model, plan, lora, tra
   }
   const tensors: TensorSource[] = plan.trainables.map(({ name, shape, offset, size }) => ({ name, shape, dtype: 'F32', data: trainables.subarray(offset, offset + size) }));
   // Parameters that the base lacks and that were not trained would be drawn anew in another program: they go along.
-  const frozen = model.missing.filter(name => !plan.trainables.some(t => t.name === PREFIX + name));
+  const frozen = model.missing.filter(name => !plan.trainables.some(t => t.parameter === name));
   for (const name of frozen) {
     const weight = model.weights.get(name);
     if (weight?.source === 'memory') tensors.push({ name: PREFIX + name, shape: weight.shape, dtype: 'F32', data: weight.data });
@@ -110,10 +110,10 @@ function parseLabels(json: string | undefined): string[] | null {
 export function fillTrainables(plan: AdapterPlan, adapter: Adapter, model: Pick<LoadedModel, 'folder' | 'fingerprint' | 'missing' | 'weights'>): Float32Array {
   checkBase(adapter, model);
   const file = join(adapter.folder, ADAPTER_WEIGHTS);
-  const own = adapter.config.task_type == null ? plan.trainables.filter(({ name }) => !adapter.tensors.has(name) && baseWeight(model, name)) : [];
+  const own = adapter.config.task_type == null ? plan.trainables.filter(({ name, parameter }) => !adapter.tensors.has(name) && baseWeight(model, parameter)) : [];
   checkKeys(plan.trainables.filter(t => !own.includes(t)).map(t => t.name), adapter, model.missing);
   const values = new Float32Array(plan.trainable_parameters);
-  for (const { name, offset } of own) values.set(readTensor(baseWeight(model, name)!), offset);
+  for (const { parameter, offset } of own) values.set(readTensor(baseWeight(model, parameter)!), offset);
   for (const { name, shape, offset } of plan.trainables.filter(t => !own.includes(t))) {
     const stored = adapter.tensors.get(name)!;
     if (stored.shape.join() !== shape.join()) {
@@ -124,8 +124,8 @@ export function fillTrainables(plan: AdapterPlan, adapter: Adapter, model: Pick<
   return values;
 }
 
-function baseWeight(model: Pick<LoadedModel, 'weights'>, key: string): TensorRef | undefined {
-  const weight = model.weights.get(key.slice(PREFIX.length));
+function baseWeight(model: Pick<LoadedModel, 'weights'>, parameter: string | undefined): TensorRef | undefined {
+  const weight = parameter === undefined ? undefined : model.weights.get(parameter);
   return weight?.source === 'file' ? weight.ref : undefined;
 }
 
@@ -154,7 +154,9 @@ export function checkKeys(expected: readonly string[], adapter: Adapter, tolerat
   const file = join(adapter.folder, ADAPTER_WEIGHTS);
   const known = new Set(expected);
   const missing = expected.filter(name => !adapter.tensors.has(name));
-  const unexpected = [...adapter.tensors.keys()].filter(name => !known.has(name) && !tolerated.some(other => PREFIX + other === name));
+  // With "bias": "all" PEFT stores the biases of saved modules twice more, under its wrapper's names; the first copy is the one it reads.
+  const isCopy = (name: string): boolean => adapter.config.bias === 'all' && /\.(modules_to_save|original_module)\.(.+\.)?bias$/.test(name);
+  const unexpected = [...adapter.tensors.keys()].filter(name => !known.has(name) && !isCopy(name) && !tolerated.some(other => PREFIX + other === name));
   const list = (names: string[]): string => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
   const action = 'use the target_modules and modules_to_save that the adapter was trained with, and a base of the same architecture';
   if (missing.length) throw new LabError({ code: 'adapter.missing', file, cause: `the adapter lacks ${list(missing)}`, action });

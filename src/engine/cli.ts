@@ -82,16 +82,17 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
   async predict(args) {
     const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
     const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, ...Object.fromEntries(numbers.map(name => [name, text])) }, 0, '');
-    const given = readTexts(required(options, 'input'), typeof options.text_column === 'string' ? options.text_column : 'text', typeof options.text_pair_column === 'string' ? options.text_pair_column : null);
+    const column = (name: string): string | null => (typeof options[name] === 'string' ? options[name] : null);
+    const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? 'text', column('text_pair_column'));
     const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter') };
     const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
     if (predictTask(model.base, model.adapter) === 'CAUSAL_LM') {
-      if (given.pairs) throw usageError('--text_pair_column is only for classifiers');
-      return startThread().request('generate', { ...model, prompts: given.texts, ...settings });
+      if (pairs) throw usageError('--text_pair_column is only for classifiers');
+      return startThread().request('generate', { ...model, prompts: texts, ...settings });
     }
     const [foreign] = Object.keys(settings);
     if (foreign !== undefined) throw usageError(`--${foreign} is only for language models`);
-    return startThread().request('predict', { ...model, ...given });
+    return startThread().request('predict', { ...model, texts, pairs });
   },
 
   async inspect(args) {

@@ -8,7 +8,7 @@ import { families } from './model/families';
 import { classWeight } from './model/family';
 import { configLabels, familyOf, modelOf, storedTensor } from './model/loadModel';
 import { planAdapter } from './model/lora';
-import { problemTypeOf } from './model/problemType';
+import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { LoadedModel } from './model/weights';
 import { createTrainingStep } from './training/step';
 import { largest } from './training/metrics';
@@ -23,7 +23,7 @@ const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', da
  * Logits and class probabilities of each text. Without an adapter a head that the checkpoint lacks is random, and
  * `labels` names its classes. `pairs` are the second texts of pairs. Texts are cut to `max_length` tokens (default: as many as the model has positions). Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
  */
-export async function predict({ base, adapter: folder, texts, pairs, labels: given, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
+export async function predict({ base, adapter: folder, texts, pairs, labels: given, problem_type: asked, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
   if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
@@ -31,8 +31,8 @@ export async function predict({ base, adapter: folder, texts, pairs, labels: giv
   const adapter = folder === null ? null : readAdapter(folder);
   const classes = adapter?.tensors.get(PREFIX + classWeight(family, task))?.shape[0];
   const ownHead = storedTensor(checkpoint, family, classWeight(family, task));
-  const problem_type = problemTypeOf(checkpoint.config, { trained: adapter?.problem_type, classes: classes ?? ownHead?.shape[0] ?? null });
-  const labels = adapter?.labels ?? (classes ? classNames(checkpoint.config, classes) : ownHead ? null : given ?? null);
+  const problem_type = problemTypeOf(checkpoint.config, { trained: adapter ? adapter.problem_type : ownHead ? null : asked, classes: classes ?? ownHead?.shape[0] ?? null });
+  const labels = problem_type === 'regression' ? VALUE_LABELS : adapter?.labels ?? (classes ? classNames(checkpoint.config, classes) : ownHead ? null : given ?? null);
   const loaded = modelOf(checkpoint, { task, labels, problem_type, seed: TRAINING.seed, families });
   const model = adapter ? withAdapterWeights(loaded, adapter) : loaded;
   const lora: LoraSettings = adapter ? settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)) : LORA;
@@ -62,10 +62,11 @@ function classNames(config: Record<string, unknown>, classes: number): string[] 
 }
 
 function prediction(text: string, logits: Float32Array, { labels, problem_type }: Pick<LoadedModel, 'labels' | 'problem_type'>): Prediction {
-  if (problem_type === 'regression') return { text, label: String(logits[0]), logits: Array.from(logits), probabilities: {} };
+  const common = { text, logits: Array.from(logits), problem_type };
+  if (problem_type === 'regression') return { ...common, label: String(logits[0]), probabilities: {} };
   if (problem_type === 'multi_label_classification') {
     return {
-      text, label: labels.filter((_, i) => logits[i] > 0).join(', '), logits: Array.from(logits),
+      ...common, label: labels.filter((_, i) => logits[i] > 0).join(', '),
       probabilities: Object.fromEntries(labels.map((label, i) => [label, 1 / (1 + Math.exp(-logits[i]))])),
     };
   }
@@ -73,7 +74,7 @@ function prediction(text: string, logits: Float32Array, { labels, problem_type }
   const weights = Array.from(logits, logit => Math.exp(logit - top));
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   return {
-    text, label: labels[largest(logits)], logits: Array.from(logits),
+    ...common, label: labels[largest(logits)],
     probabilities: Object.fromEntries(labels.map((label, i) => [label, weights[i] / total])),
   };
 }

@@ -77,7 +77,7 @@ export interface Progress { message: string; fraction: number | null }
  * Logits and class probabilities of one text. Where several classes may apply `label` names all that do, separated by commas,
  * and each probability is by itself; of a regression `label` is the value and `probabilities` is empty.
  */
-export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[] }
+export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[]; problem_type: ProblemType }
 
 /** What a language model wrote after a prompt. */
 export interface Completion {
@@ -103,8 +103,8 @@ export interface EngineRequests {
   /** Writes a checkpoint of a running or paused run at the next step boundary. */
   save: [Record<string, never>, { checkpoint: string }];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
-  /** `labels` names the classes of a base without adapter, `pairs` are the second texts of pairs. */
-  predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[] }, Prediction[]];
+  /** `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
+  predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType }, Prediction[]];
   /** Greedy unless `temperature` is above 0. While it runs, `text` notifications carry what has been written. */
   generate: [{ base: string; adapter: string | null; prompts: string[]; max_new_tokens?: number; temperature?: number; top_k?: number; top_p?: number; seed?: number }, Completion[]];
 }

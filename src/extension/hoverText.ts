@@ -112,7 +112,7 @@ function closingBracket(text: string, start: number): number {
 }
 
 function kindOf(setting: Setting<unknown>): string {
-  if (setting.choices) return setting.choices.map(choice => `\`${choice}\``).join(' | ');
+  if (setting.choices) return [...setting.choices, ...(setting.example === undefined ? [] : [setting.example])].map(choice => `\`${choice}\``).join(' | ');
   const bounds = [
     setting.minimum !== undefined && `≥ ${setting.minimum}`,
     setting.exclusiveMinimum !== undefined && `> ${setting.exclusiveMinimum}`,

@@ -9,10 +9,10 @@ import { languageForm, loadTexts } from './data/languageExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
-import { checkAdapterSettings } from './model/adapterSettings';
+import { checkAdapterSettings, checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
 import { families } from './model/families';
-import type { Family } from './model/family';
+import { classWeight, type Family } from './model/family';
 import { familyOf, modelOf, storedTensor } from './model/loadModel';
 import { planAdapter } from './model/lora';
 import { initialTrainables } from './model/loraStart';
@@ -43,7 +43,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   if (!source.gives('training.max_length')) training.max_length = Math.min(training.max_length, limits.max_positions);
   checkColumns(source);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
-  if (start) checkTask(start, task);
+  if (start) checkAdapterTask(start, task);
   const tokenizer = loadTokenizer(checkpoint.folder);
 
   report.progress({ message: 'Reading the data', fraction: null });
@@ -85,16 +85,10 @@ function checkColumns({ experiment: { task, dataset }, gives }: ExperimentFile):
   if (task !== 'SEQ_CLS') languageForm(dataset);
 }
 
-/** Error `adapter.task`: the adapter was trained for another task. */
-function checkTask({ folder, config }: Adapter, task: string): void {
-  if (config.task_type == null || config.task_type === task) return;
-  throw new LabError({ code: 'adapter.task', file: folder, cause: `the adapter was trained for ${String(config.task_type)}, the experiment is for ${task}`, action: 'use an adapter of the same task' });
-}
-
 /** Class names: the start adapter's if it records them, else those of the checkpoint or the data. */
 function chooseLabels(checkpoint: Checkpoint, family: Family, task: string, start: Adapter | null, values: Set<string | number>): LabelSet {
   if (start?.labels) return labelsFromNames(start.labels);
-  const head = `${family.headModules(task)[0]}.weight`;
+  const head = classWeight(family, task);
   const classes = start?.tensors.get(PREFIX + head)?.shape[0] ?? storedTensor(checkpoint, family, head)?.shape[0] ?? null;
   return labelsFor(checkpoint.config, classes, values);
 }

@@ -1,6 +1,8 @@
 /** Every architecture that the engine trains. */
 import { LabError } from '../errors';
 import { bert } from './bert';
+import { distilbert } from './distilbert';
+import { electra } from './electra';
 import type { Config, Family } from './family';
 import { gemma } from './gemma';
 import { gemma2 } from './gemma2';
@@ -10,8 +12,9 @@ import { mistral } from './mistral';
 import { phi3 } from './phi3';
 import { qwen2 } from './qwen2';
 import { qwen3 } from './qwen3';
+import { roberta } from './roberta';
 
-export const families: readonly Family[] = [bert, gpt2, llama, mistral, qwen2, qwen3, gemma, gemma2, phi3];
+export const families: readonly Family[] = [bert, roberta, distilbert, electra, gpt2, llama, mistral, qwen2, qwen3, gemma, gemma2, phi3];
 
 /** The family of a checkpoint's config; an unsupported `model_type` is an error that lists the supported ones. */
 export function findFamily(config: Config, candidates: readonly Family[] = families): Family {

@@ -33,12 +33,15 @@ export interface Family {
   readonly default_target_modules: readonly string[];
   /** Modules of the task's head, which PEFT adds to `modules_to_save`. */
   headModules(task: string): string[];
+  /** The module whose output are the logits, where it is not the first head module. */
+  outputLayer?(task: string): string;
   /** Class name for `architectures` in the config.json of a merged checkpoint: `BertForSequenceClassification`. */
   architecture?(task: string): string;
   /** Every parameter of the task model, in the order of the forward pass. Throws LabError if the config is unusable. */
   parameters(config: Config, task: string, num_labels: number): ParameterSpec[];
   /** Names under which checkpoints may store a parameter, the usual one first. */
   storedNames(name: string): string[];
+  /** Sizes of the embedding tables, positions without those that no token gets. A model without segments has `type_vocab_size` 0. */
   limits(config: Config): { vocab_size: number; max_positions: number; type_vocab_size: number };
   layout(config: Config, task: string): BatchLayout;
   /** Logits of the tokens that the task's head reads: [R, num_labels] of a classifier, [R, vocab_size] of a language model. */
@@ -51,6 +54,8 @@ export interface Family {
  */
 export interface ForwardContext {
   readonly batch: BatchTensors;
+  /** Which tokens the head reads. */
+  readonly reads: BatchLayout['read'];
   /** A parameter by its full name: frozen, or the trained value. */
   weight(name: string): Tensor;
   /** y = x Wᵀ + b, plus the adapter of the module if it has one. x [rows, in_features] → [rows, out_features]. */
@@ -62,8 +67,8 @@ export interface ForwardContext {
   /** Turns every head of x [T, heads · head_dim] by the angles of its token's position. */
   rotary(x: Tensor, head_dim: number): Tensor;
   /**
-   * softmax(q kᵀ · scale + bias) v for every head. q and the result [T, heads · head_dim], k and v [T, key_value_heads · head_dim];
-   * where the head reads first tokens, q and the result may be [B, heads · head_dim] of those alone.
+   * softmax(q kᵀ · scale + bias) v for every head. k and v [T, key_value_heads · head_dim]; q and the result [T, heads · head_dim],
+   * or [B, …] for the first tokens alone where the head reads those.
    * `window`: how many tokens back a causal model sees, itself included. `softcap`: c · tanh(score / c) bounds the scores.
    */
   attention(q: Tensor, k: Tensor, v: Tensor, options: { scale: number; dropout: number; window?: number | null; softcap?: number | null }): Tensor;
@@ -76,3 +81,6 @@ export interface BatchTensors {
   position_ids: Tensor;     // [T]
   labels: Tensor;           // [R]
 }
+
+/** The weight whose rows are the classes of a classifier. */
+export const classWeight = (family: Family, task: string): string => `${family.outputLayer?.(task) ?? family.headModules(task)[0]}.weight`;

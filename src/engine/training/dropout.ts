@@ -6,7 +6,7 @@
  * Masks depend on the DropoutSeed alone, so that a resumed run draws the same ones.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
-import { rowsDim, type BatchLayout, type BatchSizes } from './layout';
+import { readRows, type BatchLayout, type BatchSizes } from './layout';
 import { random } from '../random';
 
 const POOL_ROWS = 4096;
@@ -29,7 +29,7 @@ export function dropoutInputs(sites: DropoutSite[], layout: BatchLayout): InputS
   return [
     { name: OFFSETS, dtype: 'int32', shape: [sites.length] },
     { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
-    { name: 'keep_rows_R', dtype: 'int32', shape: [rowsDim(layout)] },
+    { name: 'keep_rows_R', dtype: 'int32', shape: [readRows(layout)] },
     { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
     { name: 'keep_rows_H', dtype: 'int32', shape: ['B', heads, 1] },
     ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: site.width === 'S' ? ['Q', 'S'] : ['P', site.width] })),
@@ -37,7 +37,7 @@ export function dropoutInputs(sites: DropoutSite[], layout: BatchLayout): InputS
 }
 
 /** Pool values are 0 or 1/(1−p). Without a seed every value is 1: dropout is off. */
-export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSizes, seed: DropoutSeed | null): Feeds {
+export function dropoutFeeds(sites: DropoutSite[], { heads: { query: heads } }: BatchLayout, sizes: BatchSizes, seed: DropoutSeed | null): Feeds {
   if (!sites.length) return {};
   const rows = { T: sizes.T, S: sizes.B * heads * sizes.S };
   const pool = (count: number): number => (seed ? Math.min(count, POOL_ROWS) : 1);

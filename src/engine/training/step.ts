@@ -47,7 +47,8 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
 export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
   const { family, config, task } = model;
   const own = family.layout(config, task);
-  const layout = { ...own, read: read ?? own.read };
+  // Who asks for certain tokens means them, padding or not.
+  const layout = read ? { ...own, read, pad_token_id: null } : own;
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null): Program => ({
@@ -172,7 +173,7 @@ class Step implements TrainingStep {
     const size = this.current.trainables.length;
     return {
       ...batchFeeds(examples, this.layout),
-      ...dropoutFeeds(this.sites, this.layout.heads.query, batchSizes(examples, this.layout), dropout),
+      ...dropoutFeeds(this.sites, this.layout, batchSizes(examples, this.layout), dropout),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {
         trainables: { data: this.current.trainables, shape: [size] },

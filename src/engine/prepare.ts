@@ -9,7 +9,7 @@ import { languageForm, loadTexts } from './data/languageExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
-import { checkAdapterSettings } from './model/adapterSettings';
+import { checkAdapterSettings, checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight, type Family } from './model/family';
@@ -18,6 +18,7 @@ import { planAdapter } from './model/lora';
 import { initialTrainables } from './model/loraStart';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { AdapterPlan } from './model/lora.types';
+import { withStartFactors } from './model/startFactors';
 import type { LoadedModel } from './model/weights';
 import type { Reporter } from './reporter';
 import { bestRule, type BestRule } from './training/bestModel';
@@ -47,7 +48,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   if (!source.gives('training.max_length')) training.max_length = Math.min(training.max_length, limits.max_positions);
   checkColumns(source);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
-  if (start) checkTask(start, task);
+  if (start) checkAdapterTask(start, task);
   const tokenizer = loadTokenizer(checkpoint.folder);
 
   report.progress({ message: 'Reading the data', fraction: null });
@@ -73,8 +74,9 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
     if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
     if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples so much was cut off that nothing is learned from them: their prompts alone fill max_length ${training.max_length}` });
   }
-  const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(model, plan, training.seed, lora);
-  return { model, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
+  const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
+  const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
+  return { model: whole, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
 }
 
 /** What reading texts takes beside the file. */

@@ -94,12 +94,6 @@ function checkColumns({ experiment: { task, problem_type, dataset }, gives }: Ex
   if (task !== 'SEQ_CLS') languageForm(dataset);
 }
 
-/** Error `adapter.task`: the adapter was trained for another task. */
-function checkTask({ folder, config }: Adapter, task: string): void {
-  if (config.task_type == null || config.task_type === task) return;
-  throw new LabError({ code: 'adapter.task', file: folder, cause: `the adapter was trained for ${String(config.task_type)}, the experiment is for ${task}`, action: 'use an adapter of the same task' });
-}
-
 /** Outputs of the head that the start adapter or the checkpoint holds; null if neither has one. */
 function storedClasses(checkpoint: Checkpoint, family: Family, task: string, start: Adapter | null): number | null {
   const head = classWeight(family, task);

@@ -6,6 +6,7 @@ import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
 import { lookUp, readJsonObject } from './files';
 import { ADAPTER_CONFIG, fillTrainables, readAdapter, settingsFromAdapter } from './model/adapter';
+import { checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { familyOf, modelOf } from './model/loadModel';
@@ -37,8 +38,9 @@ export async function generate(request: EngineRequests['generate'][0], { device 
   checkSettings({ ...sampling, max_new_tokens }, prompts);
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
-  const model = modelOf(checkpoint, { task: 'CAUSAL_LM', labels: null, seed: 0, families });
   const adapter = folder === null ? null : readAdapter(folder);
+  if (adapter) checkAdapterTask(adapter, 'CAUSAL_LM');
+  const model = modelOf(checkpoint, { task: 'CAUSAL_LM', labels: null, seed: 0, families });
   const lora: LoraSettings = adapter ? settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)) : LORA;
   const plan = adapter ? planAdapter(model, lora) : null;
   const trainables = adapter && plan ? fillTrainables(plan, adapter, model) : new Float32Array(0);

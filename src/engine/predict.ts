@@ -3,6 +3,7 @@ import { loadTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
 import { join } from 'node:path';
 import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapter, withAdapterWeights } from './model/adapter';
+import { checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight } from './model/family';
@@ -29,6 +30,7 @@ export async function predict({ base, adapter: folder, texts, pairs, labels: giv
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const task = 'SEQ_CLS';
   const adapter = folder === null ? null : readAdapter(folder);
+  if (adapter) checkAdapterTask(adapter, task);
   const classes = adapter?.tensors.get(PREFIX + classWeight(family, task))?.shape[0];
   const ownHead = storedTensor(checkpoint, family, classWeight(family, task));
   const problem_type = problemTypeOf(checkpoint.config, { trained: adapter ? adapter.problem_type : ownHead ? null : asked, classes: classes ?? ownHead?.shape[0] ?? null });

@@ -9,7 +9,7 @@ import { languageForm, loadTexts } from './data/languageExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
-import { checkAdapterSettings } from './model/adapterSettings';
+import { checkAdapterSettings, checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight, type Family } from './model/family';
@@ -47,7 +47,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   if (!source.gives('training.max_length')) training.max_length = Math.min(training.max_length, limits.max_positions);
   checkColumns(source);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
-  if (start) checkTask(start, task);
+  if (start) checkAdapterTask(start, task);
   const tokenizer = loadTokenizer(checkpoint.folder);
 
   report.progress({ message: 'Reading the data', fraction: null });
@@ -90,12 +90,6 @@ function checkColumns({ experiment: { task, problem_type, dataset }, gives }: Ex
     : dataset.text_pair_column !== null ? 'text_pair_column' as const : gives('dataset.label_column') ? 'label_column' as const : undefined;
   if (foreign) throw new LabError({ code: 'dataset.columns', where: `dataset.${foreign}`, cause: `is not used by ${task}`, action: `remove it, or set "task" to ${task === 'SEQ_CLS' ? 'CAUSAL_LM' : 'SEQ_CLS'}` });
   if (task !== 'SEQ_CLS') languageForm(dataset);
-}
-
-/** Error `adapter.task`: the adapter was trained for another task. */
-function checkTask({ folder, config }: Adapter, task: string): void {
-  if (config.task_type == null || config.task_type === task) return;
-  throw new LabError({ code: 'adapter.task', file: folder, cause: `the adapter was trained for ${String(config.task_type)}, the experiment is for ${task}`, action: 'use an adapter of the same task' });
 }
 
 /** Outputs of the head that the start adapter or the checkpoint holds; null if neither has one. */

@@ -28,3 +28,9 @@ export function checkAdapterSettings(adapter: Adapter, plan: AdapterPlan, model:
   const extra = own.modules.find(({ name }) => !plan.modules.some(module => module.name === name));
   if (extra) throw differs(`the adapter adapts ${extra.name}, the experiment does not`, 'target_modules');
 }
+
+/** Error `adapter.task` if the adapter names another task than the one it is to be used for. */
+export function checkAdapterTask({ folder, config }: Adapter, task: string): void {
+  if (config.task_type == null || config.task_type === task) return;
+  throw new LabError({ code: 'adapter.task', file: folder, cause: `the adapter was trained for ${String(config.task_type)}, not for ${task}`, action: 'use an adapter of the same task' });
+}

@@ -18,6 +18,7 @@ import { planAdapter } from './model/lora';
 import { initialTrainables } from './model/loraStart';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { AdapterPlan } from './model/lora.types';
+import { withStartFactors } from './model/startFactors';
 import type { LoadedModel } from './model/weights';
 import type { Reporter } from './reporter';
 import { bestRule, type BestRule } from './training/bestModel';
@@ -73,8 +74,9 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
     if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
     if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples so much was cut off that nothing is learned from them: their prompts alone fill max_length ${training.max_length}` });
   }
-  const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(model, plan, training.seed, lora);
-  return { model, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
+  const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
+  const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
+  return { model: whole, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
 }
 
 /** What reading texts takes beside the file. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { LabError } from './errors';
 import { readJsonObject } from './files';
 import { writeFile } from './transaction';
-import { fillTrainables, readAdapter, writeAdapterFiles, type AdapterContent } from './model/adapter';
+import { fillTrainables, readAdapter, withoutStart, writeAdapterFiles, type AdapterContent } from './model/adapter';
 import { readHeader, readTensor } from './model/safetensors';
 import { writeSafetensors } from './model/safetensorsWriter';
 import type { Prepared } from './prepare';
@@ -53,7 +53,8 @@ export function readState(folder: string): TrainerState {
 export function readOptimizer(folder: string, state: TrainerState, { model, plan, data_fingerprint }: Prepared): OptimizerState {
   if (state.base_fingerprint !== model.fingerprint) throw changed('resume.base-changed', model.folder, 'the base weights have changed since this run began');
   if (state.data_fingerprint !== data_fingerprint) throw changed('resume.data-changed', folder, 'the training or evaluation data, or the tokenizer, have changed since this run began');
-  const trainables = fillTrainables(plan, readAdapter(folder), model);
+  const adapter = readAdapter(folder);
+  const trainables = fillTrainables(plan, plan.subtracts_start ? withoutStart(adapter) : adapter, model);
   const { tensors } = readHeader(join(folder, OPTIMIZER_NAME));
   const moment = (name: string): Float32Array => readTensor(tensors.get(name)!);
   return { trainables, exp_avg: moment('exp_avg'), exp_avg_sq: moment('exp_avg_sq') };

@@ -81,12 +81,15 @@ export function pythonLoraConfig(text: string, offset: number): PythonConfig | u
 
 function settingsOf(call: string): AdapterSettings {
   const number = (name: string): string | undefined => new RegExp(`\\b${name}\\s*=\\s*(\\d[\\d.]*)\\s*(?:,|$)`).exec(call)?.[1];
+  const isTrue = (name: string): boolean => new RegExp(`\\b${name}\\s*=\\s*True\\b`).test(call);
   const targets = /\btarget_modules\s*=\s*(\[[^\]]*\]|\([^)]*\)|\{[^}]*\}|r?"[^"]*"|r?'[^']*')/.exec(call)?.[1];
   const strings = targets ? [...targets.matchAll(/"([^"]*)"|'([^']*)'/g)].map(m => m[1] ?? m[2]) : [];
   return {
     r: Number(number('r') ?? 8),
     lora_alpha: Number(number('lora_alpha') ?? 8),
     target_modules: targets === undefined ? null : /^[[({]/.test(targets) ? strings : strings[0],
+    use_rslora: isTrue('use_rslora'), use_dora: isTrue('use_dora'), lora_bias: isTrue('lora_bias'),
+    bias: /\bbias\s*=\s*["'](all|lora_only)["']/.exec(call)?.[1],
   };
 }
 
@@ -112,7 +115,7 @@ function closingBracket(text: string, start: number): number {
 }
 
 function kindOf(setting: Setting<unknown>): string {
-  if (setting.choices) return setting.choices.map(choice => `\`${choice}\``).join(' | ');
+  if (setting.choices) return [...setting.choices, ...(setting.example === undefined ? [] : [setting.example])].map(choice => `\`${choice}\``).join(' | ');
   const bounds = [
     setting.minimum !== undefined && `≥ ${setting.minimum}`,
     setting.exclusiveMinimum !== undefined && `> ${setting.exclusiveMinimum}`,

@@ -21,6 +21,7 @@ export interface AdapterSettings {
   use_dora?: boolean;
   lora_bias?: boolean;
   bias?: string;
+  init_lora_weights?: boolean | string;
 }
 
 /** What of the base model the counts depend on. */
@@ -141,7 +142,8 @@ export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterC
     saved: saved.map(m => m.name),
     trainable_parameters: added + biases,
     all_parameters: model.base_parameters + added,
-    adapter_bytes: 4 * (added + biases),
+    // A start from the base weight is saved with the adapter, as more of A and B.
+    adapter_bytes: 4 * (added + biases + (/^(pissa|olora)/.test(String(lora.init_lora_weights)) ? sum(adapters.map(a => a.r * (a.A[1] + a.B[0]))) : 0)),
     rank_limit: matched.length ? Math.min(...matched.map(m => Math.min(m.shape[0], m.shape[1]))) : 0,
     unmatched: entries.filter(entry => !adaptable.some(m => matchesNames(m.name, typeof targets === 'string' ? entry : [entry]))),
   };

@@ -11,6 +11,9 @@ export interface Setting<T> {
   readonly default: T | undefined;
   readonly doc: string;
   readonly choices?: readonly (string | boolean)[];
+  /** Of a choice: an expression for further texts that are possible, and one of them. */
+  readonly pattern?: string;
+  readonly example?: string;
   readonly minimum?: number;
   readonly exclusiveMinimum?: number;
   readonly maximum?: number;
@@ -46,7 +49,8 @@ export type ProblemType = (typeof PROBLEM_TYPES)[number];
 export const SCHEDULERS = ['linear', 'cosine', 'constant', 'constant_with_warmup'] as const;
 export const STRATEGIES = ['no', 'steps', 'epoch'] as const;
 export const BIASES = ['none', 'all', 'lora_only'] as const;
-export const STARTS = [true, false, 'gaussian'] as const;
+export const STARTS = [true, false, 'gaussian', 'pissa', 'olora'] as const;
+export type InitLoraWeights = (typeof STARTS)[number] | `pissa_niter_${number}`;
 export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
 
 export const SETTINGS = {
@@ -81,7 +85,10 @@ export const SETTINGS = {
     modules_to_save: names('Modules trained whole and saved with the adapter. Default for SEQ_CLS: the classification head.'),
     bias: choice('none', BIASES, 'Which biases of the base model are trained, and saved with the adapter: `none`, `all`, or those of the adapted modules (`lora_only`).'),
     lora_bias: boolean(false, 'Gives every B a bias of its own, [out].'),
-    init_lora_weights: choice(true, STARTS, 'Start of A and B. `true`: A uniform within ±1/√in, B zero. `"gaussian"`: A normal with deviation 1/r, B zero. `false`: B random, too, so that an untrained adapter changes the model.'),
+    init_lora_weights: {
+      type: 'choice', default: true, choices: STARTS, pattern: '^pissa_niter_\\d{1,3}$', example: 'pissa_niter_16',
+      doc: 'Start of A and B. `true`: A uniform within ±1/√in, B zero. `"gaussian"`: A normal with deviation 1/r, B zero. `false`: B random, too, so that an untrained adapter changes the model. `"pissa"`, `"pissa_niter_<n>"` (approximate) and `"olora"`: from the singular vectors or the QR decomposition of each weight; the adapter is saved as a plain LoRA of twice the rank.',
+    } as Setting<InitLoraWeights>,
     init_adapter: optionalText('PEFT adapter folder to start from, instead of a fresh A and B = 0.', true),
   },
   training: {
@@ -205,7 +212,7 @@ function check(setting: AnySetting, value: unknown): string | undefined {
   switch (setting.type) {
     case 'text': return typeof value === 'string' && value !== '' ? undefined : 'give a non-empty text';
     case 'boolean': return typeof value === 'boolean' ? undefined : 'give true or false';
-    case 'choice': return setting.choices!.includes(value as string | boolean) ? undefined : `give ${expected(setting)}`;
+    case 'choice': return setting.choices!.includes(value as string | boolean) || typeof value === 'string' && setting.pattern !== undefined && new RegExp(setting.pattern).test(value) ? undefined : `give ${expected(setting)}`;
     case 'number': case 'integer': return checkNumber(setting, value) ? undefined : `give ${expected(setting)}`;
     case 'integers': return [value].flat().length > 0 && [value].flat().every(entry => checkNumber(setting, entry)) ? undefined : `give ${expected(setting)} or a list of them`;
     case 'names':
@@ -225,7 +232,7 @@ function checkNumber(setting: AnySetting, value: unknown): boolean {
 }
 
 function expected(setting: AnySetting): string {
-  if (setting.type === 'choice') return `one of ${setting.choices!.map(c => JSON.stringify(c)).join(', ')}`;
+  if (setting.type === 'choice') return `one of ${[...setting.choices!, ...(setting.example === undefined ? [] : [setting.example])].map(c => JSON.stringify(c)).join(', ')}`;
   if (!['number', 'integer', 'integers', 'overrides'].includes(setting.type)) return `a ${setting.type}`;
   const kind = setting.type.startsWith('integer') ? 'a whole number' : 'a number';
   const bounds = [

@@ -47,6 +47,28 @@ test('a run that was stopped and resumed, at any step, ends exactly as one that 
   }
 }));
 
+test('a run whose adapter is saved with its start resumes exactly, too', () => inTemporaryFolder(async folder => {
+  const changes = { ...DEMANDING, lora: { lora_dropout: 0.2, init_lora_weights: 'pissa_niter_2' }, training: { ...DEMANDING.training, loraplus_lr_ratio: 4 } };
+  const files = ['whole', 'stopped'].map(name => copyCase(join(folder, name), changes));
+  await startRun(files[0]).ended;
+  await startRun(files[1], { onStep: ({ step }, control) => { if (step === 4) control.want('stop'); } }).ended;
+  await startRun(files[1], { resume: true }).ended;
+  const [whole, resumed] = ['whole', 'stopped'].map(name => readFileSync(join(folder, name, 'run/adapter/adapter_model.safetensors')));
+  assert.ok(resumed.equals(whole));
+  const { config, tensors } = readAdapter(join(folder, 'whole/run/adapter'));
+  assert.deepEqual([config.r, config.lora_alpha, config.init_lora_weights], [8, 16, true], 'a plain LoRA of twice the rank');
+  assert.deepEqual(tensors.get('base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight')!.shape, [8, 32]);
+}));
+
+test('starts from the base weight refuse what they cannot be combined with', () => inTemporaryFolder(async folder => {
+  for (const [lora, says] of [
+    [{ init_adapter: 'adapter_start' }, /init_adapter/], [{ use_dora: true }, /use_dora/], [{ use_rslora: true, rank_pattern: { query: 2 } }, /rank_pattern/], [{ r: 17 }, /32 × 32/],
+  ] as const) {
+    const file = copyCase(join(folder, Object.keys(lora)[0]), { lora: { init_lora_weights: 'olora', ...lora } });
+    await assert.rejects(startRun(file).ended, refusal('r' in lora ? 'lora.rank-too-high' : 'lora.combination', says));
+  }
+}));
+
 test('a pause holds the run between two steps, where it can be saved, and costs no training time', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder, { training: { max_steps: 20 } });
   const states: RunState[] = [];
@@ -99,33 +121,6 @@ test('evaluation and checkpoints come each epoch, or every n steps, as Trainer o
   assert.deepEqual(checkpoints(join(folder, 'steps/run')), [5, 10, 12]);
 }));
 
-test('a run without improvement ends early with the adapter of its best checkpoint, stopped and resumed or not', () => inTemporaryFolder(async folder => {
-  const changes = { training: { max_steps: 20, learning_rate: 0.03, eval_strategy: 'steps', eval_steps: 1, save_strategy: 'steps', save_steps: 1, early_stopping_patience: 3, load_best_model_at_end: true } };
-  const exact = (record: object) => ({ ...record, time: 0, tokens_per_second: 0, eval_runtime: 0 });
-  const summary = await startRun(copyCase(join(folder, 'whole'), changes)).ended;
-  const run = join(folder, 'whole/run');
-  const losses = readMetrics(run).filter(isEvalRecord).map(record => Number(record.eval_loss));
-  const best = losses.indexOf(Math.min(...losses)) + 1;
-  assert.ok(summary.steps < 20, 'the learning rate is too high for a long run');
-  assert.equal(summary.steps, best + 3);
-  assert.deepEqual([summary.state, summary.stopped_early, summary.best], ['finished', true, { step: best, metric: 'loss', value: losses[best - 1] }]);
-  assert.equal(summary.eval!.loss, losses[best - 1]);
-  const weights = (path: string) => readFileSync(join(path, 'adapter_model.safetensors'));
-  assert.ok(weights(join(run, 'adapter')).equals(weights(join(run, `checkpoint-${best}`))));
-  assert.ok(!weights(join(run, 'adapter')).equals(weights(join(run, `checkpoint-${summary.steps}`))));
-
-  for (const stop of [best, best + 2]) {
-    const file = copyCase(join(folder, `stop-${stop}`), changes);
-    assert.equal((await startRun(file, { onStep: ({ step }, control) => { if (step === stop) control.want('stop'); } }).ended).best, undefined);
-    const resumed = await startRun(file, { resume: true }).ended;
-    assert.deepEqual([resumed.steps, resumed.best], [summary.steps, summary.best], `stopped after step ${stop}`);
-    assert.deepEqual(readMetrics(join(folder, `stop-${stop}/run`)).map(exact), readMetrics(run).map(exact));
-    assert.ok(weights(join(folder, `stop-${stop}/run/adapter`)).equals(weights(join(run, 'adapter'))));
-    // Once more: the run has ended and stays so.
-    assert.equal((await startRun(file, { resume: true }).ended).steps, summary.steps);
-  }
-}));
-
 test('a second run moves the first aside; a run that cannot begin leaves it alone', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder);
   await startRun(file).ended;
@@ -133,7 +128,7 @@ test('a second run moves the first aside; a run that cannot begin leaves it alon
   const good = readFileSync(file, 'utf8');
   for (const [change, code] of [
     [{ base_model: 'nowhere' }, 'checkpoint.no-folder'], [{ dataset: { train: 'missing.jsonl' } }, 'dataset.no-file'], [{ lora: { target_modules: ['queri'] } }, 'lora.target-not-found'],
-    [{ lora: { r: 33 } }, 'lora.rank-too-high'], [{ engine: { device: 'cuda' } }, 'device.unavailable'],
+    [{ lora: { r: 33 } }, 'lora.rank-too-high'], [{ engine: { device: 'tensorflow' } }, 'device.missing'],
   ] as const) {
     const experiment = JSON.parse(good) as Record<string, object>;
     for (const [key, value] of Object.entries(change)) experiment[key] = typeof value === 'object' ? { ...experiment[key], ...value } : value;

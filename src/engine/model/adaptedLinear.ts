@@ -13,11 +13,14 @@ export interface AdaptedTensors {
   a: tf.Tensor;
   /** scaling · B [out, r] */
   b: tf.Tensor;
+  /** Frozen factors whose product is subtracted from w: a [r, in], and b, scaled, [out, r]. */
+  start?: { a: tf.Tensor; b: tf.Tensor };
 }
 
-/** x Wᵀ + bias + scaling · (dropped Aᵀ) Bᵀ. x and dropped, which is x after dropout, [T, in] → [T, out]. */
-export function loraLinear(x: tf.Tensor, dropped: tf.Tensor, { w, transposed, bias, a, b }: AdaptedTensors): tf.Tensor {
-  const y = linear({ x, w, add: bias }, { bias: true, transposed });       // [T, out]
+/** x (W - start)ᵀ + bias + scaling · (dropped Aᵀ) Bᵀ. x and dropped, which is x after dropout, [T, in] → [T, out]. */
+export function loraLinear(x: tf.Tensor, dropped: tf.Tensor, { w, transposed, bias, a, b, start }: AdaptedTensors): tf.Tensor {
+  const whole = linear({ x, w, add: bias }, { bias: true, transposed });   // [T, out]
+  const y = start ? linear({ x: linear({ x, w: start.a }, { bias: false }), w: tf.neg(start.b), add: whole }, { bias: false }) : whole;
   const low = linear({ x: dropped, w: a }, { bias: false });               // [T, r]
   return linear({ x: low, w: b, add: y }, { bias: false });
 }

@@ -5,8 +5,9 @@ import { listFolder, lookUp, readJsonObject } from '../files';
 import { transaction, writeFile } from '../transaction';
 import { PROBLEM_TYPES, type LoraSettings, type ProblemType } from '../../protocol/experiment';
 import { adapterConfig, settingsFromAdapter, type AdapterConfig } from './adapterConfig';
-import type { AdapterPlan } from './lora.types';
+import type { AdapterPlan, Trainable } from './lora.types';
 import { readHeader, readTensor, type TensorRef } from './safetensors';
+import { converted, convertedSettings, startNames, unconverted } from './startFactors';
 import { writeSafetensors, type TensorSource } from './safetensorsWriter';
 import type { LoadedModel } from './weights';
 
@@ -55,7 +56,7 @@ export async function writeAdapterFiles(folder: string, { model, plan, lora, tra
     const name = plan.trainables.find(t => bad >= t.offset && bad < t.offset + t.size)?.name;
     throw new LabError({ code: 'adapter.not-finite', file: folder, where: name, cause: 'the adapter holds values that are not finite', action: 'go back to an earlier checkpoint and lower the learning rate' });
   }
-  const tensors: TensorSource[] = plan.trainables.map(({ name, shape, offset, size }) => ({ name, shape, dtype: 'F32', data: trainables.subarray(offset, offset + size) }));
+  const tensors: TensorSource[] = plan.trainables.map(trainable => ({ name: trainable.name, dtype: 'F32', ...savedValues(trainable, trainables, plan, model) }));
   // Parameters that the base lacks and that were not trained would be drawn anew in another program: they go along.
   const frozen = model.missing.filter(name => !plan.trainables.some(t => t.parameter === name));
   for (const name of frozen) {
@@ -63,9 +64,28 @@ export async function writeAdapterFiles(folder: string, { model, plan, lora, tra
     if (weight?.source === 'memory') tensors.push({ name: PREFIX + name, shape: weight.shape, dtype: 'F32', data: weight.data });
   }
   const modules = [...new Set(frozen.map(name => name.slice(0, name.lastIndexOf('.'))))];
-  const config = adapterConfig({ base: model.folder, task: model.task, lora, plan, defaults: model.family.default_target_modules, frozen: modules });
+  const config = adapterConfig({ base: model.folder, task: model.task, lora: convertedSettings(lora), plan, defaults: model.family.default_target_modules, frozen: modules });
   writeFile(join(folder, ADAPTER_CONFIG), JSON.stringify(config, null, 2));
   await writeSafetensors(join(folder, ADAPTER_WEIGHTS), tensors, { format: 'pt', [LABELS_KEY]: JSON.stringify(labels), ...(model.task === 'SEQ_CLS' ? { [PROBLEM_KEY]: model.problem_type } : {}), [FINGERPRINT_KEY]: model.fingerprint });
+}
+
+const FACTOR = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
+
+/** A trained tensor as it is saved: with its start, if that is subtracted in training. */
+function savedValues({ name, shape, offset, size }: Trainable, trainables: Float32Array, plan: AdapterPlan, model: LoadedModel): { shape: number[]; data: Float32Array } {
+  const data = trainables.subarray(offset, offset + size);
+  const [, module, side] = (plan.subtracts_start && FACTOR.exec(name)) || [];
+  if (module === undefined || side !== 'A' && side !== 'B') return { shape, data };
+  return converted(data, side, model.weights.get(startNames(module)[side])!, shape[side === 'A' ? 0 : 1]);
+}
+
+/** An adapter that was saved with its start, as the values that go on being trained. */
+export function withoutStart(adapter: Adapter): Adapter {
+  const tensors = [...adapter.tensors].map(([name, tensor]) => {
+    const side = FACTOR.exec(name)?.[2];
+    return [name, side === 'A' || side === 'B' ? unconverted(tensor, side) : tensor] as const;
+  });
+  return { ...adapter, tensors: new Map(tensors) };
 }
 
 /**

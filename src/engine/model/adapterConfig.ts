@@ -1,6 +1,6 @@
 /** `adapter_config.json`: the keys of PEFT's LoraConfig, and which of their values this engine can honour. */
 import { LabError } from '../errors';
-import { BIASES, SETTINGS, STARTS, TASKS, type LoraSettings } from '../../protocol/experiment';
+import { BIASES, SETTINGS, TASKS, type LoraSettings } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
 
 export type AdapterConfig = Record<string, unknown>;
@@ -84,7 +84,7 @@ export function settingsFromAdapter(config: AdapterConfig, file = 'adapter_confi
     target_modules: withoutSaved(names('target_modules'), saved), exclude_modules: names('exclude_modules'),
     rank_pattern: pattern('rank_pattern'), alpha_pattern: pattern('alpha_pattern'),
     modules_to_save: others.length ? others : null, bias, init_adapter: null,
-    use_rslora: flag('use_rslora'), use_dora: flag('use_dora'), lora_bias: flag('lora_bias'), init_lora_weights: STARTS.find(start => start === config.init_lora_weights) ?? true,
+    use_rslora: flag('use_rslora'), use_dora: flag('use_dora'), lora_bias: flag('lora_bias'), init_lora_weights: config.init_lora_weights === false || config.init_lora_weights === 'gaussian' ? config.init_lora_weights : true,
     layers_to_transform: isEmpty(layers) ? null : layers as number | number[] | null, layers_pattern: isEmpty(value('layers_pattern')) ? null : names('layers_pattern'),
   };
 }

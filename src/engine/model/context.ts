@@ -1,6 +1,7 @@
 /** The forward context that model code runs in: frozen weights, adapters, dropout and attention over one batch. */
 import * as tf from '@tensorflow/tfjs-core';
 import { linear } from '../ops/linear';
+import { startNames } from './startFactors';
 import { doraLinear, loraLinear } from './adaptedLinear';
 import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
@@ -71,7 +72,9 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       if (adapter === undefined) return linear({ x, w, add: bias }, { bias: true, transposed });           // [T, out]
       const part = (suffix: string): tf.Tensor | undefined => inputs[`base_model.model.${module}.${suffix}`];
       const scaling = tf.slice1d(inputs[SCALING] as tf.Tensor1D, adapter, 1);
-      const tensors = { w, bias, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed };
+      const names = startNames(module);
+      const start = plan?.subtracts_start ? { a: options.weight(names.A), b: tf.mul(options.weight(names.B), scaling) } : undefined;
+      const tensors = { w, bias, start, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed };
       const magnitude = part('lora_magnitude_vector');
       const dropped = dropout(x, options.lora_dropout);
       if (magnitude) return doraLinear(x, dropped, { ...tensors, magnitude });

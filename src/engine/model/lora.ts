@@ -4,6 +4,7 @@
  */
 import type { LoraSettings } from '../../protocol/experiment';
 import { LabError } from '../errors';
+import { checkStart, startsFromBase } from './startFactors';
 import { matchTargets, type LinearModule } from './targets';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { SEQ_CLS_HEADS } from './adapterConfig';
@@ -51,6 +52,7 @@ export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | '
   const modules_to_save = savedModules(model.parameters, lora.modules_to_save, heads);
   const candidates = linearModules(model.parameters).filter(m => !modules_to_save.includes(m.name));
   const modules = matchTargets(candidates, lora, model.family.default_target_modules, heads);
+  checkStart(lora, modules);
 
   const trainables: Trainable[] = [];
   let offset = 0;
@@ -67,7 +69,7 @@ export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | '
   const biases = trainedBiases(model.parameters, modules.map(m => m.name), modules_to_save, lora.bias);
   for (const p of model.parameters) if (biases.has(p.name)) add(biases.get(p.name)!, p.shape, false, p.name);
   const base = model.parameters.reduce((sum, p) => sum + count(p.shape), 0);
-  return { modules, modules_to_save, trainables, trainable_parameters: offset, all_parameters: base + added };
+  return { modules, modules_to_save, trainables, trainable_parameters: offset, all_parameters: base + added, ...(startsFromBase(lora.init_lora_weights) ? { subtracts_start: true } : {}) };
 }
 
 const moduleOf = (parameter: string): string => parameter.slice(0, parameter.lastIndexOf('.'));

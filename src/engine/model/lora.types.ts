@@ -34,6 +34,8 @@ export interface AdapterPlan {
   /** Whole modules trained and saved with the adapter, e.g. `classifier`. */
   modules_to_save: string[];
   trainables: Trainable[];
+  /** The scaled product of the factors that A and B start from is subtracted (startFactors.ts). */
+  subtracts_start?: true;
   trainable_parameters: number;
   /** As PEFT counts: base + adapters + the trained copies of `modules_to_save`; biases are trained in place. */
   all_parameters: number;

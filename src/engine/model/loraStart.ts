@@ -3,6 +3,7 @@ import type { LoraSettings } from '../../protocol/experiment';
 import { random } from '../random';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { readTensor } from './safetensors';
+import { startNames } from './startFactors';
 import type { LoadedModel } from './weights';
 
 type Start = Pick<LoraSettings, 'init_lora_weights'>;
@@ -10,6 +11,7 @@ type Start = Pick<LoraSettings, 'init_lora_weights'>;
 /**
  * Start values, flat [trainable_parameters], as PEFT draws them. `init_lora_weights`: true is Kaiming-uniform with a = √5 (uniform within
  * ±1/√in) for A and zero for B; false is uniform within ±1/√in and ±1/√r for both; gaussian is normal with deviation 1/r for A, zero for B.
+ * With a start from the base weight (startFactors.ts) the model must hold its factors.
  */
 export function initialTrainables(model: LoadedModel, plan: AdapterPlan, seed: number, lora: Start = { init_lora_weights: true }): Float32Array {
   const values = new Float32Array(plan.trainable_parameters);
@@ -26,6 +28,12 @@ export function initialTrainables(model: LoadedModel, plan: AdapterPlan, seed: n
       for (let i = 0; i < (target?.length ?? 0); i++) target![i] = (2 * stream.next() - 1) * bound;
     };
     const A = named.get(key('lora_A.weight'))!;
+    if (plan.subtracts_start) {
+      const names = startNames(module.name);
+      A.set(baseValues(model, names.A));
+      named.get(key('lora_B.weight'))!.set(baseValues(model, names.B));
+      continue;
+    }
     if (lora.init_lora_weights === 'gaussian') {
       const stream = random(seed, key('lora_A.weight'));
       for (let i = 0; i < A.length; i++) A[i] = stream.normal() / module.r;

@@ -16,10 +16,13 @@ import { classWeight, type Family } from './model/family';
 import { familyOf, modelOf, storedTensor } from './model/loadModel';
 import { planAdapter } from './model/lora';
 import { initialTrainables } from './model/loraStart';
+import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { AdapterPlan } from './model/lora.types';
 import { withStartFactors } from './model/startFactors';
 import type { LoadedModel } from './model/weights';
 import type { Reporter } from './reporter';
+import { bestRule, type BestRule } from './training/bestModel';
+import type { DatasetSettings, ProblemType } from '../protocol/experiment';
 
 export interface Prepared {
   model: LoadedModel;
@@ -28,6 +31,8 @@ export interface Prepared {
   trainables: Float32Array;
   train: ExampleSet;
   eval: ExampleSet | null;
+  /** How evaluations are compared. */
+  rule: BestRule;
   /** Hash over all tokens and labels: a run resumes only on the data that it began with. */
   data_fingerprint: string;
 }
@@ -48,8 +53,11 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
 
   report.progress({ message: 'Reading the data', fraction: null });
   const files = { train: source.resolve(dataset.train), eval: dataset.eval === null ? null : source.resolve(dataset.eval) };
-  const set = task !== 'SEQ_CLS' ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, family, task, start, scanLabels({ file: files.train, dataset }));
-  const base = modelOf(checkpoint, { task, labels: set?.names ?? [], seed: training.seed, families });
+  const classes = task === 'SEQ_CLS' ? storedClasses(checkpoint, family, task, start) : null;
+  const problem_type = problemTypeOf(checkpoint.config, { asked: source.experiment.problem_type, trained: start?.problem_type, classes });
+  const rule = bestRule(source.experiment, task === 'SEQ_CLS' ? problem_type : task);
+  const set = task !== 'SEQ_CLS' ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, start, classes, problem_type, { file: files.train, dataset });
+  const base = modelOf(checkpoint, { task, labels: set?.names ?? [], problem_type, seed: training.seed, families });
   const model = start ? withAdapterWeights(base, start) : base;
   const plan = planAdapter(model, lora);
   if (start) checkAdapterSettings(start, plan, model, lora);
@@ -58,7 +66,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const load = (file: string, share: [number, number]): ExampleSet => {
     const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
     const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress };
-    return set ? loadExamples({ ...options, labels: set }) : loadTexts({ ...options, ...texts! });
+    return set ? loadExamples({ ...options, labels: set, problem_type }) : loadTexts({ ...options, ...texts! });
   };
   const train = load(files.train, [0, files.eval ? 0.8 : 1]);
   const evaluation = files.eval ? load(files.eval, [0.8, 1]) : null;
@@ -68,7 +76,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   }
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
-  return { model: whole, plan, trainables, train, eval: evaluation, data_fingerprint: fingerprint([train, evaluation]) };
+  return { model: whole, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
 }
 
 /** What reading texts takes beside the file. */
@@ -78,19 +86,25 @@ function languageOptions(source: ExperimentFile, checkpoint: Checkpoint, tokeniz
 }
 
 /** Error `dataset.columns`: a column is named that the task does not read. */
-function checkColumns({ experiment: { task, dataset }, gives }: ExperimentFile): void {
+function checkColumns({ experiment: { task, problem_type, dataset }, gives }: ExperimentFile): void {
+  if (task !== 'SEQ_CLS' && problem_type !== null) throw new LabError({ code: 'experiment.problem-type', where: 'problem_type', cause: `is not used by ${task}`, action: 'remove it, or set "task" to SEQ_CLS' });
   const foreign = task === 'SEQ_CLS' ? (['prompt_column', 'completion_column', 'messages_column'] as const).find(key => dataset[key] !== null)
-    : gives('dataset.label_column') ? 'label_column' as const : undefined;
+    : dataset.text_pair_column !== null ? 'text_pair_column' as const : gives('dataset.label_column') ? 'label_column' as const : undefined;
   if (foreign) throw new LabError({ code: 'dataset.columns', where: `dataset.${foreign}`, cause: `is not used by ${task}`, action: `remove it, or set "task" to ${task === 'SEQ_CLS' ? 'CAUSAL_LM' : 'SEQ_CLS'}` });
   if (task !== 'SEQ_CLS') languageForm(dataset);
 }
 
-/** Class names: the start adapter's if it records them, else those of the checkpoint or the data. */
-function chooseLabels(checkpoint: Checkpoint, family: Family, task: string, start: Adapter | null, values: Set<string | number>): LabelSet {
-  if (start?.labels) return labelsFromNames(start.labels);
+/** Outputs of the head that the start adapter or the checkpoint holds; null if neither has one. */
+function storedClasses(checkpoint: Checkpoint, family: Family, task: string, start: Adapter | null): number | null {
   const head = classWeight(family, task);
-  const classes = start?.tensors.get(PREFIX + head)?.shape[0] ?? storedTensor(checkpoint, family, head)?.shape[0] ?? null;
-  return labelsFor(checkpoint.config, classes, values);
+  return start?.tensors.get(PREFIX + head)?.shape[0] ?? storedTensor(checkpoint, family, head)?.shape[0] ?? null;
+}
+
+/** Class names: the start adapter's if it records them, else those of the checkpoint or the data. */
+function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: number | null, problem_type: ProblemType, { file, dataset }: { file: string; dataset: DatasetSettings }): LabelSet {
+  if (problem_type === 'regression') return labelsFromNames(start?.labels?.length === 1 ? start.labels : VALUE_LABELS);
+  const values = scanLabels({ file, dataset, problem_type });
+  return start?.labels ? labelsFromNames(start.labels) : labelsFor(config, classes, values, problem_type === 'multi_label_classification' ? 1 : 2);
 }
 
 function fingerprint(sets: (ExampleSet | null)[]): string {
@@ -98,8 +112,9 @@ function fingerprint(sets: (ExampleSet | null)[]): string {
   for (const set of sets) {
     hash.update(`${set?.length ?? 0} `);
     for (let i = 0; i < (set?.length ?? 0); i++) {
-      const { input_ids, label, targets } = set!.get(i);
+      const { input_ids, token_type_ids, label, classes, targets } = set!.get(i);
       hash.update(`${label}:`).update(new Uint8Array(input_ids.buffer, input_ids.byteOffset, input_ids.byteLength));
+      for (const more of [token_type_ids, classes]) if (more) hash.update(`${more.join()};`);
       if (targets) hash.update(new Uint8Array(targets.buffer, targets.byteOffset, targets.byteLength));
     }
   }

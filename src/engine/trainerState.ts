@@ -7,6 +7,7 @@ import { fillTrainables, readAdapter, withoutStart, writeAdapterFiles, type Adap
 import { readHeader, readTensor } from './model/safetensors';
 import { writeSafetensors } from './model/safetensorsWriter';
 import type { Prepared } from './prepare';
+import type { BestState } from './training/bestModel';
 import type { OptimizerState } from './training/step.types';
 import type { EvalResult } from '../protocol/metrics';
 import { SECTIONS, type Experiment } from '../protocol/experiment';
@@ -22,6 +23,7 @@ export interface TrainerState {
   evaluated: number;
   eval_before: EvalResult | null;
   eval: EvalResult | null;
+  best: BestState;
   /** Sum of the losses of all steps. */
   loss_sum: number;
   tokens: number;
@@ -63,7 +65,7 @@ const changed = (code: string, file: string, cause: string): LabError => new Lab
 /** Keys that may change between the parts of a run without making it another run. */
 const FREE = new Set([
   'output_dir', 'training.num_train_epochs', 'training.max_steps', 'training.per_device_eval_batch_size', 'training.eval_strategy', 'training.eval_steps',
-  'training.save_strategy', 'training.save_steps', 'training.logging_steps', 'engine.device',
+  'training.save_strategy', 'training.save_steps', 'training.logging_steps', 'training.early_stopping_patience', 'engine.device',
 ]);
 
 /** Error `resume.experiment-changed` if a setting that the steps depend on differs from the run's own `experiment.json`. Returns the keys that changed. */

@@ -37,10 +37,15 @@ const optionalInteger = (range: Range, doc: string): Setting<number | null> => (
 const optionalIntegers = (range: Range, doc: string): Setting<number | number[] | null> => ({ type: 'integers', default: null, nullable: true, doc, ...range });
 const boolean = (value: boolean, doc: string): Setting<boolean> => ({ type: 'boolean', default: value, doc });
 const choice = <C extends string | boolean>(value: C, choices: readonly C[], doc: string): Setting<C> => ({ type: 'choice', default: value, choices, doc });
+const optionalChoice = <C extends string>(choices: readonly C[], doc: string): Setting<C | null> => ({ type: 'choice', default: null, nullable: true, choices, doc });
+const optionalBoolean = (doc: string): Setting<boolean | null> => ({ type: 'boolean', default: null, nullable: true, doc });
 const names = (doc: string): Setting<string | string[] | null> => ({ type: 'names', default: null, nullable: true, doc });
 const overrides = (range: Range, doc: string): Setting<Record<string, number>> => ({ type: 'overrides', default: {}, doc, ...range });
 
 export const TASKS = ['SEQ_CLS', 'CAUSAL_LM'] as const;
+/** What a classifier's labels are, by transformers' names. */
+export const PROBLEM_TYPES = ['single_label_classification', 'multi_label_classification', 'regression'] as const;
+export type ProblemType = (typeof PROBLEM_TYPES)[number];
 export const SCHEDULERS = ['linear', 'cosine', 'constant', 'constant_with_warmup'] as const;
 export const STRATEGIES = ['no', 'steps', 'epoch'] as const;
 export const BIASES = ['none', 'all', 'lora_only'] as const;
@@ -52,13 +57,15 @@ export const SETTINGS = {
   experiment: {
     base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json` or `vocab.txt`.', true),
     task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns.'),
+    problem_type: optionalChoice(PROBLEM_TYPES, 'What the labels of `SEQ_CLS` are: one class (`single_label_classification`), a list of classes, any number of which may apply (`multi_label_classification`), or a number (`regression`). Default: `problem_type` of config.json, else one class.'),
     output_dir: optionalText('Run folder, relative to this file. Default: `.lora/runs/<time>-<name>`.', true),
   },
   dataset: {
     train: required('Training examples: `.jsonl`, `.csv` or `.tsv` (with a header line).', true),
     eval: optionalText('Evaluation examples, in the same form as `train`.', true),
     text_column: text('text', 'Column that holds the text.'),
-    label_column: text('label', 'Column that holds the label: a name or a class number. Only for `SEQ_CLS`.'),
+    text_pair_column: optionalText('Column that holds a second text, for pairs of sentences. Only for `SEQ_CLS`.'),
+    label_column: text('label', 'Column that holds the label: a name or a class number; a list of them, or a number, as `problem_type` says. Only for `SEQ_CLS`.'),
     prompt_column: optionalText('Column that holds the prompt, from which nothing is learned. Only for `CAUSAL_LM`, with `completion_column`; then `text_column` is not read.'),
     completion_column: optionalText('Column that holds the completion, which is learned with the end-of-text token. Only for `CAUSAL_LM`, with `prompt_column`.'),
     messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned. Only for `CAUSAL_LM` and `.jsonl`.'),
@@ -106,6 +113,11 @@ export const SETTINGS = {
     eval_steps: optionalInteger({ minimum: 1 }, 'Steps between evaluations with `eval_strategy: "steps"`; default `logging_steps`.'),
     save_strategy: choice('epoch', STRATEGIES, 'When to write a checkpoint.'),
     save_steps: integer(500, { minimum: 1 }, 'Steps between checkpoints with `save_strategy: "steps"`.'),
+    metric_for_best_model: optionalText('Metric of `metrics.jsonl`, with or without `eval_`, by which evaluations are compared: `loss`, `accuracy`, `f1`, `matthews_correlation`, `pearson`, `spearman`, `perplexity` or `token_accuracy`. Default: `loss`.'),
+    greater_is_better: optionalBoolean('Whether a larger metric is better. Default: true, for losses and perplexity false.'),
+    early_stopping_patience: optionalInteger({ minimum: 1 }, 'Evaluations in a row without an improvement of `metric_for_best_model` after which the run ends.'),
+    early_stopping_threshold: number(0, { minimum: 0 }, 'Improvements up to this size do not count for `early_stopping_patience`.'),
+    load_best_model_at_end: boolean(false, 'Save the adapter of the best checkpoint instead of the last step. `save_strategy` and `eval_strategy` must be the same.'),
     logging_steps: integer(1, { minimum: 1 }, 'Steps between lines of `metrics.jsonl`.'),
   },
   engine: {

@@ -15,7 +15,8 @@ import { fixture } from '../support/paths';
 
 interface Expected {
   trainable_parameters: number; all_parameters: number; labels: string[];
-  losses: number[]; grad_norms: number[]; learning_rates: number[]; eval_loss: number; eval_accuracy: number;
+  losses: number[]; grad_norms: number[]; learning_rates: number[]; eval_loss: number;
+  eval_accuracy?: number; eval_f1?: number; eval_f1_per_class?: Record<string, number>; eval_matthews_correlation?: number; eval_pearson?: number; eval_spearman?: number;
   initial_logits: number[][]; final_logits: number[][];
   /** Of a language model. */
   prompts?: string[]; generated?: number[][]; generated_by_base?: number[][];
@@ -62,7 +63,11 @@ for (const name of readdirSync(fixture('references'))) {
       assert.ok(Math.abs(record.learning_rate - expected.learning_rates[i]) <= 1e-6 * expected.learning_rates[i] + 1e-12, `learning rate of step ${i + 1}`);
     }
     assert.ok(relative(Number(evaluation.eval_loss), expected.eval_loss) < 1e-3, `eval_loss ${evaluation.eval_loss}, expected ${expected.eval_loss}`);
-    assert.ok(Math.abs(rightShare(evaluation) - expected.eval_accuracy) < 1e-9, `accuracy ${rightShare(evaluation)}, expected ${expected.eval_accuracy}`);
+    if (expected.eval_accuracy !== undefined) assert.ok(Math.abs(rightShare(evaluation) - expected.eval_accuracy) < 1e-9, `accuracy ${rightShare(evaluation)}, expected ${expected.eval_accuracy}`);
+    for (const metric of ['eval_f1', 'eval_matthews_correlation', 'eval_pearson', 'eval_spearman'] as const) {
+      if (expected[metric] !== undefined) assert.ok(Math.abs(evaluation[metric]! - expected[metric]) < 1e-5, `${metric} ${evaluation[metric]}, expected ${expected[metric]}`);
+    }
+    for (const [label, value] of Object.entries(expected.eval_f1_per_class ?? {})) assert.ok(Math.abs(evaluation.eval_f1_per_class![label] - value) < 1e-9, `F1 of ${label}`);
     if (expected.generated) assert.ok(relative(Number(evaluation.eval_perplexity), Math.exp(expected.eval_loss)) < 1e-2);
 
     const { lora } = JSON.parse(readFileSync(join(folder, 'case.lora.json'), 'utf8')) as { lora: { init_adapter: string | null } };
@@ -87,10 +92,11 @@ for (const name of readdirSync(fixture('references'))) {
       }
       return;
     }
-    const texts = readFileSync(join(folder, 'train.jsonl'), 'utf8').trim().split('\n').slice(0, expected.final_logits.length).map(line => (JSON.parse(line) as { text: string }).text);
+    const rows = readFileSync(join(folder, 'train.jsonl'), 'utf8').trim().split('\n').slice(0, expected.final_logits.length).map(line => JSON.parse(line) as { text: string; pair?: string });
+    const [texts, pairs] = [rows.map(row => row.text), rows[0].pair === undefined ? undefined : rows.map(row => row.pair!)];
     const longest = (JSON.parse(readFileSync(join(folder, 'case.lora.json'), 'utf8')) as { training: { max_length: number } }).training.max_length;
     for (const [adapter, logits] of [['adapter_start', expected.initial_logits], ['adapter_final', expected.final_logits]] as const) {
-      const predictions = await predict({ base: join(folder, 'model'), adapter: adapter === 'adapter_start' && startsFromBase ? null : join(folder, adapter), texts, max_length: longest });
+      const predictions = await predict({ base: join(folder, 'model'), adapter: adapter === 'adapter_start' && startsFromBase ? null : join(folder, adapter), texts, pairs, max_length: longest });
       predictions.forEach((prediction, i) => close(prediction.logits, logits[i], `${adapter}, text ${i}`));
     }
   }));

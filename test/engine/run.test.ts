@@ -128,7 +128,7 @@ test('a second run moves the first aside; a run that cannot begin leaves it alon
   const good = readFileSync(file, 'utf8');
   for (const [change, code] of [
     [{ base_model: 'nowhere' }, 'checkpoint.no-folder'], [{ dataset: { train: 'missing.jsonl' } }, 'dataset.no-file'], [{ lora: { target_modules: ['queri'] } }, 'lora.target-not-found'],
-    [{ lora: { r: 33 } }, 'lora.rank-too-high'], [{ engine: { device: 'cuda' } }, 'device.unavailable'],
+    [{ lora: { r: 33 } }, 'lora.rank-too-high'], [{ engine: { device: 'tensorflow' } }, 'device.missing'],
   ] as const) {
     const experiment = JSON.parse(good) as Record<string, object>;
     for (const [key, value] of Object.entries(change)) experiment[key] = typeof value === 'object' ? { ...experiment[key], ...value } : value;

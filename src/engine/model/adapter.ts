@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { LabError } from '../errors';
 import { listFolder, lookUp, readJsonObject } from '../files';
 import { transaction, writeFile } from '../transaction';
-import type { LoraSettings } from '../../protocol/experiment';
+import { PROBLEM_TYPES, type LoraSettings, type ProblemType } from '../../protocol/experiment';
 import { adapterConfig, settingsFromAdapter, type AdapterConfig } from './adapterConfig';
 import type { AdapterPlan, Trainable } from './lora.types';
 import { readHeader, readTensor, type TensorRef } from './safetensors';
@@ -20,6 +20,8 @@ export interface Adapter {
   tensors: Map<string, { shape: number[]; data: Float32Array }>;
   /** Class names in order of class number; null in adapters of other programs, which have no place for them. */
   labels: string[] | null;
+  /** What the labels were; null in adapters of other programs. */
+  problem_type: ProblemType | null;
   /** `LoadedModel.fingerprint` of the base it was trained on; null in adapters of other programs. */
   base_fingerprint: string | null;
 }
@@ -30,6 +32,7 @@ export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 export const PREFIX = 'base_model.model.';
 /** Our own entries in the metadata of `adapter_model.safetensors`, where other programs overlook them. */
 const LABELS_KEY = 'lora_lab.labels';
+const PROBLEM_KEY = 'lora_lab.problem_type';
 const FINGERPRINT_KEY = 'lora_lab.base_fingerprint';
 
 export interface AdapterContent {
@@ -63,7 +66,7 @@ export async function writeAdapterFiles(folder: string, { model, plan, lora, tra
   const modules = [...new Set(frozen.map(name => name.slice(0, name.lastIndexOf('.'))))];
   const config = adapterConfig({ base: model.folder, task: model.task, lora: convertedSettings(lora), plan, defaults: model.family.default_target_modules, frozen: modules });
   writeFile(join(folder, ADAPTER_CONFIG), JSON.stringify(config, null, 2));
-  await writeSafetensors(join(folder, ADAPTER_WEIGHTS), tensors, { format: 'pt', [LABELS_KEY]: JSON.stringify(labels), [FINGERPRINT_KEY]: model.fingerprint });
+  await writeSafetensors(join(folder, ADAPTER_WEIGHTS), tensors, { format: 'pt', [LABELS_KEY]: JSON.stringify(labels), ...(model.task === 'SEQ_CLS' ? { [PROBLEM_KEY]: model.problem_type } : {}), [FINGERPRINT_KEY]: model.fingerprint });
 }
 
 const FACTOR = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
@@ -109,7 +112,8 @@ export function readAdapter(path: string): Adapter {
     if (!data.every(Number.isFinite)) throw new LabError({ code: 'adapter.not-finite', file: weights, where: `tensor "${name}"`, cause: 'holds values that are not finite', action: 'use another checkpoint of this adapter' });
     tensors.set(name, { shape: ref.shape, data });
   }
-  return { folder, config, tensors, labels: parseLabels(metadata.get(LABELS_KEY)), base_fingerprint: metadata.get(FINGERPRINT_KEY) ?? null };
+  const problem_type = PROBLEM_TYPES.find(type => type === metadata.get(PROBLEM_KEY)) ?? null;
+  return { folder, config, tensors, labels: parseLabels(metadata.get(LABELS_KEY)), problem_type, base_fingerprint: metadata.get(FINGERPRINT_KEY) ?? null };
 }
 
 function parseLabels(json: string | undefined): string[] | null {

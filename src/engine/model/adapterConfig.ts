@@ -81,12 +81,17 @@ export function settingsFromAdapter(config: AdapterConfig, file = 'adapter_confi
   const others = saved === null ? [] : [saved].flat().filter(name => config.task_type !== 'SEQ_CLS' || !SEQ_CLS_HEADS.includes(name));
   return {
     r: number('r', 1), lora_alpha: number('lora_alpha', Number.MIN_VALUE), lora_dropout: number('lora_dropout', 0),
-    target_modules: names('target_modules'), exclude_modules: names('exclude_modules'),
+    target_modules: withoutSaved(names('target_modules'), saved), exclude_modules: names('exclude_modules'),
     rank_pattern: pattern('rank_pattern'), alpha_pattern: pattern('alpha_pattern'),
     modules_to_save: others.length ? others : null, bias, init_adapter: null,
     use_rslora: flag('use_rslora'), use_dora: flag('use_dora'), lora_bias: flag('lora_bias'), init_lora_weights: config.init_lora_weights === false || config.init_lora_weights === 'gaussian' ? config.init_lora_weights : true,
     layers_to_transform: isEmpty(layers) ? null : layers as number | number[] | null, layers_pattern: isEmpty(value('layers_pattern')) ? null : names('layers_pattern'),
   };
+}
+
+/** PEFT lists the layers of a head of several among the targets of all-linear, although it trains them whole. */
+function withoutSaved(targets: string | string[] | null, saved: string | string[] | null): string | string[] | null {
+  return Array.isArray(targets) && saved !== null ? targets.filter(name => !isListed(name, [saved].flat())) : targets;
 }
 
 function refuse(config: AdapterConfig, file: string): void {

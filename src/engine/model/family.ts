@@ -79,7 +79,8 @@ export interface BatchTensors {
   input_ids: Tensor;        // [T]
   token_type_ids: Tensor;   // [T], only where the layout is not causal
   position_ids: Tensor;     // [T]
-  labels: Tensor;           // [R]
+  labels: Tensor;           // [R], where the layout has no float targets
+  targets: Tensor;          // [R, width] float32, where it has
 }
 
 /** The weight whose rows are the classes of a classifier. */

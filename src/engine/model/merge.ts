@@ -18,6 +18,7 @@ import { mergedChunks, type Delta } from './mergeTensor';
 import { readBytes, readTensor, type TensorRef } from './safetensors';
 import { writeSafetensors, type TensorSource } from './safetensorsWriter';
 import { INDEX_NAME } from './shards';
+import { problemTypeOf } from './problemType';
 import { matchTargets } from './targets';
 import type { LoadedModel } from './weights';
 
@@ -124,7 +125,8 @@ function describe(checkpoint: Checkpoint, adapter: Adapter, families: readonly F
   const isHead = savedBy(heads);
   const replaced = new Set(heads.length ? family.parameters(checkpoint.config, task, count).map(spec => spec.name).filter(name => isHead(name) && adapter.tensors.has(PREFIX + name)).flatMap(name => family.storedNames(name)) : []);
   const withoutHead = { ...checkpoint, tensors: new Map([...checkpoint.tensors].filter(([name]) => !replaced.has(name))) };
-  return { family, lora, model: modelOf(withoutHead, { task, labels, seed: 0, families }) };
+  const problem_type = problemTypeOf(checkpoint.config, { trained: adapter.problem_type, classes: count });
+  return { family, lora, model: modelOf(withoutHead, { task, labels, problem_type, seed: 0, families }) };
 }
 
 /** True for the parameters of the modules that end in one of the entries, and of the modules inside of them. */
@@ -200,6 +202,8 @@ function mergedConfig({ config }: Checkpoint, { model }: MergePlan): Record<stri
     id2label: Object.fromEntries(labels.map((label, id) => [id, label])),
     label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
   };
+  // One class is what transformers takes labels for anyway.
+  if (model.problem_type !== 'single_label_classification' || config.problem_type != null) merged.problem_type = model.problem_type;
   if ('num_labels' in config) merged.num_labels = labels.length;
   return merged;
 }

@@ -7,12 +7,12 @@ import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
 import { forwardContext, SCALING } from '../model/context';
-import { crossEntropy } from '../ops/crossEntropy';
 import { topIsLabel } from '../ops/topIsLabel';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
 import { batchFeeds, batchInputs, batchSizes, rowsRead, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
+import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
 import type { BatchResult, Example, OptimizerState, TrainingStep } from './step.types';
@@ -45,10 +45,10 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
 export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
-  const { family, config, task } = model;
+  const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
-  const layout = read ? { ...own, read, pad_token_id: null } : own;
+  const layout = { ...own, ...(read ? { read, pad_token_id: null } : {}), targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null): Program => ({
@@ -69,7 +69,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
     forward(inputs, weight): Record<string, tf.Tensor> {
       const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite() });
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
-      const losses = crossEntropy({ logits, labels: inputs.labels }, {});           // [R]
+      const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
       if (task !== 'CAUSAL_LM') return { loss, logits };
       const right = tf.sum(topIsLabel({ logits, labels: inputs.labels }, {}));

@@ -177,7 +177,7 @@ function majorityType(checkpoint: Checkpoint): 'F32' | 'F16' | 'BF16' {
 
 function mergedConfig({ config }: Checkpoint, { model }: MergePlan): Record<string, unknown> {
   const { labels, family, task } = model;
-  const architectures = family.architecture ? [family.architecture(task)] : config.architectures;
+  const architectures = family.architecture ? [family.architecture(task, config)] : config.architectures;
   if (task !== 'SEQ_CLS') return { ...config, architectures };
   const merged: Record<string, unknown> = {
     ...config, architectures,

@@ -6,53 +6,64 @@
  * Masks depend on (seed, step, micro_step) alone, so that a resumed run draws the same ones.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
-import type { BatchSizes } from './layout';
+import type { BatchLayout, BatchSizes } from './layout';
 import { random } from '../random';
 
 const POOL_ROWS = 4096;
 
-/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or token that the head reads (R), or the S probabilities of each query. */
-export interface DropoutSite { rows: 'T' | 'R' | 'S'; width: number | 'S'; p: number }
+type DropoutLayout = Pick<BatchLayout, 'heads' | 'decoder'>;
+
+/** One place where dropout is applied: rows of `width` hidden units, one for each token (T), token of the decoder (U) or token that the head reads (R), or the probabilities that each slot of a query (S, V) gives to slots of keys. */
+export interface DropoutSite { rows: 'T' | 'U' | 'R' | 'S' | 'V'; width: number | 'S' | 'V'; p: number }
+
+const ofSlots = ({ width }: Pick<DropoutSite, 'width'>): boolean => typeof width === 'string';
 
 export const poolName = ({ width, p }: DropoutSite): string => `keep_${width}_${p}`;
-/** Input with row numbers, before the site's offset is added: [T], [R], or [B, heads, S]. */
+/** Input with row numbers, before the site's offset is added: [T], [U], [R], [B, heads, S] or [B, heads, V]. */
 export const rowsName = (site: DropoutSite): string => `keep_rows_${site.rows}`;
 export const OFFSETS = 'keep_offsets';
 
 const distinct = (sites: DropoutSite[]): DropoutSite[] => [...new Map(sites.map(site => [poolName(site), site])).values()];
 
-export function dropoutInputs(sites: DropoutSite[], heads: number): InputSpec[] {
+export function dropoutInputs(sites: DropoutSite[], { heads: { query: heads }, decoder }: DropoutLayout): InputSpec[] {
   if (!sites.length) return [];
   return [
     { name: OFFSETS, dtype: 'int32', shape: [sites.length] },
     { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
     { name: 'keep_rows_R', dtype: 'int32', shape: ['R'] },
     { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
-    ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: site.width === 'S' ? ['Q', 'S'] : ['P', site.width] })),
+    ...(decoder ? [{ name: 'keep_rows_U', dtype: 'int32' as const, shape: ['U'] }, { name: 'keep_rows_V', dtype: 'int32' as const, shape: ['B', heads, 'V'] }] : []),
+    ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: [ofSlots(site) ? 'Q' : 'P', site.width] })),
   ];
 }
 
 /** Pool values are 0 or 1/(1−p). Without a seed every value is 1: dropout is off. */
-export function dropoutFeeds(sites: DropoutSite[], heads: number, sizes: BatchSizes, seed: { seed: number; step: number; micro_step: number } | null): Feeds {
+export function dropoutFeeds(sites: DropoutSite[], { heads: { query: heads }, decoder }: DropoutLayout, sizes: BatchSizes, seed: { seed: number; step: number; micro_step: number } | null): Feeds {
   if (!sites.length) return {};
-  const rows = { T: sizes.T, S: sizes.B * heads * sizes.S };
+  const rows = { tokens: Math.max(sizes.T, sizes.U), slots: sizes.B * heads * Math.max(sizes.S, sizes.V) };
+  const rowsOf = (site: DropoutSite): number => (ofSlots(site) ? rows.slots : rows.tokens);
   const pool = (count: number): number => (seed ? Math.min(count, POOL_ROWS) : 1);
   const index = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i % pool(count));
   const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${name}`);
   const offsets = new Int32Array(sites.length);
   if (seed) {
     const generator = stream('offsets');
-    sites.forEach((site, i) => { offsets[i] = Math.floor(generator.next() * pool(site.width === 'S' ? rows.S : rows.T)); });
+    sites.forEach((site, i) => { offsets[i] = Math.floor(generator.next() * pool(rowsOf(site))); });
   }
+  const [tokens, slots] = [index(rows.tokens), index(rows.slots)];
   const feeds: Feeds = {
     [OFFSETS]: { data: offsets, shape: [sites.length] },
-    keep_rows_T: { data: index(rows.T), shape: [sizes.T] },
-    keep_rows_R: { data: index(rows.T).slice(0, sizes.R), shape: [sizes.R] },
-    keep_rows_S: { data: index(rows.S), shape: [sizes.B, heads, sizes.S] },
+    keep_rows_T: { data: tokens.slice(0, sizes.T), shape: [sizes.T] },
+    keep_rows_R: { data: tokens.slice(0, sizes.R), shape: [sizes.R] },
+    keep_rows_S: { data: slots.slice(0, sizes.B * heads * sizes.S), shape: [sizes.B, heads, sizes.S] },
+    ...(decoder ? {
+      keep_rows_U: { data: tokens.slice(0, sizes.U), shape: [sizes.U] },
+      keep_rows_V: { data: slots.slice(0, sizes.B * heads * sizes.V), shape: [sizes.B, heads, sizes.V] },
+    } : {}),
   };
   for (const site of distinct(sites)) {
-    const width = site.width === 'S' ? sizes.S : site.width;
-    const height = 2 * pool(site.width === 'S' ? rows.S : rows.T);
+    const width = typeof site.width === 'string' ? sizes[site.width] : site.width;
+    const height = 2 * pool(rowsOf(site));
     const data = new Float32Array(height * width);
     if (seed) fillKeep(data, site.p, Math.floor(stream(poolName(site)).next() * 2 ** 32));
     else data.fill(1);

@@ -53,7 +53,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
     inputs: [
       ...batchInputs(layout),
       { name: 'loss_scale', dtype: 'float32', shape: [] },
-      ...dropoutInputs(sites, layout.heads.query),
+      ...dropoutInputs(sites, layout),
       ...(plan ? [
         { name: 'trainables', dtype: 'float32' as const, shape: [size] },
         { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] },
@@ -67,7 +67,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
       const losses = crossEntropy({ logits, labels: inputs.labels }, {});           // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
-      if (task !== 'CAUSAL_LM') return { loss, logits };
+      if (task === 'SEQ_CLS') return { loss, logits };
       const right = tf.sum(topIsLabel({ logits, labels: inputs.labels }, {}));
       // The logits of a whole vocabulary would take longer to copy out than to compute.
       return train ? { loss, right } : { loss, right, logits };
@@ -142,7 +142,7 @@ class Step implements TrainingStep {
     const size = this.current.trainables.length;
     return {
       ...batchFeeds(examples, this.layout),
-      ...dropoutFeeds(this.sites, this.layout.heads.query, batchSizes(examples, this.layout), dropout),
+      ...dropoutFeeds(this.sites, this.layout, batchSizes(examples, this.layout), dropout),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {
         trainables: { data: this.current.trainables, shape: [size] },

@@ -149,7 +149,7 @@ export const t5: Family = {
   limits: config => ({ vocab_size: readConfig(config).vocab_size, max_positions: Number.MAX_SAFE_INTEGER, type_vocab_size: 1 }),
   layout(config) {
     const { heads, relative } = readConfig(config);
-    return { heads: { query: heads, key_value: heads }, read: 'labelled', causal: false, pad_token_id: padToken(config), rotary: null, decoder: { relative } };
+    return { heads: { query: heads, key_value: heads }, read: 'labelled', causal: false, pad_token_id: padToken(config), rotary: null, relative, decoder: true };
   },
   logits: (context, config) => decode(context, config, encode(context, config)),
   seq2seq: { encode, decode, startToken: config => readConfig(config).decoder_start_token_id },

@@ -3,7 +3,7 @@
  * example. The index vectors made here move head vectors between the two without a separate transpose.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
-import type { RelativePositions } from '../model/relativePosition';
+import { relativeBuckets, type RelativePositions } from '../model/relativePosition';
 import { decoderFeeds, decoderInputs } from './decoderLayout';
 import { headFeeds, slotRows, tokenRows } from './slots';
 import { IGNORED, type Example } from './step.types';
@@ -25,9 +25,14 @@ export interface BatchLayout {
   pad_token_id: number | null;
   /** Angle by which a pair of units turns from one position to the next, [w]; null without rotary embedding. */
   rotary: Float32Array | null;
-  /** Of an encoder-decoder, whose head reads tokens of the decoder; the other keys are those of the encoder. */
-  decoder?: { relative: RelativePositions };
+  /** Buckets of relative positions, where the architecture has them. */
+  relative?: RelativePositions;
+  /** An encoder-decoder: the head reads tokens of the decoder, and `causal` is said of the encoder. */
+  decoder?: boolean;
 }
+
+/** The encoder of an encoder-decoder by itself; nothing reads its tokens. */
+export const encoderLayout = (layout: BatchLayout): BatchLayout => ({ ...layout, read: 'first', decoder: false });
 
 /** Inputs of a batch: T tokens, B examples, S slots, R tokens that the head reads, P positions; of a decoder apart U tokens and V slots. Rows for keys and values are given apart only if their heads differ. */
 export function batchInputs(layout: BatchLayout): InputSpec[] {
@@ -41,6 +46,7 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
     float('slot_mask', ['B', 1, 'S', 1]),
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
     ...(layout.decoder ? decoderInputs(layout.heads.query) : []),
+    ...(layout.relative ? [index('relative_buckets', ['S', 'S'])] : []),
     ...(layout.rotary ? ['rotary_cos', 'rotary_sin'].map(name => float(name, ['P', layout.rotary!.length])) : []),
   ];
 }
@@ -106,7 +112,8 @@ export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
     feeds.attention_bias = { data: attention_bias, shape: [B, 1, 1, S] };
   }
   for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples.map(e => e.input_ids.length), h));
-  if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, layout.heads.query, layout.decoder.relative));
+  if (layout.relative) feeds.relative_buckets = { data: relativeBuckets(S, layout.relative, !layout.causal), shape: [S, S] };
+  if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, layout.heads.query, layout.relative!));
   if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S));
   return feeds;
 }

@@ -1,9 +1,13 @@
 /** From an experiment to everything that training needs: base model, adapter plan, start values, examples. Writes nothing. */
 import { createHash } from 'node:crypto';
 import type { ExperimentFile } from './experimentFile';
+import { loadChatTemplate } from './data/chatTemplate';
+import { endOfText } from './data/endOfText';
 import { loadExamples, scanLabels, type ExampleSet } from './data/examples';
 import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
-import { loadTokenizer } from './data/tokenizer';
+import { languageForm, loadTexts } from './data/languageExamples';
+import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
+import { LabError } from './errors';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
 import { checkAdapterSettings } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
@@ -35,28 +39,53 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const limits = family.limits(checkpoint.config);
   // The default is a wish; a length that the person wrote and the model cannot have is an error.
   if (!source.gives('training.max_length')) training.max_length = Math.min(training.max_length, limits.max_positions);
+  checkColumns(source);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
+  if (start) checkTask(start, task);
   const tokenizer = loadTokenizer(checkpoint.folder);
 
   report.progress({ message: 'Reading the data', fraction: null });
   const files = { train: source.resolve(dataset.train), eval: dataset.eval === null ? null : source.resolve(dataset.eval) };
-  const set = labels ? labelsFromNames(labels) : chooseLabels(checkpoint, family, task, start, scanLabels({ file: files.train, dataset }));
-  const base = modelOf(checkpoint, { task, labels: set.names, seed: training.seed, families });
+  const set = task !== 'SEQ_CLS' ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, family, task, start, scanLabels({ file: files.train, dataset }));
+  const base = modelOf(checkpoint, { task, labels: set?.names ?? [], seed: training.seed, families });
   const model = start ? withAdapterWeights(base, start) : base;
   const plan = planAdapter(model, lora);
   if (start) checkAdapterSettings(start, plan, model);
 
-  const load = (file: string, share: [number, number]): ExampleSet => loadExamples({
-    file, dataset, tokenizer, labels: set, max_length: training.max_length, limits,
-    onProgress: fraction => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction }),
-  });
+  const texts = set ? null : languageOptions(source, checkpoint, tokenizer);
+  const load = (file: string, share: [number, number]): ExampleSet => {
+    const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
+    const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress };
+    return set ? loadExamples({ ...options, labels: set }) : loadTexts({ ...options, ...texts! });
+  };
   const train = load(files.train, [0, files.eval ? 0.8 : 1]);
   const evaluation = files.eval ? load(files.eval, [0.8, 1]) : null;
   for (const [name, examples] of [['train', train], ['eval', evaluation]] as const) {
     if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
+    if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples so much was cut off that nothing is learned from them: their prompts alone fill max_length ${training.max_length}` });
   }
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(model, plan, training.seed);
   return { model, plan, trainables, train, eval: evaluation, data_fingerprint: fingerprint([train, evaluation]) };
+}
+
+/** What reading texts takes beside the file. */
+function languageOptions(source: ExperimentFile, checkpoint: Checkpoint, tokenizer: LanguageTokenizer) {
+  const template = languageForm(source.experiment.dataset) === 'messages' ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
+  return { eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), template };
+}
+
+/** Error `dataset.columns`: a column is named that the task does not read. */
+function checkColumns({ experiment: { task, dataset }, gives }: ExperimentFile): void {
+  const foreign = task === 'SEQ_CLS' ? (['prompt_column', 'completion_column', 'messages_column'] as const).find(key => dataset[key] !== null)
+    : gives('dataset.label_column') ? 'label_column' as const : undefined;
+  if (foreign) throw new LabError({ code: 'dataset.columns', where: `dataset.${foreign}`, cause: `is not used by ${task}`, action: `remove it, or set "task" to ${task === 'SEQ_CLS' ? 'CAUSAL_LM' : 'SEQ_CLS'}` });
+  if (task !== 'SEQ_CLS') languageForm(dataset);
+}
+
+/** Error `adapter.task`: the adapter was trained for another task. */
+function checkTask({ folder, config }: Adapter, task: string): void {
+  if (config.task_type == null || config.task_type === task) return;
+  throw new LabError({ code: 'adapter.task', file: folder, cause: `the adapter was trained for ${String(config.task_type)}, the experiment is for ${task}`, action: 'use an adapter of the same task' });
 }
 
 /** Class names: the start adapter's if it records them, else those of the checkpoint or the data. */
@@ -72,8 +101,9 @@ function fingerprint(sets: (ExampleSet | null)[]): string {
   for (const set of sets) {
     hash.update(`${set?.length ?? 0} `);
     for (let i = 0; i < (set?.length ?? 0); i++) {
-      const { input_ids, label } = set!.get(i);
+      const { input_ids, label, targets } = set!.get(i);
       hash.update(`${label}:`).update(new Uint8Array(input_ids.buffer, input_ids.byteOffset, input_ids.byteLength));
+      if (targets) hash.update(new Uint8Array(targets.buffer, targets.byteOffset, targets.byteLength));
     }
   }
   return hash.digest('hex');

@@ -34,7 +34,7 @@ const choice = <C extends string>(value: C, choices: readonly C[], doc: string):
 const names = (doc: string): Setting<string | string[] | null> => ({ type: 'names', default: null, nullable: true, doc });
 const overrides = (range: Range, doc: string): Setting<Record<string, number>> => ({ type: 'overrides', default: {}, doc, ...range });
 
-export const TASKS = ['SEQ_CLS'] as const;
+export const TASKS = ['SEQ_CLS', 'CAUSAL_LM'] as const;
 export const SCHEDULERS = ['linear', 'cosine', 'constant', 'constant_with_warmup'] as const;
 export const STRATEGIES = ['no', 'steps', 'epoch'] as const;
 export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
@@ -42,14 +42,17 @@ export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
 export const SETTINGS = {
   experiment: {
     base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json` or `vocab.txt`.', true),
-    task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text.'),
+    task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns.'),
     output_dir: optionalText('Run folder, relative to this file. Default: `.lora/runs/<time>-<name>`.', true),
   },
   dataset: {
     train: required('Training examples: `.jsonl`, `.csv` or `.tsv` (with a header line).', true),
     eval: optionalText('Evaluation examples, in the same form as `train`.', true),
     text_column: text('text', 'Column that holds the text.'),
-    label_column: text('label', 'Column that holds the label: a name or a class number.'),
+    label_column: text('label', 'Column that holds the label: a name or a class number. Only for `SEQ_CLS`.'),
+    prompt_column: optionalText('Column that holds the prompt, from which nothing is learned. Only for `CAUSAL_LM`, with `completion_column`; then `text_column` is not read.'),
+    completion_column: optionalText('Column that holds the completion, which is learned with the end-of-text token. Only for `CAUSAL_LM`, with `prompt_column`.'),
+    messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned. Only for `CAUSAL_LM` and `.jsonl`.'),
   },
   lora: {
     r: integer(8, { minimum: 1 }, 'Rank: the inner dimension of A `[r, in]` and B `[out, r]`.'),

@@ -21,23 +21,61 @@ export interface RowOptions {
   onRead?: (fraction: number) => void;
 }
 
+/** The rows of a classifier's data file in their order. Errors: those of `readRecords`. */
+export function* readRows({ file, text_column, label_column, onRead }: RowOptions): Generator<Row> {
+  const text = textColumn(text_column);
+  const keys = 'dataset.text_column and dataset.label_column';
+  if (label_column === null) {
+    for (const { values, line } of readRecords({ file, columns: { text }, keys, onRead })) yield { text: values.text, label: null, line };
+    return;
+  }
+  const label: Column<string | number> = {
+    name: label_column, read: labelOf,
+    // csv has no types: what looks like a whole number is one.
+    fromCsv: field => (/^-?\d+$/.test(field) ? Number(field) : field),
+  };
+  for (const { values, line } of readRecords({ file, columns: { text, label }, keys, onRead })) yield { ...values, line };
+}
+
+/** One column that is read: its name in the file, and how a value is checked. */
+export interface Column<T> {
+  name: string;
+  read(value: unknown, column: string, at: Place): T;
+  /** What a field of a csv file stands for; as it is by default. */
+  fromCsv?(field: string): unknown;
+}
+
+export const textColumn = (name: string): Column<string> => ({ name, read: textOf });
+
+type Columns = Record<string, Column<unknown>>;
+type ValuesOf<C extends Columns> = { [K in keyof C]: C[K] extends Column<infer T> ? T : never };
+
+export interface RecordOptions<C extends Columns> {
+  file: string;
+  columns: C;
+  /** The keys of the experiment that name the columns, for messages. */
+  keys: string;
+  onRead?: (fraction: number) => void;
+}
+
 /**
- * The rows of a `.jsonl`, `.csv` or `.tsv` file in their order.
+ * The chosen columns of a `.jsonl`, `.csv` or `.tsv` file, row by row in their order.
  * Errors, each with file and line: `dataset.bad-line`, `dataset.missing-column`, `dataset.wrong-type`, `dataset.line-too-long`,
  * `dataset.not-utf8`; for the whole file: `dataset.empty`, `dataset.no-file`, `dataset.format`, and those of the disk.
  */
-export function* readRows(options: RowOptions): Generator<Row> {
+export function* readRecords<C extends Columns>(options: RecordOptions<C>): Generator<{ values: ValuesOf<C>; line: number }> {
   const { file } = options;
-  const rows = rowsOf(options);
   let empty = true;
-  for (const row of rows) {
+  for (const { values, line } of recordsOf(options)) {
     empty = false;
-    yield row;
+    yield { values: values as ValuesOf<C>, line };
   }
   if (empty) throw new LabError({ code: 'dataset.empty', file, cause: 'the file holds no examples', action: 'add examples, or name another file' });
 }
 
-function rowsOf(options: RowOptions): Generator<Row> {
+interface AnyRecord { values: Record<string, unknown>; line: number }
+
+function recordsOf(options: RecordOptions<Columns>): Generator<AnyRecord> {
   switch (extname(options.file).toLowerCase()) {
     case '.jsonl': return jsonRows(options);
     case '.csv': return csvRows(options, ',');
@@ -49,46 +87,45 @@ function rowsOf(options: RowOptions): Generator<Row> {
   }
 }
 
-function* jsonRows({ file, text_column, label_column, onRead }: RowOptions): Generator<Row> {
+function* jsonRows({ file, columns, keys, onRead }: RecordOptions<Columns>): Generator<AnyRecord> {
   for (const { text: json, line } of readLines(file, onRead)) {
     if (json.trim() === '') continue;
     const at: Place = { file, line };
     const object = parseObject(json, at);
-    yield {
-      text: textOf(valueOf(object, text_column, at), text_column, at),
-      label: label_column === null ? null : labelOf(valueOf(object, label_column, at), label_column, at),
-      line,
-    };
+    const values = Object.entries(columns).map(([key, { name, read }]) => {
+      if (!Object.hasOwn(object, name)) throw missingColumn(Object.keys(object), name, keys, at);
+      return [key, read(object[name], name, at)];
+    });
+    yield { values: Object.fromEntries(values), line };
   }
 }
 
-function* csvRows({ file, text_column, label_column, onRead }: RowOptions, delimiter: ',' | '\t'): Generator<Row> {
-  let header: { size: number; text: number; label: number } | undefined;
+function* csvRows({ file, columns, keys, onRead }: RecordOptions<Columns>, delimiter: ',' | '\t'): Generator<AnyRecord> {
+  let header: { size: number; places: Map<string, number> } | undefined;
   for (const { fields, line } of readCsv(file, delimiter, onRead)) {
     const at: Place = { file, line };
     if (!header) {
       const repeated = fields.find((name, i) => fields.indexOf(name) !== i);
       if (repeated !== undefined) throw problem('dataset.bad-line', at, `the header names the column "${repeated}" twice`, 'give every column its own name');
       if (fields.some(name => name.includes('\r'))) throw problem('dataset.bad-line', at, 'the lines end with a carriage return alone', 'save the file with line feeds');
-      header = { size: fields.length, text: columnOf(fields, text_column, at), label: label_column === null ? -1 : columnOf(fields, label_column, at) };
+      header = { size: fields.length, places: new Map(Object.values(columns).map(({ name }) => [name, columnOf(fields, name, keys, at)])) };
       continue;
     }
     if (fields.length !== header.size) {
       throw problem('dataset.bad-line', at, `has ${fields.length} ${fields.length === 1 ? 'field' : 'fields'}, the header has ${header.size}`, `put a text that holds a ${delimiter === ',' ? 'comma' : 'tab'} or a line end in quotes`);
     }
-    const label = header.label < 0 ? null : fields[header.label];
-    yield {
-      text: textOf(fields[header.text], text_column, at),
-      // csv has no types: what looks like a whole number is one.
-      label: label === null ? null : labelOf(/^-?\d+$/.test(label) ? Number(label) : label, label_column!, at),
-      line,
-    };
+    const { places } = header;
+    const values = Object.entries(columns).map(([key, { name, read, fromCsv }]) => {
+      const field = fields[places.get(name)!];
+      return [key, read(fromCsv ? fromCsv(field) : field, name, at)];
+    });
+    yield { values: Object.fromEntries(values), line };
   }
 }
 
-interface Place { file: string; line: number }
+export interface Place { file: string; line: number }
 
-const problem = (code: string, { file, line }: Place, cause: string, action: string): LabError => new LabError({ code, file, where: `line ${line}`, cause, action });
+export const problem = (code: string, { file, line }: Place, cause: string, action: string): LabError => new LabError({ code, file, where: `line ${line}`, cause, action });
 
 function parseObject(json: string, at: Place): Record<string, unknown> {
   let value: unknown;
@@ -100,28 +137,23 @@ function parseObject(json: string, at: Place): Record<string, unknown> {
   throw problem('dataset.bad-line', at, `holds ${describe(value)}, not a JSON object`, 'write one JSON object per line, e.g. {"text": "…", "label": "…"}');
 }
 
-function valueOf(object: Record<string, unknown>, column: string, at: Place): unknown {
-  if (Object.hasOwn(object, column)) return object[column];
-  throw missingColumn(Object.keys(object), column, at);
-}
-
-function columnOf(header: string[], column: string, at: Place): number {
+function columnOf(header: string[], column: string, keys: string, at: Place): number {
   const index = header.indexOf(column);
-  if (index < 0) throw missingColumn(header, column, at);
+  if (index < 0) throw missingColumn(header, column, keys, at);
   return index;
 }
 
-function missingColumn(columns: string[], column: string, at: Place): LabError {
+function missingColumn(columns: string[], column: string, keys: string, at: Place): LabError {
   const near = nearest(column, columns);
   const action = near ? `did you mean "${clip(near)}"?`
     : columns.length === 1 && columns[0].includes(';') ? 'separate the columns with commas instead of semicolons'
-      : 'set dataset.text_column and dataset.label_column to columns of this file';
+      : `set ${keys} to columns of this file`;
   const some = columns.slice(0, 10).map(name => `"${clip(name)}"`).join(', ');
   const there = columns.length ? `the columns are ${some}${columns.length > 10 ? ', …' : ''}` : 'there are no columns';
   return problem('dataset.missing-column', at, `there is no column "${column}"; ${there}`, action);
 }
 
-function textOf(value: unknown, column: string, at: Place): string {
+export function textOf(value: unknown, column: string, at: Place): string {
   if (typeof value !== 'string') throw problem('dataset.wrong-type', at, `the text in "${column}" is ${describe(value)}`, 'give a text in quotes');
   // Only an escape in JSON can make one; no tokenizer takes it.
   if (/\p{Surrogate}/u.test(value)) throw problem('dataset.bad-line', at, `the text in "${column}" holds half of a surrogate pair`, 'write the whole character');
@@ -136,7 +168,8 @@ function labelOf(value: unknown, column: string, at: Place): string | number {
   throw problem('dataset.wrong-type', at, `the label in "${column}" is ${value === '' ? 'empty' : describe(value)}`, 'give the name of a class or a class number');
 }
 
-function describe(value: unknown): string {
+export function describe(value: unknown): string {
+  if (value === undefined) return 'missing';
   if (Array.isArray(value)) return 'a list';
   return typeof value === 'object' && value !== null ? 'an object' : clip(JSON.stringify(value));
 }

@@ -17,6 +17,8 @@ export interface ExampleSet {
   longest: number;
   /** Examples that were cut to `max_length`. */
   cut: number;
+  /** Of a language model: examples of which so much was cut that nothing is left to learn. */
+  without_targets?: number;
 }
 
 type Columns = Pick<DatasetSettings, 'text_column' | 'label_column'>;
@@ -58,9 +60,7 @@ export function scanLabels({ file, dataset }: { file: string; dataset: Columns }
  * Errors: `training.max-length`, `dataset.unknown-label`, `dataset.token-beyond-vocabulary`, `dataset.token-type`, and those of `readRows`.
  */
 export function loadExamples({ file, dataset, tokenizer, max_length, limits, onProgress, labels }: LoadExamplesOptions & { labels: LabelSet }): ExampleSet {
-  if (max_length > limits.max_positions) {
-    throw new LabError({ code: 'training.max-length', where: 'training.max_length', cause: `is ${max_length}, the model has ${limits.max_positions} positions`, action: `set it to at most ${limits.max_positions}` });
-  }
+  checkLength(max_length, limits.max_positions);
   const tokens = new GrowingIntegers();
   /** Segment numbers of all tokens; stays empty while all are 0. */
   const types = new GrowingIntegers();
@@ -94,6 +94,12 @@ export function loadExamples({ file, dataset, tokenizer, max_length, limits, onP
   };
 }
 
+/** Error `training.max-length`: the model has fewer positions. */
+export function checkLength(max_length: number, max_positions: number): void {
+  if (max_length <= max_positions) return;
+  throw new LabError({ code: 'training.max-length', where: 'training.max_length', cause: `is ${max_length}, the model has ${max_positions} positions`, action: `set it to at most ${max_positions}` });
+}
+
 const columns = ({ text_column, label_column }: Columns): Columns => ({ text_column, label_column });
 
 function classOf({ label, line }: Row, labels: LabelSet, file: string): number {
@@ -106,8 +112,8 @@ function classOf({ label, line }: Row, labels: LabelSet, file: string): number {
   });
 }
 
-function checkIds(ids: Int32Array, vocab_size: number, { line }: Row, file: string): void {
-  const wrong = ids.find(id => id < 0 || id >= vocab_size);
+export function checkIds(ids: ArrayLike<number> & Iterable<number>, vocab_size: number, { line }: { line: number }, file: string): void {
+  const wrong = Array.prototype.find.call(ids, (id: number) => id < 0 || id >= vocab_size) as number | undefined;
   if (wrong === undefined) return;
   throw new LabError({
     code: 'dataset.token-beyond-vocabulary', file, where: `line ${line}`, cause: `the tokenizer makes the token ${wrong} of this text, the model knows the tokens 0 to ${vocab_size - 1}`,

@@ -15,6 +15,20 @@ export interface TextTokenizer {
   encode(text: string, max_length: number): { input_ids: Int32Array; token_type_ids: Int32Array | null; cut: boolean };
 }
 
+/** What language models need beside it. */
+export interface LanguageTokenizer extends TextTokenizer {
+  /** A text's own tokens, special tokens within it included. Error: as `encode`. */
+  tokens(text: string): number[];
+  /** Special tokens that belong before a text, such as a BOS token. */
+  before: readonly number[];
+  /** Number of a token; undefined if the vocabulary lacks it. */
+  numberOf(token: string): number | undefined;
+  /** The text that tokens stand for, without special tokens. */
+  decode(ids: ArrayLike<number>): string;
+  /** Content of `tokenizer_config.json`. */
+  config: Record<string, unknown>;
+}
+
 /** Vocabularies of 250,000 entries take about 20 MB. */
 const LARGEST_FILE = 128 << 20;
 /** Time that regular expressions of a tokenizer.json may take for one text, in milliseconds. */
@@ -24,7 +38,7 @@ const LONGEST_MATCH = 2000;
  * The tokenizer of a checkpoint folder: `tokenizer.json` with `tokenizer_config.json` if there is one, else `vocab.txt` of a BERT.
  * Errors: `tokenizer.missing`, `tokenizer.invalid`, and those of the disk.
  */
-export function loadTokenizer(folder: string): TextTokenizer {
+export function loadTokenizer(folder: string): LanguageTokenizer {
   const file = ['tokenizer.json', 'vocab.txt'].map(name => join(folder, name)).find(path => lookUp(path)?.isFile);
   if (!file) throw new LabError({ code: 'tokenizer.missing', file: folder, cause: 'holds no tokenizer.json and no vocab.txt', action: 'add the tokenizer files of this checkpoint' });
   const configFile = join(folder, 'tokenizer_config.json');
@@ -34,6 +48,13 @@ export function loadTokenizer(folder: string): TextTokenizer {
     const bert = file.endsWith('.txt') || isBertTokenizer(json, config);
     return textTokenizer(bert ? bertTokenizer(json, config, file) : json, config, file);
   } catch (error) { throw unusable(error, file); }
+}
+
+/** The text of a special token in `tokenizer_config.json`, where it may be an object; null if there is none. */
+export function specialToken(config: Record<string, unknown>, name: string): string | null {
+  const value = config[`${name}_token`];
+  const text = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
+  return typeof text === 'string' ? text : null;
 }
 
 function unusable(error: unknown, file: string): LabError {
@@ -65,7 +86,7 @@ function checkModel({ type = null, vocab }: Record<string, unknown>): void {
   }
 }
 
-function textTokenizer(json: Record<string, unknown>, config: Record<string, unknown>, file: string): TextTokenizer {
+function textTokenizer(json: Record<string, unknown>, config: Record<string, unknown>, file: string): LanguageTokenizer {
   checkModel(json.model as Record<string, unknown>);
   const tokenizer = new Tokenizer(json, config);
   const { normalizer, model } = tokenizer;
@@ -89,6 +110,9 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
     try { return limited(text).filter(id => id !== undefined); } catch (error) { throw unusable(error, file); }
   };
   return {
+    tokens: ids, before, config,
+    numberOf: token => tokenizer.token_to_id(token),
+    decode: numbers => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true }),
     encode(text, max_length) {
       const own = ids(text);
       const kept = Math.min(own.length, Math.max(0, max_length - before.length - after.length));

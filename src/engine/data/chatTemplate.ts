@@ -1,0 +1,40 @@
+/** Chat templates: Jinja programs in a checkpoint that write a conversation as the text the model was trained on. */
+import { join } from 'node:path';
+import { Template } from '@huggingface/jinja';
+import { LabError } from '../errors';
+import { lookUp, readText } from '../files';
+import { specialToken } from './tokenizer';
+
+export interface Message { role: string; content: string }
+
+/** Writes messages as one text; with `add_generation_prompt` also what stands before the assistant's next turn. */
+export type ChatTemplate = (messages: readonly Message[], add_generation_prompt: boolean) => string;
+
+const LARGEST_TEMPLATE = 1 << 20;
+const SPECIAL_TOKENS = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'];
+
+/**
+ * The checkpoint's template: `chat_template.jinja`, else `chat_template` of `tokenizer_config.json` (the one named "default" of a list).
+ * Errors: `tokenizer.no-chat-template`, `tokenizer.chat-template` if it is no valid Jinja.
+ */
+export function loadChatTemplate(folder: string, config: Record<string, unknown>): ChatTemplate {
+  const file = join(folder, 'chat_template.jinja');
+  const own = lookUp(file)?.isFile === true;
+  const source = own ? readText(file, LARGEST_TEMPLATE) : fromConfig(config.chat_template);
+  const place = own ? file : join(folder, 'tokenizer_config.json');
+  if (source === undefined) throw new LabError({ code: 'tokenizer.no-chat-template', file: folder, cause: 'the checkpoint has no chat template', action: 'use a checkpoint that was made for conversations, or write the data as prompt_column and completion_column' });
+  let template: Template;
+  try { template = new Template(source); } catch (error) {
+    throw new LabError({ code: 'tokenizer.chat-template', file: place, where: 'chat_template', cause: `is not a template that can be used: ${(error as Error).message}`, action: 'use the chat template that belongs to this checkpoint' }, { cause: error });
+  }
+  const tokens = Object.fromEntries(SPECIAL_TOKENS.flatMap(name => { const token = specialToken(config, name); return token === null ? [] : [[`${name}_token`, token]]; }));
+  return (messages, add_generation_prompt) => template.render({ ...tokens, messages: structuredClone(messages), tools: null, documents: null, add_generation_prompt });
+}
+
+function fromConfig(template: unknown): string | undefined {
+  if (typeof template === 'string') return template;
+  if (!Array.isArray(template)) return undefined;
+  const named = template as { name?: unknown; template?: unknown }[];
+  const chosen = (named.find(({ name }) => name === 'default') ?? (named.length === 1 ? named[0] : undefined))?.template;
+  return typeof chosen === 'string' ? chosen : undefined;
+}

@@ -1,0 +1,141 @@
+/** Training examples of a language model: whole texts, prompts with completions, or conversations. */
+import type { DatasetSettings } from '../../protocol/experiment';
+import { LabError } from '../errors';
+import { IGNORED } from '../training/step.types';
+import type { ChatTemplate, Message } from './chatTemplate';
+import { describe, problem, readRecords, textColumn, textOf, type Column, type Place } from './dataset';
+import { checkIds, checkLength, type ExampleSet } from './examples';
+import { GrowingIntegers } from './growingIntegers';
+import type { LanguageTokenizer } from './tokenizer';
+
+export type LanguageForm = 'text' | 'completion' | 'messages';
+type LanguageColumns = Pick<DatasetSettings, 'text_column' | 'prompt_column' | 'completion_column' | 'messages_column'>;
+
+export interface LoadTextsOptions {
+  file: string;
+  dataset: LanguageColumns;
+  tokenizer: LanguageTokenizer;
+  /** Number of the token that ends a text. */
+  eos: number;
+  /** Only for conversations. */
+  template: ChatTemplate | null;
+  /** Longest example in tokens. */
+  max_length: number;
+  limits: { vocab_size: number; max_positions: number };
+  onProgress?: (fraction: number) => void;
+}
+
+/** Which columns are read. Error `dataset.columns`: the keys contradict each other. */
+export function languageForm({ prompt_column, completion_column, messages_column }: LanguageColumns): LanguageForm {
+  const bad = (where: string, cause: string, action: string): LabError => new LabError({ code: 'dataset.columns', where: `dataset.${where}`, cause, action });
+  if (messages_column !== null && (prompt_column ?? completion_column) !== null) throw bad('messages_column', 'is given together with prompt_column or completion_column', 'remove one of the two forms');
+  if ((prompt_column === null) !== (completion_column === null)) {
+    const [given, other] = prompt_column === null ? ['completion_column', 'prompt_column'] : ['prompt_column', 'completion_column'];
+    throw bad(given, `is given without ${other}`, `name both columns, or use text_column alone`);
+  }
+  return messages_column !== null ? 'messages' : prompt_column !== null ? 'completion' : 'text';
+}
+
+/** Tokens of one example, and for each of them whether it is learned. */
+interface Learned { ids: number[]; learned: (i: number) => boolean }
+
+/**
+ * Tokenizes every row of a file. The end-of-text token follows every text and is learned, even where it is the padding token too.
+ * Position t is to predict token t + 1 where that token is learned: all of a text, the completion, the assistant's turns.
+ * Errors: `training.max-length`, `dataset.columns`, `dataset.nothing-to-learn`, `dataset.chat-template`, `dataset.token-beyond-vocabulary`, and those of `readRecords`.
+ */
+export function loadTexts(options: LoadTextsOptions): ExampleSet {
+  const { file, max_length, limits } = options;
+  checkLength(max_length, limits.max_positions);
+  const tokens = new GrowingIntegers(), targets = new GrowingIntegers(), ends = new GrowingIntegers();
+  let cut = 0, longest = 0, without_targets = 0;
+  for (const { example: { ids, learned }, line } of learnedRows(options)) {
+    checkIds(ids, limits.vocab_size, { line }, file);
+    const length = Math.min(ids.length, max_length);
+    const next = Int32Array.from({ length }, (_, i) => (i + 1 < length && learned(i + 1) ? ids[i + 1] : IGNORED));
+    const some = next.some(target => target !== IGNORED);
+    if (!some && length === ids.length) throw problem('dataset.nothing-to-learn', { file, line }, 'the example has no token that is learned', 'give it a text, a completion or a turn of the assistant');
+    tokens.append(Int32Array.from(ids.slice(0, length)));
+    targets.append(next);
+    ends.push(tokens.length);
+    longest = Math.max(longest, length);
+    if (length < ids.length) cut += 1;
+    if (!some) without_targets += 1;
+  }
+  if (without_targets === ends.length) {
+    throw new LabError({ code: 'dataset.nothing-to-learn', file, cause: `nothing is left to learn: every prompt alone is longer than max_length ${max_length}`, action: 'raise training.max_length, or shorten the prompts' });
+  }
+  return {
+    length: ends.length, tokens: tokens.length, longest, cut, without_targets,
+    get(i) {
+      if (!Number.isInteger(i) || i < 0 || i >= ends.length) throw new RangeError(`there is no example ${i} of ${ends.length}`);
+      const [begin, end] = [i ? ends.at(i - 1) : 0, ends.at(i)];
+      return { input_ids: tokens.view(begin, end), token_type_ids: null, label: 0, targets: targets.view(begin, end) };
+    },
+  };
+}
+
+function* learnedRows({ file, dataset, tokenizer, eos, template, onProgress: onRead }: LoadTextsOptions): Generator<{ example: Learned; line: number }> {
+  const form = languageForm(dataset);
+  const keys = form === 'messages' ? 'dataset.messages_column' : form === 'completion' ? 'dataset.prompt_column and dataset.completion_column' : 'dataset.text_column';
+  if (form === 'messages') {
+    for (const { values, line } of readRecords({ file, columns: { messages: messagesColumn(dataset.messages_column!) }, keys, onRead })) yield { example: conversation(values.messages, tokenizer, template!, eos, { file, line }), line };
+  } else if (form === 'completion') {
+    const columns = { prompt: textColumn(dataset.prompt_column!), completion: textColumn(dataset.completion_column!) };
+    for (const { values: { prompt, completion }, line } of readRecords({ file, columns, keys, onRead })) {
+      const whole = [...tokenizer.before, ...tokenizer.tokens(prompt + completion), eos];
+      const begin = common(whole, [...tokenizer.before, ...tokenizer.tokens(prompt)]);
+      yield { example: { ids: whole, learned: i => i >= begin }, line };
+    }
+  } else {
+    for (const { values: { text }, line } of readRecords({ file, columns: { text: textColumn(dataset.text_column) }, keys, onRead })) yield { example: { ids: [...tokenizer.before, ...tokenizer.tokens(text), eos], learned: () => true }, line };
+  }
+}
+
+/** How many tokens two sequences have in common at their start: a token that joins prompt and completion belongs to the completion. */
+function common(a: readonly number[], b: readonly number[]): number {
+  let length = 0;
+  while (length < a.length && length < b.length && a[length] === b[length]) length++;
+  return length;
+}
+
+/**
+ * A conversation as its template writes it. What the template adds when a turn is appended after its generation prompt is the
+ * assistant's, end-of-turn mark included. The end-of-text token is appended where the last turn does not hold it.
+ */
+function conversation(messages: readonly Message[], tokenizer: LanguageTokenizer, template: ChatTemplate, eos: number, at: Place): Learned {
+  const render = (count: number, prompt: boolean): string => {
+    try { return template(messages.slice(0, count), prompt); } catch (error) {
+      throw problem('dataset.chat-template', at, `the chat template refuses the conversation: ${(error as Error).message}`, 'write the turns in the order and with the roles that the template expects');
+    }
+  };
+  const text = render(messages.length, false);
+  const ids = tokenizer.tokens(text);
+  const place = (prefix: string): number | undefined => (text.startsWith(prefix) ? common(ids, tokenizer.tokens(prefix)) : undefined);
+  const spans = messages.flatMap(({ role }, turn): [number, number][] => {
+    if (role !== 'assistant') return [];
+    const begin = place(render(turn, true)) ?? (turn > 0 ? place(render(turn, false)) : 0);
+    const end = turn === messages.length - 1 ? ids.length : place(render(turn + 1, false));
+    if (begin !== undefined && end !== undefined) return [[begin, end]];
+    throw problem('dataset.chat-template', at, 'the chat template writes earlier turns differently once later ones follow, so that the assistant\'s turns cannot be told apart', 'give one turn of the assistant per example, as the last message');
+  });
+  const last = spans.at(-1);
+  if (last && messages.at(-1)!.role === 'assistant' && !ids.slice(...last).includes(eos)) {
+    last[1] = ids.length + 1;
+    ids.push(eos);
+  }
+  return { ids, learned: i => spans.some(([begin, end]) => i >= begin && i < end) };
+}
+
+const messagesColumn = (name: string): Column<Message[]> => ({
+  name,
+  read(value, column, at) {
+    const wrong = (what: string): LabError => problem('dataset.wrong-type', at, `${what} in "${column}"`, 'give a list of {"role": "user", "content": "…"} and {"role": "assistant", "content": "…"} in a .jsonl file');
+    if (!Array.isArray(value)) throw wrong(`there is ${describe(value)} instead of a list of messages`);
+    if (!value.length) throw wrong('there is an empty list of messages');
+    return value.map((message: unknown) => {
+      if (typeof message !== 'object' || message === null || typeof (message as Message).role !== 'string') throw wrong(`there is ${describe(message)} instead of a message`);
+      return { ...message as Message, content: textOf((message as Message).content, `${column}.content`, at) };
+    });
+  },
+});

@@ -115,11 +115,11 @@ async function extensionTests(desktop) {
 async function servedTests({ index, workspace, env, report }) {
   const { startWorkbench, openPage } = await import('../src/tools/workbench.mjs');
   const { launchBrowser } = await import('../src/tools/browser.mjs');
-  const workbench = await startWorkbench({ env });
+  const workbench = await startWorkbench({ env, tests: true });
   try {
     const browser = await launchBrowser();
     try {
-      const page = await openPage(browser, workbench.address(workspace, { tests: index }));
+      const page = await openPage(browser, workbench.address(workspace, { module: index }));
       await followReport(report, 8 * MINUTE).catch(async (error) => {
         await page.screenshot({ path: join(root, 'test/output/extension-tests.png') }).catch(() => {});
         throw new Error(`${error.message}\n${workbench.log()}`);

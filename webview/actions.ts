@@ -39,7 +39,8 @@ export function buttonStates(experiment: ExperimentView | null, run: RunView, re
     resume: { visible: run.status === 'paused', enabled: true },
     stop: { visible: true, enabled: active && run.status !== 'stopping', reason: active ? 'The run is stopping.' : 'No run is active.' },
     saveCheckpoint: { visible: active, enabled: (moving || run.status === 'paused') && !run.saving, reason: run.saving ? 'A checkpoint is being written.' : 'Available while training.' },
-    continueRun: { visible: !active && run.resumable, enabled: !blocked, reason: blocked },
+    // After a failure the button stands beside the error.
+    continueRun: { visible: !active && run.resumable && !(run.status === 'failed' && run.error), enabled: !blocked, reason: blocked },
     saveAdapter: adapter,
     mergeAdapter: adapter,
     copyMetrics: { visible: true, enabled: records > 0, reason: 'There are no metrics yet.' },

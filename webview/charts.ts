@@ -1,6 +1,7 @@
 /** chart.js for the panel: only the components that are used, no animation, colours of the theme. */
 import { Chart, LinearScale, LineController, LineElement, PointElement, Tooltip, type ChartDataset, type ChartOptions, type Plugin } from 'chart.js';
 import { formatNumber } from './format';
+import { roundNumbers } from './ranges';
 import { downsample, type Point } from './series';
 import { onThemeChange, readTheme, type Theme } from './theme';
 
@@ -14,7 +15,7 @@ const THINNED_POINTS = 2000;
 /** How one line is drawn. Lines of one chart differ in width, dash and marks as well as in colour. */
 export interface LineStyle {
   label: string;
-  colour: keyof Pick<Theme, 'blue' | 'orange' | 'green' | 'purple' | 'red' | 'text' | 'muted'>;
+  colour: keyof Pick<Theme, 'blue' | 'yellow' | 'green' | 'purple'>;
   width: number;
   dash?: number[];
   /** Radius of the mark on each point. */
@@ -24,14 +25,18 @@ export interface LineStyle {
 
 export interface ChartTexts {
   xTick?: (value: number) => string;
+  /** Places of the x axis's labels, from its lowest and highest value; without it round numbers. */
+  xTicks?: (low: number, high: number) => number[];
   yTick?: (value: number) => string;
   title: (x: number) => string;
   value?: (y: number) => string;
   /** The y axis begins at zero. */
   fromZero?: boolean;
+  /** Where the x axis begins, if not at the first point. */
+  xMin?: number;
 }
 
-/** A chart of lines over a common x. */
+/** A chart of lines over a common x; later lines lie over earlier ones. */
 export class LineChart {
   private readonly chart: Chart<'line', Point[]>;
   private theme = readTheme();
@@ -51,10 +56,10 @@ export class LineChart {
   }
 
   private datasets(): ChartDataset<'line', Point[]>[] {
-    return this.styles.map(style => {
+    return this.styles.map((style, i) => {
       const colour = this.theme[style.colour];
       return {
-        label: style.label, data: [], parsing: false, normalized: true, spanGaps: false,
+        label: style.label, data: [], order: this.styles.length - i, parsing: false, normalized: true, spanGaps: false,
         borderColor: style.faint ? translucent(colour) : colour, borderWidth: style.width, borderDash: style.dash, borderJoinStyle: 'round',
         pointRadius: style.mark ?? 0, pointHoverRadius: (style.mark ?? 0) + 2, pointHitRadius: 6,
         backgroundColor: colour, pointBackgroundColor: colour, pointBorderColor: colour,
@@ -78,13 +83,16 @@ export class LineChart {
       interaction: { mode: 'nearest', axis: 'x', intersect: false },
       layout: { padding: { top: 4, right: 6 } },
       scales: {
-        x: { ...x, bounds: 'data', grid: { ...x.grid, display: false }, ticks: { ...x.ticks, maxTicksLimit: 7, includeBounds: false } },
+        x: {
+          ...x, bounds: 'data', min: texts.xMin, grid: { ...x.grid, display: false }, ticks: { ...x.ticks, autoSkip: false },
+          afterBuildTicks: axis => { axis.ticks = (texts.xTicks ?? ((low, high) => roundNumbers(low, high, axis.width / 70)))(axis.min, axis.max).map(value => ({ value })); },
+        },
         y: { ...y, beginAtZero: texts.fromZero, grace: '4%', ticks: { ...y.ticks, maxTicksLimit: 5 } },
       },
       plugins: {
         tooltip: {
           backgroundColor: theme.background, borderColor: theme.border, borderWidth: 1, titleColor: theme.text, bodyColor: theme.text,
-          titleFont: font, bodyFont: font, cornerRadius: 3, padding: 8, boxWidth: 8, boxHeight: 8, boxPadding: 4,
+          titleFont: font, bodyFont: font, cornerRadius: 3, padding: 8, boxWidth: 8, boxHeight: 8, boxPadding: 4, multiKeyBackground: 'transparent',
           callbacks: {
             title: items => (items.length ? texts.title(items[0].parsed.x!) : ''),
             label: item => `${item.dataset.label}: ${(texts.value ?? formatNumber)(item.parsed.y!)}`,
@@ -123,8 +131,8 @@ export class LineChart {
   }
 }
 
-/** The colour at 45 % opacity, whatever its notation. */
+/** The colour at 40 % opacity, whatever its notation. */
 function translucent(colour: string): string {
   const hex = /^#([0-9a-f]{6})/i.exec(colour);
-  return hex ? `#${hex[1]}73` : `color-mix(in srgb, ${colour} 45%, transparent)`;
+  return hex ? `#${hex[1]}66` : `color-mix(in srgb, ${colour} 40%, transparent)`;
 }

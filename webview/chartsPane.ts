@@ -11,9 +11,9 @@ import type { Part, View } from './view';
 
 const TRAIN: LineStyle = { label: 'Train loss, smoothed', colour: 'blue', width: 2 };
 const RAW: LineStyle = { label: 'Train loss', colour: 'blue', width: 1, faint: true };
-const EVAL: LineStyle = { label: 'Eval loss', colour: 'orange', width: 1.5, dash: [5, 4], mark: 3 };
-const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts => ({ title: x => `Step ${x}`, value, yTick: value, fromZero });
+const EVAL: LineStyle = { label: 'Eval loss', colour: 'yellow', width: 1.5, dash: [5, 4], mark: 3 };
 const whole = (y: number): string => formatInteger(Math.round(y));
+const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts => ({ title: x => `Step ${whole(x)}`, value, xTick: whole, yTick: value, fromZero, xMin: 0 });
 
 interface Kind { id: string; title: string; styles: LineStyle[]; texts: ChartTexts; lines(series: MetricSeries): readonly (readonly Point[])[]; now(series: MetricSeries): string }
 
@@ -31,7 +31,7 @@ const KINDS: Kind[] = [
     lines: series => [series.gradientNorm], now: ({ lastTrain }) => (lastTrain ? formatNumber(lastTrain.grad_norm) : ''),
   },
   {
-    id: 'speed', title: 'Speed', styles: [{ label: 'Tokens per second', colour: 'orange', width: 1.5 }], texts: byStep(true, whole),
+    id: 'speed', title: 'Speed', styles: [{ label: 'Tokens per second', colour: 'yellow', width: 1.5 }], texts: byStep(true, whole),
     lines: series => [series.speed], now: ({ lastTrain }) => (lastTrain ? `${whole(lastTrain.tokens_per_second)} tokens/s` : ''),
   },
 ];
@@ -68,6 +68,7 @@ function metricCard({ id, title, styles, texts, lines, now: latest }: Kind): Par
     element,
     update({ series }) {
       show(empty, series.length === 0);
+      canvas.classList.toggle('blank', series.length === 0);
       if (drawn === series.version) return;
       chart ??= new LineChart(canvas, styles, texts);
       drawn = series.version;
@@ -87,26 +88,26 @@ function keyOf(styles: readonly LineStyle[]): HTMLElement {
 function ratioCard(): Part {
   const { element, canvas, now, empty } = frame('trainable-ratio', 'Trainable ratio');
   let chart: LineChart | undefined;
-  let drawn = '';
+  let drawn: View['cost'];
   let marked: number | undefined;
   setText(empty, 'Known when the base model has been read');
   const rankOf = (x: number): number => Math.round(2 ** x);
   const update = ({ cost, experiment, values }: View): void => {
     show(empty, !cost);
+    canvas.classList.toggle('blank', !cost);
     if (!cost || !experiment?.model || !values) return;
+    if (cost === drawn) return;
+    drawn = cost;
     const { r } = values.lora;
     const stops = rankStops(Math.max(cost.count.rank_limit, 1));
     const ranks = [...new Set([...stops, r])].sort((a, b) => a - b);
     const curve = ratioByRank(experiment.model, values, ranks);
-    const key = JSON.stringify([curve[0], curve[curve.length - 1], r]);
-    if (key === drawn) return;
-    drawn = key;
     marked = Math.log2(r);
     chart ??= new LineChart(canvas, [
       { label: 'Trainable', colour: 'blue', width: 1.5 },
-      { label: 'This experiment', colour: 'orange', width: 0, mark: 5 },
+      { label: 'This experiment', colour: 'yellow', width: 0, mark: 5 },
     ], {
-      xTick: x => (Number.isInteger(x) ? `r ${rankOf(x)}` : ''), yTick: y => formatPercent(y).replace(/\.?0+ %/, ' %'), title: x => `Rank ${rankOf(x)}`, value: formatPercent, fromZero: true,
+      xTick: x => `r ${rankOf(x)}`, xTicks: rankTicks, yTick: y => formatPercent(y).replace(/\.?0+ %/, ' %'), title: x => `Rank ${rankOf(x)}`, value: formatPercent, fromZero: true,
     }, () => marked);
     chart.draw([curve.map(({ rank, percent }) => ({ x: Math.log2(rank), y: percent })), [{ x: marked, y: cost.percent }]]);
     setText(now, `${formatPercent(cost.percent)} at rank ${r}`);
@@ -114,11 +115,17 @@ function ratioCard(): Part {
   return { element, update };
 }
 
+/** Ranks 1, 4, 16 … as logarithms; every power of two where there are few. */
+function rankTicks(low: number, high: number): number[] {
+  const step = high - low > 4 ? 2 : 1;
+  return Array.from({ length: Math.floor((high - low) / step + 1e-9) + 1 }, (_, i) => low + i * step);
+}
+
 /** Evaluations as a table: few, and each worth reading. */
 function evaluationTable(): Part {
   const body = h('tbody', {});
   const element = h('div', { class: 'card', id: 'evaluations', hidden: true }, h('h2', {}, 'Evaluations'),
-    h('div', { class: 'table' }, h('table', {},
+    h('div', { class: 'table', tabindex: 0, role: 'region', 'aria-label': 'Evaluations' }, h('table', {},
       h('thead', {}, h('tr', {}, ...['Step', 'Epoch', 'Loss', 'Accuracy', 'Time'].map(title => h('th', { scope: 'col' }, title)))), body)));
   let drawn = -1;
   return {

@@ -20,10 +20,11 @@ export function controls(host: Host): Part {
   const edit = host.edit;
   const rank = sliderRow('Rank', ['lora', 'r'], rankStops(USUAL_RANK_LIMIT), edit);
   const alpha = sliderRow('Alpha', ['lora', 'lora_alpha'], rankStops(2 * USUAL_RANK_LIMIT), edit);
+  const epochs = sliderRow('Epochs', ['training', 'num_train_epochs'], [1, 2, 3, 4, 5, 6, 8, 10, 15, 20], edit);
   const training: Row[] = [
     sliderRow('Learning rate', ['training', 'learning_rate'], decades(-6, -2), edit),
     sliderRow('Batch size', ['training', 'per_device_train_batch_size'], doublings(1, 256), edit),
-    sliderRow('Epochs', ['training', 'num_train_epochs'], [1, 2, 3, 4, 5, 6, 8, 10, 15, 20], edit),
+    epochs,
     choiceRow('Device', ['engine', 'device'], edit),
   ];
   const more: Row[] = [
@@ -51,8 +52,8 @@ export function controls(host: Host): Part {
   return {
     element: h('section', { class: 'settings', id: 'settings', 'aria-label': 'Settings' },
       fixed, problems.element,
-      group('Adapter', ...adapter.map(row => row.element)),
-      targets.element, cost.element,
+      group('Adapter', ...adapter.map(row => row.element)), cost.element,
+      targets.element,
       group('Training', ...training.map(row => row.element), moreBox)),
     update(view) {
       if (!view.values) return;
@@ -68,7 +69,7 @@ export function controls(host: Host): Part {
           value: valueAt(view.values, row.path), disabled: view.active,
           // The file's problem is about its old value while a new one is on its way.
           problem: failure ? `not saved: ${failure.cause}` : problem && !view.edits.has(row.path) ? problemText(problem) : aboveLimit(row, rank, view),
-          note: row === alpha ? scalingNote(view) : undefined,
+          note: row === alpha ? scalingNote(view) : row === epochs && view.values.training.max_steps > 0 ? 'Ignored: max. steps is set' : undefined,
         });
       }
       targets.update(view);

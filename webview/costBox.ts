@@ -1,7 +1,7 @@
 /** Trainable ratio, adapter size and memory: what the settings cost, before anything is trained. */
 import { formatBytes, formatCount, formatInteger } from '../src/protocol/adapterMath';
 import { h, setText, show } from './dom';
-import { formatPercent } from './format';
+import { formatPercent, roughBytes } from './format';
 import type { Part } from './view';
 
 /** The box of figures that follow every movement of a slider. */
@@ -13,7 +13,7 @@ export function costBox(): Part {
   };
   const ratio = figure('trainable-ratio', 'Trainable');
   const size = figure('adapter-size', 'Adapter size');
-  const memory = figure('memory-estimate', 'Memory, estimated');
+  const memory = figure('memory-estimate', 'Memory');
   const segments = ['adapters', 'saved', 'frozen'].map(id => h('span', { class: `segment ${id}` }));
   const legend = ['adapters', 'saved', 'frozen'].map(id => {
     const name = h('span', { class: 'name' });
@@ -39,8 +39,8 @@ export function costBox(): Part {
       setText(ratio.note, `${formatInteger(count.trainable_parameters)} parameters`);
       setText(size.value, formatBytes(count.adapter_bytes));
       setText(size.note, `${count.adapters.length} adapters`);
-      setText(memory.value, `≈ ${formatBytes(estimate.total)}`);
-      setText(memory.note, 'at full length');
+      setText(memory.value, `≈ ${roughBytes(estimate.total)}`);
+      setText(memory.note, 'estimated');
       memory.element.title = `Estimated from shapes, if every text has max_length tokens:\nbase weights ${formatBytes(estimate.weights)}\n`
         + `trained weights, gradients, AdamW ${formatBytes(estimate.training)}\nactivations ${formatBytes(estimate.activations)}`;
       groups.forEach(({ label, parameters }, i) => {

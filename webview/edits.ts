@@ -28,12 +28,13 @@ export class Edits {
     this.edits.set(key, edit);
   }
 
-  /** Sends what waits, without waiting longer: a run is about to read the file. */
-  async flush(): Promise<void> {
+  /** Sends what waits, without waiting longer: a run is about to read the file. False if the file could not be changed. */
+  async flush(): Promise<boolean> {
     await Promise.all([...this.edits].filter(([, edit]) => edit.timer !== undefined).map(([key, edit]) => {
       clearTimeout(edit.timer);
       return this.deliver(key, edit);
     }));
+    return this.failures.size === 0;
   }
 
   /** Takes up what the file says now; edits that it holds are over. */

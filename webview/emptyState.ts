@@ -1,11 +1,10 @@
 /** What stands in the panel when no experiment is open. */
-import { h } from './dom';
-import { icon } from './dom';
+import { h, icon } from './dom';
 import { button } from './ui';
 import type { Host } from './view';
 
-/** W beside the thin pair A and B: the picture of the method. */
-const LOGO = 'M1 2h6v12H1zM2 3v10h4V3zM9 2h2v12H9zM12 2h3v2h-3z';
+/** W, and beside it the thin pair B and A: the picture of the method, as in the extension's icon. */
+const LOGO = 'M1.8 1.8h7.7v7.7H1.8zM2.8 2.8v5.7h5.7v-5.7zM11.3 1.8h2.9v7.7h-2.9zM12.3 2.8v5.7h.9v-5.7zM1.8 11.3h7.7v2.9H1.8zM2.8 12.3v.9h5.7v-.9zM12.3 11.3h.9v1h1v.9h-1v1h-.9v-1h-1v-.9h1z';
 
 /** New and Open. */
 export function emptyState(host: Host): HTMLElement {

@@ -31,6 +31,13 @@ export function formatDuration(seconds: number): string {
 
 const joined = (large: number, unit: string, small: number, smaller: string): string => `${large} ${unit}${small ? ` ${small} ${smaller}` : ''}`;
 
+/** Bytes to two digits, as an estimate deserves: `57 MB`, `2.4 GB`. */
+export function roughBytes(bytes: number): string {
+  const [size, unit] = bytes >= 1e9 ? [1e9, 'GB'] as const : [1e6, 'MB'] as const;
+  const value = bytes / size;
+  return `${value >= 10 ? Math.round(value) : Number(value.toFixed(1))} ${unit}`;
+}
+
 /** Markdown's code marks and emphasis removed: tooltips are plain text. */
 export const plainText = (markdown: string): string => markdown.replace(/[`*]/g, '');
 

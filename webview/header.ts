@@ -1,5 +1,5 @@
 /** The top of the panel: what is trained, how it stands, the buttons, and how far it is. */
-import { formatCompact } from '../src/protocol/adapterMath';
+import { formatCompact, formatInteger } from '../src/protocol/adapterMath';
 import type { PanelAction, RunStatus } from '../src/protocol/panel';
 import { buttonStates, progressOf, STATUS_TEXT } from './actions';
 import { h, setAttributes, setText, show } from './dom';
@@ -58,7 +58,7 @@ const MAIN: Entry[] = [
   { action: 'pause', label: 'Pause', icon: 'pause' },
   { action: 'resume', label: 'Resume', icon: 'start', primary: true },
   { action: 'stop', label: 'Stop', icon: 'stop' },
-  { action: 'continueRun', label: 'Continue' },
+  { action: 'continueRun', label: 'Continue from checkpoint', primary: true },
   { action: 'saveCheckpoint', label: 'Save checkpoint' },
 ];
 const AFTER: Entry[] = [
@@ -83,7 +83,7 @@ function toolbar(host: Host): Part {
   const reason = h('p', { class: 'reason', id: 'start-reason', hidden: true });
   const pick = (entries: Entry[]): HTMLElement[] => entries.map(({ action }) => buttons.get(action)!);
   return {
-    element: h('div', { class: 'toolbar', role: 'toolbar', 'aria-label': 'Run' },
+    element: h('div', { class: 'toolbar', role: 'group', 'aria-label': 'Run' },
       h('div', { class: 'buttons' }, ...pick(MAIN)), h('div', { class: 'buttons' }, ...pick(AFTER)), h('div', { class: 'links' }, ...links.values()), reason),
     update({ experiment, run, series, active }) {
       const states = buttonStates(experiment, run, series.length);
@@ -92,6 +92,7 @@ function toolbar(host: Host): Part {
         show(element, state.visible);
         if (element instanceof HTMLButtonElement) element.disabled = !state.enabled;
         else setDisabled(element, !state.enabled);
+        if (action === 'start') setAttributes(element, { appearance: run.resumable && !active ? 'secondary' : 'primary' });
         setAttributes(element, { title: state.enabled ? undefined : state.reason });
       }
       setText(reason, active ? '' : states.start?.reason ?? '');
@@ -123,9 +124,9 @@ function progressLine(): Part {
         waiting && (run.progress?.message || STATUS_TEXT[run.status]),
         run.status === 'paused' && 'Paused',
         run.saving && 'Writing a checkpoint',
-        at && last && `Step ${last.step} of ${at.total}`,
+        at && last && `Step ${formatInteger(last.step)} of ${formatInteger(at.total)}`,
         at && last && `epoch ${formatNumber(Number(last.epoch.toFixed(2)))} of ${formatNumber(run.started!.num_train_epochs)}`,
-        last && run.status === 'running' && `${Math.round(last.tokens_per_second)} tokens/s`,
+        last && run.status === 'running' && `${formatInteger(Math.round(last.tokens_per_second))} tokens/s`,
         at && at.left !== null && run.status === 'running' && `${formatDuration(at.left)} left`,
         run.started?.device,
       ];

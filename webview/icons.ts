@@ -6,7 +6,6 @@ const PATHS = {
   pause: 'M4 3h3v10H4zM9 3h3v10H9z',
   stop: 'M3.5 3.5h9v9h-9z',
   save: 'M2 2h9.5L14 4.5V14H2zM4 3.5V6.5h6V3.5zM5 9v3.5h6V9z',
-  adapter: 'M8 1.5 10.5 4H9v3.5h4L10 11H6L3 7.5h4V4H5.5zM2 12.5h12V14H2z',
   merge: 'M3 2h2c0 3 3 3.5 3 6 0-2.5 3-3 3-6h2c0 4-4 4.5-4 7.5h2L8 13.5 5 9.5h2C7 6.5 3 6 3 2z',
   error: 'M8 1a7 7 0 1 1 0 14A7 7 0 0 1 8 1zM7.25 4v5h1.5V4zm0 6.25v1.5h1.5v-1.5z',
   warning: 'M8 1.5 15 14H1zM7.25 6v4h1.5V6zm0 5v1.5h1.5V11z',

@@ -28,7 +28,8 @@ const edits = new Edits((path, value) => connection.request('edit', { path, valu
 const host: Host = {
   async act(action) {
     // A run or a merge reads the file: what the person has just set must be in it.
-    await edits.flush();
+    const saved = await edits.flush();
+    if (!saved && (action === 'start' || action === 'continueRun')) return render();
     await connection.request('act', { action }).catch(failed);
   },
   edit(path, value) {

@@ -1,10 +1,10 @@
 /** What a person must be told about a run or the base model: an error with its way out, or how it ended. */
-import { formatBytes, formatCount } from '../src/protocol/adapterMath';
+import { formatCount } from '../src/protocol/adapterMath';
 import type { ErrorReport } from '../src/protocol/engine';
 import { rightShare, type Summary } from '../src/protocol/metrics';
 import { startBlocked } from './actions';
 import { definitions, h, show } from './dom';
-import { formatDuration, formatNumber, formatShare, shortPath } from './format';
+import { formatDuration, formatNumber, formatShare, roughBytes, shortPath } from './format';
 import { drawn } from './icons';
 import { button, setDisabled } from './ui';
 import type { Host, Part } from './view';
@@ -90,7 +90,7 @@ function card(summary: Summary): HTMLElement {
   if (after) figures.push(['Eval loss', formatNumber(after.loss), before ? `${formatNumber(before.loss)} before training` : '']);
   figures.push(['Train loss', formatNumber(summary.train_loss), 'mean over all steps']);
   figures.push(['Time', formatDuration(summary.seconds), `${summary.steps} steps, ${formatNumber(summary.epochs)} epochs`]);
-  figures.push(['Peak memory', formatBytes(summary.peak_memory_bytes), summary.device]);
+  figures.push(['Peak memory', roughBytes(summary.peak_memory_bytes), summary.device]);
   const title = summary.state === 'finished' ? 'Run finished' : 'Run stopped';
   return h('div', { class: 'card notice done', 'data-state': summary.state },
     h('div', { class: 'notice-title' }, drawn(summary.state === 'finished' ? 'done' : 'stop'), h('h2', {}, title)),

@@ -33,6 +33,15 @@ export function evenly(high: number, count: number): number[] {
   return Array.from({ length: count + 1 }, (_, i) => Number(((high * i) / count).toFixed(6)));
 }
 
+/** About `count` round numbers between `low` and `high`: multiples of 1, 2 or 5 times a power of ten, whole ones only. */
+export function roundNumbers(low: number, high: number, count: number): number[] {
+  const rough = Math.max(1, (high - low) / count);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map(part => part * power).find(size => size >= rough * 0.999)!;
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.max(0, Math.floor(high / step) - first + 1) }, (_, i) => (first + i) * step);
+}
+
 /** Index of the stop that is nearest to `value`. */
 export function nearestStop(stops: readonly number[], value: number): number {
   let best = 0;

@@ -4,8 +4,9 @@ import { isEvalRecord, rightShare, type EvalRecord, type MetricRecord, type Trai
 /** A point of a chart; `y` is NaN where the logged value was not finite, which draws a gap. */
 export interface Point { x: number; y: number }
 
-/** Weight of the past in the smoothed loss. */
-const SMOOTHING = 0.9;
+/** The smoothed loss averages over about this many steps, or over this share of a long run, whose noise is drawn closer together. */
+const SMOOTHED_STEPS = 10;
+const SMOOTHED_SHARE = 1 / 50;
 
 /** Everything that the charts of one run show; grows by appending. */
 export class MetricSeries {
@@ -21,7 +22,7 @@ export class MetricSeries {
   length = 0;
   /** Changes whenever the points do, so that nothing is drawn twice. */
   version = 0;
-  private average = new RunningAverage(SMOOTHING);
+  private average = new RunningAverage(SMOOTHED_STEPS, SMOOTHED_SHARE);
 
   get lastEval(): EvalRecord | undefined { return this.evaluations[this.evaluations.length - 1]; }
 
@@ -30,7 +31,7 @@ export class MetricSeries {
     this.lastTrain = undefined;
     this.length = 0;
     this.version += 1;
-    this.average = new RunningAverage(SMOOTHING);
+    this.average = new RunningAverage(SMOOTHED_STEPS, SMOOTHED_SHARE);
   }
 
   append(records: readonly MetricRecord[]): void {
@@ -60,17 +61,23 @@ export class MetricSeries {
   }
 }
 
-/** Exponential average without the pull towards zero of its first values. A value that is not finite leaves it as it is. */
+/**
+ * Exponential average without the pull towards zero of its first values, over about `least` values or the last `share` of all.
+ * A value that is not finite leaves it as it is.
+ */
 export class RunningAverage {
   private sum = 0;
   private weight = 0;
+  private count = 0;
 
-  constructor(private readonly decay: number) {}
+  constructor(private readonly least: number, private readonly share: number) {}
 
   next(value: number): number {
     if (Number.isFinite(value)) {
-      this.sum = this.decay * this.sum + (1 - this.decay) * value;
-      this.weight = this.decay * this.weight + (1 - this.decay);
+      this.count += 1;
+      const part = 1 / Math.max(this.least, this.share * this.count);
+      this.sum += part * (value - this.sum);
+      this.weight += part * (1 - this.weight);
     }
     return this.weight > 0 ? this.sum / this.weight : NaN;
   }

@@ -43,12 +43,14 @@ export function tickKind(model: ModelView, lora: ExperimentValues['lora'], kind:
   return excluded ? { target_modules, exclude_modules: null } : { target_modules };
 }
 
-/** `query, value · 8 of 24 linear layers`. */
-export function describeTargets(model: ModelView, lora: ExperimentValues['lora']): string {
-  const targets = lora.target_modules ?? model.default_target_modules;
-  const names = typeof targets === 'string' ? targets : targets.length ? targets.join(', ') : 'nothing';
+/** `query, value · 8 of 24 linear layers`; without a model only what the file says. */
+export function describeTargets(model: ModelView | null, lora: ExperimentValues['lora']): string {
+  const targets = lora.target_modules ?? model?.default_target_modules ?? 'default of the architecture';
+  const all = typeof targets === 'string' ? targets : targets.length ? targets.join(', ') : 'nothing';
+  const names = all.length > 80 ? `${all.slice(0, 79)}…` : all;
+  if (!model) return names;
   const kinds = targetKinds(model, lora);
   const ticked = kinds.reduce((sum, kind) => sum + kind.ticked, 0);
-  const all = kinds.reduce((sum, kind) => sum + kind.modules.length, 0);
-  return `${names.length > 80 ? `${names.slice(0, 79)}…` : names}${lora.target_modules === null ? ' (default)' : ''} · ${ticked} of ${all} linear layers`;
+  const adaptable = kinds.reduce((sum, kind) => sum + kind.modules.length, 0);
+  return `${names}${lora.target_modules === null ? ' (default)' : ''} · ${ticked} of ${adaptable} linear layers`;
 }

@@ -19,6 +19,7 @@ export function targetsBox(host: Host): Part {
   const choose = button({ label: 'Choose…', action: 'selectTargets', press: () => host.act('selectTargets') });
   const boxes = new Map<string, { box: Checkbox; detail: HTMLElement }>();
   let view: View;
+  let drawnFor: unknown[] = [];
 
   const change = (kind: string, on: boolean): void => {
     const model = view.experiment?.model;
@@ -41,15 +42,19 @@ export function targetsBox(host: Host): Part {
     update(next) {
       view = next;
       const { experiment, values, active } = view;
+      // Metrics arrive ten times a second and change nothing here.
+      const inputs = [experiment, values, active, view.edits.failure(TARGETS_KEY.split('.'))];
+      if (inputs.every((input, i) => input === drawnFor[i]) && drawnFor.length) return;
+      drawnFor = inputs;
       const model = experiment?.model;
       show(loading, !model && !experiment?.model_error && !!experiment?.trusted && !!values?.base_model);
       show(list, !!model);
-      show(summary, !!model);
       setDisabled(choose, !buttonStates(experiment, view.run, 0).selectTargets!.enabled);
       setText(message, targetProblem(view) ?? '');
       show(message, message.textContent !== '');
-      if (!model || !values) return;
-      setText(summary, describeTargets(model, values.lora));
+      if (!values) return;
+      setText(summary, describeTargets(model ?? null, values.lora));
+      if (!model) return;
       const kinds = targetKinds(model, values.lora);
       if (kinds.length !== boxes.size || kinds.some(({ kind }) => !boxes.has(kind))) rebuild(kinds);
       for (const { kind, modules, ticked, parameters } of kinds) {

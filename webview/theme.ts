@@ -2,7 +2,7 @@
 
 export interface Theme {
   text: string; muted: string; grid: string; background: string; border: string; font: string;
-  blue: string; orange: string; green: string; purple: string; red: string;
+  blue: string; yellow: string; green: string; purple: string;
   highContrast: boolean;
 }
 
@@ -20,10 +20,9 @@ export function readTheme(): Theme {
     border: colour(['contrastBorder', 'editorHoverWidget-border', 'editorWidget-border'], text),
     font: colour(['font-family'], 'sans-serif'),
     blue: colour(['charts-blue'], '#3794ff'),
-    orange: colour(['charts-orange'], '#d18616'),
+    yellow: colour(['charts-yellow'], '#cca700'),
     green: colour(['charts-green'], '#89d185'),
     purple: colour(['charts-purple'], '#b180d7'),
-    red: colour(['charts-red'], '#f14c4c'),
     highContrast,
   };
 }

@@ -1,6 +1,6 @@
 /** The toolkit's basic controls. The only file that knows @vscode/webview-ui-toolkit, so that another one can take its place. */
 import {
-  provideVSCodeDesignSystem, vsCodeBadge, vsCodeButton, vsCodeCheckbox, vsCodeDivider, vsCodeDropdown, vsCodeOption, vsCodeProgressRing, vsCodeTextField,
+  provideVSCodeDesignSystem, vsCodeButton, vsCodeCheckbox, vsCodeDropdown, vsCodeOption, vsCodeProgressRing, vsCodeTextField,
   type Button, type Checkbox, type Dropdown, type TextField,
 } from '@vscode/webview-ui-toolkit';
 import type { PanelAction } from '../src/protocol/panel';
@@ -8,7 +8,7 @@ import type { PanelAction } from '../src/protocol/panel';
 export type { Button, Checkbox, Dropdown, TextField };
 
 provideVSCodeDesignSystem().register(
-  vsCodeBadge(), vsCodeButton(), vsCodeCheckbox(), vsCodeDivider(), vsCodeDropdown(), vsCodeOption(), vsCodeProgressRing(), vsCodeTextField(),
+  vsCodeButton(), vsCodeCheckbox(), vsCodeDropdown(), vsCodeOption(), vsCodeProgressRing(), vsCodeTextField(),
 );
 
 /** The toolkit reports a change of a check box also when the program made it. */
@@ -95,14 +95,4 @@ export function progressRing(label: string): HTMLElement {
   const element = document.createElement('vscode-progress-ring');
   element.setAttribute('aria-label', label);
   return element;
-}
-
-export function badge(text: string): HTMLElement {
-  const element = document.createElement('vscode-badge');
-  element.textContent = text;
-  return element;
-}
-
-export function divider(): HTMLElement {
-  return document.createElement('vscode-divider');
 }

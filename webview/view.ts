@@ -1,6 +1,5 @@
 /** What every part of the panel is drawn from, and what it may ask of the host. */
-import type { PanelAction, ExperimentValues, TryResult } from '../src/protocol/panel';
-import { isActive } from '../src/protocol/panel';
+import { isActive, type ExperimentValues, type ModelView, type PanelAction, type TryResult } from '../src/protocol/panel';
 import { costOf, type Cost } from './cost';
 import type { Edits } from './edits';
 import type { PanelState } from './state';
@@ -28,10 +27,18 @@ export interface Host {
 /** A part of the panel: made once, brought up to date for each frame in which something changed. */
 export interface Part { element: HTMLElement; update(view: View): void }
 
+let counted: { model: ModelView; values: ExperimentValues; cost: Cost } | undefined;
+
+/** The cost, counted again only where model or values are others: most frames bring metrics alone. */
+function lastCost(model: ModelView, values: ExperimentValues): Cost {
+  if (counted?.model !== model || counted.values !== values) counted = { model, values, cost: costOf(model, values) };
+  return counted.cost;
+}
+
 /** The view of a state. */
 export function viewOf(state: PanelState, edits: Edits): View {
   const { experiment } = state;
   const values = experiment ? edits.apply(experiment.values) : undefined;
-  const cost = experiment?.model && values ? costOf(experiment.model, values) : undefined;
+  const cost = experiment?.model && values ? lastCost(experiment.model, values) : undefined;
   return { ...state, values, cost, active: isActive(state.run.status), edits };
 }

@@ -41,7 +41,7 @@ export function lockFolder(folder: string): Lock {
     const content = read(path);
     if (content === undefined) continue;
     const owner = parse(content);
-    if (owner && !isDead(owner) && (owner.pid !== process.pid || held.has(content))) throw inUse(folder, path, owner);
+    if (owner && !isDead(owner) && !isLeftover(owner, content)) throw inUse(folder, path, owner);
     // A lock that was only just created may not have its content yet.
     if (!owner && tries < 10) { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10); continue; }
     setAside(path, content);
@@ -78,6 +78,9 @@ function parse(content: string): Owner | undefined {
     return Number.isSafeInteger(owner.pid) && owner.pid > 0 && typeof owner.host === 'string' ? owner : undefined;
   } catch { return undefined; }
 }
+
+/** True for a lock that this process took and could not remove. */
+const isLeftover = (owner: Owner, content: string): boolean => owner.host === hostname() && owner.pid === process.pid && !held.has(content);
 
 /** True only if the owner ran on this machine and certainly ended. */
 function isDead(owner: Owner): boolean {

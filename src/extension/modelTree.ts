@@ -46,7 +46,7 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
     item.description = state.description;
     item.tooltip = tooltip(node, state);
     item.contextValue = state.total === 0 ? 'fixed' : node.kind === 'module' ? 'adaptable' : 'adaptables';
-    item.accessibilityInformation = { label: `${node.label}, ${state.description}` };
+    item.accessibilityInformation = { label: [node.label, state.description].filter(Boolean).join(', ') };
     if (state.total === 0) {
       // Rows with neither box nor icon would be drawn one level further left than their siblings.
       item.iconPath = new vscode.ThemeIcon(node.module && isSaved(node.module, lora) ? 'unlock' : 'lock');

@@ -125,8 +125,9 @@ const table = (section: Section | 'experiment'): Record<string, AnySetting> => S
 /** The setting behind a path such as `['lora', 'r']` or `['task']`; undefined if there is none. */
 export function settingAt(path: readonly (string | number)[]): AnySetting | undefined {
   const [first, second] = path;
-  if (path.length === 1) return table('experiment')[String(first)];
-  if (path.length === 2 && (SECTIONS as readonly string[]).includes(String(first))) return table(first as Section)[String(second)];
+  const own = (section: Section | 'experiment', key: unknown): AnySetting | undefined => (Object.hasOwn(table(section), String(key)) ? table(section)[String(key)] : undefined);
+  if (path.length === 1) return own('experiment', first);
+  if (path.length === 2 && (SECTIONS as readonly string[]).includes(String(first))) return own(first as Section, second);
   return undefined;
 }
 
@@ -156,7 +157,7 @@ function readSection(section: Section | 'experiment', json: Record<string, unkno
   const settings = table(section);
   const values: Record<string, unknown> = {};
   for (const key of Object.keys(json)) {
-    if (key in settings || ignore.includes(key) || (path.length === 0 && key === '$schema')) continue;
+    if (Object.hasOwn(settings, key) || ignore.includes(key) || (path.length === 0 && key === '$schema')) continue;
     const near = nearest(key, Object.keys(settings).concat(ignore));
     problems.push({ path: [...path, key], cause: 'unknown key', action: near ? `did you mean "${near}"?` : `known keys: ${Object.keys(settings).join(', ')}` });
   }

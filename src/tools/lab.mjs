@@ -20,8 +20,17 @@ if (packages < modified(join(root, 'package-lock.json')) || modified(program) < 
   const { status } = spawnSync(process.execPath, [join(root, 'src/tools/setup.mjs'), '--engine'], { stdio: ['ignore', 2, 2] });
   if (status !== 0) process.exit(1);
 }
-// npm runs scripts in the package's folder; paths are meant from where the person stands.
-if (process.env.npm_lifecycle_event === 'lab' && process.env.INIT_CWD) process.chdir(process.env.INIT_CWD);
+if (process.env.npm_lifecycle_event === 'lab') {
+  // npm runs scripts in the package's folder; paths are meant from where the person stands.
+  if (process.env.INIT_CWD) process.chdir(process.env.INIT_CWD);
+  // npm passes a signal on to its shell only, whose end must not leave a run behind that nobody sees.
+  const shell = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === shell) return;
+    clearInterval(watch);
+    process.kill(process.pid, 'SIGTERM');
+  }, 500).unref();
+}
 // In this process, so that signals, exit code and standard streams are the engine's own.
 process.argv[1] = program;
 createRequire(import.meta.url)(program);

@@ -86,6 +86,8 @@ async function end(code) {
 }
 
 let ending = false;
+/** Never resolves once a signal is ending this process: what fails because of that is no news to anybody. */
+export const unlessEnding = () => (ending ? new Promise(() => {}) : Promise.resolve());
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) {
   process.on(signal, () => {
     if (ending) return;

@@ -15,6 +15,7 @@ import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findDesktop, openDesktop } from './desktop.mjs';
 import { root, sample } from './paths.mjs';
+import { unlessEnding } from './processes.mjs';
 import { ProgressBar } from './progressBar.mjs';
 import { followRun } from './runReport.mjs';
 import { installPackages } from './setup.mjs';
@@ -31,6 +32,7 @@ try {
   if (options.run) await trainNow();
   else await openOnly();
 } catch (error) {
+  await unlessEnding();
   console.error(`\n${error.message}`);
   process.exit(1);
 }

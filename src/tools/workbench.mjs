@@ -1,9 +1,9 @@
 /**
- * The served workbench: VS Code's own server with our extension under development, and pages of it in a headless browser.
+ * The served workbench: VS Code's own server with our extension in it, and pages of it in a headless browser.
  * Everything it writes goes to a temporary folder that is removed when it stops.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve, sep } from 'node:path';
@@ -37,23 +37,25 @@ async function freePort() {
 
 /**
  * Starts the server and waits until it answers.
- * @param {{ settings?: object, env?: NodeJS.ProcessEnv, verbose?: boolean }} options `env`: added to what the extension host sees
+ * @param {{ settings?: object, env?: NodeJS.ProcessEnv, tests?: boolean, verbose?: boolean }} options `env`: added to what the
+ *   extension host sees; `tests`: it can run a test module, and shows no notifications and dialogs then
  * @returns {Promise<Workbench>}
  */
-export async function startWorkbench({ settings = {}, env = {}, verbose = false } = {}) {
+export async function startWorkbench({ settings = {}, env = {}, tests = false, verbose = false } = {}) {
   const place = await installWorkbench();
   const port = await freePort();
   const data = mkdtempSync(join(tmpdir(), 'lora-lab-workbench-'));
   mkdirSync(join(data, 'data/Machine'), { recursive: true });
   writeFileSync(join(data, 'data/Machine/settings.json'), JSON.stringify({ ...QUIET, ...settings }, null, 2));
+  if (!tests) install(join(data, 'extensions'));
   // Whoever reaches the workbench can run programs as us: other people of this machine must not get in by its port.
   const token = randomBytes(16).toString('hex');
   writeFileSync(join(data, 'token'), token, { mode: 0o600 });
   const server = start(place.node, [
     place.server, '--host', '127.0.0.1', '--port', String(port), '--connection-token-file', join(data, 'token'), '--accept-server-license-terms',
-    '--enable-smoke-test-driver', '--disable-workspace-trust', '--telemetry-level', 'off', '--server-data-dir', data,
+    ...(tests ? ['--enable-smoke-test-driver'] : []), '--disable-workspace-trust', '--telemetry-level', 'off', '--server-data-dir', data,
   ], { guarded: true, cwd: root, env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
-  const workbench = new Workbench(port, token, server, data);
+  const workbench = new Workbench({ port, token, server, data, tests });
   let log = '';
   for (const stream of [server.stdout, server.stderr]) {
     stream.on('data', (chunk) => {
@@ -73,6 +75,13 @@ export async function startWorkbench({ settings = {}, env = {}, verbose = false 
   }
 }
 
+/** Extensions under development are loaded by the test driver only; a person gets ours as an installed one. */
+function install(extensions) {
+  const { publisher, name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  mkdirSync(extensions);
+  symlinkSync(root, join(extensions, `${publisher}.${name}-${version}`), 'junction');
+}
+
 /** Variables of an editor's own terminal would make the server believe that it runs inside that editor. */
 function cleanEnvironment() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(VSCODE_|ELECTRON_|NODE_OPTIONS$|npm_)/.test(name)));
@@ -89,12 +98,12 @@ async function answers(port) {
 /** A running server. */
 export class Workbench {
   #takeBack = onEnd(() => this.stop());
+  /** Whichever way this process ends, nothing of the server's may stay. */
+  #remove = () => rmSync(this.data, { recursive: true, force: true, maxRetries: 5 });
 
-  constructor(port, token, server, data) {
-    this.port = port;
-    this.token = token;
-    this.server = server;
-    this.data = data;
+  constructor(parts) {
+    Object.assign(this, parts);
+    process.once('exit', this.#remove);
   }
 
   /** The address of a file or folder of this machine as the workbench knows it. */
@@ -104,23 +113,26 @@ export class Workbench {
   }
 
   /**
-   * Address of the workbench on a folder, with our extension under development.
+   * Address of the workbench on a folder.
    * @param {string} folder workspace
-   * @param {{ tests?: string, file?: string }} options `tests`: module with a `run` function for the extension host; `file`: opened in an editor
+   * @param {{ module?: string, file?: string }} options `module`: its `run` function is called in the extension host; `file`: opened in an editor
    */
-  address(folder, { tests, file } = {}) {
-    const payload = [['extensionDevelopmentPath', this.#uri(root)]];
-    if (tests) payload.push(['extensionTestsPath', this.#uri(tests)]);
+  address(folder, { module, file } = {}) {
+    const payload = [];
+    if (this.tests) payload.push(['extensionDevelopmentPath', this.#uri(root)]);
+    if (module) payload.push(['extensionTestsPath', this.#uri(module)]);
     if (file) payload.push(['openFile', this.#uri(file)]);
     const path = resolve(folder).split(sep).join('/');
-    return `http://127.0.0.1:${this.port}/?folder=${encodeURIComponent(path)}&payload=${encodeURIComponent(JSON.stringify(payload))}&tkn=${this.token}`;
+    const query = [`folder=${encodeURIComponent(path)}`, ...(payload.length ? [`payload=${encodeURIComponent(JSON.stringify(payload))}`] : []), `tkn=${this.token}`];
+    return `http://127.0.0.1:${this.port}/?${query.join('&')}`;
   }
 
   /** Ends the server with everything it started, and removes what it wrote. */
   async stop() {
     this.#takeBack();
     await stop(this.server);
-    rmSync(this.data, { recursive: true, force: true, maxRetries: 5 });
+    this.#remove();
+    process.off('exit', this.#remove);
   }
 }
 

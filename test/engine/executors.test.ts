@@ -83,3 +83,26 @@ test('a gradient that is not finite changes nothing', async () => {
   assert.ok(!Number.isFinite(grad_norm));
   assert.deepEqual(await cpu.state(), before);
 });
+
+test('a batch computed in portions gives the same losses, logits and gradients as the whole batch at once', async () => {
+  const model = tinyBert();
+  const { lora, training } = settings({ r: 4, lora_alpha: 8, target_modules: 'all-linear' });
+  const plan = planAdapter(model, lora);
+  const trainables = initialTrainables(model, plan, 7);
+  const examples = tinyExamples([9, 2, 14, 5, 5, 11, 3]);
+  const results = [];
+  for (const portion_tokens of [1, 12, 20, Infinity]) {
+    const step = await createTrainingStep({ model, plan, training, lora, device: 'cpu', trainables, train: true, portion_tokens });
+    const { loss, logits } = await step.accumulate(examples, 1 / 7, null);
+    const { loss: evaluated } = await step.evaluate(examples);
+    const { grad_norm } = await step.update({ learning_rate: 1e-3, step: 1 });
+    results.push({ loss, logits, evaluated, grad_norm, exp_avg: (await step.state()).exp_avg });
+    await step.dispose();
+  }
+  const whole = results.at(-1)!;
+  for (const result of results) {
+    assertClose([result.loss, result.evaluated, result.grad_norm], [whole.loss, whole.evaluated, whole.grad_norm], 1e-5, 'loss, evaluation, norm');
+    assertClose(result.logits, whole.logits, 1e-5, 'logits');
+    assertClose(result.exp_avg, whole.exp_avg, 1e-5, 'first moments');
+  }
+});

@@ -109,7 +109,7 @@ test('settings that are not implemented are refused by name', () => {
   const peft: AdapterConfig = { peft_type: 'LORA', task_type: 'SEQ_CLS', r: 8, lora_alpha: 16, target_modules: ['query'], modules_to_save: ['classifier', 'score'], init_lora_weights: true, loftq_config: {}, use_dora: false, layers_to_transform: null, peft_version: '0.21.0' };
   assert.deepEqual(settingsFromAdapter(peft), { r: 8, lora_alpha: 16, lora_dropout: 0, target_modules: ['query'], exclude_modules: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, bias: 'none', init_adapter: null });
   for (const [key, value] of Object.entries({
-    use_dora: true, use_rslora: true, lora_bias: true, layers_to_transform: [1], init_lora_weights: 'pissa', bias: 'all', peft_type: 'IA3', task_type: 'SEQ_2_SEQ_LM',
+    use_dora: true, use_rslora: true, lora_bias: true, layers_to_transform: [1], init_lora_weights: 'pissa', bias: 'all', peft_type: 'IA3', task_type: 'QUESTION_ANS',
     layer_replication: [[0, 2]], trainable_token_indices: [1], target_parameters: ['x'], use_qalora: true, an_option_of_tomorrow: 1,
   })) assert.throws(() => settingsFromAdapter({ ...peft, [key]: value }), isProblem('adapter.unsupported', new RegExp(key)), key);
   assert.doesNotThrow(() => settingsFromAdapter({ ...peft, task_type: 'CAUSAL_LM', fan_in_fan_out: true }), 'what PEFT writes for GPT-2');

@@ -10,7 +10,7 @@ import { fixture } from '../support/paths';
 const named = (...names: string[]): Record<string, unknown> => ({ id2label: Object.fromEntries(names.map((name, i) => [i, name])) });
 const numbered = (n: number): Record<string, unknown> => named(...Array.from({ length: n }, (_, i) => `LABEL_${i}`));
 const namesFor = (config: Record<string, unknown>, head: number | null, values: (string | number)[]): string[] => labelsFor(config, head, values).names;
-const refused = (says: RegExp) => (error: unknown): boolean => error instanceof LabError && error.report.code === 'dataset.labels' && says.test(error.message);
+const refused = (says: RegExp) => (error: unknown): boolean => error instanceof LabError && error.report.code === 'dataset.labels' && says.test(error.report.cause);
 
 const classifies = (name: string): boolean => readFileSync(fixture('references', name, 'case.lora.json'), 'utf8').includes('"SEQ_CLS"');
 

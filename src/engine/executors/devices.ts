@@ -24,7 +24,7 @@ export async function createExecutor(device: string): Promise<Executor> {
   switch (device) {
     case 'auto':
     case 'cpu':
-      return new CompiledExecutor({ provider: 'cpu' });
+      return new CompiledExecutor({ provider: 'cpu', profile: process.env.LORA_LAB_PROFILE });
     case 'reference':
       await import('@tensorflow/tfjs-backend-cpu');
       return new EagerExecutor('cpu (tfjs reference)', 'cpu');

@@ -6,7 +6,7 @@ import type { AdapterPlan } from './lora.types';
 export type AdapterConfig = Record<string, unknown>;
 
 /** PEFT looks for the head of a sequence classifier under these names and always lists both. */
-const SEQ_CLS_HEADS = ['classifier', 'score'];
+export const SEQ_CLS_HEADS = ['classifier', 'score'];
 
 /** Keys that never change what the adapter computes, whatever their value. `fan_in_fan_out` follows from the base: PEFT corrects it, too. */
 const INERT = new Set(['auto_mapping', 'base_model_name_or_path', 'fan_in_fan_out', 'inference_mode', 'megatron_core', 'peft_version', 'qalora_group_size', 'revision']);
@@ -42,7 +42,7 @@ export function adapterConfig(options: { base: string; task: string; lora: LoraS
   return Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-const isListed = (name: string, list: readonly string[]): boolean => list.some(entry => name === entry || name.endsWith(`.${entry}`));
+const isListed = (name: string, list: readonly string[]): boolean => list.some(entry => `.${name}.`.includes(`.${entry}.`));
 
 /**
  * The settings that an adapter was trained with. Errors: `adapter.unsupported` for any key whose value changes what the

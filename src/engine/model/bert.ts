@@ -90,17 +90,20 @@ function logits(context: ForwardContext, config: Config): tf.Tensor {
 
   for (let i = 0; i < bert.layers; i++) {
     const at = `bert.encoder.layer.${i}`;
-    const [q, k, v] = ['query', 'key', 'value'].map(name => linear(`${at}.attention.self.${name}`, hidden_states));   // [T, d] each
+    // Only the first tokens of the last layer are read, so only they are computed: n is T, in the last layer B.
+    const rows = i === bert.layers - 1 ? headTokens(hidden_states) : hidden_states;                       // [n, d]
+    const q = linear(`${at}.attention.self.query`, rows);                                                  // [n, d]
+    const [k, v] = ['key', 'value'].map(name => linear(`${at}.attention.self.${name}`, hidden_states));    // [T, d] each
     const scale = 1 / Math.sqrt(bert.hidden_size / bert.heads);
-    const attended = attention(q, k, v, { scale, dropout: bert.attention_dropout });                       // [T, d]
+    const attended = attention(q, k, v, { scale, dropout: bert.attention_dropout });                       // [n, d]
     const projected = dropout(linear(`${at}.attention.output.dense`, attended), bert.hidden_dropout);
-    const middle = norm(`${at}.attention.output.LayerNorm`, tf.add(projected, hidden_states));             // [T, d]
-    const expanded = ACTIVATIONS[bert.activation](linear(`${at}.intermediate.dense`, middle));             // [T, 4d]
-    const contracted = dropout(linear(`${at}.output.dense`, expanded), bert.hidden_dropout);               // [T, d]
+    const middle = norm(`${at}.attention.output.LayerNorm`, tf.add(projected, rows));                      // [n, d]
+    const expanded = ACTIVATIONS[bert.activation](linear(`${at}.intermediate.dense`, middle));             // [n, 4d]
+    const contracted = dropout(linear(`${at}.output.dense`, expanded), bert.hidden_dropout);               // [n, d]
     hidden_states = norm(`${at}.output.LayerNorm`, tf.add(contracted, middle));
   }
 
-  const pooled = dropout(tf.tanh(linear('bert.pooler.dense', headTokens(hidden_states))), bert.classifier_dropout);   // [B, d]
+  const pooled = dropout(tf.tanh(linear('bert.pooler.dense', hidden_states)), bert.classifier_dropout);     // [B, d]
   return linear('classifier', pooled);                                                                     // [B, num_labels]
 }
 

@@ -103,10 +103,16 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const slots = (x: tf.Tensor, h: number, side: string): tf.Tensor =>                                 // [T, h · head_dim] → [B, h, S, head_dim]
         gatherRows({ x: tf.reshape(x, [-1, x.shape[1]! / h]), rows: inputs[side + slotRows(h)], inverse: inputs[side + tokenRows(h)] }, {});
       const [h, g] = [layout.heads.query, layout.heads.key_value];
-      const [queries, keys, bias] = [slots(q, h, of), slots(k, g, to), withPosition(attentionBias(window, between), position_bias)];
+      const [keys, values, bias] = [slots(k, g, to), slots(v, g, to), withPosition(attentionBias(window, between), position_bias)];
+      if (layout.read === 'first' && q.shape[0] === inputs.head_rows.shape[0]) {
+        const first = tf.reshape(q, [-1, h, 1, q.shape[1]! / h]);                                           // [B, h, 1, head_dim]
+        const weights = attentionProbabilities({ q: first, k: keys, bias }, { scale });
+        return tf.reshape(groupedMatMul(drop(weights, { rows: 'H', width: 'S', p }), values), [-1, q.shape[1]!]);
+      }
+      const queries = slots(q, h, of);
       const probabilities = softcap === null ? attentionProbabilities({ q: queries, k: keys, bias }, { scale })         // [B, h, S, S]
         : tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias));
-      const attended = groupedMatMul(drop(probabilities, { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p }), slots(v, g, to));   // [B, h, S, head_dim]
+      const attended = groupedMatMul(drop(probabilities, { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p }), values);  // [B, h, S, head_dim]
       const head_dim = attended.shape[3]!;
       const rows = tf.reshape(maskGradient({ x: attended, mask: inputs[`${of}slot_mask`] }, {}), [-1, head_dim]);
       const tokens = gatherRows({ x: rows, rows: inputs[of + tokenRows(h)], inverse: inputs[of + slotRows(h)] }, {});   // [T, h, head_dim]

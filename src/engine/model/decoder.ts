@@ -93,6 +93,9 @@ export function attend(context: ForwardContext, c: DecoderConfig, i: number, [q,
   return context.attention(turned[0], turned[1], v, { scale, dropout: c.attention_dropout, window: c.windows[i], softcap: options.softcap });
 }
 
+/** What follows attention needs only the tokens that are read later: in the last layer those that the head reads. x [T, w] → [n, w]. */
+export const tokensRead = (context: ForwardContext, c: { layers: number }, i: number, x: tf.Tensor): tf.Tensor => (i === c.layers - 1 ? context.headTokens(x) : x);
+
 /** q, k and v of layer i: [T, h · head_dim], [T, g · head_dim], [T, g · head_dim]. */
 export const projections = (context: ForwardContext, at: string, x: tf.Tensor): tf.Tensor[] => ['q_proj', 'k_proj', 'v_proj'].map(name => context.linear(`${at}.${name}`, x));
 
@@ -110,7 +113,7 @@ export interface DecoderOptions<C extends DecoderConfig> {
   read(config: Config): C;
   /** Parameters of layer i, which stands at `model.layers.i`. */
   layerParameters(c: C, at: string): ParameterSpec[];
-  /** hidden_states [T, d] → [T, d] */
+  /** hidden_states [T, d] → [n, d]: of all tokens, or in the last layer of those alone that the head reads. */
   layer(context: ForwardContext, c: C, i: number, hidden_states: tf.Tensor): tf.Tensor;
   /** Token embeddings [T, d] → the first hidden states. */
   embed?(context: ForwardContext, c: C, embeddings: tf.Tensor): tf.Tensor;
@@ -155,7 +158,7 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
       const embeddings = tf.gather(context.weight(`${EMBEDDINGS}.weight`), context.batch.input_ids as tf.Tensor1D);   // [T, d]
       let hidden_states = options.embed?.(context, c, embeddings) ?? embeddings;
       for (let i = 0; i < c.layers; i++) hidden_states = options.layer(context, c, i, hidden_states);
-      const read_states = norm(context, 'model.norm', context.headTokens(hidden_states), c.epsilon, options.norm_offset);   // [R, d]
+      const read_states = norm(context, 'model.norm', hidden_states, c.epsilon, options.norm_offset);   // [R, d]
       if (task === 'SEQ_CLS') return context.linear('score', read_states);                                            // [B, num_labels]
       const logits = outputLayer(context, c.tied ? EMBEDDINGS : null, read_states);                                   // [R, vocab_size]
       return options.bound?.(c, logits) ?? logits;

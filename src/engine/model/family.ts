@@ -78,7 +78,8 @@ export interface ForwardContext {
   /** Turns every head of x [T, heads · head_dim] by the angles of its token's position. */
   rotary(x: Tensor, head_dim: number): Tensor;
   /**
-   * softmax(q kᵀ · scale + bias) v for every head. q and the result [T, heads · head_dim], k and v [T, key_value_heads · head_dim].
+   * softmax(q kᵀ · scale + bias) v for every head. q and the result [T, heads · head_dim], k and v [T, key_value_heads · head_dim];
+   * where the head reads first tokens, q and the result may be [B, heads · head_dim] of those alone.
    * Of an encoder-decoder, `between` says whose q, k and v they are: the encoder's (or those of a model with one stack), the
    * decoder's, or queries of the decoder [U, …] with keys and values of the encoder [T, …]. `position_bias` [heads, queries, keys] is added to the scores.
    * `window`: how many tokens back a causal model sees, itself included. `softcap`: c · tanh(score / c) bounds the scores.

@@ -1,20 +1,20 @@
 /** Gemma 2 (Gemma Team 2024, https://arxiv.org/abs/2408.00118), named as Hugging Face's Gemma2ForCausalLM. */
 import * as tf from '@tensorflow/tfjs-core';
 import { flag, number, optionalSize } from './config';
-import { attend, attentionSpecs, decoderFamily, gatedMlp, layerWindows, mlpSpecs, norm, normSpec, projections, readDecoder, type DecoderConfig } from './decoder';
+import { attend, attentionSpecs, decoderFamily, gatedMlp, layerWindows, mlpSpecs, norm, normSpec, projections, readDecoder, tokensRead, type DecoderConfig } from './decoder';
 import type { Config, ForwardContext } from './family';
 import { scaledEmbeddings } from './gemma';
 
 interface Gemma2Config extends DecoderConfig { attention_bias: boolean; scale: number; attention_softcap: number | null; logit_softcap: number | null }
 
-/** One layer: hidden_states [T, d] → [T, d]. Every block is normed before and after; norms multiply by 1 + weight. */
+/** One layer: hidden_states [T, d] → [n, d], n being T or, in the last layer, R. Every block is normed before and after; norms multiply by 1 + weight. */
 function layer(context: ForwardContext, c: Gemma2Config, i: number, hidden_states: tf.Tensor): tf.Tensor {
   const at = `model.layers.${i}`;
   const normed = (name: string, x: tf.Tensor): tf.Tensor => norm(context, `${at}.${name}`, x, c.epsilon, 1);
   const heads = projections(context, `${at}.self_attn`, normed('input_layernorm', hidden_states));
   const attended = attend(context, c, i, heads, { scale: c.scale, softcap: c.attention_softcap });           // [T, h · head_dim]
-  const projected = context.linear(`${at}.self_attn.o_proj`, attended);                                     // [T, d]
-  const middle = tf.add(hidden_states, normed('post_attention_layernorm', projected));
+  const projected = context.linear(`${at}.self_attn.o_proj`, tokensRead(context, c, i, attended));           // [n, d]
+  const middle = tf.add(tokensRead(context, c, i, hidden_states), normed('post_attention_layernorm', projected));
   const contracted = gatedMlp(context, c, `${at}.mlp`, normed('pre_feedforward_layernorm', middle));
   return tf.add(middle, normed('post_feedforward_layernorm', contracted));
 }

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { layerNorm } from '../ops/layerNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { flag, mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
-import { headSpecs, outputLayer } from './decoder';
+import { headSpecs, outputLayer, tokensRead } from './decoder';
 import type { Config, Family, ForwardContext, ParameterSpec, Task } from './family';
 
 interface Gpt2Config {
@@ -64,7 +64,7 @@ function parameters(config: Config, task: string, num_labels: number): Parameter
 /** Logits [B, num_labels] of a classifier, [R, vocab_size] of a language model. */
 function logits(context: ForwardContext, config: Config, task: string): tf.Tensor {
   const c = readConfig(config);
-  const { batch, weight, linear, dropout, attention, headTokens } = context;
+  const { batch, weight, linear, dropout, attention } = context;
   const norm = (name: string, x: tf.Tensor): tf.Tensor => layerNorm({ x, gamma: weight(`${name}.weight`), beta: weight(`${name}.bias`) }, { epsilon: c.epsilon });
   const embed = (name: string, ids: tf.Tensor): tf.Tensor => tf.gather(weight(`transformer.${name}.weight`), ids as tf.Tensor1D);
 
@@ -74,11 +74,13 @@ function logits(context: ForwardContext, config: Config, task: string): tf.Tenso
     const [q, k, v] = tf.split(linear(`${at}.attn.c_attn`, norm(`${at}.ln_1`, hidden_states)), 3, 1);        // [T, d] each
     const scale = (c.scale_weights ? Math.sqrt(c.heads / c.hidden_size) : 1) / (c.scale_by_layer ? i + 1 : 1);
     const attended = attention(q, k, v, { scale, dropout: c.attention_dropout });                           // [T, d]
-    const middle = tf.add(hidden_states, dropout(linear(`${at}.attn.c_proj`, attended), c.residual_dropout));
-    const expanded = ACTIVATIONS[c.activation](linear(`${at}.mlp.c_fc`, norm(`${at}.ln_2`, middle)));        // [T, 4d]
-    hidden_states = tf.add(middle, dropout(linear(`${at}.mlp.c_proj`, expanded), c.residual_dropout));       // [T, d]
+    // n is T, in the last layer R: only what the head reads is computed on.
+    const projected = linear(`${at}.attn.c_proj`, tokensRead(context, c, i, attended));                      // [n, d]
+    const middle = tf.add(tokensRead(context, c, i, hidden_states), dropout(projected, c.residual_dropout));
+    const expanded = ACTIVATIONS[c.activation](linear(`${at}.mlp.c_fc`, norm(`${at}.ln_2`, middle)));        // [n, 4d]
+    hidden_states = tf.add(middle, dropout(linear(`${at}.mlp.c_proj`, expanded), c.residual_dropout));       // [n, d]
   }
-  const read = norm('transformer.ln_f', headTokens(hidden_states));                                          // [R, d]
+  const read = norm('transformer.ln_f', hidden_states);                                          // [R, d]
   return task === 'SEQ_CLS' ? linear('score', read) : outputLayer(context, c.tied ? 'transformer.wte' : null, read);
 }
 

@@ -1,7 +1,7 @@
 /** Llama (Touvron et al. 2023, https://arxiv.org/abs/2302.13971), named as Hugging Face's LlamaForCausalLM. */
 import * as tf from '@tensorflow/tfjs-core';
 import { flag } from './config';
-import { attend, attentionSpecs, decoderFamily, gatedMlp, mlpSpecs, norm, normSpec, projections, readDecoder, type DecoderConfig } from './decoder';
+import { attend, attentionSpecs, decoderFamily, gatedMlp, mlpSpecs, norm, normSpec, projections, readDecoder, tokensRead, type DecoderConfig } from './decoder';
 import type { ForwardContext, ParameterSpec } from './family';
 
 interface LlamaConfig extends DecoderConfig { attention_bias: boolean; mlp_bias: boolean }
@@ -16,12 +16,13 @@ export function llamaLayerParameters(c: DecoderConfig, at: string, bias: { qkv: 
   ];
 }
 
-/** One layer: hidden_states [T, d] → [T, d]. */
+/** One layer: hidden_states [T, d] → [n, d], n being T or, in the last layer, R. */
 export function llamaLayer(context: ForwardContext, c: DecoderConfig, i: number, hidden_states: tf.Tensor): tf.Tensor {
   const at = `model.layers.${i}`;
   const normed = norm(context, `${at}.input_layernorm`, hidden_states, c.epsilon);
   const attended = attend(context, c, i, projections(context, `${at}.self_attn`, normed));                 // [T, h · head_dim]
-  const middle = tf.add(hidden_states, context.linear(`${at}.self_attn.o_proj`, attended));               // [T, d]
+  const projected = context.linear(`${at}.self_attn.o_proj`, tokensRead(context, c, i, attended));          // [n, d]
+  const middle = tf.add(tokensRead(context, c, i, hidden_states), projected);
   return tf.add(middle, gatedMlp(context, c, `${at}.mlp`, norm(context, `${at}.post_attention_layernorm`, middle, c.epsilon)));
 }
 

@@ -6,6 +6,7 @@ import type { LoraSettings } from '../../protocol/experiment';
 import { random } from '../random';
 import { LabError } from '../errors';
 import { matchTargets, type LinearModule } from './targets';
+import { SEQ_CLS_HEADS } from './adapterConfig';
 import { readTensor } from './safetensors';
 import type { AdapterPlan, Trainable } from './lora.types';
 import type { LoadedModel } from './weights';
@@ -48,17 +49,19 @@ const moduleOf = (parameter: string): string => parameter.slice(0, parameter.las
 function savedModules(parameters: readonly ParameterSpec[], asked: string | string[] | null, heads: string[]): string[] {
   const entries = [...new Set([...heads, ...(asked === null ? [] : [asked].flat())])];
   const modules = [...new Set(parameters.map(p => moduleOf(p.name)))];
-  return entries.flatMap(entry => {
-    const matched = modules.filter(name => name === entry || name.endsWith(`.${entry}`));
+  return [...new Set(entries.flatMap(entry => {
+    // An entry may name a module that holds others, such as a whole pooler.
+    const matched = modules.filter(name => `.${name}.`.includes(`.${entry}.`));
     const tied = parameters.find(p => p.kind === 'embedding' && p.output && matched.includes(moduleOf(p.name)));
     if (tied) {
       throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is also the output layer (tie_word_embeddings), of which only one use would be trained`, action: 'remove it from modules_to_save' });
     }
     const fixed = parameters.find(p => p.fixed !== undefined && matched.includes(moduleOf(p.name)));
     if (fixed) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" cannot be trained whole: ${fixed.fixed}`, action: 'remove it from modules_to_save' });
-    if (matched.length) return matched;
+    // PEFT lists both usual names of a head in adapter_config.json, from where people copy them.
+    if (matched.length || SEQ_CLS_HEADS.includes(entry)) return matched;
     throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is no module of this model`, action: `name one of: ${modules.slice(-6).join(', ')}` });
-  });
+  }))];
 }
 
 /**

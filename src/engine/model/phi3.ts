@@ -2,20 +2,21 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ACTIVATIONS } from './activations';
 import { optionalSize, probability } from './config';
-import { attend, decoderFamily, linearSpec, norm, normSpec, readDecoder, type DecoderConfig } from './decoder';
+import { attend, decoderFamily, linearSpec, norm, normSpec, readDecoder, tokensRead, type DecoderConfig } from './decoder';
 import type { ForwardContext } from './family';
 
 interface Phi3Config extends DecoderConfig { residual_dropout: number }
 
-/** One layer: hidden_states [T, d] → [T, d]. */
+/** One layer: hidden_states [T, d] → [n, d], n being T or, in the last layer, R. */
 function layer(context: ForwardContext, c: Phi3Config, i: number, hidden_states: tf.Tensor): tf.Tensor {
   const at = `model.layers.${i}`;
   const [h, g] = [c.heads * c.head_dim, c.key_value_heads * c.head_dim];
   const qkv = context.linear(`${at}.self_attn.qkv_proj`, norm(context, `${at}.input_layernorm`, hidden_states, c.epsilon));   // [T, h + 2g]
   const attended = attend(context, c, i, tf.split(qkv, [h, g, g], 1));                                                         // [T, h]
-  const middle = tf.add(hidden_states, context.dropout(context.linear(`${at}.self_attn.o_proj`, attended), c.residual_dropout));
-  const [gate, up] = tf.split(context.linear(`${at}.mlp.gate_up_proj`, norm(context, `${at}.post_attention_layernorm`, middle, c.epsilon)), 2, 1);   // [T, f] each
-  const contracted = context.linear(`${at}.mlp.down_proj`, tf.mul(up, ACTIVATIONS[c.activation](gate)));                       // [T, d]
+  const projected = context.linear(`${at}.self_attn.o_proj`, tokensRead(context, c, i, attended));                             // [n, d]
+  const middle = tf.add(tokensRead(context, c, i, hidden_states), context.dropout(projected, c.residual_dropout));
+  const [gate, up] = tf.split(context.linear(`${at}.mlp.gate_up_proj`, norm(context, `${at}.post_attention_layernorm`, middle, c.epsilon)), 2, 1);   // [n, f] each
+  const contracted = context.linear(`${at}.mlp.down_proj`, tf.mul(up, ACTIVATIONS[c.activation](gate)));                       // [n, d]
   return tf.add(middle, context.dropout(contracted, c.residual_dropout));
 }
 

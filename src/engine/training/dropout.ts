@@ -3,48 +3,50 @@
  * into a pool of rows that are drawn anew for each batch. Within a site every element is drawn independently up to
  * POOL_ROWS rows; sites share rows only where their windows happen to overlap. Drawing a full mask for each of the
  * sites of a deep model would cost more than the arithmetic that it hides.
- * Masks depend on (seed, step, micro_step) alone, so that a resumed run draws the same ones.
+ * Masks depend on the DropoutSeed alone, so that a resumed run draws the same ones.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
-import type { BatchLayout, BatchSizes } from './layout';
+import { rowsDim, type BatchLayout, type BatchSizes } from './layout';
 import { random } from '../random';
 
 const POOL_ROWS = 4096;
 
-type DropoutLayout = Pick<BatchLayout, 'heads' | 'decoder'>;
+/** One place where dropout is applied: rows of `width` hidden units, one for each token (T), token of the decoder (U) or token that the head reads (R), or the probabilities of each query slot (S, V) or of one query for each example (H) over the slots of keys. */
+export interface DropoutSite { rows: 'T' | 'U' | 'R' | 'S' | 'V' | 'H'; width: number | 'S' | 'V'; p: number }
 
-/** One place where dropout is applied: rows of `width` hidden units, one for each token (T), token of the decoder (U) or token that the head reads (R), or the probabilities that each slot of a query (S, V) gives to slots of keys. */
-export interface DropoutSite { rows: 'T' | 'U' | 'R' | 'S' | 'V'; width: number | 'S' | 'V'; p: number }
+export interface DropoutSeed { seed: number; step: number; micro_step: number; portion: number }
 
 const ofSlots = ({ width }: Pick<DropoutSite, 'width'>): boolean => typeof width === 'string';
 
 export const poolName = ({ width, p }: DropoutSite): string => `keep_${width}_${p}`;
-/** Input with row numbers, before the site's offset is added: [T], [U], [R], [B, heads, S] or [B, heads, V]. */
+/** Input with row numbers, before the site's offset is added: [T], [U], [R], [B, heads, S], [B, heads, V] or [B, heads, 1]. */
 export const rowsName = (site: DropoutSite): string => `keep_rows_${site.rows}`;
 export const OFFSETS = 'keep_offsets';
 
 const distinct = (sites: DropoutSite[]): DropoutSite[] => [...new Map(sites.map(site => [poolName(site), site])).values()];
 
-export function dropoutInputs(sites: DropoutSite[], { heads: { query: heads }, decoder }: DropoutLayout): InputSpec[] {
+export function dropoutInputs(sites: DropoutSite[], layout: BatchLayout): InputSpec[] {
+  const heads = layout.heads.query;
   if (!sites.length) return [];
   return [
     { name: OFFSETS, dtype: 'int32', shape: [sites.length] },
     { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
-    { name: 'keep_rows_R', dtype: 'int32', shape: ['R'] },
+    { name: 'keep_rows_R', dtype: 'int32', shape: [rowsDim(layout)] },
     { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
-    ...(decoder ? [{ name: 'keep_rows_U', dtype: 'int32' as const, shape: ['U'] }, { name: 'keep_rows_V', dtype: 'int32' as const, shape: ['B', heads, 'V'] }] : []),
+    ...(layout.decoder ? [{ name: 'keep_rows_U', dtype: 'int32' as const, shape: ['U'] }, { name: 'keep_rows_V', dtype: 'int32' as const, shape: ['B', heads, 'V'] }] : []),
+    { name: 'keep_rows_H', dtype: 'int32', shape: ['B', heads, 1] },
     ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: [ofSlots(site) ? 'Q' : 'P', site.width] })),
   ];
 }
 
 /** Pool values are 0 or 1/(1−p). Without a seed every value is 1: dropout is off. */
-export function dropoutFeeds(sites: DropoutSite[], { heads: { query: heads }, decoder }: DropoutLayout, sizes: BatchSizes, seed: { seed: number; step: number; micro_step: number } | null): Feeds {
+export function dropoutFeeds(sites: DropoutSite[], { heads: { query: heads }, decoder }: BatchLayout, sizes: BatchSizes, seed: DropoutSeed | null): Feeds {
   if (!sites.length) return {};
   const rows = { tokens: Math.max(sizes.T, sizes.U), slots: sizes.B * heads * Math.max(sizes.S, sizes.V) };
   const rowsOf = (site: DropoutSite): number => (ofSlots(site) ? rows.slots : rows.tokens);
   const pool = (count: number): number => (seed ? Math.min(count, POOL_ROWS) : 1);
   const index = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i % pool(count));
-  const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${name}`);
+  const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${seed!.portion}-${name}`);
   const offsets = new Int32Array(sites.length);
   if (seed) {
     const generator = stream('offsets');
@@ -56,6 +58,7 @@ export function dropoutFeeds(sites: DropoutSite[], { heads: { query: heads }, de
     keep_rows_T: { data: tokens.slice(0, sizes.T), shape: [sizes.T] },
     keep_rows_R: { data: tokens.slice(0, sizes.R), shape: [sizes.R] },
     keep_rows_S: { data: slots.slice(0, sizes.B * heads * sizes.S), shape: [sizes.B, heads, sizes.S] },
+    keep_rows_H: { data: slots.slice(0, sizes.B * heads), shape: [sizes.B, heads, 1] },
     ...(decoder ? {
       keep_rows_U: { data: tokens.slice(0, sizes.U), shape: [sizes.U] },
       keep_rows_V: { data: slots.slice(0, sizes.B * heads * sizes.V), shape: [sizes.B, heads, sizes.V] },

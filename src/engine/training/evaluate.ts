@@ -3,14 +3,14 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { batchesByLength } from '../data/batches';
 import type { ExampleSet } from '../data/examples';
 import type { EvalResult } from '../../protocol/metrics';
-import type { BatchResult, Example, TrainingStep } from './step.types';
+import { tokensOf, type BatchResult, type Example, type TrainingStep } from './step.types';
 
 /**
  * Mean loss over all examples of a classifier, over all targets of a language model, and the share that was right: whose
  * largest logit is the label or the target. `between` is called after each batch and may throw.
  */
 export async function evaluate(step: TrainingStep, set: ExampleSet, task: string, batch_size: number, between: (done: number) => void = () => {}): Promise<EvalResult> {
-  const lengths = Array.from({ length: set.length }, (_, i) => set.get(i).input_ids.length);
+  const lengths = Array.from({ length: set.length }, (_, i) => tokensOf(set.get(i)));
   let sum = 0, right = 0, count = 0, done = 0;
   for (const batch of batchesByLength(lengths, batch_size)) {
     const examples = Array.from(batch, i => set.get(i));

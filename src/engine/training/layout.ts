@@ -41,7 +41,7 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
   const read = layout.decoder ? 'U' : 'T';
   return [
     index('input_ids', ['T']), index('position_ids', ['T']),
-    index('head_rows', ['R']), index('head_row_of_token', [read]), float('head_mask', [read, 1]), index('labels', ['R']),
+    index('head_rows', [rowsDim(layout)]), index('head_row_of_token', [read]), float('head_mask', [read, 1]), index('labels', [rowsDim(layout)]),
     ...headCounts(layout).flatMap(h => [index(slotRows(h), ['B', h, 'S']), index(tokenRows(h), ['T', h])]),
     float('slot_mask', ['B', 1, 'S', 1]),
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
@@ -50,6 +50,9 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
     ...(layout.rotary ? ['rotary_cos', 'rotary_sin'].map(name => float(name, ['P', layout.rotary!.length])) : []),
   ];
 }
+
+/** The size of what the head reads: one row for each example, or R. */
+export const rowsDim = ({ read }: BatchLayout): 'B' | 'R' => (read === 'labelled' ? 'R' : 'B');
 
 const headCounts = ({ heads }: BatchLayout): number[] => [...new Set([heads.query, heads.key_value])];
 

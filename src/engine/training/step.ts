@@ -12,9 +12,10 @@ import { topIsLabel } from '../ops/topIsLabel';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
 import { batchFeeds, batchInputs, batchSizes, rowsRead, type BatchLayout } from './layout';
-import { dropoutFeeds, dropoutInputs, type DropoutSite } from './dropout';
+import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
 import { optimizerProgram } from './optimizer';
-import type { BatchResult, Example, OptimizerState, TrainingStep } from './step.types';
+import { portions } from './portions';
+import { tokensOf, type BatchResult, type Example, type OptimizerState, type TrainingStep } from './step.types';
 
 export interface StepOptions {
   model: LoadedModel;
@@ -29,6 +30,8 @@ export interface StepOptions {
   train: boolean;
   /** Which tokens the head reads, if not what the task asks for. */
   read?: BatchLayout['read'];
+  /** Tokens that are computed at a time; default `PORTION_TOKENS`, Infinity for whole batches. */
+  portion_tokens?: number;
 }
 
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
@@ -41,7 +44,7 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
 }
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
+export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
   const { family, config, task } = model;
   const own = family.layout(config, task);
   const layout = { ...own, read: read ?? own.read };
@@ -98,10 +101,6 @@ function survey(program: Program): void {
   });
 }
 
-const NOTHING: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
-
-const batchResult = ({ loss, logits, right }: Results): BatchResult => ({ loss: loss[0], logits: logits ?? NOTHING.logits, right: right?.[0] ?? 0 });
-
 class Step implements TrainingStep {
   private current: OptimizerState;
   private accumulated: Float32Array;
@@ -125,19 +124,43 @@ class Step implements TrainingStep {
   count(examples: Example[]): number { return rowsRead(examples, this.layout); }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
-    // A batch whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
-    if (this.count(examples) === 0) return NOTHING;
-    const results = await this.step.run(this.feeds(examples, loss_scale, dropout), { gradients: true });
-    this.accumulated = results[GRADIENTS];
-    return batchResult(results);
+    return this.inPortions(examples, async (portion, number) => {
+      const results = await this.step.run(this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
+      this.accumulated = results[GRADIENTS];
+      return results;
+    });
   }
 
   async evaluate(examples: Example[]): Promise<BatchResult> {
-    if (this.count(examples) === 0) return NOTHING;
-    return batchResult(await this.step.run(this.feeds(examples, 1, null), { gradients: false }));
+    return this.inPortions(examples, portion => this.step.run(this.feeds(portion, 1, null), { gradients: false }));
   }
 
-  private feeds(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Feeds {
+  /** Runs the examples portion by portion; the logits come back in the order of the examples. */
+  private async inPortions(examples: Example[], run: (portion: Example[], number: number) => Promise<Results>): Promise<BatchResult> {
+    const rows = examples.map(example => this.count([example]));
+    const total = rows.reduce((sum, count) => sum + count, 0);
+    const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
+    const result: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
+    for (const [number, places] of portions(examples.map(tokensOf), this.options.portion_tokens).entries()) {
+      const read = places.reduce((sum, place) => sum + rows[place], 0);
+      // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
+      if (read === 0) continue;
+      const { loss, logits, right } = await run(places.map(place => examples[place]), number);
+      result.loss += loss[0];
+      result.right += right?.[0] ?? 0;
+      if (!logits) continue;
+      const width = logits.length / read;
+      if (!result.logits.length) result.logits = new Float32Array(total * width);
+      let row = 0;
+      for (const place of places) {
+        result.logits.set(logits.subarray(row * width, (row + rows[place]) * width), begins[place] * width);
+        row += rows[place];
+      }
+    }
+    return result;
+  }
+
+  private feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Feeds {
     const { plan, train } = this.options;
     const size = this.current.trainables.length;
     return {

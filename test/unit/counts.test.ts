@@ -1,0 +1,62 @@
+/** What is adapted and counted on bert-base, by the engine and by the panel, against what PEFT said (test/fixtures/make_counts.py). */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { bert } from '../../src/engine/model/bert';
+import { planAdapter } from '../../src/engine/model/lora';
+import { countAdapter, formatCount, type ModelShape } from '../../src/protocol/adapterMath';
+import type { ModuleInfo } from '../../src/protocol/engine';
+import { shortestTargets, withPatternValue } from '../../src/protocol/targetNames';
+import { patternValue } from '../../src/protocol/adapterMath';
+import { fixture } from '../support/paths';
+import { settings } from '../support/tinyModel';
+
+interface Case { lora: object; base_parameters: number; trainable_parameters: number; all_parameters: number; line: string; adapted_modules: string[] }
+const { config, cases } = JSON.parse(readFileSync(fixture('peft_counts.json'), 'utf8')) as { config: Record<string, unknown>; cases: Case[] };
+
+const parameters = bert.parameters(config, 'SEQ_CLS', 2);
+const size = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);
+const modules: ModuleInfo[] = parameters.filter(spec => spec.name.endsWith('.weight') && spec.kind !== 'norm' && spec.kind !== 'embedding').map(({ name, shape }) => {
+  const module = name.replace(/\.weight$/, '');
+  const head = module === 'classifier';
+  return { name: module, type: 'Linear', shape, parameters: size(shape) + shape[0], dtype: 'F32', adaptable: !head, saved: head };
+});
+const shape: ModelShape = { modules, base_parameters: parameters.reduce((sum, spec) => sum + size(spec.shape), 0), default_target_modules: bert.default_target_modules };
+
+for (const { lora, ...expected } of cases) {
+  test(`bert-base, ${JSON.stringify(lora)}: ${expected.line}`, () => {
+    const { lora: full } = settings(lora);
+    const plan = planAdapter({ family: bert, parameters, task: 'SEQ_CLS' }, full);
+    const count = countAdapter(shape, full);
+    assert.equal(shape.base_parameters, expected.base_parameters);
+    for (const [who, found, names] of [['engine', plan, plan.modules.map(m => m.name)], ['panel', count, count.adapters.map(a => a.name)]] as const) {
+      assert.equal(found.trainable_parameters, expected.trainable_parameters, who);
+      assert.equal(found.all_parameters, expected.all_parameters, who);
+      assert.deepEqual(names, expected.adapted_modules, who);
+      assert.equal(formatCount(found), expected.line, who);
+    }
+    assert.deepEqual(count.adapters.map(a => [a.r, a.lora_alpha, a.scaling]), plan.modules.map(m => [m.r, m.lora_alpha, m.scaling]));
+  });
+}
+
+test('ticking any set of modules writes target_modules that match exactly this set', () => {
+  const names = modules.filter(m => m.adaptable).map(m => m.name);
+  const sets = [
+    names, names.filter(name => /query|value/.test(name)), names.filter(name => name.includes('.0.')), names.filter((_, i) => i % 7 === 3), [names[5]],
+    names.filter(name => name.endsWith('dense')), names.filter(name => name.endsWith('output.dense') && !name.includes('attention')),
+  ];
+  for (const ticked of sets) {
+    const target_modules = shortestTargets(new Set(ticked), modules);
+    assert.deepEqual(countAdapter(shape, settings({ target_modules }).lora).adapters.map(a => a.name), ticked);
+  }
+  assert.equal(shortestTargets(new Set(names), modules), 'all-linear');
+  assert.deepEqual(shortestTargets(new Set(sets[1]), modules), ['query', 'value']);
+});
+
+test('a rank set on some modules changes these and no others', () => {
+  const names = modules.filter(m => m.adaptable).map(m => m.name);
+  const changed = new Set(names.filter(name => name.includes('layer.3.') && name.endsWith('query')));
+  const before = { 'layer.3.attention.self.query': 2, key: 4 };
+  const after = withPatternValue(before, 8, changed, 16, names);
+  for (const name of names) assert.equal(patternValue(after, name, 8), changed.has(name) ? 16 : patternValue(before, name, 8), name);
+});

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { mock, test } from 'node:test';
+import { Edits } from '../../webview/edits';
+import { values } from './support/fixtures';
+
+const settled = (): Promise<void> => new Promise(done => setImmediate(done));
+
+/** Edits over a file that answers as told, and the clock in the test's hands. */
+async function withEdits(use: (at: { edits: Edits; sent: unknown[][]; pass: (ms: number) => Promise<void>; changes: () => number }) => Promise<void>, answer: () => Promise<unknown> = async () => null): Promise<void> {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  const sent: unknown[][] = [];
+  let changes = 0;
+  const edits = new Edits((path, value) => { sent.push([path.join('.'), value]); return answer(); }, () => { changes += 1; });
+  edits.settle(values());
+  try {
+    await use({ edits, sent, changes: () => changes, pass: async ms => { mock.timers.tick(ms); await settled(); } });
+  } finally {
+    mock.timers.reset();
+  }
+}
+
+test('a moving slider shows each value at once and changes the file once', () => withEdits(async ({ edits, sent, pass }) => {
+  for (const r of [9, 10, 12, 16]) {
+    edits.set(['lora', 'r'], r);
+    assert.equal(edits.apply(values()).lora.r, r);
+    await pass(40);
+  }
+  assert.deepEqual(sent, []);
+  await pass(150);
+  assert.deepEqual(sent, [['lora.r', 16]]);
+}));
+
+test('a notification that still has the old value does not move the slider back', () => withEdits(async ({ edits, pass }) => {
+  edits.set(['lora', 'r'], 16);
+  edits.settle(values());
+  assert.equal(edits.apply(values()).lora.r, 16, 'before it was sent');
+  await pass(150);
+  assert.equal(edits.apply(values()).lora.r, 16, 'after it was answered');
+  edits.settle(values({ r: 16 }));
+  assert.equal(edits.apply(values({ r: 32 })).lora.r, 32, 'an undo in the editor counts again');
+}));
+
+test('an edit that the host answers without changing anything is given up', () => withEdits(async ({ edits, pass, changes }) => {
+  edits.set(['lora', 'r'], 16);
+  await pass(150);
+  await pass(1000);
+  assert.equal(edits.apply(values()).lora.r, 8);
+  assert.equal(changes(), 1);
+}));
+
+test('what a person sets after sending is not lost when the first answer arrives', () => withEdits(async ({ edits, sent, pass }) => {
+  edits.set(['lora', 'r'], 16);
+  await pass(150);
+  edits.set(['lora', 'r'], 32);
+  edits.settle(values({ r: 16 }));
+  assert.equal(edits.apply(values({ r: 16 })).lora.r, 32);
+  await pass(1150);
+  assert.deepEqual(sent.at(-1), ['lora.r', 32]);
+}));
+
+test('an edit that fails falls back to the file and keeps its report until the next try', () => withEdits(async ({ edits, pass, changes }) => {
+  edits.set(['lora', 'r'], 16);
+  await pass(150);
+  assert.equal(edits.apply(values()).lora.r, 8);
+  assert.equal(edits.failure(['lora', 'r'])?.cause, 'the file could not be changed');
+  assert.equal(await edits.flush(), false, 'a run must not start with another value than the person set');
+  assert.equal(changes(), 1);
+  edits.set(['lora', 'r'], 17);
+  assert.equal(edits.failure(['lora', 'r']), undefined);
+}, () => Promise.reject({ code: 'x', cause: 'the file could not be changed', action: 'check it' })));
+
+test('Start waits for what was set a moment ago', () => withEdits(async ({ edits, sent }) => {
+  edits.set(['lora', 'r'], 16);
+  edits.set(['training', 'learning_rate'], 1e-3);
+  assert.equal(await edits.flush(), true);
+  assert.deepEqual(sent, [['lora.r', 16], ['training.learning_rate', 1e-3]]);
+}));
+
+test('another experiment gets none of the edits of the first', () => withEdits(async ({ edits, sent, pass }) => {
+  edits.set(['lora', 'r'], 16);
+  edits.reset();
+  await pass(2000);
+  assert.deepEqual(sent, []);
+  assert.equal(edits.apply(values()).lora.r, 8);
+}));

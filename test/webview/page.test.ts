@@ -1,0 +1,185 @@
+/** The built panel in a browser, with a stand-in for VS Code around it: what a person does, and what the host is asked. */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import type { Browser, Page } from 'playwright-core';
+import { ROOT } from '../support/paths';
+import { experiment, metrics, run, values, VIEWS } from './support/fixtures';
+
+interface Opened { page: Page; errors: string[] }
+interface Preview { servePreview(): Promise<{ address: string; stop(): Promise<void> }>; openPanel(browser: Browser, address: string, options?: { state?: string; theme?: string; width?: number }): Promise<Opened> }
+
+// Loaded by path: what starts a browser must not be bundled.
+const load = <T>(path: string): Promise<T> => import(pathToFileURL(join(ROOT, path)).href) as Promise<T>;
+let browser: Browser;
+let preview: Preview;
+let served: Awaited<ReturnType<Preview['servePreview']>>;
+
+before(async () => {
+  preview = await load<Preview>('test/webview/support/preview.mjs');
+  browser = await (await load<{ launchBrowser(): Promise<Browser> }>('src/tools/browser.mjs')).launchBrowser();
+  served = await preview.servePreview();
+});
+after(async () => {
+  await browser?.close();
+  await served?.stop();
+});
+
+/** Opens the panel in a state; the page must be without errors, violated content policies among them, when `use` is done. */
+async function inPanel(options: { state?: string; theme?: string; width?: number }, use: (page: Page) => Promise<void>): Promise<void> {
+  const { page, errors } = await preview.openPanel(browser, served.address, options);
+  try {
+    await use(page);
+    assert.deepEqual(errors, []);
+  } finally {
+    await page.close();
+  }
+}
+
+/** What the panel has asked the host for, all or of one method. */
+const asked = (page: Page, method: string): Promise<Record<string, unknown>[]> => page.evaluate(name =>
+  (window as unknown as { mock: { asked: { method: string; params: Record<string, unknown> }[] } }).mock.asked.filter(entry => entry.method === name).map(entry => entry.params), method);
+const notify = (page: Page, method: string, params: unknown): Promise<void> => page.evaluate(([name, what]) =>
+  (window as unknown as { mock: { notify(method: unknown, params: unknown): void } }).mock.notify(name, what), [method, params]);
+const text = async (page: Page, selector: string): Promise<string> => (await page.textContent(selector)) ?? '';
+const eventually = (page: Page, selector: string, expected: string): Promise<unknown> => page.waitForFunction(([at, what]) => document.querySelector(at)?.textContent === what, [selector, expected]);
+
+test('every state fits a narrow and a wide editor and shows no error', async () => {
+  for (const state of Object.keys(VIEWS)) {
+    await inPanel({ state, width: 1400 }, async page => {
+      for (const width of [1400, 760, 420]) {
+        await page.setViewportSize({ width, height: 900 });
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+        assert.ok(wide <= 0, `${state} is ${wide} px too wide for ${width}`);
+      }
+    });
+  }
+});
+
+test('ratio, size and memory follow the slider at once, and the file is edited once', () => inPanel({}, async page => {
+  assert.equal(await text(page, '#trainable-ratio'), '1.67 %');
+  assert.equal(await text(page, '#adapter-size'), '66.6 kB');
+  const slider = page.locator('input[type=range][data-key="lora.r"]');
+  await slider.focus();
+  for (let i = 0; i < 4; i++) await slider.press('ArrowRight');
+  await eventually(page, '#trainable-ratio', '3.26 %');
+  assert.equal(await slider.getAttribute('aria-valuetext'), '16');
+  assert.equal(await text(page, '#trainable-line'), 'trainable params: 33,026 || all params: 1,013,380 || trainable%: 3.2590');
+  assert.equal(await text(page, '#now-trainable-ratio'), '3.26 % at rank 16');
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
+  assert.deepEqual(await asked(page, 'edit'), [{ path: ['lora', 'r'], value: 16 }]);
+  assert.equal(await page.locator('vscode-text-field[data-key="lora.r"]').evaluate((field: HTMLInputElement) => field.value), '16');
+}));
+
+test('ticking a kind of module moves the ratio and writes target_modules', () => inPanel({}, async page => {
+  await page.click('vscode-checkbox[data-key="target:attention.self.key"]');
+  await eventually(page, '#trainable-ratio', '2.47 %');
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
+  assert.deepEqual(await asked(page, 'edit'), [{ path: ['lora', 'target_modules'], value: ['query', 'key', 'value'] }]);
+  assert.equal(await text(page, '#target-summary'), 'query, key, value · 12 of 25 linear layers');
+}));
+
+test('a number that cannot be used is said beside its field and not written', () => inPanel({}, async page => {
+  const field = page.locator('vscode-text-field[data-key="training.learning_rate"]');
+  await field.click();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.type('-1');
+  await eventually(page, '#message-training\\.learning_rate', 'give a number above 0');
+  await page.waitForTimeout(300);
+  assert.deepEqual(await asked(page, 'edit'), []);
+}));
+
+test('a notification does not overwrite what a person is typing', () => inPanel({}, async page => {
+  const field = page.locator('vscode-text-field[data-key="lora.r"]');
+  await field.click();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.type('3');
+  await notify(page, 'experiment', { experiment: experiment() });
+  await page.waitForTimeout(50);
+  await page.keyboard.type('2');
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { params: { value: unknown } }[] } }).mock.asked.some(entry => entry.params?.value === 32));
+  assert.equal(await field.evaluate((element: HTMLInputElement) => element.value), '32');
+  await notify(page, 'experiment', { experiment: experiment({ values: values({ r: 4 }) }) });
+  await eventually(page, '#now-trainable-ratio', '0.85 % at rank 4');
+  assert.equal(await field.evaluate((element: HTMLInputElement) => element.value), '4', 'an undo in the editor shows');
+}));
+
+test('Start sends what was just set before it starts', () => inPanel({}, async page => {
+  await page.locator('input[type=range][data-key="lora.r"]').press('ArrowLeft');
+  await page.click('[data-action="start"]');
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'act'));
+  const order = await page.evaluate(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.map(entry => entry.method));
+  assert.deepEqual(order.filter(method => method === 'edit' || method === 'act'), ['edit', 'act']);
+  assert.deepEqual(await asked(page, 'act'), [{ action: 'start' }]);
+}));
+
+test('a run: settings are fixed with a reason, records move progress, charts and text', () => inPanel({ state: 'ready' }, async page => {
+  await notify(page, 'run', { run: run() });
+  await page.waitForSelector('#panel[data-status="running"]');
+  assert.ok(await page.isVisible('#settings-fixed'));
+  assert.ok(await page.isDisabled('input[type=range][data-key="lora.r"]'));
+  await notify(page, 'metrics', { records: metrics(94), reset: true });
+  await page.waitForSelector('#panel[data-metrics="95"]');
+  assert.match(await text(page, '#progress-text'), /^Step 94 of 564 · epoch 0\.5 of 3 · [\d,]+ tokens\/s · \d+ s left · CPU/);
+  assert.match(await text(page, '#now-loss'), /^train 0\.\d+ · eval 0\.\d+$/);
+  assert.equal(await page.getAttribute('#progress', 'aria-valuenow'), '17');
+  assert.equal(await page.locator('#evaluations tbody tr').count(), 1);
+  await page.click('[data-action="pause"]');
+  assert.deepEqual(await asked(page, 'act'), [{ action: 'pause' }]);
+}));
+
+test('an error names file, place, cause and action, opens the file there and goes on from the checkpoint', () => inPanel({ state: 'failed' }, async page => {
+  const card = await text(page, '#errors');
+  for (const part of ['The loss became NaN at step 212.', 'Lower learning_rate', 'sentiment.lora.json', 'step 212', 'checkpoint-188']) assert.ok(card.includes(part), part);
+  await page.click('#errors [data-open]');
+  await page.click('#errors [data-action="continueRun"]');
+  assert.deepEqual(await asked(page, 'open'), [{ file: '/home/ada/experiments/reviews/sentiment.lora.json', where: 'step 212' }]);
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'act'));
+  assert.deepEqual(await asked(page, 'act'), [{ action: 'continueRun' }]);
+}));
+
+test('Try shows base and adapter side by side', () => inPanel({ state: 'finished' }, async page => {
+  assert.ok((await text(page, '#summary')).includes('trainable params: 16,642 || all params: 1,000,450 || trainable%: 1.6635'));
+  await page.fill('#try-text', 'A fine film.\n\nNot for me.');
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForSelector('.tried');
+  assert.deepEqual(await asked(page, 'predict'), [{ texts: ['A fine film.', 'Not for me.'] }]);
+  assert.deepEqual(await page.locator('.tried .side').evaluateAll(sides => sides.map(side => (side as HTMLElement).dataset.label)), ['positive', 'positive', 'positive', 'negative']);
+}));
+
+test('without an experiment there is a way to make or open one', () => inPanel({ state: 'none' }, async page => {
+  await page.click('[data-action="newExperiment"]');
+  await page.click('[data-action="pickExperiment"]');
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.filter(entry => entry.method === 'act').length === 2);
+  assert.deepEqual(await asked(page, 'act'), [{ action: 'newExperiment' }, { action: 'pickExperiment' }]);
+}));
+
+test('charts take the colours of a new theme', () => inPanel({ state: 'running', theme: 'dark' }, async page => {
+  const colours = (): Promise<string> => page.locator('#chart-learning-rate canvas').evaluate((canvas: HTMLCanvasElement) => {
+    const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+    const counts = new Map<string, number>();
+    for (let i = 0; i < data.length; i += 4) {
+      const colour = data[i + 3] === 255 ? `${data[i]},${data[i + 1]},${data[i + 2]}` : '';
+      if (colour) counts.set(colour, (counts.get(colour) ?? 0) + 1);
+    }
+    return [...counts.keys()].join(' ');
+  });
+  assert.ok((await colours()).includes('137,209,133'), 'the line in the dark theme');
+  await page.evaluate(() => (window as unknown as { mock: { useTheme(name: string): void } }).mock.useTheme('light'));
+  await page.waitForTimeout(200);
+  assert.ok((await colours()).includes('56,138,52'), 'the line in the light theme');
+}));
+
+test('the keyboard reaches every control in a sensible order', () => inPanel({ width: 1400 }, async page => {
+  const order: string[] = [];
+  for (let i = 0; i < 16; i++) {
+    await page.keyboard.press('Tab');
+    order.push(await page.evaluate(() => {
+      const { dataset, id, tagName } = document.activeElement as HTMLElement;
+      return dataset.action ?? dataset.key ?? (id || tagName);
+    }));
+  }
+  assert.deepEqual(order.slice(0, 10), ['openFile', 'start', 'showLog', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'selectTargets']);
+  assert.equal(order[10], 'target:attention.self.query');
+}));

@@ -1,0 +1,57 @@
+/** Steering a run with the panel's buttons, and what a closed window leaves. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { startLab, until } from './support.mjs';
+
+let lab;
+before(async () => {
+  lab = await startLab({ replace: [['"num_train_epochs": 3', '"max_steps": 100000'], ['"eval_strategy": "epoch"', '"eval_strategy": "no"'], ['"save_strategy": "epoch"', '"save_strategy": "no"']] });
+});
+after(() => lab?.stop());
+
+const press = async (action, panel) => panel.locator(`[data-action="${action}"]`).click();
+const metrics = async (panel) => Number(await panel.locator('main#panel').getAttribute('data-metrics'));
+
+test('Start, Pause, Resume and Stop', async () => {
+  let panel = await lab.panel('none');
+  await press('start', panel);
+  panel = await lab.panel('running');
+  await until('steps are shown', async () => await metrics(panel) > 5);
+  assert.equal(lab.engines().length, 1);
+  await press('pause', panel);
+  panel = await lab.panel('paused');
+  await lab.page.locator('.statusbar-item', { hasText: 'paused · step' }).waitFor();
+  const held = await metrics(panel);
+  await press('resume', panel);
+  panel = await lab.panel('running');
+  await until('steps go on', async () => await metrics(panel) > held + 5);
+  await press('stop', panel);
+  panel = await lab.panel('stopped');
+  assert.match(await panel.locator('.notice.done').innerText(), /Run stopped/);
+  assert.ok(existsSync(lab.path('runs/sentiment/adapter/adapter_model.safetensors')));
+  assert.ok(readdirSync(lab.path('runs/sentiment')).some((name) => /^checkpoint-\d+$/.test(name)));
+  await until('the engine has ended', () => lab.engines().length === 0);
+});
+
+test('an engine that is killed fails the run, says why, and the next Start works', async () => {
+  let panel = await lab.panel('stopped');
+  await press('start', panel);
+  panel = await lab.panel('running');
+  await until('steps are shown', async () => await metrics(panel) > 5);
+  const [pid] = lab.engines();
+  process.kill(pid, 'SIGKILL');
+  panel = await lab.panel('failed');
+  assert.match(await panel.locator('.notice.error').innerText(), /SIGKILL/);
+  await lab.picture('failed');
+  await press('start', panel);
+  panel = await lab.panel('running');
+  await until('steps are shown', async () => await metrics(panel) > 5);
+});
+
+test('closing the window in the middle of a run leaves no process', async () => {
+  assert.equal(lab.engines().length, 1);
+  await lab.page.close({ runBeforeUnload: true });
+  await until('no engine is left', () => lab.engines().length === 0);
+  assert.deepEqual(lab.complaints, []);
+});

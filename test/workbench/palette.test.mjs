@@ -1,0 +1,56 @@
+/** The main job as a person does it: train from the palette, watch, and merge by one more command. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { runCommand } from '../../src/tools/workbench.mjs';
+import { startLab, until } from './support.mjs';
+
+let lab;
+before(async () => { lab = await startLab({ panel: false, replace: [['"num_train_epochs": 3', '"max_steps": 200'], ['"warmup_steps": 20', '"logging_steps": 1']] }); });
+after(() => lab?.stop());
+
+test('Start LoRA fine-tune opens the panel, where loss and trainable ratio move', async () => {
+  await runCommand(lab.page, 'LoRA Lab: Start LoRA fine-tune');
+  const panel = await lab.panel('running');
+  const number = async (id) => parseFloat((await panel.locator(`#${id}`).innerText()).replace('train ', ''));
+  const losses = new Set();
+  await until('ten different losses were shown', async () => losses.add(await number('now-loss')).size >= 10);
+  assert.ok([...losses].every((loss) => loss > 0 && loss < 3), [...losses].join());
+  assert.match(await panel.locator('#trainable-ratio').innerText(), /^1\.67\s%$/);
+  assert.ok(Number(await panel.locator('main#panel').getAttribute('data-metrics')) >= 10);
+  const item = lab.page.locator('.statusbar-item', { hasText: /step \d+\/200 · loss \d\.\d\d/ });
+  await item.waitFor();
+  await lab.picture('training');
+});
+
+test('it ends with an adapter and says what came of it', async () => {
+  const panel = await lab.panel('finished', 90_000);
+  const card = await panel.locator('.notice.done').innerText();
+  assert.match(card, /Run finished/);
+  assert.match(card, /trainable params: 16,642 \|\| all params: 996,996 \|\| trainable%: 1\.6692/);
+  const summary = JSON.parse(lab.read('runs/sentiment/summary.json'));
+  assert.equal(summary.steps, 200);
+  assert.deepEqual(readdirSync(lab.path('runs/sentiment/adapter')).filter((name) => name.startsWith('adapter')), ['adapter_config.json', 'adapter_model.safetensors']);
+  assert.equal(lab.read('runs/sentiment/metrics.jsonl').trim().split('\n').filter((line) => 'loss' in JSON.parse(line)).length, 200);
+  await lab.picture('finished');
+});
+
+test('Merge adapter asks for a place and writes a checkpoint there', async () => {
+  await runCommand(lab.page, 'LoRA Lab: Merge adapter into base model…');
+  await lab.answerFileDialog(lab.path('merged'));
+  await until('the merged checkpoint is there', () => existsSync(lab.path('merged/config.json')) && existsSync(lab.path('merged/model.safetensors')));
+  await lab.page.locator('.notification-toast', { hasText: 'Merged 8 modules' }).waitFor();
+});
+
+test('the panel of a reloaded window shows the run as before', async () => {
+  const panel = await lab.panel('finished');
+  const seen = await panel.locator('main#panel').getAttribute('data-metrics');
+  await lab.page.reload();
+  const again = await lab.panel('finished');
+  await until('all metrics are back', async () => await again.locator('main#panel').getAttribute('data-metrics') === seen);
+});
+
+test('no engine is left, and nothing offended against the Content Security Policy', async () => {
+  await until('no engine is left', () => lab.engines().length === 0);
+  assert.deepEqual(lab.complaints, []);
+});

@@ -1,0 +1,69 @@
+/** Choosing what is adapted, with the mouse, before anything is trained. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { runCommand } from '../../src/tools/workbench.mjs';
+import { startLab, until } from './support.mjs';
+
+let lab;
+before(async () => {
+  lab = await startLab();
+  await lab.panel('none');
+  await lab.row('layer 0, ').waitFor();
+});
+after(() => lab?.stop());
+
+const ratio = async () => (await (await lab.panel()).locator('#trainable-ratio').innerText()).replace(/\s/g, ' ');
+
+test('hovering over a layer shows A, B and what they cost', async () => {
+  await lab.row('self.query').hover();
+  const text = await lab.hover(/2,048 parameters/);
+  assert.match(text, /bert\.encoder\.layer\.0\.attention\.self\.query/);
+  assert.match(text, /A\s+\[8, 128\]\s+B\s+\[128, 8\]/);
+  await lab.picture('tree-hover');
+  await lab.page.mouse.move(700, 450);
+});
+
+test('ticking modules changes file and trainable ratio at once', async () => {
+  assert.equal(await ratio(), '1.67 %');
+  await lab.row('self.key').locator('[role="checkbox"]').click();
+  await until('the ratio has risen', async () => await ratio() === '1.87 %');
+  await until('the file says so', () => lab.read('sentiment.lora.json').includes('"target_modules": ["query", "0.attention.self.key", "value"]'));
+  assert.equal(await lab.row('self.key').locator('[role="checkbox"]').getAttribute('aria-checked'), 'true');
+  await lab.row('self.key').locator('[role="checkbox"]').click();
+  await until('the ratio has fallen', async () => await ratio() === '1.67 %');
+});
+
+test('ticking a parent ticks what is inside of it, seen or not', async () => {
+  await lab.row('layer 1, 2/6').locator('[role="checkbox"]').click();
+  await lab.row('layer 1, 6/6').waitFor();
+  await lab.row('model, 12/25').waitFor();
+  await lab.row('layer 1, 6/6').locator('[role="checkbox"]').click();
+  await lab.row('layer 1, 0/6').waitFor();
+  await runCommand(lab.page, 'LoRA Lab: Adapt query and value');
+  await lab.row('layer 1, 2/6').waitFor();
+});
+
+test('moving the rank in the panel moves the ratio and the tree', async () => {
+  const panel = await lab.panel();
+  const before = await ratio();
+  const field = panel.locator('[data-key="lora.r"]').first();
+  await field.focus();
+  await lab.page.keyboard.press('ArrowRight');
+  await until('the ratio moved', async () => await ratio() !== before);
+  await until('the file has another rank', () => !/"r": 8,/.test(lab.read('sentiment.lora.json')));
+  const r = /"r": (\d+),/.exec(lab.read('sentiment.lora.json'))[1];
+  await lab.row(`self.query, 128 × 128 · r ${r}`).waitFor();
+});
+
+test('hovering over target_modules in the file shows shapes and count', async () => {
+  await runCommand(lab.page, 'LoRA Lab: Open experiment file');
+  const line = lab.page.locator('.view-line', { hasText: 'target_modules' });
+  await line.waitFor();
+  await line.locator('span', { hasText: 'target_modules' }).last().hover();
+  const text = await lab.hover(/8 modules/);
+  assert.match(text, /A \[r, in\]\s+B \[out, r\]/);
+  assert.match(text, /trainable%/);
+  await lab.picture('file-hover');
+});
+
+test('nothing offended against the Content Security Policy', () => assert.deepEqual(lab.complaints, []));

@@ -10,6 +10,7 @@ import { startThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
+import { predictTask } from './model/predictTask';
 import type { Summary } from '../protocol/metrics';
 
 const USAGE = `LoRA Lab
@@ -17,7 +18,10 @@ const USAGE = `LoRA Lab
   npm run --silent lab -- train EXPERIMENT [--resume]                trains an experiment (*.lora.json); --resume goes on from the last checkpoint
   npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
   npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME]
-                                                                     classifies the texts of a .jsonl, .csv, .tsv or .txt file (one text a line)
+                                                                     classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv or
+                                                                     .txt file (one text a line); T5 writes the target of each source (column "source");
+                                                                     writing takes --max_new_tokens N and, to draw instead
+                                                                     of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N]
   npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
   npm run --silent lab -- devices                                    what this machine can train on
 
@@ -38,6 +42,12 @@ function required(options: Options, name: string): string {
   const value = options[name];
   if (typeof value !== 'string' || value === '') throw usageError(`--${name} is missing`);
   return resolve(value);
+}
+
+function numberOf(options: Options, name: string): number {
+  const value = Number(options[name]);
+  if (options[name] === '' || !Number.isFinite(value)) throw usageError(`--${name} is no number`);
+  return value;
 }
 
 const text = { type: 'string' } as const;
@@ -71,9 +81,16 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
   },
 
   async predict(args) {
-    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text }, 0, '');
-    const texts = readTexts(required(options, 'input'), typeof options.text_column === 'string' ? options.text_column : 'text');
-    return startThread().request('predict', { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter'), texts });
+    const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
+    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, ...Object.fromEntries(numbers.map(name => [name, text])) }, 0, '');
+    const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter') };
+    const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
+    const task = predictTask(model.base, model.adapter);
+    const texts = readTexts(required(options, 'input'), typeof options.text_column === 'string' ? options.text_column : task === 'SEQ_2_SEQ_LM' ? 'source' : 'text');
+    if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') return startThread().request('generate', { ...model, prompts: texts, ...settings });
+    const [foreign] = Object.keys(settings);
+    if (foreign !== undefined) throw usageError(`--${foreign} is only for language models`);
+    return startThread().request('predict', { ...model, texts });
   },
 
   async inspect(args) {

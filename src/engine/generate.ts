@@ -1,122 +1,150 @@
-/** Greedy generation of an encoder-decoder: the encoder runs once, the decoder once for each new token. */
+/** Continuing prompts with a language model, or writing targets for sources with an encoder-decoder, alone or with an adapter. */
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import { endOfText } from './data/endOfText';
+import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
-import { createExecutor } from './executors/devices';
-import type { CompiledProgram, Executor, Feeds, InputSpec, Program } from './executors/executor';
-import { forwardContext, SCALING } from './model/context';
-import type { Config, ForwardContext, Seq2SeqFamily } from './model/family';
-import type { AdapterPlan } from './model/lora.types';
-import type { LoadedModel } from './model/weights';
-import { batchFeeds, batchInputs, encoderLayout, type BatchLayout } from './training/layout';
-import { largest } from './training/evaluate';
-import type { Example } from './training/step.types';
-import type { Tensor } from '@tensorflow/tfjs-core';
+import { lookUp, readJsonObject } from './files';
+import { ADAPTER_CONFIG, fillTrainables, readAdapter, settingsFromAdapter } from './model/adapter';
+import { openCheckpoint, type Checkpoint } from './model/checkpoint';
+import { families } from './model/families';
+import { familyOf, modelOf } from './model/loadModel';
+import { planAdapter } from './model/lora';
+import { random, type Random } from './random';
+import { chooseToken, type SamplingSettings } from './sampling';
+import { Seq2SeqDecoder, type Encoded } from './training/seq2seqDecoder';
+import { createTrainingStep } from './training/step';
+import type { TrainingStep } from './training/step.types';
+import { parseExperiment, type LoraSettings } from '../protocol/experiment';
+import type { Completion, EngineRequests } from '../protocol/engine';
 
-export interface GeneratorOptions {
-  model: LoadedModel;
-  /** Null for the base model alone. */
-  plan: AdapterPlan | null;
-  /** Values of the adapter, flat [plan.trainable_parameters]. */
-  trainables: Float32Array;
-  device: string;
-}
+const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', dataset: { train: '-' } }).experiment!;
+/** Prompts that are continued at the same time. */
+const BATCH = 8;
 
 export interface GenerateOptions {
-  max_new_tokens: number;
-  /** Called for each new token of each source; may throw to end the generation. */
-  onToken?: (source: number, token: number) => void;
+  device?: string;
+  /** Gets every piece of text as soon as it is certain. */
+  onText?: (piece: { prompt: number; text: string }) => void;
 }
 
-/** Input [T, d] of the decoder's program. */
-const ENCODED = 'encoded';
+/**
+ * A completion of each prompt, or the target of each source (both called prompts), until the model writes an end-of-text token, `max_new_tokens` (default 64) are reached or its
+ * positions are used up. Greedy unless `temperature` is above 0; what is drawn follows from `seed` (default 42) and the place of the prompt.
+ * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.setting`.
+ */
+export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText }: GenerateOptions = {}): Promise<Completion[]> {
+  const { base, adapter: folder, prompts, max_new_tokens = 64, seed = 42 } = request;
+  const sampling = { temperature: request.temperature ?? 0, top_k: request.top_k ?? 0, top_p: request.top_p ?? 1 };
+  checkSettings({ ...sampling, max_new_tokens }, prompts);
+  const checkpoint = openCheckpoint(base);
+  const family = familyOf(checkpoint.config, families, checkpoint.folder);
+  const { seq2seq } = family;
+  const model = modelOf(checkpoint, { task: seq2seq ? 'SEQ_2_SEQ_LM' : 'CAUSAL_LM', labels: null, seed: 0, families });
+  const adapter = folder === null ? null : readAdapter(folder);
+  const lora: LoraSettings = adapter ? settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)) : LORA;
+  const plan = adapter ? planAdapter(model, lora) : null;
+  const trainables = adapter && plan ? fillTrainables(plan, adapter, model) : new Float32Array(0);
 
-/** A source while its target is written. */
-interface Writing { source: number; input_ids: Int32Array; encoded: Float32Array; written: number[] }
-
-export class Seq2SeqGenerator {
-  private constructor(
-    private readonly options: GeneratorOptions, private readonly executor: Executor, private readonly layout: BatchLayout,
-    private readonly encoder: CompiledProgram, private readonly decoder: CompiledProgram,
-  ) {}
-
-  /** Reads and prepares the weights. Error `predict.task`: the model is no encoder-decoder. */
-  static async create(options: GeneratorOptions): Promise<Seq2SeqGenerator> {
-    const { model, plan, device } = options;
-    const { family, config, task } = model;
-    const { seq2seq } = family;
-    if (!seq2seq) throw new LabError({ code: 'predict.task', file: model.folder, cause: `"${String(config.model_type)}" is no encoder-decoder`, action: 'use a checkpoint of t5 or mt5' });
-    const layout: BatchLayout = { ...family.layout(config, task), read: 'last' };
-    const program = (name: string, inputs: InputSpec[], forward: (context: ForwardContext, inputs: Record<string, Tensor>) => Record<string, Tensor>): Program => ({
-      name, weights: model.weights,
-      inputs: [...inputs, ...(plan ? [{ name: 'trainables', dtype: 'float32' as const, shape: [plan.trainable_parameters] }, { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] }] : [])],
-      parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
-      forward: (given, weight) => forward(forwardContext({
-        inputs: given, weight, plan, layout, lora_dropout: 0, dropoutSite: () => null, parameters: new Map(model.parameters.map(spec => [spec.name, spec])),
-      }), given),
-    });
-    const executor = await createExecutor(device);
-    const encoder = await executor.compile(program('encoder', batchInputs(encoderLayout(layout)), context => ({ [ENCODED]: seq2seq.encode(context, config) })));
-    const width: InputSpec = { name: ENCODED, dtype: 'float32', shape: ['T', hiddenSize(model)] };
-    const decoder = await executor.compile(program('decoder', [...batchInputs(layout), width], (context, inputs) => ({ logits: seq2seq.decode(context, config, inputs[ENCODED]) })));
-    return new Seq2SeqGenerator(options, executor, layout, encoder, decoder);
-  }
-
-  get device(): string { return this.executor.device; }
-
-  /** For each source the tokens with the largest logit, one after the other, up to an end-of-text token (included) or `max_new_tokens`. */
-  async generate(sources: readonly Int32Array[], { max_new_tokens, onToken }: GenerateOptions): Promise<number[][]> {
-    const { config, family } = this.options.model;
-    const [start, ends] = [(family.seq2seq as Seq2SeqFamily).startToken(config), endTokens(config)];
-    const all = await this.encode(sources);
-    let open = all;
-    for (let n = 0; n < max_new_tokens && open.length; n++) {
-      const logits = await this.next(open, start);
-      const vocabulary = logits.length / open.length;
-      open.forEach(({ source, written }, row) => {
-        written.push(largest(logits.subarray(row * vocabulary, (row + 1) * vocabulary)));
-        onToken?.(source, written[n]);
-      });
-      open = open.filter(({ written }) => !ends.has(written[n]));
+  const tokenizer = loadTokenizer(checkpoint.folder);
+  const limits = family.limits(checkpoint.config);
+  const ends = endTokens(checkpoint, tokenizer);
+  const texts = prompts.map((prompt, i) => new Continuation(prompt, tokenizer, random(seed, `completion-${i}`), limits, max_new_tokens, seq2seq?.startToken(model.config)));
+  const writer = seq2seq ? targetWriter(await Seq2SeqDecoder.create({ model, seq2seq, plan, trainables, device }))
+    : completionWriter(await createTrainingStep({ model, plan, lora, training: TRAINING, device, trainables, train: false, read: 'last' }));
+  try {
+    for (let first = 0; first < texts.length; first += BATCH) {
+      const batch = texts.slice(first, first + BATCH);
+      for (let open = batch; open.length; open = open.filter(text => text.stopped === null)) {
+        const logits = await writer.next(open);
+        const width = logits.length / open.length;
+        open.forEach((text, row) => {
+          const piece = text.add(chooseToken(logits.subarray(row * width, (row + 1) * width), sampling, text.random), ends);
+          if (piece) onText?.({ prompt: texts.indexOf(text), text: piece });
+        });
+        await turn();
+      }
     }
-    return all.map(({ written }) => written);
-  }
+    return texts.map(text => text.completion());
+  } finally { await writer.dispose(); }
+}
 
-  private async encode(sources: readonly Int32Array[]): Promise<Writing[]> {
-    const examples = sources.map((input_ids): Example => ({ input_ids, token_type_ids: null, label: 0 }));
-    const { [ENCODED]: states } = await this.encoder.run({ ...batchFeeds(examples, encoderLayout(this.layout)), ...this.adapterFeeds() });
-    const d = hiddenSize(this.options.model);
-    let first = 0;
-    return sources.map((input_ids, source) => {
-      const encoded = states.subarray(first * d, (first + input_ids.length) * d);
-      first += input_ids.length;
-      return { source, input_ids, encoded, written: [] };
-    });
-  }
-
+interface Writer {
   /** Logits [open.length, vocab_size] of the next token of each. */
-  private async next(open: readonly Writing[], start: number): Promise<Float32Array> {
-    const d = hiddenSize(this.options.model);
-    const encoded = new Float32Array(open.reduce((sum, { encoded }) => sum + encoded.length, 0));
-    open.reduce((place, { encoded: own }) => { encoded.set(own, place); return place + own.length; }, 0);
-    const examples = open.map(({ input_ids, written }): Example => ({ input_ids, token_type_ids: null, label: 0, decoder_input_ids: Int32Array.from([start, ...written]) }));
-    const feeds = { ...batchFeeds(examples, this.layout), ...this.adapterFeeds(), [ENCODED]: { data: encoded, shape: [encoded.length / d, d] } };
-    return (await this.decoder.run(feeds)).logits;
+  next(open: readonly Continuation[]): Promise<Float32Array>;
+  dispose(): Promise<void>;
+}
+
+const completionWriter = (step: TrainingStep): Writer => ({
+  next: async open => (await step.evaluate(open.map(({ ids }) => ({ input_ids: Int32Array.from(ids), token_type_ids: null, label: 0 })))).logits,
+  dispose: () => step.dispose(),
+});
+
+function targetWriter(decoder: Seq2SeqDecoder): Writer {
+  const encoded = new Map<Continuation, Encoded>();
+  return {
+    async next(open) {
+      const fresh = open.filter(text => !encoded.has(text));
+      if (fresh.length) (await decoder.encode(fresh.map(text => Int32Array.from(text.source)))).forEach((source, i) => encoded.set(fresh[i], source));
+      return decoder.next(open.map(text => ({ source: encoded.get(text)!, ids: text.ids })));
+    },
+    dispose: () => decoder.dispose(),
+  };
+}
+
+/** A prompt and what has been written after it; of an encoder-decoder the source, and the target that begins with the start token. */
+class Continuation {
+  readonly ids: number[];
+  /** What an encoder reads. */
+  readonly source: readonly number[];
+  stopped: Completion['stopped'] | null = null;
+  private readonly begin: number;
+  private readonly longest: number;
+  private told = '';
+
+  constructor(private readonly prompt: string, private readonly tokenizer: LanguageTokenizer, readonly random: Random, { max_positions, vocab_size }: { max_positions: number; vocab_size: number }, max_new_tokens: number, start?: number) {
+    this.source = start === undefined ? [] : Array.from(tokenizer.encode(prompt, Number.MAX_SAFE_INTEGER).input_ids);
+    this.ids = start === undefined ? [...tokenizer.before, ...tokenizer.tokens(prompt)] : [start];
+    this.begin = this.ids.length;
+    if (this.begin === 0 || (start !== undefined && !this.source.length)) throw new LabError({ code: 'predict.no-texts', cause: 'an empty prompt gives this model nothing to begin with', action: 'give at least one word' });
+    if (this.begin >= max_positions) throw new LabError({ code: 'predict.too-long', cause: `the prompt "${prompt.slice(0, 40)}…" has ${this.begin} tokens, the model has ${max_positions} positions`, action: 'shorten it' });
+    if ([...this.source, ...this.ids].some(id => id >= vocab_size)) throw new LabError({ code: 'dataset.token-beyond-vocabulary', cause: `the tokenizer makes tokens that the model, with a vocabulary of ${vocab_size}, does not know`, action: 'check that tokenizer.json belongs to this checkpoint' });
+    this.longest = Math.min(max_positions, this.begin + max_new_tokens);
   }
 
-  private adapterFeeds(): Feeds {
-    const { plan, trainables } = this.options;
-    if (!plan) return {};
-    return { trainables: { data: trainables, shape: [trainables.length] }, [SCALING]: { data: Float32Array.from(plan.modules, module => module.scaling), shape: [plan.modules.length] } };
+  /** Appends a token. Returns the text that has become certain with it. */
+  add(token: number, ends: ReadonlySet<number>): string {
+    this.ids.push(token);
+    if (ends.has(token)) this.stopped = 'end';
+    else if (this.ids.length >= this.longest) this.stopped = 'length';
+    const text = this.text();
+    // Bytes of a character that is not complete yet decode to a replacement character.
+    if (this.stopped === null && text.endsWith('\ufffd')) return '';
+    const piece = text.slice(this.told.length);
+    this.told = text;
+    return piece;
   }
 
-  async dispose(): Promise<void> {
-    await this.encoder.dispose();
-    await this.decoder.dispose();
-    await this.executor.dispose();
+  private text(): string { return this.tokenizer.decode(this.ids.slice(this.begin)); }
+
+  completion(): Completion {
+    return { prompt: this.prompt, completion: this.text(), tokens: this.ids.slice(this.begin), stopped: this.stopped! };
   }
 }
 
-/** Width of the states: that of the embeddings, which come first. */
-const hiddenSize = ({ parameters }: LoadedModel): number => parameters[0].shape[1];
+/** Tokens that end a completion: those of `generation_config.json`, else of `config.json`, and the tokenizer's own. */
+function endTokens({ folder, config }: Checkpoint, tokenizer: LanguageTokenizer): Set<number> {
+  const file = join(folder, 'generation_config.json');
+  const generation = lookUp(file)?.isFile ? readJsonObject(file, 1 << 20) : {};
+  const named = [generation.eos_token_id ?? config.eos_token_id ?? []].flat().filter((id): id is number => Number.isSafeInteger(id));
+  return new Set(named.length ? named : [endOfText(folder, tokenizer, config)]);
+}
 
-/** `eos_token_id` may be one number or several. */
-const endTokens = ({ eos_token_id }: Config): Set<unknown> => new Set([eos_token_id ?? 1].flat());
+function checkSettings({ temperature, top_k, top_p, max_new_tokens }: SamplingSettings & { max_new_tokens: number }, prompts: readonly string[]): void {
+  if (!prompts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no prompt to continue', action: 'give at least one prompt' });
+  const wrong = !(temperature >= 0 && Number.isFinite(temperature)) ? ['temperature', 'a number of at least 0']
+    : !(Number.isSafeInteger(top_k) && top_k >= 0) ? ['top_k', 'a whole number of at least 0']
+      : !(top_p > 0 && top_p <= 1) ? ['top_p', 'a number above 0 and at most 1']
+        : !(Number.isSafeInteger(max_new_tokens) && max_new_tokens >= 1) ? ['max_new_tokens', 'a whole number of at least 1'] : null;
+  if (wrong) throw new LabError({ code: 'predict.setting', where: wrong[0], cause: 'is no possible value', action: `give ${wrong[1]}` });
+}

@@ -4,6 +4,7 @@ import { ResponseError } from 'vscode-jsonrpc/node';
 import { threadConnection } from './channel';
 import { RunControl } from './control';
 import { LabError } from './errors';
+import { generate } from './generate';
 import { inspectCheckpoint } from './inspect';
 import { families } from './model/families';
 import { mergeAdapter } from './model/merge';
@@ -39,6 +40,7 @@ const handlers: Handlers = {
   save: async () => ({ checkpoint: await running().save() }),
   merge: params => mergeAdapter({ ...params, families }),
   predict,
+  generate: params => generate(params, { onText: notify('text') }),
 };
 
 for (const [method, handler] of Object.entries(handlers) as [string, (params: unknown) => unknown][]) {

@@ -75,6 +75,16 @@ export interface Progress { message: string; fraction: number | null }
 /** Logits and class probabilities of one text. */
 export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[] }
 
+/** What a language model wrote after a prompt, or an encoder-decoder for a source. */
+export interface Completion {
+  prompt: string;
+  completion: string;
+  /** Without those of the prompt; an end-of-text token is the last one. */
+  tokens: number[];
+  /** `end`: the model ended its text. `length`: max_new_tokens, or the model's positions, were reached. */
+  stopped: 'end' | 'length';
+}
+
 /** Requests, host → engine: name → [parameters, result]. One engine process serves one `train` at a time. */
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
@@ -91,6 +101,8 @@ export interface EngineRequests {
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
   /** `labels` names the classes of a base without adapter. */
   predict: [{ base: string; adapter: string | null; texts: string[]; labels?: string[] }, Prediction[]];
+  /** Greedy unless `temperature` is above 0. While it runs, `text` notifications carry what has been written. */
+  generate: [{ base: string; adapter: string | null; prompts: string[]; max_new_tokens?: number; temperature?: number; top_k?: number; top_p?: number; seed?: number }, Completion[]];
 }
 
 export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }
@@ -101,5 +113,7 @@ export interface EngineNotifications {
   metrics: { records: MetricRecord[] };
   state: { state: RunState };
   progress: Progress;
+  /** A piece of the completion of the prompt of this number. */
+  text: { prompt: number; text: string };
   log: { level: 'info' | 'warn' | 'error'; message: string };
 }

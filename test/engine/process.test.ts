@@ -1,13 +1,13 @@
 /** The engine as a process: the command line with its exit codes, and the child of the extension host. */
 import assert from 'node:assert/strict';
 import { fork, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { createMessageConnection, IPCMessageReader, IPCMessageWriter, type MessageConnection } from 'vscode-jsonrpc/node';
 import { findCheckpoint } from '../../src/engine/checkpointFolders';
-import { PROTOCOL_VERSION, type ErrorReport, type Inspection, type Prediction } from '../../src/protocol/engine';
+import { PROTOCOL_VERSION, type Completion, type ErrorReport, type Inspection, type Prediction } from '../../src/protocol/engine';
 import type { Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
 import { built } from '../support/paths';
@@ -58,6 +58,21 @@ test('train, predict, merge and inspect print JSON and agree with each other', (
   const inspected = JSON.parse((await lab(['inspect', file])).out) as Inspection;
   assert.deepEqual([inspected.trainable_parameters, inspected.all_parameters], [summary.trainable_parameters, summary.all_parameters]);
   assert.deepEqual(inspected.matched.map(({ name, A, B }) => [name.split('.').slice(-4).join('.'), A, B])[0], ['0.attention.self.query', [4, 32], [32, 4]]);
+}));
+
+test('a language model is trained and continues texts; its tokens come with the answer', () => inTemporaryFolder(async folder => {
+  const trained = await lab(['train', copyCase(folder, {}, 'qwen2-completion')]);
+  assert.equal(trained.code, 0, trained.err);
+  const { eval: evaluation, eval_before, adapter } = JSON.parse(trained.out) as Summary;
+  assert.ok(evaluation!.loss < eval_before!.loss && Math.abs(evaluation!.perplexity! - Math.exp(evaluation!.loss)) < 1e-6 && evaluation!.accuracy === undefined);
+  assert.match(trained.err, /step 12: eval_loss \d.*, eval_perplexity .*, eval_token_accuracy /);
+  const file = join(folder, 'prompts.txt');
+  writeFileSync(file, 'the film was\na book\n');
+  const predict = (...more: string[]): Promise<Ended> => lab(['predict', '--base', join(folder, 'model'), '--adapter', adapter, '--input', file, ...more]);
+  const [first, second] = JSON.parse((await predict('--max_new_tokens', '5')).out) as Completion[];
+  assert.deepEqual([first.prompt, second.prompt, first.tokens.length, first.stopped], ['the film was', 'a book', 5, 'length']);
+  assert.equal((await predict('--temperature', '-1')).code, 2);
+  assert.equal((await predict('--temperature', 'hot')).code, 2);
 }));
 
 test('what the input is at fault for ends with 2 and one message, and writes nothing', () => inTemporaryFolder(async folder => {

@@ -5,12 +5,13 @@ import { prepare } from '../../src/engine/prepare';
 import { SILENT } from '../../src/engine/reporter';
 import { createTrainingStep } from '../../src/engine/training/step';
 
-/** For each of the first `count` training examples the logits [vocab_size] that predict its last token. */
-export async function languageLogits(experiment_file: string, adapter: string, count: number): Promise<Float32Array[]> {
+/** For each of the first `count` training examples the logits [vocab_size] that predict its last token, by the base alone or with an adapter. */
+export async function languageLogits(experiment_file: string, adapter: string | null, count: number): Promise<Float32Array[]> {
   const source = readExperimentFile(experiment_file);
   const { model, plan, train } = prepare(source, null, SILENT);
   const { lora, training } = source.experiment;
-  const step = await createTrainingStep({ model, plan, lora, training, device: 'cpu', trainables: fillTrainables(plan, readAdapter(adapter), model), train: false });
+  const trainables = adapter === null ? new Float32Array(0) : fillTrainables(plan, readAdapter(adapter), model);
+  const step = await createTrainingStep({ model, plan: adapter === null ? null : plan, lora, training, device: 'cpu', trainables, train: false });
   try {
     const rows: Float32Array[] = [];
     for (let i = 0; i < count; i++) {

@@ -47,7 +47,8 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
 export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
   const { family, config, task } = model;
   const own = family.layout(config, task);
-  const layout = { ...own, read: read ?? own.read };
+  // Who asks for certain tokens means them, padding or not.
+  const layout = read ? { ...own, read, pad_token_id: null } : own;
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null): Program => ({

@@ -1,0 +1,69 @@
+/** Completions: token for token what transformers' generate writes, and what sampling must keep to. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { LabError } from '../../src/engine/errors';
+import { generate } from '../../src/engine/generate';
+import { predictTask } from '../../src/engine/model/predictTask';
+import { random } from '../../src/engine/random';
+import { chooseToken } from '../../src/engine/sampling';
+import { fixture } from '../support/paths';
+
+interface Expected { prompts?: string[]; texts?: string[]; generated: number[][]; generated_by_base: number[][] }
+const expectedOf = (name: string): Expected => JSON.parse(readFileSync(fixture('references', name, 'expected.json'), 'utf8')) as Expected;
+
+for (const name of readdirSync(fixture('references')).filter(name => expectedOf(name).prompts)) {
+  test(`${name}: greedy completions are transformers', with and without adapter`, async () => {
+    const { prompts, texts, generated, generated_by_base } = expectedOf(name);
+    const [base, adapter] = [fixture('references', name, 'model'), fixture('references', name, 'adapter_final')];
+    const pieces: string[] = ['', '', ''];
+    const adapted = await generate({ base, adapter, prompts: prompts!, max_new_tokens: 12 }, { onText: ({ prompt, text }) => { pieces[prompt] += text; } });
+    assert.deepEqual(adapted.map(({ tokens }) => tokens), generated);
+    assert.deepEqual(adapted.map(({ completion }) => completion), pieces, 'the pieces make up the whole');
+    const alone = await generate({ base, adapter: null, prompts: prompts!, max_new_tokens: 12 });
+    assert.deepEqual(alone.map(({ tokens }) => tokens), generated_by_base);
+    if (texts) assert.deepEqual(adapted.map(({ completion }) => completion), texts);
+    const { task } = JSON.parse(readFileSync(fixture('references', name, 'case.lora.json'), 'utf8')) as { task: string };
+    assert.equal(predictTask(base, adapter), task);
+  });
+}
+
+test('what is drawn follows from the seed and the place of the prompt, not from the other prompts', async () => {
+  const options = { base: fixture('references/llama-text/model'), adapter: null, max_new_tokens: 8, temperature: 1 };
+  const tokens = async (prompts: string[], seed: number): Promise<number[][]> => (await generate({ ...options, prompts, seed })).map(completion => completion.tokens);
+  const both = await tokens(['the film', 'a book'], 1);
+  assert.deepEqual(await tokens(['the film', 'a book'], 1), both);
+  assert.deepEqual((await tokens(['the film'], 1))[0], both[0]);
+  assert.notDeepEqual(await tokens(['the film', 'a book'], 2), both);
+});
+
+test('temperature, top_k and top_p', () => {
+  const logits = Float32Array.of(0, 2, 1, -1);
+  const draw = (settings: { temperature: number; top_k?: number; top_p?: number }, seed = 1): number[] => {
+    const stream = random(seed, 'draw');
+    const counts = [0, 0, 0, 0];
+    for (let i = 0; i < 4000; i++) counts[chooseToken(logits, { top_k: 0, top_p: 1, ...settings }, stream)]++;
+    return counts.map(count => count / 4000);
+  };
+  assert.deepEqual(draw({ temperature: 0 }), [0, 1, 0, 0]);
+  const weights = Array.from(logits, Math.exp);
+  const total = weights.reduce((a, b) => a + b, 0);
+  draw({ temperature: 1 }).forEach((share, i) => assert.ok(Math.abs(share - weights[i] / total) < 0.03));
+  const [zero, one, two, three] = draw({ temperature: 1, top_k: 2 });
+  assert.ok(zero === 0 && three === 0 && Math.abs(one / two - Math.E) < 0.4);
+  // The first has 0.64 of all, the first two 0.88.
+  assert.deepEqual(draw({ temperature: 1, top_p: 0.6 }), [0, 1, 0, 0]);
+  const nucleus = draw({ temperature: 1, top_p: 0.8 });
+  assert.ok(nucleus[1] > 0 && nucleus[2] > 0 && nucleus[0] === 0 && nucleus[3] === 0);
+  assert.ok(draw({ temperature: 100 })[3] > 0.2, 'high temperatures level all');
+});
+
+test('completions end at the model\'s last position; settings and prompts that cannot be are refused', async () => {
+  const options = { base: fixture('references/llama-text/model'), adapter: null };
+  const [completion] = await generate({ ...options, prompts: ['the film'], max_new_tokens: 500, temperature: 1, seed: 5 });
+  assert.ok(completion.tokens.length <= 64);
+  assert.equal(completion.stopped === 'end', completion.tokens.at(-1) === 0);
+  for (const [wrong, code] of [[{ prompts: [] }, 'predict.no-texts'], [{ top_p: 0 }, 'predict.setting'], [{ temperature: -1 }, 'predict.setting'], [{ max_new_tokens: 0 }, 'predict.setting'], [{ prompts: ['the film was good '.repeat(20)] }, 'predict.too-long']] as const) {
+    await assert.rejects(generate({ ...options, prompts: ['a'], ...wrong as object }), (error: LabError) => error.report.code === code, JSON.stringify(wrong));
+  }
+});

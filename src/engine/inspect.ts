@@ -3,7 +3,7 @@ import { scanLabels } from './data/examples';
 import { labelsFor } from './data/labels';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
-import type { ParameterSpec } from './model/family';
+import { classWeight, type ParameterSpec } from './model/family';
 import { familyOf, modelOf, storedTensor, usualTask } from './model/loadModel';
 import { planAdapter } from './model/lora';
 import type { LoadedModel } from './model/weights';
@@ -20,7 +20,7 @@ export function inspectCheckpoint({ folder, task: wanted, lora, dataset }: Engin
   const checkpoint = openCheckpoint(folder);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const task = wanted ?? usualTask(checkpoint.config, family);
-  const stored = storedTensor(checkpoint, family, `${family.headModules(task)[0]}.weight`)?.shape[0] ?? null;
+  const stored = storedTensor(checkpoint, family, classWeight(family, task))?.shape[0] ?? null;
   const labels = dataset && task === 'SEQ_CLS' ? labelsOfData(dataset, checkpoint.config, stored) : null;
   const model = modelOf(checkpoint, { task, labels, seed: 0, families });
   const base_parameters = model.parameters.reduce((sum, spec) => sum + count(spec.shape), 0);

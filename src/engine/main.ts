@@ -40,12 +40,17 @@ for (const method of FORWARDED) {
 worker.onNotification((method, params) => { void host.sendNotification(method, params as object).catch(() => { /* the host is gone */ }); });
 host.listen();
 
-/** A run whose window is gone writes a last checkpoint, if that is quick; then nothing of this process may stay. */
-process.on('disconnect', () => {
+/** A run whose window is gone, or that the system asks to end, writes a last checkpoint if that is quick; then nothing of this process may stay. */
+let ending = false;
+function endSoon(): void {
+  if (ending) return;
+  ending = true;
   const end = (): void => { process.kill(process.pid, 'SIGKILL'); };
   setTimeout(end, training ? LAST_WORDS_MS : 0);
   if (training) {
     void worker.sendRequest('stop', {}).catch(end);
     setInterval(() => { if (!training) end(); }, 50);
   }
-});
+}
+process.on('disconnect', endSoon);
+process.on('SIGTERM', endSoon);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapter, withAdapterWeights } from './model/adapter';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
+import { classWeight } from './model/family';
 import { configLabels, familyOf, modelOf, storedTensor } from './model/loadModel';
 import { planAdapter } from './model/lora';
 import { createTrainingStep } from './training/step';
@@ -26,8 +27,8 @@ export async function predict({ base, adapter: folder, texts, labels: given, dev
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const task = 'SEQ_CLS';
   const adapter = folder === null ? null : readAdapter(folder);
-  const classes = adapter && family.headModules(task).map(head => adapter.tensors.get(`${PREFIX}${head}.weight`)?.shape[0]).find(size => size !== undefined);
-  const ownHead = storedTensor(checkpoint, family, `${family.headModules(task)[0]}.weight`);
+  const classes = adapter?.tensors.get(PREFIX + classWeight(family, task))?.shape[0];
+  const ownHead = storedTensor(checkpoint, family, classWeight(family, task));
   const labels = adapter?.labels ?? (classes ? classNames(checkpoint.config, classes) : ownHead ? null : given ?? null);
   const loaded = modelOf(checkpoint, { task, labels, seed: TRAINING.seed, families });
   const model = adapter ? withAdapterWeights(loaded, adapter) : loaded;

@@ -14,7 +14,7 @@ import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter }
 import { checkAdapterSettings } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
 import { families } from './model/families';
-import type { Family } from './model/family';
+import { classWeight, type Family } from './model/family';
 import { familyOf, modelOf, storedTensor } from './model/loadModel';
 import { initialTrainables, planAdapter } from './model/lora';
 import type { AdapterPlan } from './model/lora.types';
@@ -87,7 +87,7 @@ function checkTask({ folder, config }: Adapter, task: string): void {
 /** Class names: the start adapter's if it records them, else those of the checkpoint or the data. */
 function chooseLabels(checkpoint: Checkpoint, family: Family, task: string, start: Adapter | null, values: Set<string | number>): LabelSet {
   if (start?.labels) return labelsFromNames(start.labels);
-  const head = `${family.headModules(task)[0]}.weight`;
+  const head = classWeight(family, task);
   const classes = start?.tensors.get(PREFIX + head)?.shape[0] ?? storedTensor(checkpoint, family, head)?.shape[0] ?? null;
   return labelsFor(checkpoint.config, classes, values);
 }

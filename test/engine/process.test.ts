@@ -135,6 +135,18 @@ test('the child answers at once while it trains; errors arrive as reports', () =
   assert.equal(await exited, 'SIGKILL');
 }));
 
+test('an engine that is asked to end writes a checkpoint first', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, LONG);
+  const { child, connection, exited } = engine(folder);
+  const lost = connection.sendRequest('train', { experiment_file: file, resume: false }).catch(() => undefined);
+  await steps(folder, 5);
+  child.kill('SIGTERM');
+  await exited;
+  connection.dispose();
+  void lost;
+  assert.ok(findCheckpoint(join(folder, 'run')).step >= 5);
+}));
+
 test('an engine whose host is gone writes a checkpoint and is gone within 5 s; one that was killed bars no later run', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder, LONG);
   const first = engine(folder);

@@ -72,6 +72,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
 
   return {
     batch: inputs as unknown as BatchTensors,
+    reads: layout.read,
     weight,
     dropout,
 

@@ -1,6 +1,8 @@
 /** Every architecture that the engine trains. */
 import { LabError } from '../errors';
 import { bert } from './bert';
+import { distilbert } from './distilbert';
+import { electra } from './electra';
 import type { Config, Family } from './family';
 import { gemma } from './gemma';
 import { gemma2 } from './gemma2';
@@ -10,9 +12,10 @@ import { mistral } from './mistral';
 import { phi3 } from './phi3';
 import { qwen2 } from './qwen2';
 import { qwen3 } from './qwen3';
+import { roberta } from './roberta';
 import { t5 } from './t5';
 
-export const families: readonly Family[] = [bert, gpt2, llama, mistral, qwen2, qwen3, gemma, gemma2, phi3, t5];
+export const families: readonly Family[] = [bert, roberta, distilbert, electra, gpt2, llama, mistral, qwen2, qwen3, gemma, gemma2, phi3, t5];
 
 /** The family of a checkpoint's config; an unsupported `model_type` is an error that lists the supported ones. */
 export function findFamily(config: Config, candidates: readonly Family[] = families): Family {

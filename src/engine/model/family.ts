@@ -36,6 +36,8 @@ export interface Family {
   readonly default_target_modules: readonly string[];
   /** Modules of the task's head, which PEFT adds to `modules_to_save`. */
   headModules(task: string): string[];
+  /** The module whose output are the logits, where it is not the first head module. */
+  outputLayer?(task: string): string;
   /** Class name for `architectures` in the config.json of a merged checkpoint: `BertForSequenceClassification`. */
   architecture?(task: string, config: Config): string;
   /** Every parameter of the task model, in the order of the forward pass. Throws LabError if the config is unusable. */
@@ -44,6 +46,7 @@ export interface Family {
   storedNames(name: string): string[];
   /** The config as the stored tensors make it, where they say what it leaves open. */
   resolve?(checkpoint: Pick<Checkpoint, 'config' | 'tensors' | 'folder'>): Config;
+  /** Sizes of the embedding tables, positions without those that no token gets. A model without segments has `type_vocab_size` 0. */
   limits(config: Config): { vocab_size: number; max_positions: number; type_vocab_size: number };
   layout(config: Config, task: string): BatchLayout;
   /** Logits of the tokens that the task's head reads: [R, num_labels] of a classifier, [R, vocab_size] of a language model. */
@@ -67,6 +70,8 @@ export interface Seq2SeqFamily {
  */
 export interface ForwardContext {
   readonly batch: BatchTensors;
+  /** Which tokens the head reads. */
+  readonly reads: BatchLayout['read'];
   /** A parameter by its full name: frozen, or the trained value. */
   weight(name: string): Tensor;
   /** y = x Wᵀ + b, plus the adapter of the module if it has one. x [rows, in_features] → [rows, out_features]. */
@@ -99,3 +104,6 @@ export interface BatchTensors {
   relative_buckets: Tensor;           // [S, S]
   decoder_relative_buckets: Tensor;   // [V, V]
 }
+
+/** The weight whose rows are the classes of a classifier. */
+export const classWeight = (family: Family, task: string): string => `${family.outputLayer?.(task) ?? family.headModules(task)[0]}.weight`;

@@ -9,7 +9,7 @@ import { transaction, writeFile } from '../transaction';
 import type { MergeReport } from '../../protocol/engine';
 import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Adapter } from './adapter';
 import { openCheckpoint, type Checkpoint } from './checkpoint';
-import type { Family } from './family';
+import { classWeight, type Family } from './family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
 import { linearModules } from './lora';
 import { copyCompanions } from './mergeFiles';
@@ -101,7 +101,7 @@ function describe(checkpoint: Checkpoint, adapter: Adapter, families: readonly F
   const lora = settingsFromAdapter(adapter.config, join(adapter.folder, 'adapter_config.json'));
   const task = typeof adapter.config.task_type === 'string' ? adapter.config.task_type : usualTask(checkpoint.config, family);
   const heads = family.headModules(task);
-  const head = heads.map(name => adapter.tensors.get(`${PREFIX}${name}.weight`)).find(tensor => tensor);
+  const head = heads.length ? adapter.tensors.get(PREFIX + classWeight(family, task)) : undefined;
   const own = configLabels(checkpoint.config);
   const count = head?.shape[0] ?? own.length;
   const labels = adapter.labels?.length === count ? adapter.labels : own.length === count ? own : Array.from({ length: count }, (_, i) => `LABEL_${i}`);

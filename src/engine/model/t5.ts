@@ -146,7 +146,7 @@ export const t5: Family = {
   // Each stack may store the shared embeddings under its own name.
   storedNames: name => (name === 'shared.weight' ? [name, 'encoder.embed_tokens.weight', 'decoder.embed_tokens.weight'] : [name]),
   resolve: decideTying,
-  limits: config => ({ vocab_size: readConfig(config).vocab_size, max_positions: Number.MAX_SAFE_INTEGER, type_vocab_size: 1 }),
+  limits: config => ({ vocab_size: readConfig(config).vocab_size, max_positions: Number.MAX_SAFE_INTEGER, type_vocab_size: 0 }),
   layout(config) {
     const { heads, relative } = readConfig(config);
     return { heads: { query: heads, key_value: heads }, read: 'labelled', causal: false, pad_token_id: padToken(config), rotary: null, relative, decoder: true };

@@ -6,7 +6,7 @@
  * Masks depend on the DropoutSeed alone, so that a resumed run draws the same ones.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
-import { rowsDim, type BatchLayout, type BatchSizes } from './layout';
+import { readRows, type BatchLayout, type BatchSizes } from './layout';
 import { random } from '../random';
 
 const POOL_ROWS = 4096;
@@ -31,7 +31,7 @@ export function dropoutInputs(sites: DropoutSite[], layout: BatchLayout): InputS
   return [
     { name: OFFSETS, dtype: 'int32', shape: [sites.length] },
     { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
-    { name: 'keep_rows_R', dtype: 'int32', shape: [rowsDim(layout)] },
+    { name: 'keep_rows_R', dtype: 'int32', shape: [readRows(layout)] },
     { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
     ...(layout.decoder ? [{ name: 'keep_rows_U', dtype: 'int32' as const, shape: ['U'] }, { name: 'keep_rows_V', dtype: 'int32' as const, shape: ['B', heads, 'V'] }] : []),
     { name: 'keep_rows_H', dtype: 'int32', shape: ['B', heads, 1] },

@@ -23,6 +23,8 @@ export interface BatchLayout {
   causal: boolean;
   /** With `read: 'last'`, tokens of this number at the end are passed over, as transformers does. */
   pad_token_id: number | null;
+  /** With a number, positions count from the one after it, and tokens of this number stand at it themselves, as RoBERTa has it. */
+  position_padding?: number | null;
   /** Angle by which a pair of units turns from one position to the next, [w]; null without rotary embedding. */
   rotary: Float32Array | null;
   /** Buckets of relative positions, where the architecture has them. */
@@ -32,16 +34,17 @@ export interface BatchLayout {
 }
 
 /** The encoder of an encoder-decoder by itself; nothing reads its tokens. */
-export const encoderLayout = (layout: BatchLayout): BatchLayout => ({ ...layout, read: 'first', decoder: false });
+export const encoderOnly = (layout: BatchLayout): BatchLayout => ({ ...layout, read: 'first', decoder: false });
 
 /** Inputs of a batch: T tokens, B examples, S slots, R tokens that the head reads, P positions; of a decoder apart U tokens and V slots. Rows for keys and values are given apart only if their heads differ. */
 export function batchInputs(layout: BatchLayout): InputSpec[] {
   const index = (name: string, shape: InputSpec['shape']): InputSpec => ({ name, dtype: 'int32', shape });
   const float = (name: string, shape: InputSpec['shape']): InputSpec => ({ name, dtype: 'float32', shape });
+  const rows = readRows(layout);
   const read = layout.decoder ? 'U' : 'T';
   return [
     index('input_ids', ['T']), index('position_ids', ['T']),
-    index('head_rows', [rowsDim(layout)]), index('head_row_of_token', [read]), float('head_mask', [read, 1]), index('labels', [rowsDim(layout)]),
+    index('head_rows', [rows]), index('head_row_of_token', [read]), float('head_mask', [read, 1]), index('labels', [rows]),
     ...headCounts(layout).flatMap(h => [index(slotRows(h), ['B', h, 'S']), index(tokenRows(h), ['T', h])]),
     float('slot_mask', ['B', 1, 'S', 1]),
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
@@ -51,8 +54,8 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
   ];
 }
 
-/** The size of what the head reads: one row for each example, or R. */
-export const rowsDim = ({ read }: BatchLayout): 'B' | 'R' => (read === 'labelled' ? 'R' : 'B');
+/** The size R of what the head reads: with one token of each example it is B, so that rows of the two kinds can meet. */
+export const readRows = ({ read }: Pick<BatchLayout, 'read'>): 'R' | 'B' => (read === 'labelled' ? 'R' : 'B');
 
 const headCounts = ({ heads }: BatchLayout): number[] => [...new Set([heads.query, heads.key_value])];
 
@@ -87,7 +90,7 @@ export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
     const length = example.input_ids.length;
     input_ids.set(example.input_ids, token);
     if (example.token_type_ids) token_type_ids.set(example.token_type_ids, token);
-    for (let s = 0; s < length; s++) position_ids[token + s] = s;
+    position_ids.set(positionsOf(example.input_ids, layout), token);
     attention_bias.fill(0, b * S, b * S + length);
     slot_mask.fill(1, b * S, b * S + length);
     for (const [place, label] of placesRead(example, layout)) {
@@ -119,6 +122,13 @@ export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
   if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, layout.heads.query, layout.relative!));
   if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S));
   return feeds;
+}
+
+/** 0, 1, 2 … or what `position_padding` makes of them. */
+function positionsOf(input_ids: Int32Array, { position_padding: padding = null }: BatchLayout): Int32Array {
+  if (padding === null) return input_ids.map((_, s) => s);
+  let last = padding;
+  return input_ids.map(id => (id === padding ? padding : ++last));
 }
 
 /** Places within an example that the head reads, each with its label. */

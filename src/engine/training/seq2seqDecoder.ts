@@ -6,7 +6,7 @@ import { forwardContext, SCALING } from '../model/context';
 import type { ForwardContext, Seq2SeqFamily } from '../model/family';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
-import { batchFeeds, batchInputs, encoderLayout, type BatchLayout } from './layout';
+import { batchFeeds, batchInputs, encoderOnly, type BatchLayout } from './layout';
 import type { Example } from './step.types';
 
 export interface Seq2SeqDecoderOptions {
@@ -47,14 +47,14 @@ export class Seq2SeqDecoder {
     const executor = await createExecutor(device);
     // Every parameter of the encoder and the decoder works on states of this width.
     const d = model.parameters[0].shape[1];
-    const encoder = await executor.compile(program('encoder', batchInputs(encoderLayout(layout)), context => ({ [ENCODED]: seq2seq.encode(context, config) })));
+    const encoder = await executor.compile(program('encoder', batchInputs(encoderOnly(layout)), context => ({ [ENCODED]: seq2seq.encode(context, config) })));
     const decoder = await executor.compile(program('decoder', [...batchInputs(layout), { name: ENCODED, dtype: 'float32', shape: ['T', d] }], (context, inputs) => ({ logits: seq2seq.decode(context, config, inputs[ENCODED]) })));
     return new Seq2SeqDecoder(options, executor, layout, encoder, decoder, d);
   }
 
   async encode(sources: readonly Int32Array[]): Promise<Encoded[]> {
     const examples = sources.map((input_ids): Example => ({ input_ids, token_type_ids: null, label: 0 }));
-    const { [ENCODED]: states } = await this.encoder.run({ ...batchFeeds(examples, encoderLayout(this.layout)), ...this.adapterFeeds() });
+    const { [ENCODED]: states } = await this.encoder.run({ ...batchFeeds(examples, encoderOnly(this.layout)), ...this.adapterFeeds() });
     let first = 0;
     return sources.map(input_ids => ({ input_ids, states: states.subarray(first * this.d, (first += input_ids.length) * this.d) }));
   }

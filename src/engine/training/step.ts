@@ -139,26 +139,26 @@ class Step implements TrainingStep {
   /** Runs the examples portion by portion; the logits come back in the order of the examples. */
   private async inPortions(examples: Example[], run: (portion: Example[], number: number) => Promise<Results>): Promise<BatchResult> {
     const rows = examples.map(example => this.count([example]));
-    const total = rows.reduce((sum, count) => sum + count, 0);
-    const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
-    const result: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
+    const total: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
     for (const [number, places] of portions(examples.map(tokensOf), this.options.portion_tokens).entries()) {
-      const read = places.reduce((sum, place) => sum + rows[place], 0);
+      const portion = places.map(place => examples[place]);
+      const count = this.count(portion);
       // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
-      if (read === 0) continue;
-      const { loss, logits, right } = await run(places.map(place => examples[place]), number);
-      result.loss += loss[0];
-      result.right += right?.[0] ?? 0;
+      if (count === 0) continue;
+      const { loss, right, logits } = await run(portion, number);
+      total.loss += loss[0];
+      total.right += right?.[0] ?? 0;
       if (!logits) continue;
-      const width = logits.length / read;
-      if (!result.logits.length) result.logits = new Float32Array(total * width);
+      const width = logits.length / count;
+      if (!total.logits.length) total.logits = new Float32Array(this.count(examples) * width);
       let row = 0;
       for (const place of places) {
-        result.logits.set(logits.subarray(row * width, (row + rows[place]) * width), begins[place] * width);
+        const before = rows.slice(0, place).reduce((sum, n) => sum + n, 0);
+        total.logits.set(logits.subarray(row * width, (row + rows[place]) * width), before * width);
         row += rows[place];
       }
     }
-    return result;
+    return total;
   }
 
   private feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Feeds {

@@ -1,0 +1,90 @@
+/** DistilBERT (Sanh et al. 2019, https://arxiv.org/abs/1910.01108), named as Hugging Face's DistilBertForSequenceClassification. It has no segments. */
+import * as tf from '@tensorflow/tfjs-core';
+import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
+import { oneOf, probability, size, wrongValue } from './config';
+import { denseSpecs, embed, embeddingSpec, encoderLayout, encoderNames, normOf, normSpecs } from './encoder';
+import type { Config, Family, ForwardContext, ParameterSpec } from './family';
+
+/** Not a key of config.json: the architecture fixes it. */
+const EPSILON = 1e-12;
+
+interface DistilBertConfig {
+  vocab_size: number; hidden_size: number; layers: number; heads: number; intermediate_size: number; max_positions: number;
+  dropout: number; attention_dropout: number; classifier_dropout: number; activation: Activation;
+}
+
+function readConfig(config: Config): DistilBertConfig {
+  const [hidden_size, heads] = [size(config, 'dim'), size(config, 'n_heads')];
+  if (hidden_size % heads !== 0) throw wrongValue('n_heads', heads, `a divisor of dim ${hidden_size}`);
+  return {
+    vocab_size: size(config, 'vocab_size'), hidden_size, layers: size(config, 'n_layers'), heads,
+    intermediate_size: size(config, 'hidden_dim'),
+    max_positions: size(config, 'max_position_embeddings'),
+    dropout: probability(config, 'dropout', 0.1),
+    attention_dropout: probability(config, 'attention_dropout', 0.1),
+    classifier_dropout: probability(config, 'seq_classif_dropout', 0.2),
+    activation: oneOf(config, 'activation', ACTIVATION_NAMES, 'gelu'),
+  };
+}
+
+function layerParameters({ hidden_size: d, intermediate_size }: DistilBertConfig, at: string): ParameterSpec[] {
+  return [
+    ...['q_lin', 'k_lin', 'v_lin', 'out_lin'].flatMap(name => denseSpecs(`${at}.attention.${name}`, d, d)),
+    ...normSpecs(`${at}.sa_layer_norm`, d),
+    ...denseSpecs(`${at}.ffn.lin1`, intermediate_size, d),
+    ...denseSpecs(`${at}.ffn.lin2`, d, intermediate_size),
+    ...normSpecs(`${at}.output_layer_norm`, d),
+  ];
+}
+
+/** What the head reads of the last layer: [R, d]. */
+function encode(context: ForwardContext, c: DistilBertConfig): tf.Tensor {
+  const { batch, linear, dropout, attention, headTokens } = context;
+  const embeddings = tf.add(embed(context, 'distilbert.embeddings.word_embeddings', batch.input_ids), embed(context, 'distilbert.embeddings.position_embeddings', batch.position_ids));
+  let hidden_states = dropout(normOf(context, 'distilbert.embeddings.LayerNorm', embeddings, EPSILON), c.dropout);   // [T, d]
+  for (let i = 0; i < c.layers; i++) {
+    const at = `distilbert.transformer.layer.${i}`;
+    // If only the first tokens of the last layer are read, only they are computed: n is T, in the last layer then B.
+    const rows = i === c.layers - 1 && context.reads === 'first' ? headTokens(hidden_states) : hidden_states;   // [n, d]
+    const q = linear(`${at}.attention.q_lin`, rows);                                                       // [n, d]
+    const [k, v] = ['k_lin', 'v_lin'].map(name => linear(`${at}.attention.${name}`, hidden_states));       // [T, d] each
+    const attended = attention(q, k, v, { scale: 1 / Math.sqrt(c.hidden_size / c.heads), dropout: c.attention_dropout });   // [n, d]
+    const middle = normOf(context, `${at}.sa_layer_norm`, tf.add(linear(`${at}.attention.out_lin`, attended), rows), EPSILON);   // [n, d]
+    const expanded = ACTIVATIONS[c.activation](linear(`${at}.ffn.lin1`, middle));                          // [n, 4d]
+    const contracted = dropout(linear(`${at}.ffn.lin2`, expanded), c.dropout);                             // [n, d]
+    hidden_states = normOf(context, `${at}.output_layer_norm`, tf.add(contracted, middle), EPSILON);
+  }
+  return context.reads === 'first' ? hidden_states : headTokens(hidden_states);
+}
+
+export const distilbert: Family = {
+  model_types: ['distilbert'],
+  tasks: ['SEQ_CLS'],
+  // PEFT names none; these are what query and value are called here.
+  default_target_modules: ['q_lin', 'v_lin'],
+  // PEFT trains every module whose name ends in "classifier".
+  headModules: () => ['pre_classifier', 'classifier'],
+  outputLayer: () => 'classifier',
+  architecture: () => 'DistilBertForSequenceClassification',
+  parameters(config, _task, num_labels) {
+    const c = readConfig(config);
+    const d = c.hidden_size;
+    return [
+      embeddingSpec('distilbert.embeddings.word_embeddings', c.vocab_size, d),
+      embeddingSpec('distilbert.embeddings.position_embeddings', c.max_positions, d),
+      ...normSpecs('distilbert.embeddings.LayerNorm', d),
+      ...Array.from({ length: c.layers }, (_, i) => layerParameters(c, `distilbert.transformer.layer.${i}`)).flat(),
+      ...denseSpecs('pre_classifier', d, d), ...denseSpecs('classifier', num_labels, d),
+    ];
+  },
+  storedNames: name => encoderNames(name, 'distilbert'),
+  limits: config => ({ ...readConfig(config), type_vocab_size: 0 }),
+  layout: config => encoderLayout(readConfig(config)),
+  /** Logits [B, num_labels]. */
+  logits(context, config) {
+    const c = readConfig(config);
+    const { linear, dropout } = context;
+    const hidden = dropout(tf.relu(linear('pre_classifier', encode(context, c))), c.classifier_dropout);  // [B, d]
+    return linear('classifier', hidden);                                                                 // [B, num_labels]
+  },
+};

@@ -12,7 +12,7 @@ import { openCheckpoint, type Checkpoint } from './checkpoint';
 import { classWeight, type Family } from './family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
 import { linearModules } from './lora';
-import { copyCompanions } from './mergeFiles';
+import { changedJson, copyCompanions } from './mergeFiles';
 import { mergedChunks, type Delta } from './mergeTensor';
 import { readBytes, type TensorRef } from './safetensors';
 import { writeSafetensors, type TensorSource } from './safetensorsWriter';
@@ -37,7 +37,7 @@ export async function mergeAdapter({ base, adapter: adapterFolder, out, families
   checkSpace(target, checkpoint);
   const bytes = await transaction(target, async temporary => {
     const written = await writeWeights(temporary, checkpoint, plan);
-    writeFile(join(temporary, 'config.json'), `${JSON.stringify(mergedConfig(checkpoint, plan), null, 2)}\n`);
+    writeFile(join(temporary, 'config.json'), changedJson(join(checkpoint.folder, 'config.json'), mergedConfig(checkpoint, plan)));
     copyCompanions(checkpoint.folder, temporary);
     // Reading back what was written shows that it loads before it gets its name.
     modelOf(openCheckpoint(temporary), { task: plan.model.task, labels: plan.model.labels, seed: 0, families });

@@ -5,6 +5,7 @@ import { BertNormalizer, Tokenizer } from '@huggingface/tokenizers';
 import { LabError } from '../errors';
 import { lookUp, readJsonObject } from '../files';
 import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
+import { isT5Tokenizer, t5Tokenizer } from './t5Tokenizer';
 
 export interface TextTokenizer {
   /**
@@ -46,6 +47,7 @@ export function loadTokenizer(folder: string): LanguageTokenizer {
   const json = file.endsWith('.json') ? read(file, readObject) : read(file, path => readVocabulary(path, config));
   try {
     const bert = file.endsWith('.txt') || isBertTokenizer(json, config);
+    if (isT5Tokenizer(json, config)) return textTokenizer(t5Tokenizer(json, config, file), config, file);
     return textTokenizer(bert ? bertTokenizer(json, config, file) : json, config, file);
   } catch (error) { throw unusable(error, file); }
 }
@@ -112,7 +114,7 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
   return {
     tokens: ids, before, config,
     numberOf: token => tokenizer.token_to_id(token),
-    decode: numbers => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true }),
+    decode: numbers => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: config.clean_up_tokenization_spaces === true }),
     encode(text, max_length) {
       const own = ids(text);
       const kept = Math.min(own.length, Math.max(0, max_length - before.length - after.length));

@@ -1,10 +1,11 @@
 /** From text to the token numbers of a checkpoint, equal to what transformers' fast tokenizers give. */
 import { join } from 'node:path';
 import { createContext, Script } from 'node:vm';
-import { BertNormalizer, Tokenizer } from '@huggingface/tokenizers';
+import { BertNormalizer, PrecompiledNormalizer, Tokenizer } from '@huggingface/tokenizers';
 import { LabError } from '../errors';
 import { lookUp, readJsonObject } from '../files';
 import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
+import { ExactCharacterMap } from './characterMap';
 import { isT5Tokenizer, t5Tokenizer } from './t5Tokenizer';
 
 export interface TextTokenizer {
@@ -93,6 +94,7 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
   const tokenizer = new Tokenizer(json, config);
   const { normalizer, model } = tokenizer;
   if (normalizer instanceof BertNormalizer) tokenizer.normalizer = new ExactBertNormalizer(normalizer.config);
+  if (normalizer instanceof PrecompiledNormalizer) tokenizer.normalizer = new ExactCharacterMap(normalizer.config as ConstructorParameters<typeof ExactCharacterMap>[0]);
   const template = tokenizer.post_processor?.([TEXT], null, true) ?? { tokens: [TEXT] };
   const place = template.tokens.indexOf(TEXT);
   if (place < 0) throw new Error('its post-processor leaves the text out');

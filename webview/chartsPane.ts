@@ -1,10 +1,10 @@
 /** The charts of a run, each with its latest value as text, and the trainable ratio by rank. */
 import { formatInteger } from '../src/protocol/adapterMath';
-import { rightShare } from '../src/protocol/metrics';
+import { mainMetric } from '../src/protocol/metrics';
 import { LineChart, type ChartTexts, type LineStyle } from './charts';
 import { ratioByRank } from './cost';
 import { h, setText, show } from './dom';
-import { formatDuration, formatNumber, formatPercent, formatShare } from './format';
+import { formatDuration, formatNumber, formatPercent } from './format';
 import { rankStops } from './ranges';
 import type { MetricSeries, Point } from './series';
 import type { Part, View } from './view';
@@ -124,9 +124,11 @@ function rankTicks(low: number, high: number): number[] {
 /** Evaluations as a table: few, and each worth reading. */
 function evaluationTable(): Part {
   const body = h('tbody', {});
+  const measured = h('th', { scope: 'col' }, 'Accuracy');
+  const column = (title: string): HTMLElement => h('th', { scope: 'col' }, title);
   const element = h('div', { class: 'card', id: 'evaluations', hidden: true }, h('h2', {}, 'Evaluations'),
     h('div', { class: 'table', tabindex: 0, role: 'region', 'aria-label': 'Evaluations' }, h('table', {},
-      h('thead', {}, h('tr', {}, ...['Step', 'Epoch', 'Loss', 'Accuracy', 'Time'].map(title => h('th', { scope: 'col' }, title)))), body)));
+      h('thead', {}, h('tr', {}, ...['Step', 'Epoch', 'Loss'].map(column), measured, column('Time'))), body)));
   let drawn = -1;
   return {
     element,
@@ -137,8 +139,9 @@ function evaluationTable(): Part {
       // Newest first, and no more than a person reads.
       const rows = series.evaluations.slice(-50).reverse();
       if (body.childElementCount === rows.length && body.firstElementChild?.firstElementChild?.textContent === String(rows[0]?.step)) return;
-      body.replaceChildren(...rows.map(record => ({ ...record, share: rightShare(record) })).map(({ step, epoch, eval_loss, share, eval_runtime }) =>
-        h('tr', {}, ...[String(step), formatNumber(Number(epoch.toFixed(2))), formatNumber(eval_loss), formatShare(share), formatDuration(eval_runtime)].map(text => h('td', {}, text)))));
+      measured.textContent = mainMetric(rows[0])?.name === 'Pearson' ? 'Pearson' : 'Accuracy';
+      body.replaceChildren(...rows.map(record => ({ ...record, metric: mainMetric(record)?.text ?? '–' })).map(({ step, epoch, eval_loss, metric, eval_runtime }) =>
+        h('tr', {}, ...[String(step), formatNumber(Number(epoch.toFixed(2))), formatNumber(eval_loss), metric, formatDuration(eval_runtime)].map(text => h('td', {}, text)))));
     },
   };
 }

@@ -133,7 +133,7 @@ export function textRow(name: string, path: string[], edit: Edit): Row {
 /** One of the choices of the setting. */
 export function choiceRow(name: string, path: string[], edit: Edit): Row {
   const message = new Message(keyOf(path));
-  const list: Dropdown = dropdown(name, keyOf(path), settingAt(path)?.choices ?? [], choice => edit(path, choice));
+  const list: Dropdown = dropdown(name, keyOf(path), (settingAt(path)?.choices ?? []).map(String), choice => edit(path, choice));
   return {
     path,
     element: h('div', { class: 'row' }, label(name, path), list, message.element),

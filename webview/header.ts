@@ -1,5 +1,6 @@
 /** The top of the panel: what is trained, how it stands, the buttons, and how far it is. */
 import { formatCompact, formatInteger } from '../src/protocol/adapterMath';
+import type { TASKS } from '../src/protocol/experiment';
 import type { PanelAction, RunStatus } from '../src/protocol/panel';
 import { buttonStates, progressOf, STATUS_TEXT } from './actions';
 import { h, setAttributes, setText, show } from './dom';
@@ -45,9 +46,11 @@ export function header(host: Host): Part {
   };
 }
 
+const TASK_NAMES: Record<(typeof TASKS)[number], string> = { SEQ_CLS: 'Sequence classification', CAUSAL_LM: 'Language model', SEQ_2_SEQ_LM: 'Encoder-decoder' };
+
 function aboutText({ experiment, values }: View): string {
   const model = experiment?.model;
-  const parts = [values?.task === 'SEQ_CLS' ? 'Sequence classification' : values?.task, model && `${model.model_type}, ${formatCompact(model.base_parameters)} parameters`, values?.base_model && shortPath(values.base_model, 32)];
+  const parts = [values && TASK_NAMES[values.task], model && `${model.model_type}, ${formatCompact(model.base_parameters)} parameters`, values?.base_model && shortPath(values.base_model, 32)];
   return parts.filter(Boolean).join(' · ');
 }
 

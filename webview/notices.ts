@@ -1,10 +1,10 @@
 /** What a person must be told about a run or the base model: an error with its way out, or how it ended. */
 import { formatCount } from '../src/protocol/adapterMath';
 import type { ErrorReport } from '../src/protocol/engine';
-import { rightShare, type Summary } from '../src/protocol/metrics';
+import { mainMetric, type Summary } from '../src/protocol/metrics';
 import { startBlocked } from './actions';
 import { definitions, h, show } from './dom';
-import { formatDuration, formatNumber, formatShare, roughBytes, shortPath } from './format';
+import { formatDuration, formatNumber, roughBytes, shortPath } from './format';
 import { drawn } from './icons';
 import { button, setDisabled } from './ui';
 import type { Host, Part } from './view';
@@ -86,7 +86,8 @@ export function summaryCard(): Part {
 function card(summary: Summary): HTMLElement {
   const { eval_before: before, eval: after } = summary;
   const figures: [string, string, string][] = [];
-  if (after) figures.push(['Accuracy', formatShare(rightShare(after)), before ? `${formatShare(rightShare(before))} before training` : 'on the evaluation set']);
+  const [metric, earlier] = [after, before].map(result => result && mainMetric(result));
+  if (metric) figures.push([metric.name.replace('accuracy', 'Accuracy'), metric.text, earlier ? `${earlier.text} before training` : 'on the evaluation set']);
   if (after) figures.push(['Eval loss', formatNumber(after.loss), before ? `${formatNumber(before.loss)} before training` : '']);
   figures.push(['Train loss', formatNumber(summary.train_loss), 'mean over all steps']);
   figures.push(['Time', formatDuration(summary.seconds), `${summary.steps} steps, ${formatNumber(summary.epochs)} epochs`]);

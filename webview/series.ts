@@ -1,5 +1,5 @@
 /** Metric records as the points that charts draw. Pure. */
-import { isEvalRecord, rightShare, type EvalRecord, type MetricRecord, type TrainRecord } from '../src/protocol/metrics';
+import { isEvalRecord, mainMetric, type EvalRecord, type MetricRecord, type TrainRecord } from '../src/protocol/metrics';
 
 /** A point of a chart; `y` is NaN where the logged value was not finite, which draws a gap. */
 export interface Point { x: number; y: number }
@@ -56,7 +56,7 @@ export class MetricSeries {
 
   private appendEval(record: EvalRecord): void {
     this.evalLoss.push({ x: record.step, y: numeric(record.eval_loss) });
-    this.accuracy.push({ x: record.step, y: rightShare(record) });
+    this.accuracy.push({ x: record.step, y: mainMetric(record)?.value ?? NaN });
     this.evaluations.push(record);
   }
 }

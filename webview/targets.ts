@@ -31,7 +31,7 @@ export function targetKinds(model: ModelView, lora: ExperimentValues['lora']): T
 }
 
 /** The edits of the experiment file that tick or untick all modules of one kind. */
-export function tickKind(model: ModelView, lora: ExperimentValues['lora'], kind: string, on: boolean): Partial<Pick<LoraSettings, 'target_modules' | 'exclude_modules'>> {
+export function tickKind(model: ModelView, lora: ExperimentValues['lora'], kind: string, on: boolean): Partial<Pick<LoraSettings, 'target_modules' | 'exclude_modules' | 'layers_to_transform' | 'layers_pattern'>> {
   const ticked = new Set(matchedModules(model, lora).map(m => m.name));
   for (const module of targetKinds(model, lora).find(entry => entry.kind === kind)?.modules ?? []) {
     if (on) ticked.add(module.name);
@@ -39,8 +39,10 @@ export function tickKind(model: ModelView, lora: ExperimentValues['lora'], kind:
   }
   const target_modules = shortestTargets(ticked, model.modules);
   // A module that `exclude_modules` names can be ticked only if it is no longer excluded.
-  const excluded = lora.exclude_modules !== null && matchedModules(model, { ...lora, target_modules }).length < ticked.size;
-  return excluded ? { target_modules, exclude_modules: null } : { target_modules };
+  const excluded = lora.exclude_modules !== null && matchedModules(model, { ...lora, target_modules, layers_to_transform: null }).length < ticked.size;
+  // The names say by themselves which layers are meant.
+  const layers = lora.layers_to_transform === null ? {} : { layers_to_transform: null, layers_pattern: null };
+  return { target_modules, ...(excluded ? { exclude_modules: null } : {}), ...layers };
 }
 
 /** `query, value · 8 of 24 linear layers`; without a model only what the file says. */

@@ -17,7 +17,7 @@ const USAGE = `LoRA Lab
 
   npm run --silent lab -- train EXPERIMENT [--resume]                trains an experiment (*.lora.json); --resume goes on from the last checkpoint
   npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
-  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME]
+  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME]
                                                                      classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv or
                                                                      .txt file (one text a line); T5 writes the target of each source (column "source");
                                                                      writing takes --max_new_tokens N and, to draw instead
@@ -82,15 +82,19 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
 
   async predict(args) {
     const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
-    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, ...Object.fromEntries(numbers.map(name => [name, text])) }, 0, '');
+    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, ...Object.fromEntries(numbers.map(name => [name, text])) }, 0, '');
+    const column = (name: string): string | null => (typeof options[name] === 'string' ? options[name] : null);
     const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter') };
     const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
     const task = predictTask(model.base, model.adapter);
-    const texts = readTexts(required(options, 'input'), typeof options.text_column === 'string' ? options.text_column : task === 'SEQ_2_SEQ_LM' ? 'source' : 'text');
-    if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') return startThread().request('generate', { ...model, prompts: texts, ...settings });
+    const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
+    if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') {
+      if (pairs) throw usageError('--text_pair_column is only for classifiers');
+      return startThread().request('generate', { ...model, prompts: texts, ...settings });
+    }
     const [foreign] = Object.keys(settings);
     if (foreign !== undefined) throw usageError(`--${foreign} is only for language models`);
-    return startThread().request('predict', { ...model, texts });
+    return startThread().request('predict', { ...model, texts, pairs });
   },
 
   async inspect(args) {
@@ -98,9 +102,9 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
     const engine = startThread();
     if (lookUp(resolve(path))?.isDirectory || extname(path) !== '.json') return engine.request('inspect', { folder: resolve(path), task: null });
     const source = readExperimentFile(path);
-    const { base_model, task, lora, dataset } = source.experiment;
+    const { base_model, task, problem_type, lora, dataset } = source.experiment;
     return engine.request('inspect', {
-      folder: source.resolve(base_model), task, lora, dataset: { train: source.resolve(dataset.train), text_column: dataset.text_column, label_column: dataset.label_column },
+      folder: source.resolve(base_model), task, problem_type, lora, dataset: { train: source.resolve(dataset.train), text_column: dataset.text_column, label_column: dataset.label_column },
     }).catch((error: unknown) => {
       if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
       throw new LabError({ ...error.report, file: source.file, where: source.place(error.report.where) });
@@ -113,9 +117,13 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
   },
 };
 
-function readTexts(file: string, text_column: string): string[] {
-  if (extname(file) === '.txt') return readText(file, 1 << 28).split(/\r?\n/).filter(line => line !== '');
-  return [...readRows({ file, text_column, label_column: null })].map(row => row.text);
+function readTexts(file: string, text_column: string, text_pair_column: string | null): { texts: string[]; pairs?: string[] } {
+  if (extname(file) === '.txt') {
+    if (text_pair_column !== null) throw usageError('--text_pair_column needs a file with columns: .jsonl, .csv or .tsv');
+    return { texts: readText(file, 1 << 28).split(/\r?\n/).filter(line => line !== '') };
+  }
+  const rows = [...readRows({ file, text_column, text_pair_column, label_column: null })];
+  return { texts: rows.map(row => row.text), ...(text_pair_column === null ? {} : { pairs: rows.map(row => row.pair!) }) };
 }
 
 async function main([name, ...args]: string[]): Promise<void> {

@@ -40,9 +40,8 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
 }
 
 /** `eval_loss 0.4123, eval_accuracy 0.8430` */
-function metricsOf({ eval_loss, eval_accuracy, eval_perplexity, eval_token_accuracy }: EvalRecord): string {
-  const metrics = { eval_loss, eval_accuracy, eval_perplexity, eval_token_accuracy };
-  return Object.entries(metrics).flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${number(value)}`])).join(', ');
+function metricsOf(record: EvalRecord): string {
+  return Object.entries(record).flatMap(([name, value]) => (name.startsWith('eval_') && name !== 'eval_runtime' && typeof value !== 'object' ? [`${name} ${number(value as number | string)}`] : [])).join(', ');
 }
 
 const number = (value: number | string): string => (typeof value === 'number' ? value.toPrecision(4) : value);

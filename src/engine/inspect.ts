@@ -6,9 +6,10 @@ import { families } from './model/families';
 import { classWeight, type ParameterSpec } from './model/family';
 import { familyOf, modelOf, storedTensor, usualTask } from './model/loadModel';
 import { planAdapter } from './model/lora';
+import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { LoadedModel } from './model/weights';
 import type { EngineRequests, Inspection, ModuleInfo } from '../protocol/engine';
-import { parseExperiment, type LoraSettings } from '../protocol/experiment';
+import { parseExperiment, type LoraSettings, type ProblemType } from '../protocol/experiment';
 import { LabError } from './errors';
 
 /**
@@ -16,12 +17,13 @@ import { LabError } from './errors';
  * with `lora` the matched modules and trainable parameters are those that PEFT counts.
  * Errors: those of the checkpoint; with `lora` also `experiment.problem` and those of the targets.
  */
-export function inspectCheckpoint({ folder, task: wanted, lora, dataset }: EngineRequests['inspect'][0]): Inspection {
+export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = null, lora, dataset }: EngineRequests['inspect'][0]): Inspection {
   const checkpoint = openCheckpoint(folder);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const task = wanted ?? usualTask(checkpoint.config, family);
   const stored = storedTensor(checkpoint, family, classWeight(family, task))?.shape[0] ?? null;
-  const labels = dataset && task === 'SEQ_CLS' ? labelsOfData(dataset, checkpoint.config, stored) : null;
+  const problem_type = problemTypeOf(checkpoint.config, { asked, classes: stored });
+  const labels = task !== 'SEQ_CLS' ? null : problem_type === 'regression' ? VALUE_LABELS : dataset ? labelsOfData(dataset, checkpoint.config, stored, problem_type) : null;
   const model = modelOf(checkpoint, { task, labels, seed: 0, families });
   const base_parameters = model.parameters.reduce((sum, spec) => sum + count(spec.shape), 0);
   const inspection: Inspection = {
@@ -37,9 +39,9 @@ export function inspectCheckpoint({ folder, task: wanted, lora, dataset }: Engin
 }
 
 /** Class names of the data; null if it cannot be read, which a run will say with more to go by. */
-function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset']>, config: Record<string, unknown>, stored: number | null): string[] | null {
+function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset']>, config: Record<string, unknown>, stored: number | null, problem_type: ProblemType): string[] | null {
   const { train: file, text_column, label_column } = dataset;
-  try { return labelsFor(config, stored, scanLabels({ file, dataset: { text_column, label_column } })).names; } catch { return null; }
+  try { return labelsFor(config, stored, scanLabels({ file, dataset: { text_column, label_column }, problem_type }), problem_type === 'multi_label_classification' ? 1 : 2).names; } catch { return null; }
 }
 
 function settingsOf(lora: Record<string, unknown>): LoraSettings {

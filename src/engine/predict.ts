@@ -3,13 +3,16 @@ import { loadTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
 import { join } from 'node:path';
 import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapter, withAdapterWeights } from './model/adapter';
+import { checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight } from './model/family';
 import { configLabels, familyOf, modelOf, storedTensor } from './model/loadModel';
 import { planAdapter } from './model/lora';
+import { problemTypeOf, VALUE_LABELS } from './model/problemType';
+import type { LoadedModel } from './model/weights';
 import { createTrainingStep } from './training/step';
-import { largest } from './training/evaluate';
+import { largest } from './training/metrics';
 import { parseExperiment, type LoraSettings } from '../protocol/experiment';
 import type { EngineRequests, Prediction } from '../protocol/engine';
 
@@ -19,18 +22,20 @@ const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', da
 
 /**
  * Logits and class probabilities of each text. Without an adapter a head that the checkpoint lacks is random, and
- * `labels` names its classes. Texts are cut to `max_length` tokens (default: as many as the model has positions). Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
+ * `labels` names its classes. `pairs` are the second texts of pairs. Texts are cut to `max_length` tokens (default: as many as the model has positions). Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
  */
-export async function predict({ base, adapter: folder, texts, labels: given, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
+export async function predict({ base, adapter: folder, texts, pairs, labels: given, problem_type: asked, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
   if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const task = 'SEQ_CLS';
   const adapter = folder === null ? null : readAdapter(folder);
+  if (adapter) checkAdapterTask(adapter, task);
   const classes = adapter?.tensors.get(PREFIX + classWeight(family, task))?.shape[0];
   const ownHead = storedTensor(checkpoint, family, classWeight(family, task));
-  const labels = adapter?.labels ?? (classes ? classNames(checkpoint.config, classes) : ownHead ? null : given ?? null);
-  const loaded = modelOf(checkpoint, { task, labels, seed: TRAINING.seed, families });
+  const problem_type = problemTypeOf(checkpoint.config, { trained: adapter ? adapter.problem_type : ownHead ? null : asked, classes: classes ?? ownHead?.shape[0] ?? null });
+  const labels = problem_type === 'regression' ? VALUE_LABELS : adapter?.labels ?? (classes ? classNames(checkpoint.config, classes) : ownHead ? null : given ?? null);
+  const loaded = modelOf(checkpoint, { task, labels, problem_type, seed: TRAINING.seed, families });
   const model = adapter ? withAdapterWeights(loaded, adapter) : loaded;
   const lora: LoraSettings = adapter ? settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)) : LORA;
   const plan = adapter ? planAdapter(model, lora) : null;
@@ -38,7 +43,7 @@ export async function predict({ base, adapter: folder, texts, labels: given, dev
 
   const tokenizer = loadTokenizer(checkpoint.folder);
   const { max_positions } = family.limits(checkpoint.config);
-  const examples = texts.map(text => ({ ...tokenizer.encode(text, Math.min(max_length ?? max_positions, max_positions)), label: 0 }));
+  const examples = texts.map((text, i) => ({ ...tokenizer.encode(text, Math.min(max_length ?? max_positions, max_positions), pairs?.[i]), label: 0 }));
   const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, trainables, train: false });
   try {
     const predictions: Prediction[] = [];
@@ -46,7 +51,7 @@ export async function predict({ base, adapter: folder, texts, labels: given, dev
       const batch = examples.slice(first, first + BATCH);
       const { logits } = await step.evaluate(batch);
       const width = model.labels.length;
-      batch.forEach((_, row) => predictions.push(prediction(texts[first + row], logits.subarray(row * width, (row + 1) * width), model.labels)));
+      batch.forEach((_, row) => predictions.push(prediction(texts[first + row], logits.subarray(row * width, (row + 1) * width), model)));
     }
     return predictions;
   } finally { await step.dispose(); }
@@ -58,12 +63,20 @@ function classNames(config: Record<string, unknown>, classes: number): string[] 
   return own.length === classes ? own : Array.from({ length: classes }, (_, i) => `LABEL_${i}`);
 }
 
-function prediction(text: string, logits: Float32Array, labels: readonly string[]): Prediction {
+function prediction(text: string, logits: Float32Array, { labels, problem_type }: Pick<LoadedModel, 'labels' | 'problem_type'>): Prediction {
+  const common = { text, logits: Array.from(logits), problem_type };
+  if (problem_type === 'regression') return { ...common, label: String(logits[0]), probabilities: {} };
+  if (problem_type === 'multi_label_classification') {
+    return {
+      ...common, label: labels.filter((_, i) => logits[i] > 0).join(', '),
+      probabilities: Object.fromEntries(labels.map((label, i) => [label, 1 / (1 + Math.exp(-logits[i]))])),
+    };
+  }
   const top = logits[largest(logits)];
   const weights = Array.from(logits, logit => Math.exp(logit - top));
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   return {
-    text, label: labels[largest(logits)], logits: Array.from(logits),
+    ...common, label: labels[largest(logits)],
     probabilities: Object.fromEntries(labels.map((label, i) => [label, weights[i] / total])),
   };
 }

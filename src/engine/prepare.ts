@@ -9,17 +9,21 @@ import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
 import { languageForm, loadTexts } from './data/languageExamples';
 import { loadPairs } from './data/pairExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
-import { LabError } from './errors';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
-import { checkAdapterSettings } from './model/adapterSettings';
+import { checkAdapterSettings, checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight, type Family } from './model/family';
 import { familyOf, modelOf, storedTensor } from './model/loadModel';
-import { initialTrainables, planAdapter } from './model/lora';
+import { planAdapter } from './model/lora';
+import { initialTrainables } from './model/loraStart';
+import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { AdapterPlan } from './model/lora.types';
+import { withStartFactors } from './model/startFactors';
 import type { LoadedModel } from './model/weights';
 import type { Reporter } from './reporter';
+import { bestRule, type BestRule } from './training/bestModel';
+import type { DatasetSettings, ProblemType } from '../protocol/experiment';
 
 export interface Prepared {
   model: LoadedModel;
@@ -28,6 +32,8 @@ export interface Prepared {
   trainables: Float32Array;
   train: ExampleSet;
   eval: ExampleSet | null;
+  /** How evaluations are compared. */
+  rule: BestRule;
   /** Hash over all tokens and labels: a run resumes only on the data that it began with. */
   data_fingerprint: string;
 }
@@ -43,22 +49,25 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   if (!source.gives('training.max_length')) training.max_length = Math.min(training.max_length, limits.max_positions);
   checkColumns(source);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
-  if (start) checkTask(start, task);
+  if (start) checkAdapterTask(start, task);
   const tokenizer = loadTokenizer(checkpoint.folder);
 
   report.progress({ message: 'Reading the data', fraction: null });
   const files = { train: source.resolve(dataset.train), eval: dataset.eval === null ? null : source.resolve(dataset.eval) };
-  const set = task !== 'SEQ_CLS' ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, family, task, start, scanLabels({ file: files.train, dataset }));
-  const base = modelOf(checkpoint, { task, labels: set?.names ?? [], seed: training.seed, families });
+  const classes = task === 'SEQ_CLS' ? storedClasses(checkpoint, family, task, start) : null;
+  const problem_type = problemTypeOf(checkpoint.config, { asked: source.experiment.problem_type, trained: start?.problem_type, classes });
+  const rule = bestRule(source.experiment, task === 'SEQ_CLS' ? problem_type : task);
+  const set = task !== 'SEQ_CLS' ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, start, classes, problem_type, { file: files.train, dataset });
+  const base = modelOf(checkpoint, { task, labels: set?.names ?? [], problem_type, seed: training.seed, families });
   const model = start ? withAdapterWeights(base, start) : base;
   const plan = planAdapter(model, lora);
-  if (start) checkAdapterSettings(start, plan, model);
+  if (start) checkAdapterSettings(start, plan, model, lora);
 
   const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer);
   const load = (file: string, share: [number, number]): ExampleSet => {
     const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
     const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress };
-    if (set) return loadExamples({ ...options, labels: set });
+    if (set) return loadExamples({ ...options, labels: set, problem_type });
     if (family.seq2seq) return loadPairs({ ...options, eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), start: family.seq2seq.startToken(model.config), max_target_length: training.max_target_length ?? training.max_length });
     return loadTexts({ ...options, ...texts! });
   };
@@ -68,8 +77,9 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
     if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
     if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples so much was cut off that nothing is learned from them: their prompts alone fill max_length ${training.max_length}` });
   }
-  const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(model, plan, training.seed);
-  return { model, plan, trainables, train, eval: evaluation, data_fingerprint: fingerprint([train, evaluation]) };
+  const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
+  const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
+  return { model: whole, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
 }
 
 /** What reading texts takes beside the file. */
@@ -78,18 +88,17 @@ function languageOptions(source: ExperimentFile, checkpoint: Checkpoint, tokeniz
   return { eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), template };
 }
 
-/** Error `adapter.task`: the adapter was trained for another task. */
-function checkTask({ folder, config }: Adapter, task: string): void {
-  if (config.task_type == null || config.task_type === task) return;
-  throw new LabError({ code: 'adapter.task', file: folder, cause: `the adapter was trained for ${String(config.task_type)}, the experiment is for ${task}`, action: 'use an adapter of the same task' });
+/** Outputs of the head that the start adapter or the checkpoint holds; null if neither has one. */
+function storedClasses(checkpoint: Checkpoint, family: Family, task: string, start: Adapter | null): number | null {
+  const head = classWeight(family, task);
+  return start?.tensors.get(PREFIX + head)?.shape[0] ?? storedTensor(checkpoint, family, head)?.shape[0] ?? null;
 }
 
 /** Class names: the start adapter's if it records them, else those of the checkpoint or the data. */
-function chooseLabels(checkpoint: Checkpoint, family: Family, task: string, start: Adapter | null, values: Set<string | number>): LabelSet {
-  if (start?.labels) return labelsFromNames(start.labels);
-  const head = classWeight(family, task);
-  const classes = start?.tensors.get(PREFIX + head)?.shape[0] ?? storedTensor(checkpoint, family, head)?.shape[0] ?? null;
-  return labelsFor(checkpoint.config, classes, values);
+function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: number | null, problem_type: ProblemType, { file, dataset }: { file: string; dataset: DatasetSettings }): LabelSet {
+  if (problem_type === 'regression') return labelsFromNames(start?.labels?.length === 1 ? start.labels : VALUE_LABELS);
+  const values = scanLabels({ file, dataset, problem_type });
+  return start?.labels ? labelsFromNames(start.labels) : labelsFor(config, classes, values, problem_type === 'multi_label_classification' ? 1 : 2);
 }
 
 function fingerprint(sets: (ExampleSet | null)[]): string {
@@ -97,8 +106,9 @@ function fingerprint(sets: (ExampleSet | null)[]): string {
   for (const set of sets) {
     hash.update(`${set?.length ?? 0} `);
     for (let i = 0; i < (set?.length ?? 0); i++) {
-      const { input_ids, label, targets } = set!.get(i);
+      const { input_ids, token_type_ids, label, classes, targets } = set!.get(i);
       hash.update(`${label}:`).update(new Uint8Array(input_ids.buffer, input_ids.byteOffset, input_ids.byteLength));
+      for (const more of [token_type_ids, classes]) if (more) hash.update(`${more.join()};`);
       if (targets) hash.update(new Uint8Array(targets.buffer, targets.byteOffset, targets.byteLength));
     }
   }

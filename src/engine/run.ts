@@ -9,6 +9,7 @@ import type { Reporter } from './reporter';
 import { openRunFolder, type RunFolder } from './runFolder';
 import { compareExperiments, readOptimizer, readState, type TrainerState } from './trainerState';
 import { Trainer } from './trainer';
+import { NONE_YET } from './training/bestModel';
 import { planSchedule } from './training/schedule';
 import { createTrainingStep } from './training/step';
 import type { Summary } from '../protocol/metrics';
@@ -87,7 +88,7 @@ function findState(folder: RunFolder, source: ExperimentFile, report: Reporter):
 
 function freshState({ model, data_fingerprint }: Prepared): TrainerState {
   return {
-    step: 0, evaluated: 0, eval_before: null, eval: null, loss_sum: 0, tokens: 0, seconds: 0, unlogged: { steps: 0, loss_sum: 0, tokens: 0, seconds: 0 },
+    step: 0, evaluated: 0, eval_before: null, eval: null, best: NONE_YET, loss_sum: 0, tokens: 0, seconds: 0, unlogged: { steps: 0, loss_sum: 0, tokens: 0, seconds: 0 },
     labels: model.labels, base_fingerprint: model.fingerprint, data_fingerprint,
   };
 }

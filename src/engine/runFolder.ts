@@ -3,7 +3,7 @@
  * Written by one process at a time, which holds the lock while the run is open.
  */
 import { basename, dirname, join, resolve } from 'node:path';
-import { findCheckpoint, writeCheckpointFolder, type FoundCheckpoint } from './checkpointFolders';
+import { findCheckpoint, verifyCheckpoint, writeCheckpointFolder, type FoundCheckpoint } from './checkpointFolders';
 import { LabError } from './errors';
 import { freeBytes, listFolder, lookUp, makeFolder, removeFile, renameFile } from './files';
 import { MetricsLog, toJson } from './metricsLog';
@@ -28,6 +28,8 @@ export interface RunFolder {
   writeSummary(summary: Summary): void;
   /** Lets `write` fill the folder of a checkpoint. Returns its path. It is complete, verified and on disk, or it is not there. */
   writeCheckpoint(step: number, write: (folder: string) => void | Promise<void>): Promise<string>;
+  /** Folder of the checkpoint of a step, once it has been verified. Errors: `checkpoint.*`. */
+  checkpoint(step: number): string;
   /** The newest checkpoint that verifies; `folder` is null if there is none. `warnings` say which were passed over. */
   latestCheckpoint(): FoundCheckpoint | { folder: null; step: 0; warnings: string[] };
   /** Error `disk.full` if fewer than `bytes` are free. */
@@ -79,6 +81,7 @@ function run(path: string, previous: string | null, lock: Lock): RunFolder {
     supersedeMetrics: step => metrics.truncateAfter(step, join(path, 'metrics.superseded.jsonl')),
     writeSummary: summary => { metrics.sync(); writeFileAtomic(join(path, 'summary.json'), `${toJson(summary, 2)}\n`); },
     writeCheckpoint: (step, write) => { metrics.sync(); return writeCheckpointFolder(path, step, write); },
+    checkpoint: step => { const folder = join(path, `checkpoint-${step}`); verifyCheckpoint(folder, step); return folder; },
     latestCheckpoint: () => findCheckpoint(path),
     needSpace: bytes => needSpace(path, bytes),
     close: () => { try { metrics.close(); } finally { lock.release(); } },

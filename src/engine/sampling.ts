@@ -1,6 +1,6 @@
 /** Choosing the next token from its logits, as transformers' generate does: temperature, then top_k, then top_p. */
 import type { Random } from './random';
-import { largest } from './training/evaluate';
+import { largest } from './training/metrics';
 
 export interface SamplingSettings {
   /** 0 takes the most probable token; above, logits are divided by it before one is drawn. */

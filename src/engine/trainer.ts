@@ -4,12 +4,13 @@ import type { RunControl } from './control';
 import { StopRequested } from './control';
 import { epochBatches } from './data/batches';
 import { LabError } from './errors';
-import { writeAdapter, type AdapterContent } from './model/adapter';
+import { fillTrainables, readAdapter, writeAdapter, type AdapterContent } from './model/adapter';
 import type { Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import type { RunFolder } from './runFolder';
 import { writeState, type TrainerState } from './trainerState';
 import { evaluate } from './training/evaluate';
+import { checkpointed, judge, NONE_YET, stopsEarly } from './training/bestModel';
 import { planSchedule, type Schedule } from './training/schedule';
 import { tokensOf, type OptimizerState, type TrainingStep } from './training/step.types';
 import type { Experiment } from '../protocol/experiment';
@@ -35,7 +36,7 @@ export class Trainer {
   private saved: { step: number; folder: string } | undefined;
 
   constructor(private readonly options: TrainerOptions) {
-    this.state = { ...options.state, unlogged: { ...options.state.unlogged } };
+    this.state = { ...options.state, unlogged: { ...options.state.unlogged }, best: options.state.best ?? NONE_YET };
     this.schedule = planSchedule(options.prepared.train.length, options.experiment.training);
     this.begun = performance.now() - 1000 * this.state.seconds;
   }
@@ -49,13 +50,16 @@ export class Trainer {
     try {
       if (state.step === 0 && training.eval_strategy !== 'no') state.eval_before = await this.evaluate();
       // A run that was stopped during an evaluation catches up on it.
-      if (state.step > 0 && state.evaluated < state.step && this.due('eval', state.step)) await this.evaluateAndLog(folder);
+      if (state.step > 0 && state.evaluated < state.step && this.due('eval', state.step)) {
+        await this.evaluateAndLog(folder);
+        if (this.due('save', state.step)) await this.save(folder);
+      }
       this.options.report.state({ state: 'running' });
-      while (state.step < schedule.total_steps) {
+      while (this.goesOn()) {
         const epoch = Math.floor(state.step / schedule.steps_per_epoch);
         const batches = epochBatches(prepared.train.length, training.per_device_train_batch_size, { seed: training.seed, epoch, shuffle: training.shuffle });
         const begin = (state.step % schedule.steps_per_epoch) * training.gradient_accumulation_steps;
-        for (let first = begin; first < batches.length && state.step < schedule.total_steps; first += training.gradient_accumulation_steps) {
+        for (let first = begin; first < batches.length && this.goesOn(); first += training.gradient_accumulation_steps) {
           await this.heedRequests(folder);
           await this.trainStep(batches.slice(first, first + training.gradient_accumulation_steps), epoch + Math.min(first + training.gradient_accumulation_steps, batches.length) / batches.length, folder);
           if (this.due('eval', state.step)) await this.evaluateAndLog(folder);
@@ -69,6 +73,8 @@ export class Trainer {
     }
     return this.finish(folder, stopped && control.wanted === 'stop' && state.step < schedule.total_steps ? 'stopped' : 'finished');
   }
+
+  private goesOn(): boolean { return this.state.step < this.schedule.total_steps && !stopsEarly(this.state.best, this.options.prepared.rule); }
 
   /** One optimizer step over the batches of an accumulation window. `epoch` is the place after it. */
   private async trainStep(window: Uint32Array[], epoch: number, folder: RunFolder): Promise<void> {
@@ -139,7 +145,7 @@ export class Trainer {
     const set = prepared.eval;
     if (!set) return null;
     report.state({ state: 'evaluating' });
-    const result = await evaluate(step, set, experiment.task, experiment.training.per_device_eval_batch_size, done => {
+    const result = await evaluate(step, set, prepared.model, experiment.training.per_device_eval_batch_size, done => {
       report.progress({ message: 'Evaluating', fraction: done / set.length });
       control.throwIfStopped();
     });
@@ -153,6 +159,7 @@ export class Trainer {
     if (!result) return;
     this.state.eval = result;
     this.state.evaluated = this.state.step;
+    this.state.best = judge(this.state.best, this.options.prepared.rule, result, this.state.step);
     this.record(folder, {
       step: this.state.step, epoch: this.epoch(), ...evalMetrics(result), eval_runtime: (performance.now() - begun) / 1000, time: this.seconds(),
     });
@@ -193,6 +200,7 @@ export class Trainer {
     if (this.saved?.step === this.state.step) return this.saved.folder;
     report.state({ state: 'saving' });
     this.state.seconds = this.seconds();
+    this.state.best = checkpointed(this.state.best, this.state.step);
     const [content, values] = [await this.content(), await step.state()];
     const path = await folder.writeCheckpoint(this.state.step, temporary => writeState(temporary, content, values, this.state));
     this.saved = { step: this.state.step, folder: path };
@@ -206,15 +214,29 @@ export class Trainer {
       report.state({ state: 'stopping' });
       await this.save(folder);
     }
-    await writeAdapter(folder.adapter, await this.content());
+    const best = outcome === 'finished' && this.options.prepared.rule.load ? this.bestValues(folder) : null;
+    await writeAdapter(folder.adapter, { ...await this.content(), ...(best ? { trainables: best } : {}) });
     for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
     const summary: Summary = {
       state: outcome, steps: state.step, epochs: this.epoch(), trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
-      train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: state.eval, device: step.device, seconds: this.seconds(),
+      train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, seconds: this.seconds(),
       peak_memory_bytes: process.resourceUsage().maxRSS * 1024, adapter: folder.adapter,
+      ...(best ? { best: { step: state.best.saved!.step, metric: this.options.prepared.rule.metric, value: state.best.saved!.value } } : {}),
+      ...(stopsEarly(state.best, this.options.prepared.rule) ? { stopped_early: true } : {}),
     };
     folder.writeSummary(summary);
     return summary;
+  }
+
+  /** Trained values of the best checkpoint; null, with a warning, if it is no longer there as it was written. */
+  private bestValues(folder: RunFolder): Float32Array | null {
+    const { state: { best: { saved } }, options: { prepared: { plan, model }, report } } = this;
+    if (!saved) return null;
+    try { return fillTrainables(plan, readAdapter(folder.checkpoint(saved.step)), model); } catch (error) {
+      if (!(error instanceof LabError)) throw error;
+      report.log({ level: 'warn', message: `the adapter of the last step is saved, because the best checkpoint, of step ${saved.step}, cannot be read: ${error.report.cause}` });
+      return null;
+    }
   }
 
   private async content(): Promise<AdapterContent> {

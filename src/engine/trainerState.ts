@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { LabError } from './errors';
 import { readJsonObject } from './files';
 import { writeFile } from './transaction';
-import { fillTrainables, readAdapter, writeAdapterFiles, type AdapterContent } from './model/adapter';
+import { fillTrainables, readAdapter, withoutStart, writeAdapterFiles, type AdapterContent } from './model/adapter';
 import { readHeader, readTensor } from './model/safetensors';
 import { writeSafetensors } from './model/safetensorsWriter';
 import type { Prepared } from './prepare';
+import type { BestState } from './training/bestModel';
 import type { OptimizerState } from './training/step.types';
 import type { EvalResult } from '../protocol/metrics';
 import { SECTIONS, type Experiment } from '../protocol/experiment';
@@ -22,6 +23,7 @@ export interface TrainerState {
   evaluated: number;
   eval_before: EvalResult | null;
   eval: EvalResult | null;
+  best: BestState;
   /** Sum of the losses of all steps. */
   loss_sum: number;
   tokens: number;
@@ -51,7 +53,8 @@ export function readState(folder: string): TrainerState {
 export function readOptimizer(folder: string, state: TrainerState, { model, plan, data_fingerprint }: Prepared): OptimizerState {
   if (state.base_fingerprint !== model.fingerprint) throw changed('resume.base-changed', model.folder, 'the base weights have changed since this run began');
   if (state.data_fingerprint !== data_fingerprint) throw changed('resume.data-changed', folder, 'the training or evaluation data, or the tokenizer, have changed since this run began');
-  const trainables = fillTrainables(plan, readAdapter(folder), model);
+  const adapter = readAdapter(folder);
+  const trainables = fillTrainables(plan, plan.subtracts_start ? withoutStart(adapter) : adapter, model);
   const { tensors } = readHeader(join(folder, OPTIMIZER_NAME));
   const moment = (name: string): Float32Array => readTensor(tensors.get(name)!);
   return { trainables, exp_avg: moment('exp_avg'), exp_avg_sq: moment('exp_avg_sq') };
@@ -62,7 +65,7 @@ const changed = (code: string, file: string, cause: string): LabError => new Lab
 /** Keys that may change between the parts of a run without making it another run. */
 const FREE = new Set([
   'output_dir', 'training.num_train_epochs', 'training.max_steps', 'training.per_device_eval_batch_size', 'training.eval_strategy', 'training.eval_steps',
-  'training.save_strategy', 'training.save_steps', 'training.logging_steps', 'engine.device',
+  'training.save_strategy', 'training.save_steps', 'training.logging_steps', 'training.early_stopping_patience', 'engine.device',
 ]);
 
 /** Error `resume.experiment-changed` if a setting that the steps depend on differs from the run's own `experiment.json`. Returns the keys that changed. */

@@ -5,6 +5,8 @@ import type { AdapterShape } from '../protocol/adapterMath';
 /** Headers of adapters are kilobytes; anything far beyond that is not one. */
 const MOST_HEADER_BYTES = 8 * 1024 * 1024;
 const LORA_KEY = /^(?:base_model\.model\.)?(.+)\.lora_([AB])\.(?:[^.]+\.)?weight$/;
+/** DoRA's magnitudes and the bias of B, [out] each. */
+const VECTOR_KEY = /^(?:base_model\.model\.)?(.+)\.(?:lora_magnitude_vector|lora_B\.bias)$/;
 
 /** The adapters of a file, in its order; empty if the file is missing or is no such file. */
 export async function readAdapterShapes(file: string, scalingOf: (module: string, r: number) => number): Promise<AdapterShape[]> {
@@ -18,10 +20,12 @@ export async function readAdapterShapes(file: string, scalingOf: (module: string
     module[match[2] as 'A' | 'B'] = shape as [number, number];
     modules.set(match[1], module);
   }
+  const vectors = Object.keys(header ?? {}).map(name => VECTOR_KEY.exec(name)?.[1]);
   return [...modules].flatMap(([name, { A, B }]) => {
     if (!A || !B) return [];
+    const count = vectors.filter(module => module === name).length;
     const scaling = scalingOf(name, A[0]);
-    return [{ name, r: A[0], lora_alpha: scaling * A[0], scaling, A, B, parameters: A[0] * A[1] + B[0] * B[1] }];
+    return [{ name, r: A[0], lora_alpha: scaling * A[0], scaling, A, B, parameters: A[0] * A[1] + B[0] * B[1] + count * B[0] }];
   });
 }
 

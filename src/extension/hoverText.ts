@@ -2,6 +2,8 @@
 import { countAdapter, formatCount, formatInteger, type AdapterCount, type AdapterSettings, type AdapterShape, type ModelShape } from '../protocol/adapterMath';
 import { settingAt, type Setting } from '../protocol/experiment';
 
+/** Keys that change which modules are adapted, or what is trained. */
+const SHAPING = ['layers_to_transform', 'layers_pattern', 'use_dora', 'lora_bias', 'bias', 'modules_to_save', 'use_rslora'];
 /** Rows of a table of adapted modules; the rest is counted. */
 const MOST_ROWS = 8;
 
@@ -21,10 +23,10 @@ export function settingHover(path: readonly (string | number)[]): string | undef
 
 /** What a LoRA configuration does to a model. `key` decides what comes first. */
 export function loraHover(key: string, model: ModelShape, lora: AdapterSettings): string | undefined {
-  if (!['target_modules', 'exclude_modules', 'r', 'lora_alpha', 'rank_pattern', 'alpha_pattern'].includes(key)) return undefined;
+  if (!['target_modules', 'exclude_modules', 'r', 'lora_alpha', 'rank_pattern', 'alpha_pattern', ...SHAPING].includes(key)) return undefined;
   const count = countAdapter(model, lora);
   const notes = count.unmatched.map(name => `\n\n**${code(name)} matches no linear layer.**`).join('');
-  const scaling = key === 'lora_alpha' || key === 'alpha_pattern' ? `\n\n${scalingLine(count.adapters)}` : '';
+  const scaling = ['lora_alpha', 'alpha_pattern', 'use_rslora'].includes(key) ? `\n\n${scalingLine(count.adapters)}` : '';
   return `${adaptersTable(count.adapters)}${notes}${scaling}\n\n${costLine(count)}`;
 }
 
@@ -47,8 +49,9 @@ export function adaptersTable(adapters: readonly AdapterShape[]): string {
 }
 
 function scalingLine(adapters: readonly AdapterShape[]): string {
-  const values = [...new Set(adapters.map(a => `${a.lora_alpha} / ${a.r} = ${Number(a.scaling.toPrecision(4))}`))];
-  return values.length ? `scaling alpha / r: ${values.slice(0, 4).join('; ')}${values.length > 4 ? '; …' : ''}` : '';
+  const root = adapters.some(a => a.scaling !== a.lora_alpha / a.r) ? '√' : '';
+  const values = [...new Set(adapters.map(a => `${a.lora_alpha} / ${root}${a.r} = ${Number(a.scaling.toPrecision(4))}`))];
+  return values.length ? `scaling alpha / ${root}r: ${values.slice(0, 4).join('; ')}${values.length > 4 ? '; …' : ''}` : '';
 }
 
 function costLine(count: AdapterCount): string {
@@ -78,12 +81,15 @@ export function pythonLoraConfig(text: string, offset: number): PythonConfig | u
 
 function settingsOf(call: string): AdapterSettings {
   const number = (name: string): string | undefined => new RegExp(`\\b${name}\\s*=\\s*(\\d[\\d.]*)\\s*(?:,|$)`).exec(call)?.[1];
+  const isTrue = (name: string): boolean => new RegExp(`\\b${name}\\s*=\\s*True\\b`).test(call);
   const targets = /\btarget_modules\s*=\s*(\[[^\]]*\]|\([^)]*\)|\{[^}]*\}|r?"[^"]*"|r?'[^']*')/.exec(call)?.[1];
   const strings = targets ? [...targets.matchAll(/"([^"]*)"|'([^']*)'/g)].map(m => m[1] ?? m[2]) : [];
   return {
     r: Number(number('r') ?? 8),
     lora_alpha: Number(number('lora_alpha') ?? 8),
     target_modules: targets === undefined ? null : /^[[({]/.test(targets) ? strings : strings[0],
+    use_rslora: isTrue('use_rslora'), use_dora: isTrue('use_dora'), lora_bias: isTrue('lora_bias'),
+    bias: /\bbias\s*=\s*["'](all|lora_only)["']/.exec(call)?.[1],
   };
 }
 
@@ -109,13 +115,13 @@ function closingBracket(text: string, start: number): number {
 }
 
 function kindOf(setting: Setting<unknown>): string {
-  if (setting.choices) return setting.choices.map(choice => `\`${choice}\``).join(' | ');
+  if (setting.choices) return [...setting.choices, ...(setting.example === undefined ? [] : [setting.example])].map(choice => `\`${choice}\``).join(' | ');
   const bounds = [
     setting.minimum !== undefined && `≥ ${setting.minimum}`,
     setting.exclusiveMinimum !== undefined && `> ${setting.exclusiveMinimum}`,
     setting.maximum !== undefined && `≤ ${setting.maximum}`,
   ].filter(Boolean);
-  const kind = { text: setting.path ? 'path' : 'text', names: 'names or expression', overrides: 'object of numbers', number: 'number', integer: 'whole number', boolean: 'true or false', choice: '' }[setting.type];
+  const kind = { text: setting.path ? 'path' : 'text', names: 'names or expression', overrides: 'object of numbers', number: 'number', integer: 'whole number', integers: 'whole number or list', boolean: 'true or false', choice: '' }[setting.type];
   return bounds.length ? `${kind} ${bounds.join(', ')}` : kind;
 }
 

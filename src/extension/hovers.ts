@@ -2,7 +2,7 @@
 import * as path from 'node:path';
 import { getLocation, parse } from 'jsonc-parser';
 import * as vscode from 'vscode';
-import { patternValue, type AdapterSettings, type ModelShape } from '../protocol/adapterMath';
+import { patternValue, scalingOf, type AdapterSettings, type ModelShape } from '../protocol/adapterMath';
 import { readAdapterShapes } from './adapterHeader';
 import { isExperimentFile } from './experimentDocument';
 import { adaptersTable, loraHover, pythonLoraConfig, settingHover, settingTitle } from './hoverText';
@@ -36,10 +36,10 @@ async function adapterHover(lab: Lab, document: vscode.TextDocument, position: v
   const lora = adapterSettings(parse(text));
   if (!title || !lora) return title ? hover(title) : undefined;
   const file = path.join(path.dirname(document.uri.fsPath), 'adapter_model.safetensors');
-  const shapes = await readAdapterShapes(file, (module, r) => patternValue(lora.alpha_pattern, module, lora.lora_alpha) / r);
+  const shapes = await readAdapterShapes(file, (module, r) => scalingOf(patternValue(lora.alpha_pattern, module, lora.lora_alpha), r, lora.use_rslora));
   const relevant = ['target_modules', 'r', 'lora_alpha', 'rank_pattern', 'alpha_pattern'].includes(key);
   const model = readyModel(lab);
-  const scaling = shapes[0] ? `\n\nscaling alpha / r of \`${shapes[0].name}\`: ${Number(shapes[0].scaling.toPrecision(4))}` : '';
+  const scaling = shapes[0] ? `\n\nscaling alpha / ${lora.use_rslora ? '√' : ''}r of \`${shapes[0].name}\`: ${Number(shapes[0].scaling.toPrecision(4))}` : '';
   if (relevant && shapes.length) return hover(title, `${adaptersTable(shapes)}${scaling}\n\nread from \`adapter_model.safetensors\``);
   return hover(title, relevant && model ? loraHover(key, model, lora) : undefined);
 }
@@ -61,9 +61,9 @@ function keyPath(text: string, offset: number, depth: number): string[] | undefi
 
 function adapterSettings(json: unknown): AdapterSettings | undefined {
   if (typeof json !== 'object' || json === null) return undefined;
-  const { r, lora_alpha, target_modules, exclude_modules, rank_pattern, alpha_pattern, modules_to_save } = json as Partial<AdapterSettings>;
-  if (typeof r !== 'number') return undefined;
-  return { r, lora_alpha: lora_alpha ?? 8, target_modules: target_modules ?? null, exclude_modules, rank_pattern: rank_pattern ?? {}, alpha_pattern: alpha_pattern ?? {}, modules_to_save };
+  const lora = json as Partial<AdapterSettings>;
+  if (typeof lora.r !== 'number') return undefined;
+  return { ...lora, r: lora.r, lora_alpha: lora.lora_alpha ?? 8, target_modules: lora.target_modules ?? null, rank_pattern: lora.rank_pattern ?? {}, alpha_pattern: lora.alpha_pattern ?? {} };
 }
 
 const readyModel = (lab: Lab): (ModelShape & { folder: string }) | undefined => (lab.model.state === 'ready' ? lab.model.model : undefined);

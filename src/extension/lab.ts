@@ -128,7 +128,7 @@ export class Lab {
     const document = this.document;
     const values = document?.reading.values;
     const dataset = document && values?.dataset.train ? { ...values.dataset, train: document.resolve(values.dataset.train) } : undefined;
-    const key = document && values?.base_model && vscode.workspace.isTrusted ? JSON.stringify([values.task, document.resolve(values.base_model), dataset]) : undefined;
+    const key = document && values?.base_model && vscode.workspace.isTrusted ? JSON.stringify([values.task, values.problem_type, document.resolve(values.base_model), dataset]) : undefined;
     if (key === this.modelKey) return;
     this.modelKey = key;
     if (!key) return this.setModel({ state: 'none' });
@@ -137,7 +137,7 @@ export class Lab {
     let state: ModelState;
     try {
       const inspection = await vscode.window.withProgress({ location: { viewId: 'loraLab.model' } }, () =>
-        withEngine(this.engineOptions, engine => engine.request('inspect', { folder, task: values!.task, dataset })));
+        withEngine(this.engineOptions, engine => engine.request('inspect', { folder, task: values!.task, problem_type: values!.problem_type, dataset })));
       state = { state: 'ready', model: inspection };
     } catch (error) {
       state = { state: 'error', error: toReport(error) };

@@ -117,8 +117,10 @@ export async function setTicked(lab: Lab, ticked: ReadonlySet<string>): Promise<
   const changes = [{ path: ['lora', 'target_modules'], value: targets as unknown }];
   const lora = document.reading.values.lora;
   // A module that `exclude_modules` names can be ticked only if it is no longer excluded.
-  const matched = matchedModules(model.model, { ...lora, target_modules: targets });
+  const matched = matchedModules(model.model, { ...lora, target_modules: targets, layers_to_transform: null });
   if (lora.exclude_modules !== null && matched.length < ticked.size) changes.push({ path: ['lora', 'exclude_modules'], value: undefined });
+  // The names say by themselves which layers are meant.
+  if (lora.layers_to_transform !== null) changes.push({ path: ['lora', 'layers_to_transform'], value: undefined }, { path: ['lora', 'layers_pattern'], value: undefined });
   await document.edit(changes);
 }
 
@@ -135,8 +137,9 @@ function tooltip(node: ModuleNode, state: NodeState): vscode.MarkdownString {
   ];
   if (state.adapter) {
     const { A, B, parameters, lora_alpha, r, scaling } = state.adapter;
+    const root = scaling === lora_alpha / r ? '' : '√';
     rows.push(['A', `\`[${A.join(', ')}]\``], ['B', `\`[${B.join(', ')}]\``], ['adapter', `${formatInteger(parameters)} parameters`],
-      ['scaling α / r', `${lora_alpha} / ${r} = ${Number(scaling.toPrecision(4))}`]);
+      [`scaling α / ${root}r`, `${lora_alpha} / ${root}${r} = ${Number(scaling.toPrecision(4))}`]);
   }
   text.appendMarkdown(`**${escape(module.name)}** · ${module.type}\n\n| | |\n|---|---|\n${rows.map(([k, v]) => `| ${k} | ${v} |`).join('\n')}\n`);
   return text;

@@ -1,7 +1,7 @@
 /** Run folders on disk, read as the engine writes them. Never writes. */
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
-import { isEvalRecord, rightShare, type MetricRecord, type Summary } from '../protocol/metrics';
+import { isEvalRecord, mainMetric, type MetricRecord, type Summary } from '../protocol/metrics';
 
 /** Enough of `metrics.jsonl` for the last train and evaluation lines. */
 const TAIL_BYTES = 64 * 1024;
@@ -14,7 +14,7 @@ export interface RunFolder {
   /** `failed`: it ended without a summary. Runs of this window are `active` whatever the folder says. */
   status: 'finished' | 'stopped' | 'failed' | 'active';
   last_loss: number | null;
-  accuracy: number | null;
+  metric: ReturnType<typeof mainMetric>;
   steps: number;
   checkpoints: Checkpoint[];
   /** PEFT folders that can be tried, saved or merged. */
@@ -35,7 +35,7 @@ export async function readRunFolder(folder: string): Promise<RunFolder | undefin
     folder, name: path.basename(folder),
     status: summary ? summary.state : 'failed',
     last_loss: loss ?? null,
-    accuracy: summary?.eval ? rightShare(summary.eval) : evaluated ? rightShare(evaluated) : null,
+    metric: summary?.eval ? mainMetric(summary.eval) : evaluated ? mainMetric(evaluated) : null,
     steps: summary?.steps ?? train?.step ?? 0,
     checkpoints: await readCheckpoints(folder, names),
     adapter: names.includes('adapter') && await isAdapter(path.join(folder, 'adapter')) ? path.join(folder, 'adapter') : null,

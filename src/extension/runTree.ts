@@ -1,7 +1,7 @@
 /** The Runs tree: run folders of the workspace, with their checkpoints and adapters. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { isEvalRecord, rightShare } from '../protocol/metrics';
+import { isEvalRecord, mainMetric } from '../protocol/metrics';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
@@ -119,9 +119,9 @@ function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   const train = records.filter(r => !isEvalRecord(r)).at(-1);
   const loss = train && 'loss' in train ? Number(train.loss) : run.last_loss;
   const last = records.filter(isEvalRecord).at(-1);
-  const accuracy = last ? rightShare(last) : run.accuracy;
+  const metric = last ? mainMetric(last) : run.metric;
   const status = active ? active.view.status : run.status;
-  const numbers = [...(accuracy === null ? [] : [`accuracy ${(100 * accuracy).toFixed(1)} %`]), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
+  const numbers = [...(metric === null ? [] : [`${metric.name} ${metric.text}`]), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
   const parts = [status, ...numbers];
   item.id = run.folder;
   // The icon says "finished" and "running" as well, and a side bar is narrow.

@@ -1,6 +1,6 @@
 /** One status bar item while a run is active, and the one notification when it ends unseen. */
 import * as vscode from 'vscode';
-import { isEvalRecord, rightShare } from '../protocol/metrics';
+import { isEvalRecord, mainMetric } from '../protocol/metrics';
 import { formatReport, isActive, type RunStatus } from '../protocol/panel';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentPanel } from './experimentPanel';
@@ -46,8 +46,9 @@ export class StatusBar {
     if (!before || !isActive(before) || isActive(status) || this.panel.visible) return;
     if (status === 'failed' && error) void notify(vscode.window.showErrorMessage, `LoRA run failed. ${formatReport(error)}`);
     if (status === 'finished' && summary) {
-      const accuracy = summary.eval ? `, accuracy ${(100 * rightShare(summary.eval)).toFixed(1)} %` : '';
-      void notify(vscode.window.showInformationMessage, `LoRA run finished after ${summary.steps} steps: loss ${summary.train_loss.toFixed(3)}${accuracy}.`);
+      const metric = summary.eval && mainMetric(summary.eval);
+      const measured = metric ? `, ${metric.name} ${metric.text}` : '';
+      void notify(vscode.window.showInformationMessage, `LoRA run finished after ${summary.steps} steps: loss ${summary.train_loss.toFixed(3)}${measured}.`);
     }
   }
 }

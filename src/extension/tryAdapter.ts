@@ -21,13 +21,14 @@ export async function tryTexts(lab: Lab, texts: string[], adapter = adapterToTry
   return withEngine(lab.engineOptions, async engine => {
     const adapted = await engine.request('predict', { base, adapter, texts });
     // A base without a head of its own has no names for its classes: both columns carry the adapter's.
-    return { base: await engine.request('predict', { base, adapter: null, texts, labels: Object.keys(adapted[0].probabilities) }), adapter: adapted };
+    return { base: await engine.request('predict', { base, adapter: null, texts, labels: Object.keys(adapted[0].probabilities), problem_type: adapted[0].problem_type }), adapter: adapted };
   });
 }
 
 /** One text as a line for a message: `positive 97.3 % (base: negative 51.0 %)`. */
 export function describeTry({ base, adapter }: TryResult): string {
-  const best = ({ label, probabilities }: TryResult['base'][number]): string => `${label} ${(100 * (probabilities[label] ?? 0)).toFixed(1)} %`;
+  // A value, or several classes together, have no probability of their own.
+  const best = ({ label, probabilities }: TryResult['base'][number]): string => (label in probabilities ? `${label} ${(100 * probabilities[label]).toFixed(1)} %` : label || 'none');
   return `${best(adapter[0])} (base: ${best(base[0])})`;
 }
 

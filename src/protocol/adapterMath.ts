@@ -15,6 +15,13 @@ export interface AdapterSettings {
   rank_pattern?: Readonly<Record<string, number>>;
   alpha_pattern?: Readonly<Record<string, number>>;
   modules_to_save?: string | readonly string[] | null;
+  layers_to_transform?: number | readonly number[] | null;
+  layers_pattern?: string | readonly string[] | null;
+  use_rslora?: boolean;
+  use_dora?: boolean;
+  lora_bias?: boolean;
+  bias?: string;
+  init_lora_weights?: boolean | string;
 }
 
 /** What of the base model the counts depend on. */
@@ -29,12 +36,13 @@ export interface AdapterShape {
   name: string;
   r: number;
   lora_alpha: number;
-  /** lora_alpha / r */
+  /** lora_alpha / r, or lora_alpha / √r with `use_rslora`. */
   scaling: number;
   /** [r, in_features] */
   A: [number, number];
   /** [out_features, r] */
   B: [number, number];
+  /** Of A and B, DoRA's magnitude vector and the bias of B. */
   parameters: number;
 }
 
@@ -70,8 +78,26 @@ export function matchedModules(model: Pick<ModelShape, 'modules' | 'default_targ
     module.adaptable
     && !isSaved(module, lora)
     && (isAllLinear(targets) ? module.output !== true : matchesNames(module.name, targets))
+    && (typeof targets === 'string' || targets.includes(module.name) || isInLayers(module.name, lora))
     && !matchesNames(module.name, lora.exclude_modules));
 }
+
+/** True where `layers_to_transform` is not set or names the layer that a module lies in. */
+export function isInLayers(name: string, { layers_to_transform: layers, layers_pattern: pattern }: Pick<AdapterSettings, 'layers_to_transform' | 'layers_pattern'>): boolean {
+  const wanted = [layers ?? []].flat();
+  return wanted.length === 0 || wanted.includes(layerOf(name, pattern) ?? -1);
+}
+
+/** Number of the layer that a module lies in: after the first of the `pattern`s that matches, else the first number in its name that follows two parts. */
+export function layerOf(name: string, pattern?: string | readonly string[] | null): number | undefined {
+  const patterns = [pattern ?? []].flat();
+  const expressions = patterns.length ? patterns.map(part => `^(?:|.*?\\.)${part}\\.(?<layer>\\d+)\\.`) : ['^.*?\\.[^.]*\\.(?<layer>\\d+)\\.'];
+  const found = expressions.map(source => expression(source)?.exec(name)?.groups?.layer).find(layer => layer !== undefined);
+  return found === undefined ? undefined : Number(found);
+}
+
+/** lora_alpha / r, or lora_alpha / √r with `use_rslora` (Kalajdzievski 2023, https://arxiv.org/abs/2312.03732). */
+export const scalingOf = (lora_alpha: number, r: number, use_rslora = false): number => lora_alpha / (use_rslora ? Math.sqrt(r) : r);
 
 /** True for a module that is trained whole: the task's head, and whatever `modules_to_save` names, with all modules inside of it. */
 export function isSaved(module: Pick<ModuleInfo, 'name' | 'saved'>, lora: Pick<AdapterSettings, 'modules_to_save'>): boolean {
@@ -95,7 +121,8 @@ export function adapterShape(module: Pick<ModuleInfo, 'name' | 'shape'>, lora: A
   const [out, inner] = module.shape;
   const r = patternValue(lora.rank_pattern, module.name, lora.r);
   const lora_alpha = patternValue(lora.alpha_pattern, module.name, lora.lora_alpha);
-  return { name: module.name, r, lora_alpha, scaling: lora_alpha / r, A: [r, inner], B: [out, r], parameters: r * (inner + out) };
+  const vectors = (lora.use_dora ? 1 : 0) + (lora.lora_bias ? 1 : 0);
+  return { name: module.name, r, lora_alpha, scaling: scalingOf(lora_alpha, r, lora.use_rslora), A: [r, inner], B: [out, r], parameters: r * (inner + out) + vectors * out };
 }
 
 /** Counts as `print_trainable_parameters` does. */
@@ -104,15 +131,19 @@ export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterC
   const adapters = matched.map(module => adapterShape(module, lora));
   const saved = model.modules.filter(module => isSaved(module, lora));
   const added = sum(adapters.map(a => a.parameters)) + sum(saved.map(m => m.parameters));
+  // Biases are trained where they are; of a saved module they are part of its copy.
+  const withBias = lora.bias === 'all' ? model.modules.filter(module => !isSaved(module, lora)) : lora.bias === 'lora_only' ? matched : [];
+  const biases = sum(withBias.map(biasSize));
   const targets = lora.target_modules ?? model.default_target_modules;
   const adaptable = model.modules.filter(m => m.adaptable);
   const entries = isAllLinear(targets) ? [] : typeof targets === 'string' ? [targets] : targets;
   return {
     adapters,
     saved: saved.map(m => m.name),
-    trainable_parameters: added,
+    trainable_parameters: added + biases,
     all_parameters: model.base_parameters + added,
-    adapter_bytes: 4 * added,
+    // A start from the base weight is saved with the adapter, as more of A and B.
+    adapter_bytes: 4 * (added + biases + (/^(pissa|olora)/.test(String(lora.init_lora_weights)) ? sum(adapters.map(a => a.r * (a.A[1] + a.B[0]))) : 0)),
     rank_limit: matched.length ? Math.min(...matched.map(m => Math.min(m.shape[0], m.shape[1]))) : 0,
     unmatched: entries.filter(entry => !adaptable.some(m => matchesNames(m.name, typeof targets === 'string' ? entry : [entry]))),
   };
@@ -141,6 +172,7 @@ export function formatBytes(bytes: number): string {
 
 const isAllLinear = (targets: string | readonly string[]): boolean => typeof targets === 'string' && targets.toLowerCase() === 'all-linear';
 const trim = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(1));
+const biasSize = (module: ModuleInfo): number => module.parameters - module.shape.reduce((product, size) => product * size, 1);
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
 function expression(source: string): RegExp | undefined {

@@ -2,6 +2,7 @@
  * Messages between the extension host and one engine process, sent as JSON-RPC 2.0 over Node IPC.
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
+import type { ProblemType } from './experiment';
 import type { MetricRecord, Summary } from './metrics';
 
 /** Raised whenever either side changes the meaning of a message; the engine refuses a host of another version. */
@@ -72,8 +73,11 @@ export interface RunStarted {
 
 export interface Progress { message: string; fraction: number | null }
 
-/** Logits and class probabilities of one text. */
-export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[] }
+/**
+ * Logits and class probabilities of one text. Where several classes may apply `label` names all that do, separated by commas,
+ * and each probability is by itself; of a regression `label` is the value and `probabilities` is empty.
+ */
+export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[]; problem_type: ProblemType }
 
 /** What a language model wrote after a prompt, or an encoder-decoder for a source. */
 export interface Completion {
@@ -89,7 +93,7 @@ export interface Completion {
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
   /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
-  inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; dataset?: { train: string; text_column: string; label_column: string } }, Inspection];
+  inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: { train: string; text_column: string; label_column: string } }, Inspection];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
   train: [{ experiment_file: string; resume: boolean }, Summary];
   pause: [Record<string, never>, null];
@@ -99,8 +103,8 @@ export interface EngineRequests {
   /** Writes a checkpoint of a running or paused run at the next step boundary. */
   save: [Record<string, never>, { checkpoint: string }];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
-  /** `labels` names the classes of a base without adapter. */
-  predict: [{ base: string; adapter: string | null; texts: string[]; labels?: string[] }, Prediction[]];
+  /** `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
+  predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType }, Prediction[]];
   /** Greedy unless `temperature` is above 0. While it runs, `text` notifications carry what has been written. */
   generate: [{ base: string; adapter: string | null; prompts: string[]; max_new_tokens?: number; temperature?: number; top_k?: number; top_p?: number; seed?: number }, Completion[]];
 }

@@ -6,11 +6,14 @@
 
 /** One key of the experiment file. `T` is the type of its value after parsing. */
 export interface Setting<T> {
-  readonly type: 'text' | 'number' | 'integer' | 'boolean' | 'choice' | 'names' | 'overrides';
+  readonly type: 'text' | 'number' | 'integer' | 'integers' | 'boolean' | 'choice' | 'names' | 'overrides';
   /** `undefined` marks a key that must be given. */
   readonly default: T | undefined;
   readonly doc: string;
-  readonly choices?: readonly string[];
+  readonly choices?: readonly (string | boolean)[];
+  /** Of a choice: an expression for further texts that are possible, and one of them. */
+  readonly pattern?: string;
+  readonly example?: string;
   readonly minimum?: number;
   readonly exclusiveMinimum?: number;
   readonly maximum?: number;
@@ -28,28 +31,41 @@ const text = (value: string, doc: string): Setting<string> => ({ type: 'text', d
 const optionalText = (doc: string, path = false): Setting<string | null> => ({ type: 'text', default: null, nullable: true, doc, path });
 const number = (value: number, range: Range, doc: string): Setting<number> => ({ type: 'number', default: value, doc, ...range });
 const integer = (value: number, range: Range, doc: string): Setting<number> => ({ type: 'integer', default: value, doc, ...range });
+const optionalNumber = (range: Range, doc: string): Setting<number | null> => ({ type: 'number', default: null, nullable: true, doc, ...range });
 const optionalInteger = (range: Range, doc: string): Setting<number | null> => ({ type: 'integer', default: null, nullable: true, doc, ...range });
+/** One number or a list of them. */
+const optionalIntegers = (range: Range, doc: string): Setting<number | number[] | null> => ({ type: 'integers', default: null, nullable: true, doc, ...range });
 const boolean = (value: boolean, doc: string): Setting<boolean> => ({ type: 'boolean', default: value, doc });
-const choice = <C extends string>(value: C, choices: readonly C[], doc: string): Setting<C> => ({ type: 'choice', default: value, choices, doc });
+const choice = <C extends string | boolean>(value: C, choices: readonly C[], doc: string): Setting<C> => ({ type: 'choice', default: value, choices, doc });
+const optionalChoice = <C extends string>(choices: readonly C[], doc: string): Setting<C | null> => ({ type: 'choice', default: null, nullable: true, choices, doc });
+const optionalBoolean = (doc: string): Setting<boolean | null> => ({ type: 'boolean', default: null, nullable: true, doc });
 const names = (doc: string): Setting<string | string[] | null> => ({ type: 'names', default: null, nullable: true, doc });
 const overrides = (range: Range, doc: string): Setting<Record<string, number>> => ({ type: 'overrides', default: {}, doc, ...range });
 
 export const TASKS = ['SEQ_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM'] as const;
+/** What a classifier's labels are, by transformers' names. */
+export const PROBLEM_TYPES = ['single_label_classification', 'multi_label_classification', 'regression'] as const;
+export type ProblemType = (typeof PROBLEM_TYPES)[number];
 export const SCHEDULERS = ['linear', 'cosine', 'constant', 'constant_with_warmup'] as const;
 export const STRATEGIES = ['no', 'steps', 'epoch'] as const;
+export const BIASES = ['none', 'all', 'lora_only'] as const;
+export const STARTS = [true, false, 'gaussian', 'pissa', 'olora'] as const;
+export type InitLoraWeights = (typeof STARTS)[number] | `pissa_niter_${number}`;
 export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
 
 export const SETTINGS = {
   experiment: {
     base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json` or `vocab.txt`.', true),
     task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns. `SEQ_2_SEQ_LM`: a target text for each source text (T5).'),
+    problem_type: optionalChoice(PROBLEM_TYPES, 'What the labels of `SEQ_CLS` are: one class (`single_label_classification`), a list of classes, any number of which may apply (`multi_label_classification`), or a number (`regression`). Default: `problem_type` of config.json, else one class.'),
     output_dir: optionalText('Run folder, relative to this file. Default: `.lora/runs/<time>-<name>`.', true),
   },
   dataset: {
     train: required('Training examples: `.jsonl`, `.csv` or `.tsv` (with a header line).', true),
     eval: optionalText('Evaluation examples, in the same form as `train`.', true),
     text_column: text('text', 'Column that holds the text.'),
-    label_column: text('label', 'Column that holds the label: a name or a class number. Only for `SEQ_CLS`.'),
+    text_pair_column: optionalText('Column that holds a second text, for pairs of sentences. Only for `SEQ_CLS`.'),
+    label_column: text('label', 'Column that holds the label: a name or a class number; a list of them, or a number, as `problem_type` says. Only for `SEQ_CLS`.'),
     prompt_column: optionalText('Column that holds the prompt, from which nothing is learned. Only for `CAUSAL_LM`, with `completion_column`; then `text_column` is not read.'),
     completion_column: optionalText('Column that holds the completion, which is learned with the end-of-text token. Only for `CAUSAL_LM`, with `prompt_column`.'),
     messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned. Only for `CAUSAL_LM` and `.jsonl`.'),
@@ -59,13 +75,22 @@ export const SETTINGS = {
   lora: {
     r: integer(8, { minimum: 1 }, 'Rank: the inner dimension of A `[r, in]` and B `[out, r]`.'),
     lora_alpha: number(8, { exclusiveMinimum: 0 }, 'Scaling numerator: ΔW = (lora_alpha / r) · B A.'),
+    use_rslora: boolean(false, 'Rank-stabilized scaling: lora_alpha / √r instead of lora_alpha / r.'),
+    use_dora: boolean(false, 'DoRA: the length of every row of W + ΔW is trained by itself, in `lora_magnitude_vector` [out].'),
     lora_dropout: number(0, { minimum: 0, maximum: 0.99 }, 'Dropout probability on the input of each adapter.'),
     target_modules: names('Modules to adapt: a list of name suffixes, one regular expression for the full name, or `"all-linear"`. Default: PEFT\'s choice for the architecture.'),
     exclude_modules: names('Modules left out although `target_modules` matches them: name suffixes or a regular expression.'),
+    layers_to_transform: optionalIntegers({ minimum: 0 }, 'Layers to adapt, counted from 0: one number or a list. Only where `target_modules` is a list. Default: all layers.'),
+    layers_pattern: names('Name of the list of layers that `layers_to_transform` counts in, such as `layer` or `h`. Default: the first numbered part of a name.'),
     rank_pattern: overrides({ minimum: 1 }, 'Ranks that differ from `r`: module name suffix or regular expression → rank.'),
     alpha_pattern: overrides({ exclusiveMinimum: 0 }, 'Values that differ from `lora_alpha`: module name suffix or regular expression → alpha.'),
     modules_to_save: names('Modules trained whole and saved with the adapter. Default for SEQ_CLS: the classification head.'),
-    bias: choice('none', ['none'] as const, 'Which biases are trained.'),
+    bias: choice('none', BIASES, 'Which biases of the base model are trained, and saved with the adapter: `none`, `all`, or those of the adapted modules (`lora_only`).'),
+    lora_bias: boolean(false, 'Gives every B a bias of its own, [out].'),
+    init_lora_weights: {
+      type: 'choice', default: true, choices: STARTS, pattern: '^pissa_niter_\\d{1,3}$', example: 'pissa_niter_16',
+      doc: 'Start of A and B. `true`: A uniform within ±1/√in, B zero. `"gaussian"`: A normal with deviation 1/r, B zero. `false`: B random, too, so that an untrained adapter changes the model. `"pissa"`, `"pissa_niter_<n>"` (approximate) and `"olora"`: from the singular vectors or the QR decomposition of each weight; the adapter is saved as a plain LoRA of twice the rank.',
+    } as Setting<InitLoraWeights>,
     init_adapter: optionalText('PEFT adapter folder to start from, instead of a fresh A and B = 0.', true),
   },
   training: {
@@ -75,6 +100,7 @@ export const SETTINGS = {
     num_train_epochs: number(3, { exclusiveMinimum: 0 }, 'Passes over the training data. Ignored if `max_steps` is positive.'),
     max_steps: integer(-1, { minimum: -1 }, 'Optimizer steps in total; -1 counts epochs instead.'),
     learning_rate: number(5e-5, { exclusiveMinimum: 0 }, 'Peak learning rate of AdamW.'),
+    loraplus_lr_ratio: optionalNumber({ exclusiveMinimum: 0 }, 'LoRA+: B, biases and other vectors learn with this many times the learning rate of A. Usually above 1.'),
     lr_scheduler_type: choice('linear', SCHEDULERS, 'Course of the learning rate after warm-up.'),
     warmup_steps: number(0, { minimum: 0 }, 'Steps over which the learning rate rises from 0. A value below 1 is a share of all steps.'),
     weight_decay: number(0, { minimum: 0 }, 'Decoupled weight decay on adapters and weights; never on biases and norms.'),
@@ -90,6 +116,11 @@ export const SETTINGS = {
     eval_steps: optionalInteger({ minimum: 1 }, 'Steps between evaluations with `eval_strategy: "steps"`; default `logging_steps`.'),
     save_strategy: choice('epoch', STRATEGIES, 'When to write a checkpoint.'),
     save_steps: integer(500, { minimum: 1 }, 'Steps between checkpoints with `save_strategy: "steps"`.'),
+    metric_for_best_model: optionalText('Metric of `metrics.jsonl`, with or without `eval_`, by which evaluations are compared: `loss`, `accuracy`, `f1`, `matthews_correlation`, `pearson`, `spearman`, `perplexity` or `token_accuracy`. Default: `loss`.'),
+    greater_is_better: optionalBoolean('Whether a larger metric is better. Default: true, for losses and perplexity false.'),
+    early_stopping_patience: optionalInteger({ minimum: 1 }, 'Evaluations in a row without an improvement of `metric_for_best_model` after which the run ends.'),
+    early_stopping_threshold: number(0, { minimum: 0 }, 'Improvements up to this size do not count for `early_stopping_patience`.'),
+    load_best_model_at_end: boolean(false, 'Save the adapter of the best checkpoint instead of the last step. `save_strategy` and `eval_strategy` must be the same.'),
     logging_steps: integer(1, { minimum: 1 }, 'Steps between lines of `metrics.jsonl`.'),
   },
   engine: {
@@ -142,6 +173,9 @@ export function parseExperiment(json: unknown): { experiment: Experiment; proble
   const problems: Problem[] = [];
   const top = readSection('experiment', json, [], problems, SECTIONS);
   const sections = SECTIONS.map(name => {
+    if (name === 'lora' && json.lora === null) {
+      problems.push({ path: ['lora'], cause: 'is null: training the whole model is not supported', action: 'leave it out for a LoRA with all defaults, or name whole modules in lora.modules_to_save' });
+    }
     const value = json[name] ?? {};
     if (!isObject(value)) {
       problems.push({ path: [name], cause: `is ${describe(value)}, not an object`, action: `write "${name}": { … }` });
@@ -181,8 +215,9 @@ function check(setting: AnySetting, value: unknown): string | undefined {
   switch (setting.type) {
     case 'text': return typeof value === 'string' && value !== '' ? undefined : 'give a non-empty text';
     case 'boolean': return typeof value === 'boolean' ? undefined : 'give true or false';
-    case 'choice': return setting.choices!.includes(value as string) ? undefined : `give ${expected(setting)}`;
+    case 'choice': return setting.choices!.includes(value as string | boolean) || typeof value === 'string' && setting.pattern !== undefined && new RegExp(setting.pattern).test(value) ? undefined : `give ${expected(setting)}`;
     case 'number': case 'integer': return checkNumber(setting, value) ? undefined : `give ${expected(setting)}`;
+    case 'integers': return [value].flat().length > 0 && [value].flat().every(entry => checkNumber(setting, entry)) ? undefined : `give ${expected(setting)} or a list of them`;
     case 'names':
       return typeof value === 'string' && value !== '' || Array.isArray(value) && value.length > 0 && value.every(v => typeof v === 'string' && v !== '')
         ? undefined : 'give a list of module names or one regular expression';
@@ -193,16 +228,16 @@ function check(setting: AnySetting, value: unknown): string | undefined {
 
 function checkNumber(setting: AnySetting, value: unknown): boolean {
   return typeof value === 'number' && Number.isFinite(value)
-    && (setting.type !== 'integer' || Number.isSafeInteger(value))
+    && (!setting.type.startsWith('integer') || Number.isSafeInteger(value))
     && (setting.minimum === undefined || value >= setting.minimum)
     && (setting.exclusiveMinimum === undefined || value > setting.exclusiveMinimum)
     && (setting.maximum === undefined || value <= setting.maximum);
 }
 
 function expected(setting: AnySetting): string {
-  if (setting.type === 'choice') return `one of ${setting.choices!.map(c => JSON.stringify(c)).join(', ')}`;
-  if (setting.type !== 'number' && setting.type !== 'integer' && setting.type !== 'overrides') return `a ${setting.type}`;
-  const kind = setting.type === 'integer' ? 'a whole number' : 'a number';
+  if (setting.type === 'choice') return `one of ${[...setting.choices!, ...(setting.example === undefined ? [] : [setting.example])].map(c => JSON.stringify(c)).join(', ')}`;
+  if (!['number', 'integer', 'integers', 'overrides'].includes(setting.type)) return `a ${setting.type}`;
+  const kind = setting.type.startsWith('integer') ? 'a whole number' : 'a number';
   const bounds = [
     setting.minimum !== undefined && `at least ${setting.minimum}`,
     setting.exclusiveMinimum !== undefined && `above ${setting.exclusiveMinimum}`,

@@ -17,12 +17,10 @@ export interface TrainRecord {
   time: number;
 }
 
-export interface EvalRecord {
+export interface EvalRecord extends ClassifierMetrics<'eval_'> {
   step: number;
   epoch: number;
   eval_loss: number | string;
-  /** Of a classifier: the share of examples whose class was right. */
-  eval_accuracy?: number;
   /** Of a language model: e to the power of eval_loss, and the share of tokens that had the largest logit. */
   eval_perplexity?: number | string;
   eval_token_accuracy?: number;
@@ -30,6 +28,23 @@ export interface EvalRecord {
   eval_runtime: number;
   time: number;
 }
+
+interface Metrics {
+  /** The share of examples whose class was right, or whose classes were all right. */
+  accuracy?: number;
+  /** Mean of the classes' F1. */
+  f1?: number;
+  /** By class name; absent with more than 100 classes. A class that never occurs and is never predicted has none. */
+  f1_per_class?: Record<string, number>;
+  /** Of one class for each example. Absent where all examples are of one class. */
+  matthews_correlation?: number;
+  /** Of regression. Absent where all values, or all predictions, are the same. */
+  pearson?: number;
+  spearman?: number;
+}
+
+/** What is measured of a classifier or a regression; a metric that the data does not define is absent. */
+export type ClassifierMetrics<Prefix extends string = ''> = { [K in keyof Metrics as `${Prefix}${K}`]: Metrics[K] };
 
 export type MetricRecord = TrainRecord | EvalRecord;
 export const isEvalRecord = (record: MetricRecord): record is EvalRecord => 'eval_loss' in record;
@@ -44,22 +59,34 @@ export interface Summary {
   train_loss: number;
   /** Evaluation of the base with a fresh adapter and head, before the first step. */
   eval_before: EvalResult | null;
-  /** The last evaluation. */
+  /** The evaluation of what is saved: the last one, or with `load_best_model_at_end` the best one. */
   eval: EvalResult | null;
   device: string;
   seconds: number;
   peak_memory_bytes: number;
   /** Absolute path of the saved adapter folder. */
   adapter: string;
+  /** With `load_best_model_at_end`: the step whose checkpoint became the adapter. */
+  best?: { step: number; metric: string; value: number };
+  /** `early_stopping_patience` ended the run. */
+  stopped_early?: boolean;
 }
 
-/** An evaluation: `accuracy` of a classifier, `perplexity` and `token_accuracy` of a language model. */
-export interface EvalResult { loss: number; accuracy?: number; perplexity?: number; token_accuracy?: number }
+/** An evaluation: the metrics of a classifier, or `perplexity` and `token_accuracy` of a language model. */
+export interface EvalResult extends ClassifierMetrics { loss: number; perplexity?: number; token_accuracy?: number }
 
-/** The share of right classes or right tokens: what a person looks at first, whatever the task. */
+/** The share of right classes or right tokens; NaN of a regression. */
 export const rightShare = (of: EvalRecord | EvalResult): number =>
   ('eval_loss' in of ? of.eval_accuracy ?? of.eval_token_accuracy : of.accuracy ?? of.token_accuracy) ?? NaN;
 
+/** What a person looks at first: the share of right classes or tokens, or Pearson's correlation of a regression. Null where there is neither. */
+export function mainMetric(of: EvalRecord | EvalResult): { name: 'accuracy' | 'Pearson'; value: number; text: string } | null {
+  const share = rightShare(of);
+  if (Number.isFinite(share)) return { name: 'accuracy', value: share, text: `${(100 * share).toFixed(1)} %` };
+  const value = 'eval_loss' in of ? of.eval_pearson : of.pearson;
+  return value === undefined ? null : { name: 'Pearson', value, text: value.toFixed(3) };
+}
+
 /** The metrics of an evaluation under the keys of `metrics.jsonl`. */
-export const evalMetrics = (result: EvalResult): Pick<EvalRecord, 'eval_loss' | 'eval_accuracy' | 'eval_perplexity' | 'eval_token_accuracy'> =>
+export const evalMetrics = (result: EvalResult): Omit<EvalRecord, 'step' | 'epoch' | 'eval_runtime' | 'time'> =>
   Object.fromEntries(Object.entries(result).map(([name, value]) => [`eval_${name}`, value])) as { eval_loss: number };

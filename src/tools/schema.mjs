@@ -38,7 +38,7 @@ export function adapterSchema(settings) {
   const { init_adapter: _, ...lora } = settings.lora;
   const { properties } = objectOf(lora);
   // PEFT also knows values that this extension does not train with; an adapter file that has them is still right.
-  properties.bias = { ...properties.bias, enum: ['none', 'all', 'lora_only'] };
+  properties.init_lora_weights = { ...properties.init_lora_weights, anyOf: undefined, type: ['boolean', 'string'] };
   for (const property of Object.values(properties)) delete property.default;
   return {
     $schema: 'http://json-schema.org/draft-07/schema#', title: 'PEFT LoRA adapter', type: 'object',
@@ -67,7 +67,11 @@ function propertyOf(setting) {
   const kinds = {
     text: () => ({ ...nullable('string'), minLength: 1 }),
     boolean: () => nullable('boolean'),
-    choice: () => ({ enum: setting.nullable ? [...setting.choices, null] : setting.choices }),
+    integers: () => ({ anyOf: [{ type: 'integer', ...range }, { type: 'array', items: { type: 'integer', ...range }, minItems: 1 }, { type: 'null' }] }),
+    choice: () => {
+      const listed = { enum: setting.nullable ? [...setting.choices, null] : setting.choices };
+      return setting.pattern ? { anyOf: [listed, { type: 'string', pattern: setting.pattern }] } : listed;
+    },
     number: () => ({ ...nullable('number'), ...range }),
     integer: () => ({ ...nullable('integer'), ...range }),
     names: () => names,

@@ -2,6 +2,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { planAdapter, initialTrainables } from '../../src/engine/model/lora';
+import { withStartFactors } from '../../src/engine/model/startFactors';
 import { createTrainingStep } from '../../src/engine/training/step';
 import type { TrainingStep } from '../../src/engine/training/step.types';
 import { random } from '../../src/engine/random';
@@ -12,9 +13,10 @@ const BATCHES = [[5, 9, 3], [7, 7], [1], [12, 2, 2, 6, 4]];
 const NO_DROPOUT = null;
 
 async function steps(lora: object, config: object, train = true): Promise<Record<'cpu' | 'reference', TrainingStep>> {
-  const model = tinyBert(config as Record<string, unknown>);
+  const base = tinyBert(config as Record<string, unknown>);
   const experiment = settings(lora, { weight_decay: 0.05, max_grad_norm: 0.5 });
-  const plan = planAdapter(model, experiment.lora);
+  const plan = planAdapter(base, experiment.lora);
+  const model = plan.subtracts_start ? withStartFactors(base, plan, experiment.lora.init_lora_weights, 7, () => {}) : base;
   const trainables = initialTrainables(model, plan, 7);
   // B away from zero, so that the gradient of A is not zero.
   const noise = random(3, 'noise');
@@ -27,6 +29,10 @@ const cases: { name: string; lora: object; config: object; dropout: boolean }[] 
   { name: 'query and value', lora: { r: 4, lora_alpha: 8, target_modules: ['query', 'value'] }, config: {}, dropout: false },
   { name: 'every linear', lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear' }, config: {}, dropout: false },
   { name: 'dropout everywhere', lora: { r: 4, lora_dropout: 0.2, target_modules: 'all-linear' }, config: { hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.15 }, dropout: true },
+  { name: 'DoRA', lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear', use_dora: true, use_rslora: true }, config: {}, dropout: false },
+  { name: 'DoRA with dropout', lora: { r: 4, lora_dropout: 0.2, use_dora: true, bias: 'lora_only' }, config: {}, dropout: true },
+  { name: 'biases of B and of the base', lora: { r: 4, target_modules: ['query', 'output.dense'], lora_bias: true, bias: 'lora_only', init_lora_weights: false }, config: {}, dropout: false },
+  { name: 'PiSSA with dropout', lora: { r: 4, lora_dropout: 0.2, target_modules: 'all-linear', init_lora_weights: 'pissa' }, config: {}, dropout: true },
   { name: 'relu, upper layer only', lora: { r: 2, target_modules: ['layer.1.attention.self.key'] }, config: { hidden_act: 'relu' }, dropout: false },
 ];
 

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
 import { generate } from '../../src/engine/generate';
 import { predictTask } from '../../src/engine/model/predictTask';
+import { predict } from '../../src/engine/predict';
 import { random } from '../../src/engine/random';
 import { chooseToken } from '../../src/engine/sampling';
 import { fixture } from '../support/paths';
@@ -35,6 +36,13 @@ test('what is drawn follows from the seed and the place of the prompt, not from 
   assert.deepEqual(await tokens(['the film', 'a book'], 1), both);
   assert.deepEqual((await tokens(['the film'], 1))[0], both[0]);
   assert.notDeepEqual(await tokens(['the film', 'a book'], 2), both);
+});
+
+test('an adapter is used only for the task that it was trained for', async () => {
+  const of = (name: string) => ({ base: fixture('references', name, 'model'), adapter: fixture('references', name, 'adapter_final') });
+  const isTask = (error: LabError): boolean => error.report.code === 'adapter.task';
+  await assert.rejects(generate({ ...of('llama-classes'), prompts: ['a'] }), isTask);
+  await assert.rejects(predict({ ...of('llama-text'), texts: ['a'] }), isTask);
 });
 
 test('temperature, top_k and top_p', () => {

@@ -47,6 +47,28 @@ test('a run that was stopped and resumed, at any step, ends exactly as one that 
   }
 }));
 
+test('a run whose adapter is saved with its start resumes exactly, too', () => inTemporaryFolder(async folder => {
+  const changes = { ...DEMANDING, lora: { lora_dropout: 0.2, init_lora_weights: 'pissa_niter_2' }, training: { ...DEMANDING.training, loraplus_lr_ratio: 4 } };
+  const files = ['whole', 'stopped'].map(name => copyCase(join(folder, name), changes));
+  await startRun(files[0]).ended;
+  await startRun(files[1], { onStep: ({ step }, control) => { if (step === 4) control.want('stop'); } }).ended;
+  await startRun(files[1], { resume: true }).ended;
+  const [whole, resumed] = ['whole', 'stopped'].map(name => readFileSync(join(folder, name, 'run/adapter/adapter_model.safetensors')));
+  assert.ok(resumed.equals(whole));
+  const { config, tensors } = readAdapter(join(folder, 'whole/run/adapter'));
+  assert.deepEqual([config.r, config.lora_alpha, config.init_lora_weights], [8, 16, true], 'a plain LoRA of twice the rank');
+  assert.deepEqual(tensors.get('base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight')!.shape, [8, 32]);
+}));
+
+test('starts from the base weight refuse what they cannot be combined with', () => inTemporaryFolder(async folder => {
+  for (const [lora, says] of [
+    [{ init_adapter: 'adapter_start' }, /init_adapter/], [{ use_dora: true }, /use_dora/], [{ use_rslora: true, rank_pattern: { query: 2 } }, /rank_pattern/], [{ r: 17 }, /32 × 32/],
+  ] as const) {
+    const file = copyCase(join(folder, Object.keys(lora)[0]), { lora: { init_lora_weights: 'olora', ...lora } });
+    await assert.rejects(startRun(file).ended, refusal('r' in lora ? 'lora.rank-too-high' : 'lora.combination', says));
+  }
+}));
+
 test('a pause holds the run between two steps, where it can be saved, and costs no training time', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder, { training: { max_steps: 20 } });
   const states: RunState[] = [];
@@ -106,7 +128,7 @@ test('a second run moves the first aside; a run that cannot begin leaves it alon
   const good = readFileSync(file, 'utf8');
   for (const [change, code] of [
     [{ base_model: 'nowhere' }, 'checkpoint.no-folder'], [{ dataset: { train: 'missing.jsonl' } }, 'dataset.no-file'], [{ lora: { target_modules: ['queri'] } }, 'lora.target-not-found'],
-    [{ lora: { r: 33 } }, 'lora.rank-too-high'], [{ engine: { device: 'cuda' } }, 'device.unavailable'],
+    [{ lora: { r: 33 } }, 'lora.rank-too-high'], [{ engine: { device: 'tensorflow' } }, 'device.missing'],
   ] as const) {
     const experiment = JSON.parse(good) as Record<string, object>;
     for (const [key, value] of Object.entries(change)) experiment[key] = typeof value === 'object' ? { ...experiment[key], ...value } : value;

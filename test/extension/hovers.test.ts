@@ -66,5 +66,9 @@ suite('Hovers', () => {
     assert.doesNotMatch(text, /self\.value/);
     assert.match(await hoverText(python, 'lora_alpha'), /8 \/ 8 = 1/, "PEFT's default where the value is no literal");
     assert.equal(await hoverText(python, 'r = 5'), '');
+    const other = write('dora.py', "LoraConfig(r=16, lora_alpha=8, target_modules=['query'], use_dora=True, use_rslora=True)\n");
+    await vscode.languages.setTextDocumentLanguage(await vscode.workspace.openTextDocument(other), 'python');
+    assert.match(await hoverText(other, 'lora_alpha'), /8 \/ √16 = 2/);
+    assert.match(await hoverText(other, 'use_dora'), /\| 4 \| `\[16, 128\]` \| `\[128, 16\]` \| 16,896 \|/, 'magnitudes count');
   });
 });

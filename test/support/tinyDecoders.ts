@@ -35,7 +35,7 @@ export function tinyDecoder(config: Record<string, unknown>, task: string, label
     const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => generator.normal() * 0.3 + (kind === 'norm' && name.endsWith('weight') ? 1 : 0));
     weights.set(name, { source: 'memory', shape, data });
   }
-  return { folder: '', family, config, task, labels, parameters, weights, missing: [], fingerprint: '' };
+  return { folder: '', family, config, task, problem_type: 'single_label_classification', labels, parameters, weights, missing: [], fingerprint: '' };
 }
 
 /** Examples of the given lengths whose second half, at least one token, is learned. */

@@ -1,8 +1,10 @@
 /** A small BERT with random weights in memory, and examples for it. */
 import { bert } from '../../src/engine/model/bert';
+import { findFamily } from '../../src/engine/model/families';
+import type { Family } from '../../src/engine/model/family';
 import type { LoadedModel, Weight } from '../../src/engine/model/weights';
 import type { Example } from '../../src/engine/training/step.types';
-import { parseExperiment, type Experiment } from '../../src/protocol/experiment';
+import { parseExperiment, type Experiment, type ProblemType } from '../../src/protocol/experiment';
 import { random } from '../../src/engine/random';
 
 export const TINY_CONFIG = {
@@ -11,16 +13,28 @@ export const TINY_CONFIG = {
   hidden_dropout_prob: 0, attention_probs_dropout_prob: 0,
 };
 
-export function tinyBert(config: Record<string, unknown> = {}, labels = ['a', 'b', 'c'], seed = 1): LoadedModel {
+/** config.json of the other encoders, with what differs from BERT's. */
+export const TINY_ENCODERS: Record<string, Record<string, unknown>> = {
+  roberta: { model_type: 'roberta', type_vocab_size: 2, pad_token_id: 1, max_position_embeddings: 22 },
+  electra: { model_type: 'electra', embedding_size: 8 },
+  distilbert: { model_type: 'distilbert', dim: 16, n_layers: 2, n_heads: 4, hidden_dim: 24, dropout: 0, attention_dropout: 0, seq_classif_dropout: 0 },
+};
+
+/** A small encoder of any architecture, as `tinyBert`. */
+export function tinyEncoder(config: Record<string, unknown>, labels = ['a', 'b', 'c'], problem_type: ProblemType = 'single_label_classification', seed = 1): LoadedModel {
+  return { ...tinyBert(config, labels, seed, findFamily({ ...TINY_CONFIG, ...config })), problem_type };
+}
+
+export function tinyBert(config: Record<string, unknown> = {}, labels = ['a', 'b', 'c'], seed = 1, family: Family = bert): LoadedModel {
   const full = { ...TINY_CONFIG, ...config };
-  const parameters = bert.parameters(full, 'SEQ_CLS', labels.length);
+  const parameters = family.parameters(full, 'SEQ_CLS', labels.length);
   const weights = new Map<string, Weight>();
   for (const { name, shape, kind } of parameters) {
     const generator = random(seed, name);
     const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => generator.normal() * 0.3 + (kind === 'norm' && name.endsWith('weight') ? 1 : 0));
     weights.set(name, { source: 'memory', shape, data });
   }
-  return { folder: '', family: bert, config: full, task: 'SEQ_CLS', labels, parameters, weights, missing: [], fingerprint: '' };
+  return { folder: '', family, config: full, task: 'SEQ_CLS', problem_type: 'single_label_classification', labels, parameters, weights, missing: [], fingerprint: '' };
 }
 
 /** Examples of the given lengths with random tokens and labels. */

@@ -59,7 +59,8 @@ test('an adapter folder is what PEFT writes', async () => {
 });
 
 test('values and settings survive saving and reading', async () => {
-  for (const lora of [{}, { target_modules: '.*\\.1\\..*dense' }, { target_modules: 'all-linear', exclude_modules: ['pooler.dense'] }, { modules_to_save: ['pooler.dense'], alpha_pattern: { query: 3 } }] as Partial<LoraSettings>[]) {
+  for (const lora of [{}, { target_modules: '.*\\.1\\..*dense' }, { target_modules: 'all-linear', exclude_modules: ['pooler.dense'] }, { modules_to_save: ['pooler.dense'], alpha_pattern: { query: 3 } }, { use_dora: true, use_rslora: true, init_lora_weights: 'gaussian' },
+    { lora_bias: true, bias: 'all', layers_to_transform: [1], layers_pattern: 'layer' }, { bias: 'lora_only', layers_to_transform: 0, init_lora_weights: false }] as Partial<LoraSettings>[]) {
     await withAdapter(lora, async ({ adapter, write, model, plan, trainables }) => {
       await write();
       const read = readAdapter(adapter);
@@ -107,9 +108,9 @@ test('an adapter for other weights, modules, ranks or classes is refused', async
 
 test('settings that are not implemented are refused by name', () => {
   const peft: AdapterConfig = { peft_type: 'LORA', task_type: 'SEQ_CLS', r: 8, lora_alpha: 16, target_modules: ['query'], modules_to_save: ['classifier', 'score'], init_lora_weights: true, loftq_config: {}, use_dora: false, layers_to_transform: null, peft_version: '0.21.0' };
-  assert.deepEqual(settingsFromAdapter(peft), { r: 8, lora_alpha: 16, lora_dropout: 0, target_modules: ['query'], exclude_modules: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, bias: 'none', init_adapter: null });
+  assert.deepEqual(settingsFromAdapter(peft), { r: 8, lora_alpha: 16, lora_dropout: 0, target_modules: ['query'], exclude_modules: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, bias: 'none', init_adapter: null, use_rslora: false, use_dora: false, lora_bias: false, init_lora_weights: true, layers_to_transform: null, layers_pattern: null });
   for (const [key, value] of Object.entries({
-    use_dora: true, use_rslora: true, lora_bias: true, layers_to_transform: [1], init_lora_weights: 'pissa', bias: 'all', peft_type: 'IA3', task_type: 'QUESTION_ANS',
+    init_lora_weights: 'pissa', alora_invocation_tokens: [1], use_bdlora: { nblocks: 2 }, peft_type: 'IA3', task_type: 'QUESTION_ANS',
     layer_replication: [[0, 2]], trainable_token_indices: [1], target_parameters: ['x'], use_qalora: true, an_option_of_tomorrow: 1,
   })) assert.throws(() => settingsFromAdapter({ ...peft, [key]: value }), isProblem('adapter.unsupported', new RegExp(key)), key);
   assert.doesNotThrow(() => settingsFromAdapter({ ...peft, task_type: 'CAUSAL_LM', fan_in_fan_out: true }), 'what PEFT writes for GPT-2');

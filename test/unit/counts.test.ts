@@ -16,10 +16,11 @@ const { config, cases } = JSON.parse(readFileSync(fixture('peft_counts.json'), '
 
 const parameters = bert.parameters(config, 'SEQ_CLS', 2);
 const size = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);
-const modules: ModuleInfo[] = parameters.filter(spec => spec.name.endsWith('.weight') && spec.kind !== 'norm' && spec.kind !== 'embedding').map(({ name, shape }) => {
+const modules: ModuleInfo[] = parameters.filter(spec => spec.name.endsWith('.weight')).map(({ name, shape, kind }) => {
   const module = name.replace(/\.weight$/, '');
   const head = module === 'classifier';
-  return { name: module, type: 'Linear', shape, parameters: size(shape) + shape[0], dtype: 'F32', adaptable: !head, saved: head };
+  const bias = kind === 'embedding' ? 0 : shape[0];
+  return { name: module, type: kind === 'linear' ? 'Linear' : kind === 'norm' ? 'LayerNorm' : 'Embedding', shape, parameters: size(shape) + bias, dtype: 'F32', adaptable: kind === 'linear' && !head, saved: head };
 });
 const shape: ModelShape = { modules, base_parameters: parameters.reduce((sum, spec) => sum + size(spec.shape), 0), default_target_modules: bert.default_target_modules };
 

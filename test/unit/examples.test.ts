@@ -46,6 +46,38 @@ test('examples come back in order with tokens, segments and class numbers', asyn
   for (const i of [-1, 4, 0.5, Number.NaN]) assert.throws(() => set.get(i), RangeError);
 });
 
+test('several classes for each example, an empty list and one that is named twice included', async () => {
+  const problem_type = 'multi_label_classification';
+  const set = await load([{ text: 'a', label: ['good', 'bad'] }, { text: 'b', label: [] }, { text: 'c', label: [1, 'good'] }], { problem_type });
+  assert.deepEqual(Array.from({ length: 3 }, (_, i) => [...set.get(i).classes!]), [[1, 0], [], [1]]);
+  await assert.rejects(load([{ text: 'a', label: 'good' }], { problem_type }), refused('dataset.wrong-type', 'line 1', /"good", not a list.*problem_type/));
+  await assert.rejects(load([{ text: 'a', label: ['good'] }, { text: 'a', label: ['fine'] }], { problem_type }), refused('dataset.unknown-label', 'line 2', /the label "fine" is none of the classes/));
+  await assert.rejects(load([{ text: 'a', label: ['good'] }]), refused('dataset.wrong-type', 'line 1', /is a list.*multi_label_classification/));
+});
+
+test('values for regression, from JSON and from csv', async () => {
+  const problem_type = 'regression';
+  const set = await load([{ text: 'a', label: 0.25 }, { text: 'b', label: -3 }], { problem_type });
+  assert.deepEqual([set.get(0).label, set.get(1).label], [0.25, -3]);
+  const csv = await withFile(['text,label', 'x,1.5e2', 'y,-0.5'], file => loadExamples({ file, dataset, problem_type, tokenizer: words, max_length: 8, limits, labels: labelsFromNames(['LABEL_0']) }), 'a.csv');
+  assert.deepEqual([csv.get(0).label, csv.get(1).label], [150, -0.5]);
+  for (const label of ['high', null, '', [1], 1e300]) await assert.rejects(load([{ text: 'a', label: 1 }, { text: 'a', label }], { problem_type }), refused('dataset.wrong-type', 'line 2', /give a number/i), JSON.stringify(label));
+  await assert.rejects(load([{ text: 'a', label: 0.5 }]), refused('dataset.wrong-type', 'line 1', /is 0\.5.*"regression"/));
+});
+
+test('a second text is read where a column for it is named', async () => {
+  const pairs: TextTokenizer = { encode: (text, _length, pair) => ({ input_ids: Int32Array.of(text.length, pair === undefined || pair === null ? 0 : pair.length), token_type_ids: null, cut: false }) };
+  const columns = { ...dataset, text_pair_column: 'other' };
+  const set = await load([{ text: 'a', other: 'bcd', label: 'good' }], { dataset: columns, tokenizer: pairs });
+  assert.deepEqual([...set.get(0).input_ids], [1, 3]);
+  await assert.rejects(load([{ text: 'a', label: 'good' }], { dataset: columns, tokenizer: pairs }), refused('dataset.missing-column', 'line 1', /no column "other".*text_pair_column/));
+});
+
+test('a model without segments gets none', async () => {
+  const set = await load([{ text: 'dddd |', label: 1 }], { limits: { ...limits, type_vocab_size: 0 } });
+  assert.equal(set.get(0).token_type_ids, null);
+});
+
 test('segments are null where no text has any', async () => {
   assert.equal((await load([{ text: 'a', label: 'good' }])).get(0).token_type_ids, null);
 });
@@ -87,6 +119,14 @@ test('progress rises to 1', async () => {
 test('scanLabels finds the distinct labels', async () => {
   assert.deepEqual(await withFile([{ text: '', label: 'b' }, { text: '', label: 'a' }, { text: '', label: 'b' }], file => scanLabels({ file, dataset })), new Set(['b', 'a']));
   assert.deepEqual(await withFile(['text,label', 'x,1', 'y,0', 'z,10'], file => scanLabels({ file, dataset }), 'a.csv'), new Set([1, 0, 10]));
+});
+
+test('scanLabels finds the classes of all lists; one alone can be learned', async () => {
+  const scan = (labels: unknown[]) => withFile(labels.map(label => ({ text: '', label })), file => scanLabels({ file, dataset, problem_type: 'multi_label_classification' }));
+  assert.deepEqual(await scan([['b', 'a'], [], ['c']]), new Set(['b', 'a', 'c']));
+  assert.deepEqual(await scan([['b'], []]), new Set(['b']));
+  await assert.rejects(scan([[], []]), refused('dataset.labels', undefined, /no example has a label/));
+  await assert.rejects(scan([['a'], [1]]), refused('dataset.labels', 'line 2', /a number, but "a" is a text/));
 });
 
 test('scanLabels names the line of the first label that cannot be learned', async () => {

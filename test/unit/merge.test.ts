@@ -130,7 +130,7 @@ test('adapters that do not fit are refused before anything is written', async ()
     const file = join(adapter, 'adapter_config.json');
     const config = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
     const withConfig = (change: object) => { writeFileSync(file, JSON.stringify({ ...config, ...change })); return mergeAdapter({ base, adapter, out, families }); };
-    await assert.rejects(withConfig({ use_dora: true }), isProblem('adapter.unsupported'));
+    await assert.rejects(withConfig({ use_qalora: true }), isProblem('adapter.unsupported'));
     await assert.rejects(withConfig({ r: 2 }), isProblem('adapter.shape'));
     await assert.rejects(withConfig({ target_modules: ['query'] }), isProblem('adapter.unexpected'));
     await assert.rejects(withConfig({ target_modules: ['query', 'key', 'value'] }), isProblem('adapter.missing'));

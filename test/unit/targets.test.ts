@@ -12,7 +12,7 @@ const BERT = [0, 1].flatMap(i => [
 ]).concat([{ name: 'bert.pooler.dense', in_features: 16, out_features: 16 }, { name: 'classifier', in_features: 16, out_features: 3 }]);
 
 const match = (lora: Partial<TargetSettings>) => matchTargets(BERT, {
-  r: 4, lora_alpha: 8, target_modules: null, exclude_modules: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, ...lora,
+  r: 4, lora_alpha: 8, target_modules: null, exclude_modules: null, use_rslora: false, layers_to_transform: null, layers_pattern: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, ...lora,
 }, ['query', 'value'], ['classifier']);
 const names = (lora: Partial<TargetSettings>): string[] => match(lora).map(module => module.name.replace('bert.encoder.layer.', ''));
 
@@ -74,6 +74,22 @@ test('rank and alpha of single modules', () => {
   // as in PEFT the key must reach to the end of the name, and begin where a name part begins
   assert.deepEqual(match({ rank_pattern: { 'self.query': 2 } }).map(m => m.r), [2, 4, 2, 4]);
   assert.equal(problem({ rank_pattern: { uery: 2 } }).code, 'lora.pattern-not-found');
+});
+
+test('layers are counted as PEFT counts them, and one that is not there is an error', () => {
+  assert.deepEqual(names({ layers_to_transform: 1 }), ['1.attention.self.query', '1.attention.self.value']);
+  assert.deepEqual(names({ layers_to_transform: [0, 1] }), names({}));
+  assert.deepEqual(names({ layers_to_transform: [0], layers_pattern: ['h', 'layer'], target_modules: ['query'] }), ['0.attention.self.query']);
+  assert.deepEqual(names({ layers_to_transform: 0, target_modules: ['key', 'bert.encoder.layer.1.attention.self.query'] }), ['0.attention.self.key', '1.attention.self.query'], 'a full name is meant');
+  assert.deepEqual(names({ layers_to_transform: 0, target_modules: ['dense'] }), ['0.attention.output.dense', '0.intermediate.dense', '0.output.dense'], 'the pooler lies in no layer');
+  assert.match(problem({ layers_to_transform: [0, 2] }).cause, /layer 2/);
+  assert.match(problem({ layers_to_transform: [0], layers_pattern: 'layers' }).cause, /layer 0/);
+  assert.equal(problem({ layers_pattern: 'layer' }).where, 'lora.layers_pattern');
+  assert.match(problem({ layers_to_transform: 1, target_modules: 'all-linear' }).cause, /all-linear/);
+});
+
+test('rank-stabilized scaling divides by the root of each rank', () => {
+  assert.deepEqual(match({ use_rslora: true, rank_pattern: { value: 9 } }).map(m => m.scaling), [4, 8 / 3, 4, 8 / 3]);
 });
 
 test('ranks that a module cannot have', () => {

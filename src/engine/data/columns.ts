@@ -5,7 +5,7 @@ import type { ExperimentFile } from '../experimentFile';
 import { languageForm } from './languageExamples';
 
 const COLUMNS = {
-  SEQ_CLS: ['text_column', 'label_column'],
+  SEQ_CLS: ['text_column', 'text_pair_column', 'label_column'],
   CAUSAL_LM: ['text_column', 'prompt_column', 'completion_column', 'messages_column'],
   SEQ_2_SEQ_LM: ['source_column', 'target_column'],
 } as const satisfies Record<Task, readonly string[]>;
@@ -13,8 +13,9 @@ const COLUMNS = {
 const TASKS = Object.keys(COLUMNS) as Task[];
 const ALL = [...new Set(Object.values(COLUMNS).flat())];
 
-/** Error `dataset.columns`: a key is given that the task does not read, or keys contradict each other. */
-export function checkColumns({ experiment: { task, dataset, training }, gives }: ExperimentFile): void {
+/** Errors `dataset.columns`: a key is given that the task does not read, or keys contradict each other; `experiment.problem-type`. */
+export function checkColumns({ experiment: { task, problem_type, dataset, training }, gives }: ExperimentFile): void {
+  if (task !== 'SEQ_CLS' && problem_type !== null) throw new LabError({ code: 'experiment.problem-type', where: 'problem_type', cause: `is not used by ${task}`, action: 'remove it, or set "task" to SEQ_CLS' });
   const reads = (of: Task, key: string): boolean => (COLUMNS[of] as readonly string[]).includes(key);
   const foreign = ALL.find(key => !reads(task, key) && gives(`dataset.${key}`) && dataset[key] !== null);
   const refuse = (where: string, other: Task | undefined): LabError =>

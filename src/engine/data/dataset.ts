@@ -1,14 +1,18 @@
-/** Rows of a data file: a text and its label, streamed in bounded memory. */
+/** Rows of a data file: texts and labels, streamed in bounded memory. */
 import { extname } from 'node:path';
-import { nearest } from '../../protocol/experiment';
+import { nearest, type ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { readCsv } from './csv';
 import { readLines } from './lines';
 
 export interface Row {
   text: string;
-  /** A name or a class number; null where no `label_column` is asked for. */
+  /** The second text, where a `text_pair_column` is asked for. */
+  pair?: string;
+  /** A name or a class number, a value with `regression`; null where no `label_column` is asked for. */
   label: string | number | null;
+  /** All classes of the row, with `multi_label_classification`; `label` is null then. */
+  labels?: (string | number)[];
   /** Line on which the row starts in its file, counted from 1. */
   line: number;
 }
@@ -16,26 +20,29 @@ export interface Row {
 export interface RowOptions {
   file: string;
   text_column: string;
+  text_pair_column?: string | null;
   label_column: string | null;
+  /** What is read as a label; by default one class. */
+  problem_type?: ProblemType;
   /** Gets the share of the file that was read, 0 to 1. */
   onRead?: (fraction: number) => void;
 }
 
 /** The rows of a classifier's data file in their order. Errors: those of `readRecords`. */
-export function* readRows({ file, text_column, label_column, onRead }: RowOptions): Generator<Row> {
-  const text = textColumn(text_column);
-  const keys = 'dataset.text_column and dataset.label_column';
-  if (label_column === null) {
-    for (const { values, line } of readRecords({ file, columns: { text }, keys, onRead })) yield { text: values.text, label: null, line };
-    return;
-  }
-  const label: Column<string | number> = {
-    name: label_column, read: labelOf,
-    // csv has no types: what looks like a whole number is one.
-    fromCsv: field => (/^-?\d+$/.test(field) ? Number(field) : field),
-  };
-  for (const { values, line } of readRecords({ file, columns: { text, label }, keys, onRead })) yield { ...values, line };
+export function* readRows({ file, text_column, text_pair_column = null, label_column, problem_type = 'single_label_classification', onRead }: RowOptions): Generator<Row> {
+  const columns: Columns = { text: textColumn(text_column) };
+  if (text_pair_column !== null) columns.pair = textColumn(text_pair_column);
+  if (label_column !== null) columns[problem_type === 'multi_label_classification' ? 'labels' : 'label'] = { name: label_column, ...LABELS[problem_type] };
+  const keys = `dataset.text_column${text_pair_column === null ? '' : ', text_pair_column'} and dataset.label_column`;
+  for (const { values, line } of readRecords({ file, columns, keys, onRead })) yield { label: null, ...values as unknown as { text: string }, line };
 }
+
+/** How a label is read. csv has no types: what looks like a number is one. */
+const LABELS: Record<ProblemType, Omit<Column<unknown>, 'name'>> = {
+  single_label_classification: { read: labelOf, fromCsv: field => (/^-?\d+$/.test(field) ? Number(field) : field) },
+  multi_label_classification: { read: labelsOf },
+  regression: { read: valueOf, fromCsv: field => (field.trim() === '' ? field : Number.isNaN(Number(field)) ? field : Number(field)) },
+};
 
 /** One column that is read: its name in the file, and how a value is checked. */
 export interface Column<T> {
@@ -165,7 +172,20 @@ function labelOf(value: unknown, column: string, at: Place): string | number {
   if (typeof value === 'string' && value !== '') return value;
   // Adding 0 turns -0 into 0.
   if (Number.isSafeInteger(value)) return (value as number) + 0;
-  throw problem('dataset.wrong-type', at, `the label in "${column}" is ${value === '' ? 'empty' : describe(value)}`, 'give the name of a class or a class number');
+  throw problem('dataset.wrong-type', at, `the label in "${column}" is ${value === '' ? 'empty' : describe(value)}`, Array.isArray(value) ? 'give the name of a class or a class number, or set problem_type to "multi_label_classification"' : typeof value === 'number' ? 'give a class number, or set problem_type to "regression"' : 'give the name of a class or a class number');
+}
+
+function labelsOf(value: unknown, column: string, at: Place): (string | number)[] {
+  if (!Array.isArray(value)) {
+    throw problem('dataset.wrong-type', at, `the labels in "${column}" are ${describe(value)}, not a list`, 'give a list of class names or class numbers, in a .jsonl file, or set problem_type to what the labels are');
+  }
+  return value.map(label => labelOf(label, column, at));
+}
+
+function valueOf(value: unknown, column: string, at: Place): number {
+  // float32 holds what is computed with.
+  if (typeof value === 'number' && Number.isFinite(Math.fround(value))) return value;
+  throw problem('dataset.wrong-type', at, `the value in "${column}" is ${value === '' ? 'empty' : describe(value)}`, 'give a number, or set problem_type to what the labels are');
 }
 
 export function describe(value: unknown): string {

@@ -1,9 +1,10 @@
 /** The tokens of a data file, held in memory for training. */
-import type { DatasetSettings } from '../../protocol/experiment';
+import type { DatasetSettings, ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import type { Example } from '../training/step.types';
 import { readRows, type Row } from './dataset';
 import { GrowingIntegers } from './growingIntegers';
+import { exampleLabels } from './exampleLabels';
 import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
 import type { TextTokenizer } from './tokenizer';
 
@@ -21,15 +22,17 @@ export interface ExampleSet {
   without_targets?: number;
 }
 
-type Columns = Pick<DatasetSettings, 'text_column' | 'label_column'>;
+type Columns = Pick<DatasetSettings, 'text_column' | 'label_column'> & Partial<Pick<DatasetSettings, 'text_pair_column'>>;
 
 export interface LoadExamplesOptions {
   file: string;
   dataset: Columns;
+  /** What the labels are; by default one class. */
+  problem_type?: ProblemType;
   tokenizer: TextTokenizer;
   /** Longest example in tokens. */
   max_length: number;
-  /** Sizes of the model's embedding tables. */
+  /** Sizes of the model's embedding tables. With `type_vocab_size` 0 the model has no segments, and those of the tokenizer are left out. */
   limits: { vocab_size: number; max_positions: number; type_vocab_size: number };
   /** Gets the share that is done, 0 to 1. */
   onProgress?: (fraction: number) => void;
@@ -39,15 +42,17 @@ export interface LoadExamplesOptions {
  * The distinct labels of a training file, in one pass.
  * Errors: `dataset.labels` with the first line that shows the problem, and those of `readRows`.
  */
-export function scanLabels({ file, dataset }: { file: string; dataset: Columns }): Set<string | number> {
+export function scanLabels({ file, dataset, problem_type = 'single_label_classification' }: { file: string; dataset: Columns; problem_type?: ProblemType }): Set<string | number> {
   const lines = new Map<string | number, number>();
   let rows = 0;
-  for (const { label, line } of readRows({ file, ...columns(dataset) })) {
+  for (const { label, labels = [label!], line } of readRows({ file, ...columns(dataset), problem_type })) {
     rows += 1;
-    if (!lines.has(label!)) lines.set(label!, line);
+    for (const one of labels) if (!lines.has(one)) lines.set(one, line);
     if (lines.size > MOST_CLASSES) break;
   }
-  const problem = labelProblem(lines.keys());
+  const several = problem_type === 'multi_label_classification';
+  if (several && lines.size === 0) throw new LabError({ code: 'dataset.labels', file, cause: 'no example has a label', action: 'add labels to the lists in dataset.label_column' });
+  const problem = labelProblem(lines.keys(), several ? 1 : 2);
   if (problem) throw new LabError({ code: 'dataset.labels', file, where: `line ${lines.get(problem.value)}`, cause: problem.cause, action: problem.action });
   if (lines.size > 1000 && lines.size > rows / 2) {
     throw new LabError({ code: 'dataset.labels', file, cause: `the ${rows} examples have ${lines.size} different labels`, action: `check that dataset.label_column, "${dataset.label_column}", is the column with the classes` });
@@ -59,20 +64,20 @@ export function scanLabels({ file, dataset }: { file: string; dataset: Columns }
  * Tokenizes every row of a file. Takes 4 bytes for each token and 8 for each example.
  * Errors: `training.max-length`, `dataset.unknown-label`, `dataset.token-beyond-vocabulary`, `dataset.token-type`, and those of `readRows`.
  */
-export function loadExamples({ file, dataset, tokenizer, max_length, limits, onProgress, labels }: LoadExamplesOptions & { labels: LabelSet }): ExampleSet {
+export function loadExamples({ file, dataset, problem_type = 'single_label_classification', tokenizer, max_length, limits, onProgress, labels }: LoadExamplesOptions & { labels: LabelSet }): ExampleSet {
   checkLength(max_length, limits.max_positions);
   const tokens = new GrowingIntegers();
   /** Segment numbers of all tokens; stays empty while all are 0. */
   const types = new GrowingIntegers();
   const ends = new GrowingIntegers();
-  const classes = new GrowingIntegers();
+  const targets = exampleLabels(problem_type, labels, file);
   let cut = 0;
   let longest = 0;
-  for (const row of readRows({ file, ...columns(dataset), onRead: onProgress })) {
-    const encoded = tokenizer.encode(row.text, max_length);
-    classes.push(classOf(row, labels, file));
+  for (const row of readRows({ file, ...columns(dataset), problem_type, onRead: onProgress })) {
+    const encoded = tokenizer.encode(row.text, max_length, row.pair);
+    targets.add(row);
     checkIds(encoded.input_ids, limits.vocab_size, row, file);
-    if (encoded.token_type_ids) {
+    if (encoded.token_type_ids && limits.type_vocab_size > 0) {
       checkTypes(encoded.token_type_ids, limits.type_vocab_size, row, file);
       types.resize(tokens.length);
       types.append(encoded.token_type_ids);
@@ -89,7 +94,7 @@ export function loadExamples({ file, dataset, tokenizer, max_length, limits, onP
       if (!Number.isInteger(i) || i < 0 || i >= ends.length) throw new RangeError(`there is no example ${i} of ${ends.length}`);
       const begin = i ? ends.at(i - 1) : 0;
       const end = ends.at(i);
-      return { input_ids: tokens.view(begin, end), token_type_ids: types.length ? types.view(begin, end) : null, label: classes.at(i) };
+      return { input_ids: tokens.view(begin, end), token_type_ids: types.length ? types.view(begin, end) : null, ...targets.get(i) };
     },
   };
 }
@@ -100,17 +105,7 @@ export function checkLength(max_length: number, max_positions: number): void {
   throw new LabError({ code: 'training.max-length', where: 'training.max_length', cause: `is ${max_length}, the model has ${max_positions} positions`, action: `set it to at most ${max_positions}` });
 }
 
-const columns = ({ text_column, label_column }: Columns): Columns => ({ text_column, label_column });
-
-function classOf({ label, line }: Row, labels: LabelSet, file: string): number {
-  const number = labels.numberOf(label!);
-  if (number !== undefined) return number;
-  const some = labels.names.slice(0, 10).map(name => JSON.stringify(name)).join(', ');
-  throw new LabError({
-    code: 'dataset.unknown-label', file, where: `line ${line}`, cause: `the label ${JSON.stringify(label)} is none of the classes ${some}${labels.names.length > 10 ? `, … (${labels.names.length})` : ''}`,
-    action: 'correct the label: only classes that the training data or the checkpoint name can be learned',
-  });
-}
+const columns = ({ text_column, text_pair_column, label_column }: Columns): Columns => ({ text_column, text_pair_column, label_column });
 
 export function checkIds(ids: ArrayLike<number> & Iterable<number>, vocab_size: number, { line }: { line: number }, file: string): void {
   const wrong = Array.prototype.find.call(ids, (id: number) => id < 0 || id >= vocab_size) as number | undefined;

@@ -36,11 +36,11 @@ export function labelsFromNames(given: readonly string[]): LabelSet {
  * `headClasses` is the number of rows of the stored classifier, null if the checkpoint has none.
  * Error: `dataset.labels`, without a file: `scanLabels` reports the same problems with file and line.
  */
-export function labelsFor(config: Record<string, unknown>, headClasses: number | null, values: Iterable<string | number>): LabelSet {
+export function labelsFor(config: Record<string, unknown>, headClasses: number | null, values: Iterable<string | number>, least = 2): LabelSet {
   const data = [...values];
   const known = configLabels(config as Config);
   if (data.length === 0) return labelsFromNames(known);
-  const problem = labelProblem(data);
+  const problem = labelProblem(data, least);
   if (problem) throw new LabError({ code: 'dataset.labels', cause: problem.cause, action: problem.action });
   const named = known.some(name => !/^LABEL_\d+$/.test(name));
   const fromConfig = labelsFromNames(known);
@@ -60,8 +60,8 @@ export function labelsFor(config: Record<string, unknown>, headClasses: number |
   return labelsFromNames(Array.from({ length: Math.max(classes, promised) }, (_, number) => String(number)));
 }
 
-/** What is wrong with the distinct labels of a training file, and the value that shows it. */
-export function labelProblem(values: Iterable<string | number>): { value: string | number; cause: string; action: string } | undefined {
+/** What is wrong with the distinct labels of a training file, and the value that shows it. `least`: how many there must be. */
+export function labelProblem(values: Iterable<string | number>, least = 2): { value: string | number; cause: string; action: string } | undefined {
   let first: string | number | undefined;
   let count = 0;
   for (const value of values) {
@@ -74,7 +74,7 @@ export function labelProblem(values: Iterable<string | number>): { value: string
     if (typeof value === 'number' && value >= MOST_CLASSES) return { value, cause: `the class number ${value} is too large`, action: 'number the classes 0, 1, 2, …, and check dataset.label_column' };
     if (count > MOST_CLASSES) return { value, cause: `there are more than ${MOST_CLASSES} different labels`, action: 'check dataset.label_column' };
   }
-  if (count !== 1) return undefined;
+  if (count >= least || count === 0) return undefined;
   return { value: first!, cause: `every example has the label ${JSON.stringify(first)}; one class cannot be learned`, action: 'add examples of another class' };
 }
 

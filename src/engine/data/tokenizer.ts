@@ -6,15 +6,17 @@ import { LabError } from '../errors';
 import { lookUp, readJsonObject } from '../files';
 import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
 import { ExactCharacterMap } from './characterMap';
+import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
+import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
 import { isT5Tokenizer, t5Tokenizer } from './t5Tokenizer';
 
 export interface TextTokenizer {
   /**
-   * Tokens of a text with the special tokens around it, at most `max_length` in all: the text's own tokens are cut at the end.
-   * `token_type_ids` are null where all are 0. `cut` tells whether tokens were left out.
+   * Tokens of a text, or of a text and its `pair`, with the special tokens around them, at most `max_length` in all: own tokens
+   * are cut at the end, of a pair those of the longer text first. `token_type_ids` are null where all are 0. `cut` tells whether tokens were left out.
    * Error: `tokenizer.too-slow`, only for tokenizers that split with regular expressions of their own.
    */
-  encode(text: string, max_length: number): { input_ids: Int32Array; token_type_ids: Int32Array | null; cut: boolean };
+  encode(text: string, max_length: number, pair?: string | null): { input_ids: Int32Array; token_type_ids: Int32Array | null; cut: boolean };
 }
 
 /** What language models need beside it. */
@@ -49,7 +51,7 @@ export function loadTokenizer(folder: string): LanguageTokenizer {
   try {
     const bert = file.endsWith('.txt') || isBertTokenizer(json, config);
     if (isT5Tokenizer(json, config)) return textTokenizer(t5Tokenizer(json, config, file), config, file);
-    return textTokenizer(bert ? bertTokenizer(json, config, file) : json, config, file);
+    return textTokenizer(bert ? bertTokenizer(json, config, file) : isRobertaTokenizer(json, config) ? robertaTokenizer(json, config, file) : json, config, file);
   } catch (error) { throw unusable(error, file); }
 }
 
@@ -77,9 +79,6 @@ function read<T>(file: string, reader: (file: string) => T): T {
   }
 }
 
-/** Stands for the text's own tokens when the template of special tokens is asked for. */
-const TEXT = '\u0000text';
-
 /** The library takes any other type for the one that its keys resemble. Old files give no type. */
 function checkModel({ type = null, vocab }: Record<string, unknown>): void {
   if (type !== null && !['WordPiece', 'BPE', 'Unigram'].includes(String(type))) throw new Error(`models of the type "${String(type)}" are not supported`);
@@ -89,23 +88,27 @@ function checkModel({ type = null, vocab }: Record<string, unknown>): void {
   }
 }
 
+/** Whether transformers hands the tokenizer's segment numbers to the model: as the config says, else as the class does. */
+function givesSegments({ model_input_names, tokenizer_class }: Record<string, unknown>): boolean {
+  if (Array.isArray(model_input_names)) return model_input_names.includes('token_type_ids');
+  return !/^(DistilBert|Roberta)Tokenizer(Fast)?$/.test(String(tokenizer_class ?? ''));
+}
+
 function textTokenizer(json: Record<string, unknown>, config: Record<string, unknown>, file: string): LanguageTokenizer {
   checkModel(json.model as Record<string, unknown>);
   const tokenizer = new Tokenizer(json, config);
   const { normalizer, model } = tokenizer;
   if (normalizer instanceof BertNormalizer) tokenizer.normalizer = new ExactBertNormalizer(normalizer.config);
   if (normalizer instanceof PrecompiledNormalizer) tokenizer.normalizer = new ExactCharacterMap(normalizer.config as ConstructorParameters<typeof ExactCharacterMap>[0]);
-  const template = tokenizer.post_processor?.([TEXT], null, true) ?? { tokens: [TEXT] };
-  const place = template.tokens.indexOf(TEXT);
-  if (place < 0) throw new Error('its post-processor leaves the text out');
   const number = (token: string): number => {
     const id = tokenizer.token_to_id(token);
     if (!Number.isSafeInteger(id)) throw new Error(`the token "${token}" is not in the vocabulary`);
     return id!;
   };
-  const before = template.tokens.slice(0, place).map(number);
-  const after = template.tokens.slice(place + 1).map(number);
-  const types = template.token_type_ids?.some(type => type !== 0) ? template.token_type_ids : null;
+  const single = templateOf(tokenizer, 'text', number);
+  let double: Template | undefined;
+  const before = single.parts.slice(0, single.parts.indexOf('text')) as number[];
+  const segments = givesSegments(config);
   if (model?.config.type === 'WordPiece') number(String(model.unk_token));
   const tokenize = (text: string): number[] => tokenizer.encode(text, { add_special_tokens: false }).ids;
   const limited = /"Regex":/.test(JSON.stringify([json.normalizer, json.pre_tokenizer])) ? withTimeLimit(tokenize, file) : tokenize;
@@ -117,12 +120,13 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
     tokens: ids, before, config,
     numberOf: token => tokenizer.token_to_id(token),
     decode: numbers => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: config.clean_up_tokenization_spaces === true }),
-    encode(text, max_length) {
-      const own = ids(text);
-      const kept = Math.min(own.length, Math.max(0, max_length - before.length - after.length));
-      const input_ids = Int32Array.from([...before, ...own.slice(0, kept), ...after]);
-      const token_type_ids = types && input_ids.map((_, i) => types[i < place ? i : i < place + kept ? place : i - kept + 1]);
-      return { input_ids, token_type_ids, cut: kept < own.length };
+    encode(text, max_length, pair = null) {
+      const [own, other] = [ids(text), pair === null ? [] : ids(pair)];
+      const template = pair === null ? single : double ??= templateOf(tokenizer, 'pair', number);
+      const room = Math.max(0, max_length - template.special);
+      const [kept, keptOther] = pair === null ? [Math.min(own.length, room), 0] : longestFirst(own.length, other.length, room);
+      const filled = fillTemplate(template, own.slice(0, kept), other.slice(0, keptOther));
+      return { input_ids: filled.input_ids, token_type_ids: segments ? filled.token_type_ids : null, cut: kept < own.length || keptOther < other.length };
     },
   };
 }

@@ -1,37 +1,88 @@
-/** The one switch from the name of a device to an executor. */
+/** Which devices this machine has, which one `auto` takes, and the executor that a run gets. */
 import * as ort from 'onnxruntime-node';
 import { LabError } from '../errors';
-import { CompiledExecutor } from './compiled';
-import { EagerExecutor } from './eager';
+import { DEVICES } from '../../protocol/experiment';
+import type { DeviceName, DeviceReport, DevicesReport } from '../../protocol/devices';
+import { hasCudaProvider } from './cuda';
 import type { Executor } from './executor';
+import { cpuHardware, listGpus, mayHaveGpu } from './hardware';
+import { knownProbe, probe, type ProbeResult } from './probe';
+import { onnxVersion, startExecutor } from './start';
 
-export interface DeviceInfo { name: string; state: 'ready' | 'missing' | 'untested'; detail: string }
+type Probe = (device: DeviceName) => Promise<ProbeResult>;
 
-/** What this machine could train on, without starting anything on it. */
-export function listDevices(): DeviceInfo[] {
-  const built = new Map(ort.listSupportedBackends().map(backend => [backend.name, backend]));
-  const version = ort.env.versions.node ?? ort.env.versions.common;
-  return [
-    { name: 'cpu', state: 'ready', detail: `onnxruntime ${version}` },
-    { name: 'webgpu', state: built.has('webgpu') ? 'untested' : 'missing', detail: 'not supported by this version' },
-    { name: 'cuda', state: 'missing', detail: 'not supported by this version' },
-    { name: 'tensorflow', state: 'missing', detail: 'not supported by this version' },
-  ];
+/** What can be seen of a machine without starting anything on it. */
+interface Machine { gpu: boolean; cuda: boolean; webgpu: boolean }
+const thisMachine = (): Machine => ({ gpu: mayHaveGpu(), cuda: hasCudaProvider(), webgpu: ort.listSupportedBackends().some(backend => backend.name === 'webgpu') });
+
+/**
+ * What `auto` takes: CUDA if a probe step runs on it, else WebGPU on a real GPU, else the CPU. What certainly is not there
+ * is not probed, so that a machine without a GPU waits for nothing.
+ */
+export async function chooseDevice(ask: Probe = knownProbe, machine = thisMachine()): Promise<DevicesReport['auto']> {
+  // Tests and servers that several people share say what automatic means.
+  const forced = process.env.LORA_LAB_AUTO;
+  if (forced === 'cpu' || forced === 'webgpu' || forced === 'cuda') return { device: forced, why: 'LORA_LAB_AUTO says so' };
+  if (!machine.gpu) return { device: 'cpu', why: 'no GPU was found' };
+  const refused: string[] = [];
+  for (const device of ['cuda', 'webgpu'] as const) {
+    if (!machine[device]) continue;
+    const result = await ask(device);
+    if (result.ok && !result.software) return { device, why: 'a probe step ran on it' };
+    refused.push(`${device}: ${result.ok ? `${result.driver ?? 'its driver'} computes in software` : result.cause}`);
+  }
+  return { device: 'cpu', why: refused.join('; ') || 'no GPU can be used by this version' };
 }
 
-/** Starts the executor for `device`. A device that cannot be used is an error, never a silent run on the CPU. */
+/**
+ * The executor for `device`. A named device that cannot be used is a LabError that says what is missing or failed, never a
+ * silent run on the CPU; `auto` says in the executor's `device` why it took what it took.
+ */
 export async function createExecutor(device: string): Promise<Executor> {
-  switch (device) {
-    case 'auto':
-    case 'cpu':
-      return new CompiledExecutor({ provider: 'cpu', profile: process.env.LORA_LAB_PROFILE });
-    case 'reference':
-      await import('@tensorflow/tfjs-backend-cpu');
-      return new EagerExecutor('cpu (tfjs reference)', 'cpu');
-    default:
-      throw new LabError({
-        code: 'device.unavailable', where: 'engine.device', cause: `the device "${device}" cannot be used by this version`,
-        action: 'set "device" to "auto" or "cpu"',
-      });
+  if (device === 'reference') return startExecutor('reference');
+  if (device === 'auto') {
+    const { device: chosen, why } = await chooseDevice();
+    return described(await startExecutor(chosen), await nameOf(chosen), `auto: ${why}`);
   }
+  if (!isDevice(device)) throw new LabError({ code: 'device.unavailable', where: 'engine.device', cause: `"${device}" is no device`, action: `choose one of ${DEVICES.join(', ')}` });
+  if (device !== 'cpu') {
+    const result = await knownProbe(device);
+    if (!result.ok) throw new LabError({ code: result.missing ? 'device.missing' : 'device.failed', where: 'engine.device', cause: `${device} cannot be used: ${result.cause}`, action: result.action });
+  }
+  return described(await startExecutor(device), await nameOf(device));
+}
+
+const isDevice = (name: string): name is DeviceName => name !== 'auto' && (DEVICES as readonly string[]).includes(name);
+
+/** The hardware behind a device, for people: `NVIDIA L4`, or `SwiftShader, in software`. */
+async function nameOf(device: DeviceName): Promise<string | undefined> {
+  if (device === 'cpu' || device === 'tensorflow') return undefined;
+  const result = await knownProbe(device);
+  if (result.ok && result.software) return `${result.driver ?? 'a driver'}, in software`;
+  return (await listGpus())[0]?.name;
+}
+
+function described(executor: Executor, hardware?: string, note?: string): Executor {
+  const device = [hardware ? executor.device.replace(' (', ` on ${hardware} (`) : executor.device, note].filter(Boolean).join('; ');
+  return { device, compile: program => executor.compile(program), dispose: () => executor.dispose() };
+}
+
+/** Probes every device of this machine anew. Takes seconds for each that is there. */
+export async function listDevices(ask: Probe = probe): Promise<DevicesReport> {
+  const gpus = await listGpus();
+  const cpu = cpuHardware();
+  const answers = new Map<DeviceName, ProbeResult>();
+  for (const device of ['cuda', 'webgpu', 'tensorflow'] as const) answers.set(device, await ask(device));
+  const devices: DeviceReport[] = [{ device: 'cpu', state: 'ready', ...cpu, software: false, detail: `onnxruntime ${onnxVersion()}` }];
+  for (const [device, result] of answers) {
+    const hardware = device === 'tensorflow' && !(result.ok && result.runs.includes('gpu')) ? cpu : result.ok && result.software ? undefined : gpus[0];
+    devices.push({
+      device, name: hardware?.name ?? null, memory_bytes: hardware?.memory_bytes ?? null,
+      driver: (result.ok ? result.driver : null) ?? hardware?.driver ?? null, software: result.ok && result.software,
+      state: result.ok ? 'ready' : result.missing ? 'needs' : 'failed',
+      detail: result.ok ? result.runs : `${result.cause}; ${result.action}`,
+    });
+  }
+  const auto = await chooseDevice(async device => answers.get(device)!);
+  return { auto, devices };
 }

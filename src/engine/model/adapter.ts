@@ -3,10 +3,11 @@ import { join, resolve } from 'node:path';
 import { LabError } from '../errors';
 import { listFolder, lookUp, readJsonObject } from '../files';
 import { transaction, writeFile } from '../transaction';
-import type { LoraSettings } from '../../protocol/experiment';
+import { PROBLEM_TYPES, type LoraSettings, type ProblemType } from '../../protocol/experiment';
 import { adapterConfig, settingsFromAdapter, type AdapterConfig } from './adapterConfig';
-import type { AdapterPlan } from './lora.types';
+import type { AdapterPlan, Trainable } from './lora.types';
 import { readHeader, readTensor, type TensorRef } from './safetensors';
+import { converted, convertedSettings, startNames, unconverted } from './startFactors';
 import { writeSafetensors, type TensorSource } from './safetensorsWriter';
 import type { LoadedModel } from './weights';
 
@@ -19,6 +20,8 @@ export interface Adapter {
   tensors: Map<string, { shape: number[]; data: Float32Array }>;
   /** Class names in order of class number; null in adapters of other programs, which have no place for them. */
   labels: string[] | null;
+  /** What the labels were; null in adapters of other programs. */
+  problem_type: ProblemType | null;
   /** `LoadedModel.fingerprint` of the base it was trained on; null in adapters of other programs. */
   base_fingerprint: string | null;
 }
@@ -29,6 +32,7 @@ export const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
 export const PREFIX = 'base_model.model.';
 /** Our own entries in the metadata of `adapter_model.safetensors`, where other programs overlook them. */
 const LABELS_KEY = 'lora_lab.labels';
+const PROBLEM_KEY = 'lora_lab.problem_type';
 const FINGERPRINT_KEY = 'lora_lab.base_fingerprint';
 
 export interface AdapterContent {
@@ -52,17 +56,36 @@ export async function writeAdapterFiles(folder: string, { model, plan, lora, tra
     const name = plan.trainables.find(t => bad >= t.offset && bad < t.offset + t.size)?.name;
     throw new LabError({ code: 'adapter.not-finite', file: folder, where: name, cause: 'the adapter holds values that are not finite', action: 'go back to an earlier checkpoint and lower the learning rate' });
   }
-  const tensors: TensorSource[] = plan.trainables.map(({ name, shape, offset, size }) => ({ name, shape, dtype: 'F32', data: trainables.subarray(offset, offset + size) }));
+  const tensors: TensorSource[] = plan.trainables.map(trainable => ({ name: trainable.name, dtype: 'F32', ...savedValues(trainable, trainables, plan, model) }));
   // Parameters that the base lacks and that were not trained would be drawn anew in another program: they go along.
-  const frozen = model.missing.filter(name => !plan.trainables.some(t => t.name === PREFIX + name));
+  const frozen = model.missing.filter(name => !plan.trainables.some(t => t.parameter === name));
   for (const name of frozen) {
     const weight = model.weights.get(name);
     if (weight?.source === 'memory') tensors.push({ name: PREFIX + name, shape: weight.shape, dtype: 'F32', data: weight.data });
   }
   const modules = [...new Set(frozen.map(name => name.slice(0, name.lastIndexOf('.'))))];
-  const config = adapterConfig({ base: model.folder, task: model.task, lora, plan, defaults: model.family.default_target_modules, frozen: modules });
+  const config = adapterConfig({ base: model.folder, task: model.task, lora: convertedSettings(lora), plan, defaults: model.family.default_target_modules, frozen: modules });
   writeFile(join(folder, ADAPTER_CONFIG), JSON.stringify(config, null, 2));
-  await writeSafetensors(join(folder, ADAPTER_WEIGHTS), tensors, { format: 'pt', [LABELS_KEY]: JSON.stringify(labels), [FINGERPRINT_KEY]: model.fingerprint });
+  await writeSafetensors(join(folder, ADAPTER_WEIGHTS), tensors, { format: 'pt', [LABELS_KEY]: JSON.stringify(labels), ...(model.task === 'SEQ_CLS' ? { [PROBLEM_KEY]: model.problem_type } : {}), [FINGERPRINT_KEY]: model.fingerprint });
+}
+
+const FACTOR = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
+
+/** A trained tensor as it is saved: with its start, if that is subtracted in training. */
+function savedValues({ name, shape, offset, size }: Trainable, trainables: Float32Array, plan: AdapterPlan, model: LoadedModel): { shape: number[]; data: Float32Array } {
+  const data = trainables.subarray(offset, offset + size);
+  const [, module, side] = (plan.subtracts_start && FACTOR.exec(name)) || [];
+  if (module === undefined || side !== 'A' && side !== 'B') return { shape, data };
+  return converted(data, side, model.weights.get(startNames(module)[side])!, shape[side === 'A' ? 0 : 1]);
+}
+
+/** An adapter that was saved with its start, as the values that go on being trained. */
+export function withoutStart(adapter: Adapter): Adapter {
+  const tensors = [...adapter.tensors].map(([name, tensor]) => {
+    const side = FACTOR.exec(name)?.[2];
+    return [name, side === 'A' || side === 'B' ? unconverted(tensor, side) : tensor] as const;
+  });
+  return { ...adapter, tensors: new Map(tensors) };
 }
 
 /**
@@ -89,7 +112,8 @@ export function readAdapter(path: string): Adapter {
     if (!data.every(Number.isFinite)) throw new LabError({ code: 'adapter.not-finite', file: weights, where: `tensor "${name}"`, cause: 'holds values that are not finite', action: 'use another checkpoint of this adapter' });
     tensors.set(name, { shape: ref.shape, data });
   }
-  return { folder, config, tensors, labels: parseLabels(metadata.get(LABELS_KEY)), base_fingerprint: metadata.get(FINGERPRINT_KEY) ?? null };
+  const problem_type = PROBLEM_TYPES.find(type => type === metadata.get(PROBLEM_KEY)) ?? null;
+  return { folder, config, tensors, labels: parseLabels(metadata.get(LABELS_KEY)), problem_type, base_fingerprint: metadata.get(FINGERPRINT_KEY) ?? null };
 }
 
 function parseLabels(json: string | undefined): string[] | null {
@@ -106,10 +130,10 @@ function parseLabels(json: string | undefined): string[] | null {
 export function fillTrainables(plan: AdapterPlan, adapter: Adapter, model: Pick<LoadedModel, 'folder' | 'fingerprint' | 'missing' | 'weights'>): Float32Array {
   checkBase(adapter, model);
   const file = join(adapter.folder, ADAPTER_WEIGHTS);
-  const own = adapter.config.task_type == null ? plan.trainables.filter(({ name }) => !adapter.tensors.has(name) && baseWeight(model, name)) : [];
+  const own = adapter.config.task_type == null ? plan.trainables.filter(({ name, parameter }) => !adapter.tensors.has(name) && baseWeight(model, parameter)) : [];
   checkKeys(plan.trainables.filter(t => !own.includes(t)).map(t => t.name), adapter, model.missing);
   const values = new Float32Array(plan.trainable_parameters);
-  for (const { name, offset } of own) values.set(readTensor(baseWeight(model, name)!), offset);
+  for (const { parameter, offset } of own) values.set(readTensor(baseWeight(model, parameter)!), offset);
   for (const { name, shape, offset } of plan.trainables.filter(t => !own.includes(t))) {
     const stored = adapter.tensors.get(name)!;
     if (stored.shape.join() !== shape.join()) {
@@ -120,8 +144,8 @@ export function fillTrainables(plan: AdapterPlan, adapter: Adapter, model: Pick<
   return values;
 }
 
-function baseWeight(model: Pick<LoadedModel, 'weights'>, key: string): TensorRef | undefined {
-  const weight = model.weights.get(key.slice(PREFIX.length));
+function baseWeight(model: Pick<LoadedModel, 'weights'>, parameter: string | undefined): TensorRef | undefined {
+  const weight = parameter === undefined ? undefined : model.weights.get(parameter);
   return weight?.source === 'file' ? weight.ref : undefined;
 }
 
@@ -150,7 +174,9 @@ export function checkKeys(expected: readonly string[], adapter: Adapter, tolerat
   const file = join(adapter.folder, ADAPTER_WEIGHTS);
   const known = new Set(expected);
   const missing = expected.filter(name => !adapter.tensors.has(name));
-  const unexpected = [...adapter.tensors.keys()].filter(name => !known.has(name) && !tolerated.some(other => PREFIX + other === name));
+  // With "bias": "all" PEFT stores the biases of saved modules twice more, under its wrapper's names; the first copy is the one it reads.
+  const isCopy = (name: string): boolean => adapter.config.bias === 'all' && /\.(modules_to_save|original_module)\.(.+\.)?bias$/.test(name);
+  const unexpected = [...adapter.tensors.keys()].filter(name => !known.has(name) && !isCopy(name) && !tolerated.some(other => PREFIX + other === name));
   const list = (names: string[]): string => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
   const action = 'use the target_modules and modules_to_save that the adapter was trained with, and a base of the same architecture';
   if (missing.length) throw new LabError({ code: 'adapter.missing', file, cause: `the adapter lacks ${list(missing)}`, action });

@@ -1,6 +1,6 @@
 /** `adapter_config.json`: the keys of PEFT's LoraConfig, and which of their values this engine can honour. */
 import { LabError } from '../errors';
-import { SETTINGS, TASKS, type LoraSettings } from '../../protocol/experiment';
+import { BIASES, SETTINGS, TASKS, type LoraSettings } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
 
 export type AdapterConfig = Record<string, unknown>;
@@ -17,9 +17,9 @@ const HARMLESS_STARTS = [true, false, 'gaussian', 'orthogonal', 'eva'];
 /** Every key that PEFT 0.21 writes, with the value that stands for "not used". */
 const UNUSED: AdapterConfig = {
   alora_invocation_tokens: null, arrow_config: null, corda_config: null, ensure_weight_tying: false, eva_config: null, fan_in_fan_out: false,
-  kasa_config: null, layer_replication: null, layers_pattern: null, layers_to_transform: null, loftq_config: {}, lora_bias: false, lora_ga_config: null,
-  megatron_config: null, monteclora_config: null, target_parameters: null, trainable_token_indices: null, use_bdlora: null, use_dora: false,
-  use_qalora: false, use_rslora: false, velora_config: null,
+  kasa_config: null, layer_replication: null, loftq_config: {}, lora_ga_config: null,
+  megatron_config: null, monteclora_config: null, target_parameters: null, trainable_token_indices: null, use_bdlora: null,
+  use_qalora: false, velora_config: null,
 };
 
 /** The content of `adapter_config.json` for an adapter trained with `lora`. `frozen` names untrained modules that are stored with it. */
@@ -33,9 +33,10 @@ export function adapterConfig(options: { base: string; task: string; lora: LoraS
   const modules_to_save = [...new Set([...given, ...heads, ...plan.modules_to_save.filter(name => !isListed(name, [...given, ...heads])), ...frozen])];
   const config: AdapterConfig = {
     ...UNUSED,
-    auto_mapping: null, base_model_name_or_path: base, inference_mode: true, init_lora_weights: true, megatron_core: 'megatron.core',
+    auto_mapping: null, base_model_name_or_path: base, inference_mode: true, init_lora_weights: lora.init_lora_weights, megatron_core: 'megatron.core',
     peft_type: 'LORA', peft_version: '0.21.0', qalora_group_size: 16, revision: null, task_type: task,
     r: lora.r, lora_alpha: lora.lora_alpha, lora_dropout: lora.lora_dropout, bias: lora.bias,
+    use_rslora: lora.use_rslora, use_dora: lora.use_dora, lora_bias: lora.lora_bias, layers_to_transform: lora.layers_to_transform, layers_pattern: lora.layers_pattern,
     rank_pattern: lora.rank_pattern, alpha_pattern: lora.alpha_pattern,
     fan_in_fan_out: plan.modules.some(module => module.fan_in_fan_out === true), target_modules, exclude_modules: lora.exclude_modules, modules_to_save: modules_to_save.length ? modules_to_save : null,
   };
@@ -57,7 +58,12 @@ export function settingsFromAdapter(config: AdapterConfig, file = 'adapter_confi
     if (typeof found !== 'number' || !(found >= least)) throw badValue(file, key, found);
     return found;
   };
-  const names = (key: 'target_modules' | 'exclude_modules' | 'modules_to_save'): string | string[] | null => {
+  const flag = (key: 'use_rslora' | 'use_dora' | 'lora_bias'): boolean => {
+    const found = value(key);
+    if (typeof found !== 'boolean') throw badValue(file, key, found);
+    return found;
+  };
+  const names = (key: 'target_modules' | 'exclude_modules' | 'modules_to_save' | 'layers_pattern'): string | string[] | null => {
     const found = value(key);
     if (found === null || typeof found === 'string' || Array.isArray(found) && found.every(name => typeof name === 'string')) return found as string | string[] | null;
     throw badValue(file, key, found);
@@ -67,14 +73,25 @@ export function settingsFromAdapter(config: AdapterConfig, file = 'adapter_confi
     if (typeof found === 'object' && found !== null && Object.values(found).every(entry => typeof entry === 'number' && entry > 0)) return { ...found } as Record<string, number>;
     throw badValue(file, key, found);
   };
+  const layers = value('layers_to_transform');
+  if (layers !== null && ![layers].flat().every(layer => Number.isSafeInteger(layer))) throw badValue(file, 'layers_to_transform', layers);
+  const bias = BIASES.find(choice => choice === value('bias'));
+  if (!bias) throw badValue(file, 'bias', config.bias);
   const saved = names('modules_to_save');
   const others = saved === null ? [] : [saved].flat().filter(name => config.task_type !== 'SEQ_CLS' || !SEQ_CLS_HEADS.includes(name));
   return {
     r: number('r', 1), lora_alpha: number('lora_alpha', Number.MIN_VALUE), lora_dropout: number('lora_dropout', 0),
-    target_modules: names('target_modules'), exclude_modules: names('exclude_modules'),
+    target_modules: withoutSaved(names('target_modules'), saved), exclude_modules: names('exclude_modules'),
     rank_pattern: pattern('rank_pattern'), alpha_pattern: pattern('alpha_pattern'),
-    modules_to_save: others.length ? others : null, bias: 'none', init_adapter: null,
+    modules_to_save: others.length ? others : null, bias, init_adapter: null,
+    use_rslora: flag('use_rslora'), use_dora: flag('use_dora'), lora_bias: flag('lora_bias'), init_lora_weights: config.init_lora_weights === false || config.init_lora_weights === 'gaussian' ? config.init_lora_weights : true,
+    layers_to_transform: isEmpty(layers) ? null : layers as number | number[] | null, layers_pattern: isEmpty(value('layers_pattern')) ? null : names('layers_pattern'),
   };
+}
+
+/** PEFT lists the layers of a head of several among the targets of all-linear, although it trains them whole. */
+function withoutSaved(targets: string | string[] | null, saved: string | string[] | null): string | string[] | null {
+  return Array.isArray(targets) && saved !== null ? targets.filter(name => !isListed(name, [saved].flat())) : targets;
 }
 
 function refuse(config: AdapterConfig, file: string): void {
@@ -83,11 +100,10 @@ function refuse(config: AdapterConfig, file: string): void {
   });
   if (config.peft_type !== 'LORA') throw unsupported('peft_type', 'use an adapter of type LORA');
   if (config.task_type != null && !(TASKS as readonly unknown[]).includes(config.task_type)) throw unsupported('task_type', `use an adapter trained for one of: ${TASKS.join(', ')}`);
-  if (config.bias !== undefined && config.bias !== 'none') throw unsupported('bias', 'use an adapter trained with "bias": "none"');
   if (config.init_lora_weights !== undefined && !HARMLESS_STARTS.includes(config.init_lora_weights as never)) {
     throw unsupported('init_lora_weights', 'this start changes the base weights; save the adapter in Python with path_initial_model_for_weight_conversion first');
   }
-  const supported = new Set(['peft_type', 'task_type', 'bias', 'init_lora_weights', ...Object.keys(SETTINGS.lora)]);
+  const supported = new Set(['peft_type', 'task_type', ...Object.keys(SETTINGS.lora)]);
   for (const [key, value] of Object.entries(config)) {
     if (supported.has(key) || INERT.has(key) || isUnused(value)) continue;
     throw unsupported(key, 'merge this adapter with PEFT in Python, or train it without this option');
@@ -96,6 +112,9 @@ function refuse(config: AdapterConfig, file: string): void {
 
 /** PEFT writes an option that is off as null, false, or an empty list or object. */
 const isUnused = (value: unknown): boolean => value === null || value === false || (typeof value === 'object' && Object.keys(value).length === 0);
+
+/** PEFT takes an empty list or text as not given. */
+const isEmpty = (value: unknown): boolean => value === '' || Array.isArray(value) && value.length === 0;
 
 const badValue = (file: string, key: string, value: unknown): LabError => new LabError({
   code: 'adapter.bad-config', file, where: key, cause: `${JSON.stringify(value)} is not a possible value`, action: 'use the adapter_config.json that PEFT wrote for this adapter',

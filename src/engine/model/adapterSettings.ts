@@ -1,22 +1,36 @@
 /** Whether an adapter computes with given settings what it was trained to compute. */
 import { join } from 'node:path';
 import { LabError } from '../errors';
+import type { LoraSettings } from '../../protocol/experiment';
 import { ADAPTER_CONFIG, settingsFromAdapter, type Adapter } from './adapter';
 import type { AdapterPlan } from './lora.types';
 import { planAdapter } from './lora';
 import type { LoadedModel } from './weights';
 
-/** Error `adapter.settings` if the adapter's own rank or scaling of a module differs from the plan's: the values would mean something else. */
-export function checkAdapterSettings(adapter: Adapter, plan: AdapterPlan, model: LoadedModel): void {
-  const own = planAdapter(model, settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)));
+/** Keys that say how the values are used: with another value they would mean something else. */
+const MEANING = ['use_rslora', 'use_dora', 'lora_bias', 'bias'] as const;
+
+/** Error `adapter.settings` if the adapter's own modules, ranks, scalings or kinds of values differ from the experiment's. */
+export function checkAdapterSettings(adapter: Adapter, plan: AdapterPlan, model: LoadedModel, lora: LoraSettings): void {
+  const settings = settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG));
+  const differs = (cause: string, keys: string): LabError => new LabError({ code: 'adapter.settings', file: adapter.folder, cause, action: `write the ${keys} of its adapter_config.json into the experiment` });
+  for (const key of MEANING) {
+    if (settings[key] !== lora[key]) throw differs(`the adapter was trained with ${key} ${settings[key]}, the experiment has ${lora[key]}`, key);
+  }
+  const own = planAdapter(model, settings);
   const theirs = new Map(own.modules.map(module => [module.name, module]));
   for (const { name, r, lora_alpha } of plan.modules) {
     const module = theirs.get(name);
     if (module && module.r === r && module.lora_alpha === lora_alpha) continue;
-    const cause = module ? `the adapter has r ${module.r} and lora_alpha ${module.lora_alpha} on ${name}, the experiment r ${r} and lora_alpha ${lora_alpha}`
-      : `the adapter does not adapt ${name}, the experiment does`;
-    throw new LabError({ code: 'adapter.settings', file: adapter.folder, cause, action: 'write the r, lora_alpha and target_modules of its adapter_config.json into the experiment' });
+    throw differs(module ? `the adapter has r ${module.r} and lora_alpha ${module.lora_alpha} on ${name}, the experiment r ${r} and lora_alpha ${lora_alpha}`
+      : `the adapter does not adapt ${name}, the experiment does`, 'r, lora_alpha and target_modules');
   }
   const extra = own.modules.find(({ name }) => !plan.modules.some(module => module.name === name));
-  if (extra) throw new LabError({ code: 'adapter.settings', file: adapter.folder, cause: `the adapter adapts ${extra.name}, the experiment does not`, action: 'write the target_modules of its adapter_config.json into the experiment' });
+  if (extra) throw differs(`the adapter adapts ${extra.name}, the experiment does not`, 'target_modules');
+}
+
+/** Error `adapter.task` if the adapter names another task than the one it is to be used for. */
+export function checkAdapterTask({ folder, config }: Adapter, task: string): void {
+  if (config.task_type == null || config.task_type === task) return;
+  throw new LabError({ code: 'adapter.task', file: folder, cause: `the adapter was trained for ${String(config.task_type)}, not for ${task}`, action: 'use an adapter of the same task' });
 }

@@ -1,6 +1,8 @@
 /** The forward context that model code runs in: frozen weights, adapters, dropout and attention over one batch. */
 import * as tf from '@tensorflow/tfjs-core';
 import { linear } from '../ops/linear';
+import { startNames } from './startFactors';
+import { doraLinear, loraLinear } from './adaptedLinear';
 import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { rotary } from '../ops/rotary';
@@ -28,10 +30,10 @@ export const SCALING = 'lora_scaling';
 
 export function forwardContext(options: ContextOptions): ForwardContext {
   const { inputs, layout, parameters, plan } = options;
-  const trained = new Set(plan?.trainables.map(t => t.name));
+  const trained = new Map(plan?.trainables.map(t => [t.parameter, t.name]));
   const adapters = new Map(plan?.modules.map((m, i) => [m.name, i]));
 
-  const weight = (name: string): tf.Tensor => (trained.has(`base_model.model.${name}`) ? inputs[`base_model.model.${name}`] : options.weight(name));
+  const weight = (name: string): tf.Tensor => (trained.has(name) ? inputs[trained.get(name)!] : options.weight(name));
 
   /** x multiplied by the mask of a new site. x [rows, width] or [B, h, S, S]. */
   const drop = (x: tf.Tensor, site: DropoutSite): tf.Tensor => {
@@ -79,14 +81,20 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     linear(module, x) {
       const bias = parameters.has(`${module}.bias`) ? weight(`${module}.bias`) : undefined;
       const transposed = parameters.get(`${module}.weight`)!.fan_in_fan_out === true;
-      const y = linear({ x, w: weight(`${module}.weight`), add: bias }, { bias: true, transposed });      // [T, out]
+      const w = weight(`${module}.weight`);
       const adapter = adapters.get(module);
-      if (adapter === undefined) return y;
-      const a = inputs[`base_model.model.${module}.lora_A.weight`];                                        // [r, in]
-      const b = inputs[`base_model.model.${module}.lora_B.weight`];                                        // [out, r]
+      if (adapter === undefined) return linear({ x, w, add: bias }, { bias: true, transposed });           // [T, out]
+      const part = (suffix: string): tf.Tensor | undefined => inputs[`base_model.model.${module}.${suffix}`];
       const scaling = tf.slice1d(inputs[SCALING] as tf.Tensor1D, adapter, 1);
-      const low = linear({ x: dropout(x, options.lora_dropout), w: a }, { bias: false });                  // [T, r]
-      return linear({ x: low, w: tf.mul(b, scaling), add: y }, { bias: false });
+      const names = startNames(module);
+      const start = plan?.subtracts_start ? { a: options.weight(names.A), b: tf.mul(options.weight(names.B), scaling) } : undefined;
+      const tensors = { w, bias, start, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed };
+      const magnitude = part('lora_magnitude_vector');
+      const dropped = dropout(x, options.lora_dropout);
+      if (magnitude) return doraLinear(x, dropped, { ...tensors, magnitude });
+      const lora_bias = part('lora_B.bias');
+      const scaled = lora_bias && tf.mul(lora_bias, scaling);
+      return loraLinear(x, dropped, { ...tensors, bias: bias && scaled ? tf.add(bias, scaled) : bias ?? scaled });
     },
 
     headTokens(x) {

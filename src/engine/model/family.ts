@@ -83,8 +83,8 @@ export interface ForwardContext {
   /** Turns every head of x [T, heads · head_dim] by the angles of its token's position. */
   rotary(x: Tensor, head_dim: number): Tensor;
   /**
-   * softmax(q kᵀ · scale + bias) v for every head. q and the result [T, heads · head_dim], k and v [T, key_value_heads · head_dim];
-   * where the head reads first tokens, q and the result may be [B, heads · head_dim] of those alone.
+   * softmax(q kᵀ · scale + bias) v for every head. k and v [T, key_value_heads · head_dim]; q and the result [T, heads · head_dim],
+   * or [B, …] for the first tokens alone where the head reads those.
    * Of an encoder-decoder, `between` says whose q, k and v they are: the encoder's (or those of a model with one stack), the
    * decoder's, or queries of the decoder [U, …] with keys and values of the encoder [T, …]. `position_bias` [heads, queries, keys] is added to the scores.
    * `window`: how many tokens back a causal model sees, itself included. `softcap`: c · tanh(score / c) bounds the scores.
@@ -99,7 +99,8 @@ export interface BatchTensors {
   input_ids: Tensor;        // [T]
   token_type_ids: Tensor;   // [T], only where the layout is not causal
   position_ids: Tensor;     // [T]
-  labels: Tensor;           // [R]
+  labels: Tensor;           // [R], where the layout has no float targets
+  targets: Tensor;          // [R, width] float32, where it has
   decoder_input_ids: Tensor;          // [U]
   relative_buckets: Tensor;           // [S, S]
   decoder_relative_buckets: Tensor;   // [V, V]

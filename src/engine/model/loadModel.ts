@@ -1,5 +1,6 @@
 /** From a checkpoint folder to a base model with a weight for every parameter of the task. */
 import { join } from 'node:path';
+import type { ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { random } from '../random';
 import { openCheckpoint, type Checkpoint } from './checkpoint';
@@ -11,6 +12,8 @@ export interface LoadOptions {
   task: string;
   /** Class names in order of class number; null takes those of the checkpoint's config. */
   labels: readonly string[] | null;
+  /** What the labels of a classifier are; by default one class. */
+  problem_type?: ProblemType;
   /** Seed of the parameters that the checkpoint lacks. */
   seed: number;
   families: readonly Family[];
@@ -25,7 +28,7 @@ export function loadModel(folder: string, options: LoadOptions): LoadedModel {
 }
 
 /** `loadModel` for a checkpoint that is open already. */
-export function modelOf(checkpoint: Checkpoint, { task, labels: given, seed, families }: LoadOptions): LoadedModel {
+export function modelOf(checkpoint: Checkpoint, { task, labels: given, problem_type = 'single_label_classification', seed, families }: LoadOptions): LoadedModel {
   const { folder } = checkpoint;
   const family = familyOf(checkpoint.config, families, folder);
   const config = family.resolve?.(checkpoint) ?? checkpoint.config;
@@ -43,7 +46,7 @@ export function modelOf(checkpoint: Checkpoint, { task, labels: given, seed, fam
   }
   refuseMissing(missing, family.headModules(task), folder);
   for (const spec of missing) weights.set(spec.name, { source: 'memory', shape: spec.shape, data: startValues(spec, config, seed) });
-  return { folder, family, config, task, labels, parameters, weights, missing: missing.map(spec => spec.name), fingerprint: checkpoint.fingerprint };
+  return { folder, family, config, task, problem_type, labels, parameters, weights, missing: missing.map(spec => spec.name), fingerprint: checkpoint.fingerprint };
 }
 
 /** Error `model.task`: the architecture cannot learn the task; `checkpoint.config`: the weights are quantized. */

@@ -1,16 +1,17 @@
 /**
  * LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685) as PEFT defines it: which modules get an adapter, how many
- * parameters are trained, and where they start. y = x Wᵀ + (lora_alpha / r) · (x Aᵀ) Bᵀ.
+ * parameters are trained. y = x Wᵀ + (lora_alpha / r) · (x Aᵀ) Bᵀ.
  */
 import type { LoraSettings } from '../../protocol/experiment';
-import { random } from '../random';
 import { LabError } from '../errors';
+import { checkStart, startsFromBase } from './startFactors';
 import { matchTargets, type LinearModule } from './targets';
+import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { SEQ_CLS_HEADS } from './adapterConfig';
-import { readTensor } from './safetensors';
-import type { AdapterPlan, Trainable } from './lora.types';
 import type { LoadedModel } from './weights';
 import type { ParameterSpec } from './family';
+
+export { initialTrainables } from './loraStart';
 
 const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
@@ -21,27 +22,54 @@ export function linearModules(parameters: readonly ParameterSpec[]): LinearModul
   }));
 }
 
-/** Resolves `lora` against the model. Throws LabError for targets that match nothing and ranks that are too large. */
+/** The tensors of one adapter, by the end of their key in `adapter_model.safetensors`. */
+export function adapterTensors({ in_features, out_features, r }: AdaptedModule, lora: Pick<LoraSettings, 'use_dora' | 'lora_bias'>): [suffix: string, shape: number[]][] {
+  return [
+    ['lora_A.weight', [r, in_features]],
+    ['lora_B.weight', [out_features, r]],
+    ...(lora.lora_bias ? [['lora_B.bias', [out_features]] as [string, number[]]] : []),
+    // Unlike the others a plain parameter to PEFT, so no `.weight`.
+    ...(lora.use_dora ? [['lora_magnitude_vector', [out_features]] as [string, number[]]] : []),
+  ];
+}
+
+/** The biases that `bias` adds to what is trained, parameter name → key without prefix: PEFT wraps an adapted layer as `base_layer`. */
+export function trainedBiases(parameters: readonly ParameterSpec[], adapted: readonly string[], saved: readonly string[], bias: LoraSettings['bias']): Map<string, string> {
+  const trained = new Map<string, string>();
+  for (const { name } of parameters) {
+    const module = moduleOf(name);
+    if (bias === 'none' || !name.endsWith('.bias') || saved.includes(module)) continue;
+    if (adapted.includes(module)) trained.set(name, `${module}.base_layer.bias`);
+    else if (bias === 'all') trained.set(name, name);
+  }
+  return trained;
+}
+
+/** Resolves `lora` against the model. Throws LabError for targets that match nothing, ranks that are too large, and keys that exclude each other. */
 export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, lora: LoraSettings): AdapterPlan {
+  checkCombination(lora);
   const heads = model.family.headModules(model.task);
   const modules_to_save = savedModules(model.parameters, lora.modules_to_save, heads);
   const candidates = linearModules(model.parameters).filter(m => !modules_to_save.includes(m.name));
   const modules = matchTargets(candidates, lora, model.family.default_target_modules, heads);
+  checkStart(lora, modules);
 
   const trainables: Trainable[] = [];
   let offset = 0;
-  const add = (name: string, shape: number[], decay: boolean): void => {
-    trainables.push({ name: `base_model.model.${name}`, shape, offset, size: count(shape), decay });
+  const add = (name: string, shape: number[], decay: boolean, parameter?: string): void => {
+    trainables.push({ name: `base_model.model.${name}`, shape, offset, size: count(shape), decay, ...(parameter === undefined ? {} : { parameter }) });
     offset += count(shape);
   };
-  for (const { name, in_features, out_features, r } of modules) {
-    add(`${name}.lora_A.weight`, [r, in_features], true);
-    add(`${name}.lora_B.weight`, [out_features, r], true);
+  for (const module of modules) {
+    for (const [suffix, shape] of adapterTensors(module, lora)) add(`${module.name}.${suffix}`, shape, !suffix.endsWith('.bias'));
   }
   // Trainer decays everything but biases and the parameters of norms.
-  for (const p of model.parameters.filter(p => modules_to_save.includes(moduleOf(p.name)))) add(p.name, p.shape, p.kind === 'linear' || p.kind === 'embedding');
+  for (const p of model.parameters.filter(p => modules_to_save.includes(moduleOf(p.name)))) add(p.name, p.shape, p.kind === 'linear' || p.kind === 'embedding', p.name);
+  const added = offset;
+  const biases = trainedBiases(model.parameters, modules.map(m => m.name), modules_to_save, lora.bias);
+  for (const p of model.parameters) if (biases.has(p.name)) add(biases.get(p.name)!, p.shape, false, p.name);
   const base = model.parameters.reduce((sum, p) => sum + count(p.shape), 0);
-  return { modules, modules_to_save, trainables, trainable_parameters: offset, all_parameters: base + offset };
+  return { modules, modules_to_save, trainables, trainable_parameters: offset, all_parameters: base + added, ...(startsFromBase(lora.init_lora_weights) ? { subtracts_start: true } : {}) };
 }
 
 const moduleOf = (parameter: string): string => parameter.slice(0, parameter.lastIndexOf('.'));
@@ -64,22 +92,10 @@ function savedModules(parameters: readonly ParameterSpec[], asked: string | stri
   }))];
 }
 
-/**
- * Start values, flat [trainable_parameters]: A Kaiming-uniform with a = √5 (that is, uniform within ±1/√in), B zero,
- * saved modules as in the loaded model.
- */
-export function initialTrainables(model: LoadedModel, plan: AdapterPlan, seed: number): Float32Array {
-  const values = new Float32Array(plan.trainable_parameters);
-  for (const { name, shape, offset, size } of plan.trainables) {
-    const part = values.subarray(offset, offset + size);
-    if (name.endsWith('.lora_A.weight')) {
-      const generator = random(seed, name);
-      const bound = 1 / Math.sqrt(shape[1]);
-      for (let i = 0; i < size; i++) part[i] = (2 * generator.next() - 1) * bound;
-    } else if (!name.endsWith('.lora_B.weight')) {
-      const weight = model.weights.get(name.replace(/^base_model\.model\./, ''))!;
-      part.set(weight.source === 'memory' ? weight.data : readTensor(weight.ref));
-    }
-  }
-  return values;
+/** Error `lora.combination` for keys that LoraConfig does not take together. */
+function checkCombination({ lora_bias, use_dora, init_lora_weights }: LoraSettings): void {
+  if (!lora_bias) return;
+  const problem = (cause: string): LabError => new LabError({ code: 'lora.combination', where: 'lora.lora_bias', cause, action: 'turn one of the two off' });
+  if (use_dora) throw problem('lora_bias and use_dora cannot be used together');
+  if (typeof init_lora_weights === 'string') throw problem(`lora_bias cannot be used with init_lora_weights "${init_lora_weights}"`);
 }

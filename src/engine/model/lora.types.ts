@@ -9,13 +9,18 @@ export interface AdaptedModule {
   fan_in_fan_out?: boolean;
   r: number;
   lora_alpha: number;
-  /** lora_alpha / r */
+  /** lora_alpha / r, or lora_alpha / √r with `use_rslora`. */
   scaling: number;
 }
 
 export interface Trainable {
-  /** Key in `adapter_model.safetensors`: `base_model.model.<module>.lora_A.weight` [r, in], `.lora_B.weight` [out, r], or a saved module's `.weight` / `.bias`. */
+  /**
+   * Key in `adapter_model.safetensors`: `base_model.model.<module>.lora_A.weight` [r, in], `.lora_B.weight` [out, r], `.lora_B.bias` [out],
+   * `.lora_magnitude_vector` [out]; a saved module's `.weight` / `.bias`; a trained `.bias`, of an adapted module `.base_layer.bias`.
+   */
   name: string;
+  /** The parameter of the base model that is trained here: of a saved module, or a bias. */
+  parameter?: string;
   shape: number[];
   /** First element in the flat vector of trained values. */
   offset: number;
@@ -29,7 +34,9 @@ export interface AdapterPlan {
   /** Whole modules trained and saved with the adapter, e.g. `classifier`. */
   modules_to_save: string[];
   trainables: Trainable[];
+  /** The scaled product of the factors that A and B start from is subtracted (startFactors.ts). */
+  subtracts_start?: true;
   trainable_parameters: number;
-  /** As PEFT counts: base + adapters + the trained copies of `modules_to_save`. */
+  /** As PEFT counts: base + adapters + the trained copies of `modules_to_save`; biases are trained in place. */
   all_parameters: number;
 }

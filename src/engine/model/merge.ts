@@ -11,12 +11,14 @@ import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Ad
 import { openCheckpoint, type Checkpoint } from './checkpoint';
 import { classWeight, type Family } from './family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
-import { linearModules } from './lora';
+import { adapterTensors, linearModules, trainedBiases } from './lora';
+import type { AdaptedModule } from './lora.types';
 import { changedJson, copyCompanions } from './mergeFiles';
 import { mergedChunks, type Delta } from './mergeTensor';
-import { readBytes, type TensorRef } from './safetensors';
+import { readBytes, readTensor, type TensorRef } from './safetensors';
 import { writeSafetensors, type TensorSource } from './safetensorsWriter';
 import { INDEX_NAME } from './shards';
+import { problemTypeOf } from './problemType';
 import { matchTargets } from './targets';
 import type { LoadedModel } from './weights';
 
@@ -44,7 +46,7 @@ export async function mergeAdapter({ base, adapter: adapterFolder, out, families
     return written;
   });
   return {
-    out: target, merged_modules: [...plan.deltas.keys()].map(name => name.replace(/\.weight$/, '')), replaced_modules: [...new Set([...plan.saved.keys()].map(name => name.slice(0, name.lastIndexOf('.'))))],
+    out: target, merged_modules: [...plan.deltas.keys()].map(name => name.replace(/\.weight$/, '')), replaced_modules: [...plan.saved.keys()].filter(name => name.endsWith('.weight')).map(name => name.replace(/\.weight$/, '')),
     bytes, seconds: (performance.now() - start) / 1000,
   };
 }
@@ -66,27 +68,42 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
 
   const isSaved = savedBy([...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())]);
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
-  checkKeys([...adapted.flatMap(({ name }) => [`${PREFIX}${name}.lora_A.weight`, `${PREFIX}${name}.lora_B.weight`]), ...savedNames.map(name => PREFIX + name)], adapter, model.missing);
+  const modulesOf = (names: readonly string[]): string[] => [...new Set(names.map(name => name.slice(0, name.lastIndexOf('.'))))];
+  const biases = trainedBiases(model.parameters, adapted.map(({ name }) => name), modulesOf(savedNames), lora.bias);
+  const keys = adapted.flatMap(module => adapterTensors(module, lora).map(([suffix]) => `${module.name}.${suffix}`));
+  checkKeys([...keys, ...savedNames, ...biases.values()].map(name => PREFIX + name), adapter, model.missing);
 
   const deltas = new Map<string, Delta>();
   for (const { name, r, in_features, out_features, fan_in_fan_out, scaling } of adapted) {
     const A = matrix(adapter, `${PREFIX}${name}.lora_A.weight`, [r, in_features]);
     const B = matrix(adapter, `${PREFIX}${name}.lora_B.weight`, [out_features, r]);
+    const magnitude = lora.use_dora ? { values: matrix(adapter, `${PREFIX}${name}.lora_magnitude_vector`, [out_features]), of: fan_in_fan_out ? 'columns' as const : 'rows' as const } : undefined;
     // (B A)ᵀ = Aᵀ Bᵀ for a weight that is stored transposed.
     deltas.set(`${name}.weight`, fan_in_fan_out
-      ? { A: transposed(B, r), B: transposed(A, in_features), r, in_features: out_features, out_features: in_features, scaling }
-      : { A, B, r, in_features, out_features, scaling });
+      ? { A: transposed(B, r), B: transposed(A, in_features), r, in_features: out_features, out_features: in_features, scaling, magnitude }
+      : { A, B, r, in_features, out_features, scaling, magnitude });
   }
   const saved = new Map<string, { shape: number[]; data: Float32Array }>();
   for (const spec of model.parameters) {
-    if (adapter.tensors.has(PREFIX + spec.name)) saved.set(spec.name, { shape: spec.shape, data: matrix(adapter, PREFIX + spec.name, spec.shape) });
+    const key = PREFIX + (biases.get(spec.name) ?? spec.name);
+    if (adapter.tensors.has(key)) saved.set(spec.name, { shape: spec.shape, data: matrix(adapter, key, spec.shape) });
   }
+  if (lora.lora_bias) for (const module of adapted) saved.set(`${module.name}.bias`, withLoraBias(module, adapter, model, saved.get(`${module.name}.bias`)?.data));
   const names = new Map<string, string>();
   for (const spec of model.parameters) {
     const ref = storedTensor(checkpoint, family, spec.name);
     if (ref) names.set(ref.name, spec.name);
   }
   return { model, deltas, saved, names };
+}
+
+/** The bias of a module plus scaling · the bias of its B. Error `merge.no-bias` where the module has none to add it to. */
+function withLoraBias({ name, scaling, out_features }: AdaptedModule, adapter: Adapter, model: LoadedModel, trained: Float32Array | undefined): { shape: number[]; data: Float32Array } {
+  const weight = model.weights.get(`${name}.bias`);
+  if (!weight) throw new LabError({ code: 'merge.no-bias', file: adapter.folder, where: `lora_bias of ${name}`, cause: 'the base model has no bias there that it could be added to', action: 'use this adapter unmerged' });
+  const base = trained ?? (weight.source === 'memory' ? weight.data : readTensor(weight.ref));
+  const added = matrix(adapter, `${PREFIX}${name}.lora_B.bias`, [out_features]);
+  return { shape: [out_features], data: base.map((value, i) => value + scaling * added[i]) };
 }
 
 /** A matrix of `columns` columns, row after row → its transpose. */
@@ -108,7 +125,8 @@ function describe(checkpoint: Checkpoint, adapter: Adapter, families: readonly F
   const isHead = savedBy(heads);
   const replaced = new Set(heads.length ? family.parameters(checkpoint.config, task, count).map(spec => spec.name).filter(name => isHead(name) && adapter.tensors.has(PREFIX + name)).flatMap(name => family.storedNames(name)) : []);
   const withoutHead = { ...checkpoint, tensors: new Map([...checkpoint.tensors].filter(([name]) => !replaced.has(name))) };
-  return { family, lora, model: modelOf(withoutHead, { task, labels, seed: 0, families }) };
+  const problem_type = problemTypeOf(checkpoint.config, { trained: adapter.problem_type, classes: count });
+  return { family, lora, model: modelOf(withoutHead, { task, labels, problem_type, seed: 0, families }) };
 }
 
 /** True for the parameters of the modules that end in one of the entries, and of the modules inside of them. */
@@ -184,6 +202,8 @@ function mergedConfig({ config }: Checkpoint, { model }: MergePlan): Record<stri
     id2label: Object.fromEntries(labels.map((label, id) => [id, label])),
     label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
   };
+  // One class is what transformers takes labels for anyway.
+  if (model.problem_type !== 'single_label_classification' || config.problem_type != null) merged.problem_type = model.problem_type;
   if ('num_labels' in config) merged.num_labels = labels.length;
   return merged;
 }

@@ -1,6 +1,6 @@
 /** Which linear layers a LoRA configuration adapts, and with which rank and alpha: PEFT's rules, but nothing is ignored silently. */
 import { LabError } from '../errors';
-import { matchesSuffix } from '../../protocol/adapterMath';
+import { isInLayers, layerOf, matchesSuffix, scalingOf } from '../../protocol/adapterMath';
 import { nearestNames, type LoraSettings } from '../../protocol/experiment';
 import type { AdaptedModule } from './lora.types';
 import { fullMatcher, pythonRegExp } from './pythonRegExp';
@@ -15,13 +15,13 @@ export interface LinearModule {
 }
 
 /** What decides which modules are adapted. */
-export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'target_modules' | 'exclude_modules' | 'rank_pattern' | 'alpha_pattern' | 'modules_to_save'>;
+export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'use_rslora' | 'target_modules' | 'exclude_modules' | 'layers_to_transform' | 'layers_pattern' | 'rank_pattern' | 'alpha_pattern' | 'modules_to_save'>;
 
 /**
  * The adapted modules, in the order of `modules` (all linear layers of the task model).
  * `defaults` stand in for `target_modules: null`; `heads` are trained whole and never adapted, like `modules_to_save`.
  *
- * Errors: `lora.target-not-found` (an entry or expression matches nothing), `lora.regex-invalid`,
+ * Errors: `lora.target-not-found` (an entry or expression matches nothing), `lora.regex-invalid`, `lora.layers`,
  * `lora.rank-too-high`, `lora.rank-invalid`, `lora.pattern-not-found`, `lora.nothing-to-adapt`.
  */
 export function matchTargets(modules: readonly LinearModule[], lora: TargetSettings, defaults: readonly string[], heads: readonly string[]): AdaptedModule[] {
@@ -36,7 +36,11 @@ export function matchTargets(modules: readonly LinearModule[], lora: TargetSetti
   const outputs = modules.filter(module => module.output).map(module => module.name);
   const isTarget = isAllLinear(targets) ? (name: string) => !heads.includes(name) && !outputs.includes(name) : matcher(targets, 'target_modules');
   if (!isAllLinear(targets)) checkTargets(targets, names, isWhole);
-  const matched = modules.filter(module => adaptable(module.name) && isTarget(module.name));
+  const candidates = modules.filter(module => adaptable(module.name) && isTarget(module.name));
+  const layers = [lora.layers_to_transform ?? []].flat();
+  if (layers.length || lora.layers_pattern !== null) checkLayers(targets, layers, lora.layers_pattern, candidates.map(module => module.name));
+  // A full name is no matter of layers.
+  const matched = candidates.filter(({ name }) => typeof targets === 'string' || targets.includes(name) || isInLayers(name, lora));
   if (!matched.length) throw new LabError({ code: 'lora.nothing-to-adapt', where: 'lora.target_modules', cause: 'no linear layer is left to adapt', action: `loosen exclude_modules, or target one of: ${suffixes(names).join(', ')}` });
 
   checkPatternKeys(lora.rank_pattern, 'rank_pattern', names);
@@ -59,7 +63,7 @@ function adapt({ output: _, ...module }: LinearModule, lora: TargetSettings): Ad
   if (r > limit) {
     throw new LabError({ code: 'lora.rank-too-high', where, cause: `rank ${r} is above the smaller dimension of ${module.name}, ${module.out_features} × ${module.in_features}`, action: `give a rank of at most ${limit}` });
   }
-  return { ...module, r, lora_alpha, scaling: lora_alpha / r };
+  return { ...module, r, lora_alpha, scaling: scalingOf(lora_alpha, r, lora.use_rslora) };
 }
 
 const isAllLinear = (targets: string | readonly string[]): boolean => typeof targets === 'string' && targets.toLowerCase() === 'all-linear';
@@ -94,6 +98,17 @@ function checkTargets(targets: string | readonly string[], names: string[], isWh
       : `"${target}" matches only ${found[0]}, which is trained whole (modules_to_save)`;
     throw new LabError({ code: 'lora.target-not-found', where: 'lora.target_modules', cause, action: found.length ? 'remove one of the two' : `did you mean ${near}?` });
   }
+}
+
+/** As PEFT, layers are counted only where `target_modules` is a list; unlike PEFT, a layer that is not there is an error. */
+function checkLayers(targets: string | readonly string[], layers: readonly number[], pattern: LoraSettings['layers_pattern'], names: readonly string[]): void {
+  const problem = (key: string, cause: string, action: string): LabError => new LabError({ code: 'lora.layers', where: `lora.${key}`, cause, action });
+  if (!layers.length) throw problem('layers_pattern', 'is given without layers_to_transform', 'name the layers, or remove it');
+  if (typeof targets === 'string') throw problem('layers_to_transform', `cannot be used with the expression "${targets}"`, 'give target_modules as a list, or name the layers in the expression');
+  const found = [...new Set(names.map(name => layerOf(name, pattern)).filter(layer => layer !== undefined))];
+  const absent = layers.find(layer => !found.includes(layer));
+  if (absent === undefined) return;
+  throw problem('layers_to_transform', `no target module lies in a layer ${absent}`, found.length ? `name layers from ${Math.min(...found)} to ${Math.max(...found)}` : 'correct layers_pattern, or remove both');
 }
 
 function checkPatternKeys(pattern: Readonly<Record<string, number>>, key: string, names: string[]): void {

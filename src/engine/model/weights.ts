@@ -1,3 +1,4 @@
+import type { ProblemType } from '../../protocol/experiment';
 import type { TensorRef } from './safetensors';
 import type { Family, Config, ParameterSpec } from './family';
 
@@ -12,6 +13,8 @@ export interface LoadedModel {
   family: Family;
   config: Config;
   task: string;
+  /** What the labels of a classifier are. */
+  problem_type: ProblemType;
   /** Class names in order of class number. */
   labels: string[];
   parameters: ParameterSpec[];

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { defineOp } from './op';
+import type { Graph, Value, ValueType } from '../executors/trace/graph';
 
 /**
  * x · gamma / √(mean(x²) + ε) over the last axis (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467).
@@ -24,6 +25,16 @@ export const rmsNorm = defineOp<'x' | 'gamma', { epsilon: number }>({
   },
   lower(graph, { x, gamma }, { epsilon }) {
     const row = { dtype: x.dtype, shape: [...x.shape.slice(0, -1), 1] };
-    return graph.nodes_('SimplifiedLayerNormalization', [x, gamma], [x, row], { axis: -1, epsilon: { float: epsilon } });
+    const attributes = { axis: -1, epsilon: { float: epsilon } };
+    if (graph.provider !== 'webgpu') return graph.nodes_('SimplifiedLayerNormalization', [x, gamma], [x, row], attributes);
+    // WebGPU's kernel writes the mean into its second output, where the operator has the factor. The gradient alone needs it.
+    return [graph.node('SimplifiedLayerNormalization', [x, gamma], x, attributes), rootMeanSquareFactor(graph, x, row, epsilon)];
   },
 });
+
+/** 1/√(mean(x²) + ε) of each row. */
+function rootMeanSquareFactor(graph: Graph, x: Value, row: { dtype: ValueType; shape: number[] }, epsilon: number): Value {
+  const axis = graph.constant('int64', [1], [x.shape.length - 1]);
+  const mean = graph.node('ReduceMean', [graph.node('Mul', [x, x], x), axis], row, { keepdims: 1 });
+  return graph.node('Reciprocal', [graph.node('Sqrt', [graph.node('Add', [mean, graph.scalar(epsilon)], row)], row)], row);
+}

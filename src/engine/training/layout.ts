@@ -25,6 +25,8 @@ export interface BatchLayout {
   pad_token_id: number | null;
   /** With a number, positions count from the one after it, and tokens of this number stand at it themselves, as RoBERTa has it. */
   position_padding?: number | null;
+  /** How many float targets an example has: one for each class with `multi_label_classification`, 1 with `regression`; absent where the target is a class or token number. */
+  targets?: number;
   /** Angle by which a pair of units turns from one position to the next, [w]; null without rotary embedding. */
   rotary: Float32Array | null;
   /** Buckets of relative positions, where the architecture has them. */
@@ -44,7 +46,8 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
   const read = layout.decoder ? 'U' : 'T';
   return [
     index('input_ids', ['T']), index('position_ids', ['T']),
-    index('head_rows', [rows]), index('head_row_of_token', [read]), float('head_mask', [read, 1]), index('labels', [rows]),
+    index('head_rows', [rows]), index('head_row_of_token', [read]), float('head_mask', [read, 1]),
+    layout.targets === undefined ? index('labels', [rows]) : float('targets', [rows, layout.targets]),
     ...headCounts(layout).flatMap(h => [index(slotRows(h), ['B', h, 'S']), index(tokenRows(h), ['T', h])]),
     float('slot_mask', ['B', 1, 'S', 1]),
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
@@ -108,7 +111,7 @@ export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
     head_rows: { data: head_rows, shape: [R] },
     head_row_of_token: { data: head_row_of_token, shape: [N] },
     head_mask: { data: head_mask, shape: [N, 1] },
-    labels: { data: labels, shape: [R] },
+    ...(layout.targets === undefined ? { labels: { data: labels, shape: [R] } } : { targets: { data: floatTargets(examples, layout.targets), shape: [R, layout.targets] } }),
     slot_mask: { data: slot_mask, shape: [B, 1, S, 1] },
   };
   if (layout.causal) {
@@ -129,6 +132,16 @@ function positionsOf(input_ids: Int32Array, { position_padding: padding = null }
   if (padding === null) return input_ids.map((_, s) => s);
   let last = padding;
   return input_ids.map(id => (id === padding ? padding : ++last));
+}
+
+/** 1 for each class that applies and 0 for the others, or the value: [B, width]. */
+function floatTargets(examples: Example[], width: number): Float32Array {
+  const targets = new Float32Array(examples.length * width);
+  examples.forEach(({ classes, label }, b) => {
+    if (!classes) targets[b * width] = label;
+    classes?.forEach(number => { targets[b * width + number] = 1; });
+  });
+  return targets;
 }
 
 /** Places within an example that the head reads, each with its label. */

@@ -7,13 +7,13 @@ import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
 import { forwardContext, SCALING } from '../model/context';
-import { crossEntropy } from '../ops/crossEntropy';
 import { topIsLabel } from '../ops/topIsLabel';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
 import { batchFeeds, batchInputs, batchSizes, rowsRead, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
-import { optimizerProgram } from './optimizer';
+import { lossesOf, targetWidth } from './loss';
+import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
 import { tokensOf, type BatchResult, type Example, type OptimizerState, type TrainingStep } from './step.types';
 
@@ -45,10 +45,10 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
 export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
-  const { family, config, task } = model;
+  const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
-  const layout = read ? { ...own, read, pad_token_id: null } : own;
+  const layout = { ...own, ...(read ? { read, pad_token_id: null } : {}), targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null): Program => ({
@@ -69,7 +69,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
     forward(inputs, weight): Record<string, tf.Tensor> {
       const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite() });
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
-      const losses = crossEntropy({ logits, labels: inputs.labels }, {});           // [R]
+      const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
       if (task === 'SEQ_CLS') return { loss, logits };
       const right = tf.sum(topIsLabel({ logits, labels: inputs.labels }, {}));
@@ -107,6 +107,7 @@ class Step implements TrainingStep {
   private accumulated: Float32Array;
   private readonly scaling: Float32Array;
   private readonly decay: Float32Array;
+  private readonly rates: Float32Array | undefined;
 
   constructor(
     private readonly options: StepOptions, private readonly executor: Executor, private readonly step: CompiledProgram,
@@ -118,6 +119,12 @@ class Step implements TrainingStep {
     this.scaling = Float32Array.from(plan?.modules ?? [], m => m.scaling);
     this.decay = new Float32Array(trainables.length);
     for (const { offset, size, decay } of plan?.trainables ?? []) if (decay) this.decay.fill(1, offset, offset + size);
+    const { loraplus_lr_ratio: ratio } = options.training;
+    if (ratio !== null) {
+      this.rates = new Float32Array(trainables.length).fill(1);
+      // As in PEFT whatever is no matrix learns as B does, the head's bias too.
+      for (const { name, shape, offset, size } of plan?.trainables ?? []) if (name.includes('lora_B') || shape.length === 1) this.rates.fill(ratio, offset, offset + size);
+    }
   }
 
   get device(): string { return this.executor.device; }
@@ -139,26 +146,26 @@ class Step implements TrainingStep {
   /** Runs the examples portion by portion; the logits come back in the order of the examples. */
   private async inPortions(examples: Example[], run: (portion: Example[], number: number) => Promise<Results>): Promise<BatchResult> {
     const rows = examples.map(example => this.count([example]));
-    const total: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
+    const total = rows.reduce((sum, count) => sum + count, 0);
+    const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
+    const result: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
     for (const [number, places] of portions(examples.map(tokensOf), this.options.portion_tokens).entries()) {
-      const portion = places.map(place => examples[place]);
-      const count = this.count(portion);
+      const read = places.reduce((sum, place) => sum + rows[place], 0);
       // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
-      if (count === 0) continue;
-      const { loss, right, logits } = await run(portion, number);
-      total.loss += loss[0];
-      total.right += right?.[0] ?? 0;
+      if (read === 0) continue;
+      const { loss, logits, right } = await run(places.map(place => examples[place]), number);
+      result.loss += loss[0];
+      result.right += right?.[0] ?? 0;
       if (!logits) continue;
-      const width = logits.length / count;
-      if (!total.logits.length) total.logits = new Float32Array(this.count(examples) * width);
+      const width = logits.length / read;
+      if (!result.logits.length) result.logits = new Float32Array(total * width);
       let row = 0;
       for (const place of places) {
-        const before = rows.slice(0, place).reduce((sum, n) => sum + n, 0);
-        total.logits.set(logits.subarray(row * width, (row + rows[place]) * width), before * width);
+        result.logits.set(logits.subarray(row * width, (row + rows[place]) * width), begins[place] * width);
         row += rows[place];
       }
     }
-    return total;
+    return result;
   }
 
   private feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Feeds {
@@ -183,7 +190,7 @@ class Step implements TrainingStep {
     const scalar = (value: number) => ({ data: Float32Array.of(value), shape: [] });
     const next = await this.optimizer!.run({
       trainables: vector(this.current.trainables), exp_avg: vector(this.current.exp_avg), exp_avg_sq: vector(this.current.exp_avg_sq),
-      gradients: vector(this.accumulated), decay: vector(this.decay),
+      gradients: vector(this.accumulated), decay: vector(this.decay), ...(this.rates ? { [RATES]: vector(this.rates) } : {}),
       learning_rate: scalar(learning_rate), correction1: scalar(1 - adam_beta1 ** step), correction2: scalar(1 - adam_beta2 ** step),
     });
     this.accumulated = new Float32Array(size);

@@ -4,8 +4,10 @@ export interface Example {
   input_ids: Int32Array;
   /** Segment numbers for sentence pairs; null means all 0. */
   token_type_ids: Int32Array | null;
-  /** Class number; of no meaning for a language model. */
+  /** Class number, or with regression the value; of no meaning for a language model. */
   label: number;
+  /** With `multi_label_classification`: the numbers of all classes that apply. */
+  classes?: Int32Array;
   /** For a language model: the token that should follow each position, IGNORED where none is to be learned. [tokens] */
   targets?: Int32Array | null;
   /** For an encoder-decoder: what the decoder reads; `targets` are then those of its positions. [decoder tokens] */

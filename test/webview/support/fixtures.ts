@@ -112,6 +112,6 @@ export const VIEWS: Record<string, PanelView> = {
 /** What trying a text answers. */
 export function tried(texts: readonly string[]): TryResult {
   const prediction = (text: string, positive: number): TryResult['base'][number] =>
-    ({ text, label: positive > 0.5 ? 'positive' : 'negative', probabilities: { negative: 1 - positive, positive }, logits: [0, Math.log(positive / (1 - positive))] });
+    ({ text, label: positive > 0.5 ? 'positive' : 'negative', probabilities: { negative: 1 - positive, positive }, logits: [0, Math.log(positive / (1 - positive))], problem_type: 'single_label_classification' });
   return { base: texts.map(text => prediction(text, 0.512)), adapter: texts.map((text, i) => prediction(text, i % 2 ? 0.041 : 0.973)) };
 }

@@ -4,6 +4,9 @@
  */
 import type { Dim } from '../executor';
 
+/** ONNX Runtime's execution providers. Lowerings differ where one lacks a kernel: the whole graph must run on its provider. */
+export type Provider = 'cpu' | 'webgpu' | 'cuda';
+
 export type ValueType = 'float32' | 'int32' | 'int64' | 'bool';
 
 /** A tensor in the graph. Dynamic dimensions of `shape` are multiples of a marker. */
@@ -63,7 +66,7 @@ export class Graph {
   private readonly scalars = new Map<string, Value>();
   private readonly dimensions = new Map<string, Value>();
 
-  constructor(readonly sizes: DynamicSizes) {}
+  constructor(readonly sizes: DynamicSizes, readonly provider: Provider = 'cpu') {}
 
   fresh(hint: string): string { return `${hint}_${this.count++}`; }
 
@@ -102,7 +105,31 @@ export class Graph {
   /** A tensor that holds `value` everywhere. */
   filled(dtype: ValueType, shape: number[], value: number): Value {
     const scalar = this.constant(dtype, [], [value]);
+    if (this.provider !== 'cpu' && shape.some(size => this.sizes.isDynamic(size))) return this.filledByProducts(scalar, shape);
     return shape.length ? this.node('Expand', [scalar, this.shapeVector(shape)], { dtype, shape }) : scalar;
+  }
+
+  /**
+   * As `filled`, for providers that compute no int64 and so cannot join a shape vector: the product of one vector of ones
+   * for each dynamic size, broadcast along its own axis.
+   */
+  private filledByProducts(scalar: Value, shape: number[]): Value {
+    const { dtype } = scalar;
+    const factors = shape.flatMap(size => this.factors(size));
+    let product = scalar;
+    factors.forEach((size, axis) => {
+      if (size === 1) return;
+      const ones = this.node('Expand', [this.constant(dtype, [], [1]), this.dimension(size)], { dtype, shape: [size] });
+      const along = this.reshape(ones, factors.map((_, i) => (i === axis ? size : 1)));
+      product = this.node('Mul', [product, along], { dtype, shape: along.shape.map((length, i) => Math.max(length, product.shape[i] ?? 1)) });
+    });
+    return this.reshape(product, shape);
+  }
+
+  /** A size as the product of dynamic sizes and one fixed number, each an axis of its own; [size] if it is but one. */
+  private factors(size: number): number[] {
+    const found = this.sizes.symbolOf(size);
+    return found && found.factor !== 1 ? [size / found.factor, ...this.factors(found.factor)] : [size];
   }
 
   /** Reshapes `x`; copied dimensions and one inferred dimension keep it valid for every batch. */

@@ -7,11 +7,10 @@ import type { Weight } from '../../model/weights';
 import { readTensor } from '../../model/safetensors';
 import type { Traced } from './trace';
 import { encodeModel, type Initializer } from './onnx';
-import type { GraphNode } from './graph';
+import type { GraphNode, Provider } from './graph';
 
 export interface SessionSettings {
-  /** ONNX Runtime's name of the execution provider: `cpu`, `webgpu`, `cuda`. */
-  provider: string;
+  provider: Provider;
   /** CPU threads; undefined lets ONNX Runtime take one for each core. */
   threads?: number;
   /** Prefix of a file that ONNX Runtime writes its times of every node to, when the session ends. */
@@ -51,7 +50,15 @@ export async function createSession(program: Program, traced: Traced, settings: 
     ...(settings.threads ? { intraOpNumThreads: settings.threads } : {}),
     extra: {
       // Spinning threads would take the cores from the editor between steps.
-      session: { intra_op: { allow_spinning: '0' }, ...(folder ? { model_external_initializers_file_folder_path: folder } : {}) },
+      session: {
+        intra_op: { allow_spinning: '0' },
+        // A node that WebGPU cannot run must be an error here, never a copy to the CPU and back in every step. CUDA's provider
+        // leaves small integer nodes to the CPU by its own choice.
+        ...(settings.provider === 'webgpu' ? { disable_cpu_ep_fallback: '1' } : {}),
+        ...(folder ? { model_external_initializers_file_folder_path: folder } : {}),
+      },
+      // It makes Splits of int32, which the WebGPU provider lacks.
+      ...(settings.provider === 'webgpu' ? { optimization: { disable_specified_optimizers: 'GatherSliceToSplitFusion' } } : {}),
     },
   });
 }

@@ -2,7 +2,7 @@
 import type * as tf from '@tensorflow/tfjs-core';
 import type { Program } from '../executor';
 import { evaluateProgram, GRADIENTS } from '../program';
-import { DynamicSizes, Graph, type GraphNode, type Value } from './graph';
+import { DynamicSizes, Graph, type GraphNode, type Provider, type Value } from './graph';
 import { getRecorder } from './recorder';
 import './kernels';
 
@@ -16,12 +16,12 @@ export interface Traced {
   gradients: { name: string; value: Value } | undefined;
 }
 
-/** Records the program once, gradients included. Nodes that no output needs are left out. */
-export function traceProgram(program: Program): Traced {
+/** Records the program once for a provider, gradients included. Nodes that no output needs are left out. */
+export function traceProgram(program: Program, provider: Provider = 'cpu'): Traced {
   const dims = program.inputs.flatMap(input => input.shape);
   const symbols = dims.filter(dim => typeof dim === 'string');
   const fixed = [...dims.filter(dim => typeof dim === 'number'), ...[...program.weights.values()].flatMap(w => (w.source === 'file' ? w.ref.shape : w.shape))];
-  const graph = new Graph(new DynamicSizes(symbols, fixed));
+  const graph = new Graph(new DynamicSizes(symbols, fixed), provider);
   const recorder = getRecorder();
 
   return recorder.record(graph, () => {

@@ -2,7 +2,7 @@ import type { Graph, Value } from '../graph';
 
 /**
  * alpha · op(a) op(b), where op transposes the last two axes or not; [.., M, K] x [.., K, N] → [.., M, N].
- * Matrices become MatMul or Gemm, stacks of matrices MatMul or FusedMatMul (com.microsoft).
+ * Matrices become MatMul or Gemm, stacks of matrices MatMul or FusedMatMul (com.microsoft), which the WebGPU provider lacks.
  */
 export function matMul(graph: Graph, a: Value, b: Value, { transposeA = false, transposeB = false, alpha = 1 } = {}): Value {
   const rank = a.shape.length;
@@ -11,5 +11,18 @@ export function matMul(graph: Graph, a: Value, b: Value, { transposeA = false, t
   const output = { dtype: a.dtype, shape: [...a.shape.slice(0, -2), rows, columns] };
   if (!transposeA && !transposeB && alpha === 1) return graph.node('MatMul', [a, b], output);
   if (rank === 2) return graph.node('Gemm', [a, b], output, { transA: +transposeA, transB: +transposeB, alpha: { float: alpha } });
+  if (graph.provider === 'webgpu') return unfusedMatMul(graph, a, b, { transposeA, transposeB, alpha });
   return graph.node('FusedMatMul', [a, b], output, { transA: +transposeA, transB: +transposeB, alpha: { float: alpha } }, 'com.microsoft');
+}
+
+function unfusedMatMul(graph: Graph, a: Value, b: Value, { transposeA, transposeB, alpha }: { transposeA: boolean; transposeB: boolean; alpha: number }): Value {
+  // The smaller operand is scaled: of scores it is q, not the [S, S] product.
+  const scaled = alpha === 1 ? a : graph.node('Mul', [a, graph.scalar(alpha)], a);
+  return matMul(graph, transposeA ? transposed(graph, scaled) : scaled, transposeB ? transposed(graph, b) : b);
+}
+
+function transposed(graph: Graph, x: Value): Value {
+  const axes = x.shape.map((_, i) => i);
+  const perm = [...axes.slice(0, -2), axes.length - 1, axes.length - 2];
+  return graph.node('Transpose', [x], { dtype: x.dtype, shape: perm.map(axis => x.shape[axis]) }, { perm });
 }

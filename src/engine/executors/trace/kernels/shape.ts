@@ -38,8 +38,15 @@ function slice(graph: Graph, x: Value, begin: number[], size: number[]): Value {
   const axes = x.shape.map((_, i) => i).filter(i => begin[i] !== 0 || size[i] !== x.shape[i]);
   if (!axes.length) return x;
   if (axes.some(i => graph.sizes.isDynamic(size[i]))) throw new Error('a slice of dynamic size cannot be recorded');
+  if (graph.provider === 'webgpu' && x.dtype !== 'float32') return axes.reduce((part, axis) => gatherRange(graph, part, axis, begin[axis], size[axis]), x);
   const vector = (values: number[]) => graph.constant('int64', [values.length], values);
   return graph.node('Slice', [x, vector(axes.map(i => begin[i])), vector(axes.map(i => begin[i] + size[i])), vector(axes)], { dtype: x.dtype, shape: size });
+}
+
+/** A slice along one axis as a Gather: the WebGPU provider's Slice takes no integers. */
+function gatherRange(graph: Graph, x: Value, axis: number, begin: number, size: number): Value {
+  const indices = graph.constant('int32', [size], Int32Array.from({ length: size }, (_, i) => begin + i));
+  return graph.node('Gather', [x, indices], { dtype: x.dtype, shape: x.shape.map((old, i) => (i === axis ? size : old)) }, { axis });
 }
 
 lower<{ numOrSizeSplits: number | number[]; axis: number }>(tf.SplitV, ({ graph, value, attrs }) => {

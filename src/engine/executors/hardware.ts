@@ -1,0 +1,75 @@
+/** The GPUs of this machine as the system names them, without touching them. */
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+import { basename, join } from 'node:path';
+
+export interface Hardware { name: string; memory_bytes: number | null; driver: string | null }
+
+/** Longer than `nvidia-smi` takes to wake a sleeping card; a hanging tool must not hold up the list. */
+const TOOL_LIMIT_MS = 5000;
+const VENDORS: Record<string, string> = { '0x10de': 'NVIDIA', '0x1002': 'AMD', '0x8086': 'Intel', '0x106b': 'Apple', '0x13b5': 'Arm', '0x5143': 'Qualcomm' };
+/** Device files that only the driver of a real GPU opens. */
+export const GPU_FILES = /^\/dev\/(dri\/renderD\d+|nvidia\d+|dxg|kfd|mali\d+|nvmap)$/;
+/** Adapters of Windows that compute on the CPU or show another machine's screen. */
+const NO_GPU = /Microsoft Basic|Remote Display|Parsec|Virtual Display/i;
+
+export const cpuHardware = (): Hardware => ({ name: `${cpus()[0]?.model.trim() ?? process.arch}, ${cpus().length} threads`, memory_bytes: totalmem(), driver: null });
+
+/** False where there certainly is no GPU, found in a millisecond. */
+export function mayHaveGpu(): boolean {
+  if (process.platform !== 'linux') return process.platform === 'darwin' || process.platform === 'win32';
+  return ['/dev', '/dev/dri'].some(folder => existsSync(folder) && readdirSync(folder).some(name => GPU_FILES.test(join(folder, name))));
+}
+
+/** Real GPUs, those with memory of their own first. Never rejects: what cannot be found out is left out. */
+export async function listGpus(): Promise<Hardware[]> {
+  if (!mayHaveGpu()) return [];
+  const found = process.platform === 'linux' ? [...await nvidiaGpus(), ...kernelGpus()]
+    : process.platform === 'darwin' ? readMacGpus(await output('system_profiler', ['SPDisplaysDataType', '-json']))
+    : readWindowsGpus(await output('powershell', ['-NoProfile', '-Command', 'Get-CimInstance Win32_VideoController | Select-Object Name,AdapterRAM,DriverVersion | ConvertTo-Json']));
+  return found.sort((a, b) => (b.memory_bytes ?? 0) - (a.memory_bytes ?? 0));
+}
+
+async function nvidiaGpus(): Promise<Hardware[]> {
+  if (!existsSync('/dev/nvidiactl') && !existsSync('/dev/dxg')) return [];
+  return readNvidiaGpus(await output('nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader,nounits']));
+}
+
+/** Lines of `name, MiB, driver version`. */
+export function readNvidiaGpus(csv: string): Hardware[] {
+  return csv.split('\n').map(line => line.split(',').map(field => field.trim())).filter(fields => fields.length === 3)
+    .map(([name, mebibytes, version]) => ({ name, memory_bytes: Number(mebibytes) * 2 ** 20 || null, driver: `nvidia ${version}` }));
+}
+
+/** Cards of the Linux kernel's own drivers. These pseudo-files have no true size, so they are not read through files.ts. */
+function kernelGpus(folder = '/sys/class/drm'): Hardware[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder).filter(name => /^renderD\d+$/.test(name)).flatMap(name => {
+    const at = join(folder, name, 'device');
+    const read = (file: string): string => { try { return readFileSync(join(at, file), 'utf8').trim(); } catch { return ''; } };
+    const [vendor, model] = [read('vendor'), read('device')];
+    const driver = existsSync(join(at, 'driver')) ? basename(realpathSync(join(at, 'driver'))) : null;
+    if (driver === 'nvidia') return [];
+    return [{ name: `${VENDORS[vendor] ?? `GPU of vendor ${vendor}`} ${model}`.trim(), memory_bytes: Number(read('mem_info_vram_total')) || null, driver }];
+  });
+}
+
+export function readMacGpus(json: string): Hardware[] {
+  const entries = (parse(json) as { SPDisplaysDataType?: { sppci_model?: string; spdisplays_mtlgpufamilysupport?: string }[] } | undefined)?.SPDisplaysDataType ?? [];
+  // Apple's GPUs share the memory of the machine.
+  return entries.map(gpu => ({ name: gpu.sppci_model ?? 'GPU', memory_bytes: totalmem(), driver: gpu.spdisplays_mtlgpufamilysupport ?? 'Metal' }));
+}
+
+export function readWindowsGpus(json: string): Hardware[] {
+  const entries = [parse(json) ?? []].flat() as { Name?: string; AdapterRAM?: number; DriverVersion?: string }[];
+  // AdapterRAM has 32 bits: 4 GiB and more all look like just under 4 GiB.
+  return entries.filter(gpu => gpu.Name && !NO_GPU.test(gpu.Name))
+    .map(gpu => ({ name: gpu.Name!, memory_bytes: gpu.AdapterRAM && gpu.AdapterRAM < 4293918720 ? gpu.AdapterRAM : null, driver: gpu.DriverVersion ?? null }));
+}
+
+const parse = (json: string): unknown => { try { return JSON.parse(json); } catch { return undefined; } };
+
+function output(program: string, args: string[]): Promise<string> {
+  return new Promise(resolve => execFile(program, args, { timeout: TOOL_LIMIT_MS, windowsHide: true }, (error, stdout) => resolve(error ? '' : stdout)));
+}

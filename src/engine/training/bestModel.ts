@@ -1,0 +1,72 @@
+/** The best evaluation so far and early stopping, as transformers' Trainer and its EarlyStoppingCallback decide them. */
+import { LabError } from '../errors';
+import type { Experiment, ProblemType } from '../../protocol/experiment';
+import type { EvalResult } from '../../protocol/metrics';
+
+/** Part of a run's state, so that a resumed run decides as an uninterrupted one. */
+export interface BestState {
+  /** An evaluation has been judged. */
+  judged: boolean;
+  /** The best value of the metric and the step it was measured at; null until there is one. */
+  best: { value: number; step: number; eval: EvalResult } | null;
+  /** Evaluations in a row that were no better. */
+  waited: number;
+  /** The best step that a checkpoint was written at. */
+  saved: { step: number; eval: EvalResult; value: number } | null;
+}
+
+export const NONE_YET: BestState = { judged: false, best: null, waited: 0, saved: null };
+
+/** What can be asked for as `metric_for_best_model`, with or without `eval_` before it. */
+const METRICS: Record<ProblemType | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM', readonly (keyof EvalResult)[]> = {
+  single_label_classification: ['loss', 'accuracy', 'f1', 'matthews_correlation'],
+  multi_label_classification: ['loss', 'accuracy', 'f1'],
+  regression: ['loss', 'pearson', 'spearman'],
+  CAUSAL_LM: ['loss', 'perplexity', 'token_accuracy'],
+  SEQ_2_SEQ_LM: ['loss', 'perplexity', 'token_accuracy'],
+};
+
+export interface BestRule {
+  metric: keyof EvalResult;
+  greater_is_better: boolean;
+  patience: number | null;
+  threshold: number;
+  load: boolean;
+}
+
+/**
+ * What an experiment asks for. Errors, each with its key: `training.metric` for a metric that the task does not have,
+ * `training.best-model` if there would be no evaluation, or no checkpoint of the evaluated steps.
+ */
+export function bestRule({ dataset, training }: Pick<Experiment, 'dataset' | 'training'>, kind: ProblemType | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM'): BestRule {
+  const { early_stopping_patience: patience, early_stopping_threshold: threshold, load_best_model_at_end: load, metric_for_best_model, greater_is_better } = training;
+  const asked = (metric_for_best_model ?? 'loss').replace(/^eval_/, '');
+  const metric = METRICS[kind].find(name => name === asked);
+  if (!metric) throw new LabError({ code: 'training.metric', where: 'training.metric_for_best_model', cause: `"${metric_for_best_model}" is not measured here`, action: `give one of: ${METRICS[kind].join(', ')}` });
+  const key = patience !== null ? 'early_stopping_patience' : load ? 'load_best_model_at_end' : null;
+  const wrong = (where: string, cause: string, action: string): LabError => new LabError({ code: 'training.best-model', where: `training.${where}`, cause, action });
+  if (key && (training.eval_strategy === 'no' || dataset.eval === null)) {
+    throw wrong(key, 'needs evaluations, and there are none', 'give dataset.eval, and set eval_strategy to "epoch" or "steps"');
+  }
+  if (load) {
+    const [evals, saves] = [training.eval_steps ?? training.logging_steps, training.save_steps];
+    if (training.save_strategy !== training.eval_strategy) throw wrong('save_strategy', `is "${training.save_strategy}" and eval_strategy is "${training.eval_strategy}"; load_best_model_at_end needs a checkpoint of what was evaluated`, 'set both to the same');
+    if (training.save_strategy === 'steps' && saves % evals !== 0) throw wrong('save_steps', `is ${saves}, not a multiple of eval_steps ${evals}; load_best_model_at_end needs a checkpoint of what was evaluated`, 'make it a multiple');
+  }
+  return { metric, greater_is_better: greater_is_better ?? !/(loss|perplexity)$/.test(metric), patience, threshold, load };
+}
+
+/** The state after an evaluation. A metric that the data did not define is never better. */
+export function judge(state: BestState, rule: BestRule, result: EvalResult, step: number): BestState {
+  const value = Number(result[rule.metric] ?? NaN);
+  const before = state.best?.value ?? (rule.greater_is_better ? -Infinity : Infinity);
+  const better = rule.greater_is_better ? value > before : value < before;
+  const waited = !state.judged || better && Math.abs(value - before) > rule.threshold ? 0 : state.waited + 1;
+  return { ...state, judged: true, waited, best: better ? { value, step, eval: result } : state.best };
+}
+
+/** The state once a checkpoint of `step` is being written. */
+export const checkpointed = (state: BestState, step: number): BestState => (state.best?.step === step ? { ...state, saved: state.best } : state);
+
+/** Whether the run ends here. */
+export const stopsEarly = ({ waited }: BestState, { patience }: Pick<BestRule, 'patience'>): boolean => patience !== null && waited >= patience;

@@ -1,0 +1,73 @@
+/** One small training step, run on a device and on the CPU: a device is ready if both give the same numbers. */
+import * as tf from '@tensorflow/tfjs-core';
+import { parseExperiment } from '../../protocol/experiment';
+import { attentionProbabilities } from '../ops/attentionProbabilities';
+import { crossEntropy } from '../ops/crossEntropy';
+import { gelu } from '../ops/gelu';
+import { layerNorm } from '../ops/layerNorm';
+import { linear } from '../ops/linear';
+import { optimizerProgram } from './optimizer';
+import { random } from '../random';
+import type { Executor, Feeds, Program, Results } from '../executors/executor';
+import { GRADIENTS } from '../executors/program';
+
+const [ROWS, WIDTH, CLASSES] = [6, 8, 3];
+const SIZE = CLASSES * WIDTH;
+
+/** Linear, norm, GELU, attention and cross-entropy with their gradients, so that each kind of kernel is compiled once. */
+const step: Program = {
+  name: 'probe',
+  weights: new Map([['w', { source: 'memory', shape: [WIDTH, WIDTH], data: noise('w', WIDTH * WIDTH) }]]),
+  inputs: [
+    { name: 'x', dtype: 'float32', shape: ['T', WIDTH] }, { name: 'labels', dtype: 'int32', shape: ['T'] },
+    { name: 'trainables', dtype: 'float32', shape: [SIZE] }, { name: 'accumulated', dtype: 'float32', shape: [SIZE] },
+  ],
+  parts: { input: 'trainables', parts: [{ name: 'head', shape: [CLASSES, WIDTH], offset: 0, size: SIZE }] },
+  gradient: { of: 'loss', addTo: 'accumulated' },
+  forward({ x, labels, head }, weight) {
+    const classes = linear({ x, w: head }, { bias: false });                                             // [T, 3]
+    const hidden = gelu({ x: linear({ x: tf.matMul(classes, head), w: weight('w') }, { bias: false }) }, {});   // [T, 8]
+    const [gamma, beta] = [tf.ones([WIDTH]), tf.zeros([WIDTH])];
+    const normed = tf.reshape(layerNorm({ x: tf.add(hidden, x), gamma, beta }, { epsilon: 1e-5 }), [1, 1, -1, WIDTH]);
+    const attended = tf.matMul(attentionProbabilities({ q: normed, k: normed, bias: tf.zeros([1, 1, 1, 1]) }, { scale: 0.5 }), normed);
+    const logits = linear({ x: tf.reshape(attended, [-1, WIDTH]), w: head }, { bias: false });
+    return { loss: tf.sum(crossEntropy({ logits, labels }, {})) };
+  },
+};
+
+function noise(name: string, size: number): Float32Array {
+  const generator = random(1, name);
+  return Float32Array.from({ length: size }, () => generator.normal());
+}
+
+/** Losses, gradients and updated values of one step. */
+async function run(executor: Executor): Promise<Results> {
+  const { experiment } = parseExperiment({ base_model: '-', dataset: { train: '-' } });
+  const [first, second] = [await executor.compile(step), await executor.compile(optimizerProgram(SIZE, experiment!.training))];
+  const vector = (data: Float32Array): Feeds[string] => ({ data, shape: [SIZE] });
+  const scalar = (value: number): Feeds[string] => ({ data: Float32Array.of(value), shape: [] });
+  const zeros = new Float32Array(SIZE);
+  const trainables = noise('trainables', SIZE);
+  const { loss, [GRADIENTS]: gradients } = await first.run({
+    x: { data: noise('x', ROWS * WIDTH), shape: [ROWS, WIDTH] }, labels: { data: Int32Array.from({ length: ROWS }, (_, i) => i % CLASSES), shape: [ROWS] },
+    trainables: vector(trainables), accumulated: vector(zeros),
+  }, { gradients: true });
+  const { next_trainables, grad_norm } = await second.run({
+    trainables: vector(trainables), exp_avg: vector(zeros), exp_avg_sq: vector(zeros), gradients: vector(gradients), decay: vector(zeros),
+    learning_rate: scalar(0.01), correction1: scalar(0.1), correction2: scalar(0.001),
+  });
+  await first.dispose();
+  await second.dispose();
+  return { loss, gradients, next_trainables, grad_norm };
+}
+
+/** The first way in which the device's numbers differ from the CPU's by more than 1e-3, or undefined. */
+export async function compareSteps(device: Executor, cpu: Executor): Promise<string | undefined> {
+  const [found, expected] = [await run(device), await run(cpu)];
+  for (const [name, values] of Object.entries(expected)) {
+    const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const wrong = values.findIndex((value, i) => !(Math.abs(found[name][i] - value) <= 1e-3 * largest));
+    if (wrong >= 0) return `${name}[${wrong}] is ${found[name][wrong]}, on the CPU ${values[wrong]}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,107 @@
+/** Devices: what is probed and how, what `auto` takes, and what a person reads about a device that cannot be used. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, beforeEach, test } from 'node:test';
+import { chooseDevice, createExecutor } from '../../src/engine/executors/devices';
+import { readMacGpus, readNvidiaGpus, readWindowsGpus } from '../../src/engine/executors/hardware';
+import { onnxError } from '../../src/engine/executors/onnxError';
+import { knownProbe, probe, type ProbeResult } from '../../src/engine/executors/probe';
+import type { Provider } from '../../src/engine/executors/trace/graph';
+import type { DevicesReport } from '../../src/protocol/devices';
+import { built } from '../support/paths';
+
+const folder = mkdtempSync(join(tmpdir(), 'lora-lab-devices-'));
+beforeEach(() => {
+  // No GPU, wherever the test runs.
+  Object.assign(process.env, { LORA_LAB_CACHE: mkdtempSync(join(folder, 'cache-')), VK_ICD_FILENAMES: join(folder, 'no-driver.json'), LORA_LAB_TFJS_NODE: join(folder, 'nothing') });
+  delete process.env.LORA_LAB_AUTO;
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Elsewhere WebGPU does not ask Vulkan, and may well find a GPU. */
+const VULKAN = process.platform === 'linux' && process.arch === 'x64';
+
+const script = (text: string): string => {
+  const file = join(folder, `probe-${Math.random()}.js`);
+  writeFileSync(file, text);
+  return file;
+};
+const cause = (result: ProbeResult): string => (result.ok ? 'ok' : result.cause);
+const GOOD: ProbeResult = { ok: true, runs: 'webgpu (onnxruntime 1.30.0)', software: false, driver: null };
+const SOFTWARE: ProbeResult = { ...GOOD, software: true, driver: 'llvmpipe' };
+const BROKEN: ProbeResult = { ok: false, cause: 'libcublas.so.12 was not found', action: 'install CUDA 12', missing: true };
+
+test('auto takes CUDA, then WebGPU on a real GPU, then the CPU, and says why', async () => {
+  const all = { gpu: true, cuda: true, webgpu: true };
+  const choose = (cuda: ProbeResult, webgpu: ProbeResult, machine = all) => chooseDevice(async device => (device === 'cuda' ? cuda : webgpu), machine);
+  assert.deepEqual(await choose(GOOD, GOOD), { device: 'cuda', why: 'a probe step ran on it' });
+  assert.deepEqual(await choose(BROKEN, GOOD), { device: 'webgpu', why: 'a probe step ran on it' });
+  assert.deepEqual(await choose(BROKEN, SOFTWARE), { device: 'cpu', why: 'cuda: libcublas.so.12 was not found; webgpu: llvmpipe computes in software' });
+  assert.deepEqual(await choose(GOOD, GOOD, { ...all, cuda: false, webgpu: false }), { device: 'cpu', why: 'no GPU can be used by this version' });
+});
+
+test('a machine without a GPU is not probed', async () => {
+  const asked: string[] = [];
+  const found = await chooseDevice(async device => { asked.push(device); return GOOD; }, { gpu: false, cuda: true, webgpu: true });
+  assert.deepEqual([found, asked], [{ device: 'cpu', why: 'no GPU was found' }, []]);
+});
+
+test('a probe that crashes, hangs or says nothing is a failed device and nothing more', async () => {
+  assert.match(cause(await probe('webgpu', { script: script('console.error("vkQueueSubmit failed"); process.kill(process.pid, "SIGSEGV");') })), /ended the process with signal SIGSEGV; its last words: vkQueueSubmit failed/);
+  assert.match(cause(await probe('webgpu', { script: script('for (;;);'), limit_ms: 500 })), /did not end within 0\.5 s/);
+  assert.match(cause(await probe('webgpu', { script: script('process.exit(3)') })), /exit code 3/);
+});
+
+test('libraries that a device lacks are named by file', async () => {
+  const answer = JSON.stringify({ ok: false, cause: 'a library was not found', action: 'install it', missing: false });
+  const result = await probe('cuda', { script: script(`
+    console.error('FAIL : Failed to load library /x/libonnxruntime_providers_cuda.so with error: libcublasLt.so.12: cannot open shared object file: No such file or directory');
+    console.log(${JSON.stringify(answer)});
+  `) });
+  assert.deepEqual(result, { ok: false, cause: 'a library was not found (not found: libcublasLt.so.12)', action: 'install it', missing: true });
+});
+
+test('an answer is remembered for this driver and this version, and asked again when it is old', async () => {
+  const good = script(`console.log(${JSON.stringify(JSON.stringify(GOOD))})`);
+  await probe('webgpu', { script: good });
+  assert.deepEqual(await knownProbe('webgpu'), GOOD);
+  const [file] = readdirSync(process.env.LORA_LAB_CACHE!);
+  writeFileSync(join(process.env.LORA_LAB_CACHE!, file), JSON.stringify({ time: Date.now() - 8 * 86_400_000, result: GOOD }));
+  if (VULKAN) assert.match(cause(await knownProbe('webgpu')), /no GPU driver for WebGPU was found/);
+});
+
+test('a named device that cannot be used is an error that says what is missing, never a run on the CPU', async () => {
+  if (VULKAN) await assert.rejects(createExecutor('webgpu'), /webgpu cannot be used: no GPU driver for WebGPU was found.*set "device" to "auto" or "cpu"/);
+  await assert.rejects(createExecutor('cuda'), process.platform === 'linux' && process.arch === 'x64' ? /cuda cannot be used: libonnxruntime_providers_shared\.so is missing in .*LORA_LAB_ORT_CUDA/ : /Linux on x64 only/);
+  await assert.rejects(createExecutor('abacus'), /"abacus" is no device\. Choose one of auto, cpu/);
+  assert.match((await createExecutor('cpu')).device, /^cpu \(onnxruntime [\d.]+\)$/);
+});
+
+test("ONNX Runtime's messages become causes and actions", () => {
+  const say = (message: string, provider: Provider = 'webgpu'): string => (onnxError(new Error(message), provider, 'start') as Error).message;
+  assert.match(say('OrtSessionOptionsAppendExecutionProvider_Cuda: Failed to load shared library', 'cuda'), /a library that the CUDA provider needs was not found.*CUDA 12 and cuDNN 9/);
+  assert.match(say('Buffer size (3185049600) exceeds the max buffer size limit (1073741824).'), /3185049600 bytes does not fit .* 1073741824/);
+  assert.match((onnxError(new Error('Device is lost'), 'webgpu', 'run') as Error).message, /webgpu stopped working: Device is lost.*Resume from the last checkpoint/);
+  const fault = new Error('a fault of our own');
+  assert.equal(onnxError(fault, 'cpu', 'run'), fault);
+});
+
+test("the systems' lists of GPUs are read", () => {
+  assert.deepEqual(readNvidiaGpus('NVIDIA L4, 23034, 550.54.15\nNVIDIA-SMI has failed\n'), [{ name: 'NVIDIA L4', memory_bytes: 23034 * 2 ** 20, driver: 'nvidia 550.54.15' }]);
+  assert.deepEqual(readWindowsGpus('[{"Name":"Microsoft Basic Render Driver"},{"Name":"AMD Radeon(TM) 780M","AdapterRAM":536870912,"DriverVersion":"31.0.24"}]'),
+    [{ name: 'AMD Radeon(TM) 780M', memory_bytes: 536870912, driver: '31.0.24' }]);
+  assert.equal(readMacGpus('{"SPDisplaysDataType":[{"sppci_model":"Apple M2"}]}')[0].name, 'Apple M2');
+  assert.deepEqual([readMacGpus(''), readWindowsGpus('')], [[], []]);
+});
+
+test('lab -- devices prints every device with its state', () => {
+  const { stdout, status } = spawnSync(process.execPath, [built('engine/cli.js'), 'devices'], { encoding: 'utf8' });
+  assert.equal(status, 0);
+  const { devices } = JSON.parse(stdout) as DevicesReport;
+  assert.deepEqual(devices.map(({ device, state }) => `${device} ${state}`), ['cpu ready', 'cuda needs', `webgpu ${VULKAN ? 'needs' : devices[2].state}`, 'tensorflow needs']);
+  assert.ok(devices[0].memory_bytes! > 2 ** 28 && devices[0].name);
+  assert.match(devices[3].detail, /npm install @tensorflow\/tfjs-node-gpu/);
+});

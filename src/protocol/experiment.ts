@@ -124,7 +124,7 @@ export const SETTINGS = {
     logging_steps: integer(1, { minimum: 1 }, 'Steps between lines of `metrics.jsonl`.'),
   },
   engine: {
-    device: choice('auto', DEVICES, 'Device that runs the step.'),
+    device: choice('auto', DEVICES, 'Device that runs the step. `auto`: CUDA if a probe step runs on it, else WebGPU on a real GPU, else the CPU. `tensorflow`: `@tensorflow/tfjs-node-gpu` or `@tensorflow/tfjs-node`, if installed. A device named here that cannot be used is an error.'),
     precision: choice('fp32', ['fp32'] as const, 'Number format of the frozen base weights.'),
   },
 } as const;

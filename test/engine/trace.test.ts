@@ -73,3 +73,16 @@ test('frozen weights cost no products in the backward pass beyond the input grad
   // classifier: dW, dx; pooler dx; layer 1: output, intermediate, attention output dx; P·V: dP; scores: dq; adapter: dB, du, dA.
   assert.equal(products, 11);
 });
+
+test('a graph for WebGPU has only nodes that its provider has kernels for', () => {
+  const model = tinyBert({ hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1 });
+  const experiment = settings({ r: 2, lora_dropout: 0.1 });
+  const { program: step } = stepProgram({ model, plan: planAdapter(model, experiment.lora), lora: experiment.lora, train: true });
+  const nodes = (provider: 'cpu' | 'webgpu') => { const { forward, backward } = traceProgram(step, provider); return [...forward, ...backward]; };
+  const missing = ['FusedMatMul', 'LogSoftmax', 'OneHot'];
+  assert.ok(nodes('cpu').some(n => missing.includes(n.op)));
+  assert.deepEqual(nodes('webgpu').filter(n => missing.includes(n.op)), []);
+  // Shapes are computed in int64, which the provider does not: nothing but the sizes themselves may depend on one.
+  const shapes = new Set(nodes('webgpu').filter(n => n.op === 'Shape').flatMap(n => n.outputs));
+  assert.deepEqual([...new Set(nodes('webgpu').filter(n => n.inputs.some(i => shapes.has(i))).map(n => n.op))], ['Expand']);
+});

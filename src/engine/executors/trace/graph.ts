@@ -64,6 +64,8 @@ export class Graph {
   readonly outputs: { name: string; value: Value }[] = [];
   private count = 0;
   private readonly scalars = new Map<string, Value>();
+  /** What each Reshape was made from. */
+  private readonly reshaped = new Map<string, Value>();
   private readonly dimensions = new Map<string, Value>();
 
   constructor(readonly sizes: DynamicSizes, readonly provider: Provider = 'cpu') {}
@@ -134,14 +136,20 @@ export class Graph {
 
   /** Reshapes `x`; copied dimensions and one inferred dimension keep it valid for every batch. */
   reshape(x: Value, shape: number[]): Value {
-    if (shape.length === x.shape.length && shape.every((size, i) => size === x.shape[i])) return x;
+    const same = (value: Value): boolean => shape.length === value.shape.length && shape.every((size, i) => size === value.shape[i]);
+    if (same(x)) return x;
+    // Gradients reshape back what the forward pass flattened: nothing to do, and no shape of several dynamic sizes to compute.
+    const original = this.reshaped.get(x.name);
+    if (original && same(original)) return original;
     const target = shape.map(size => (this.sizes.isDynamic(size) ? -1 : size));
     if (target.filter(size => size === -1).length > 1) {
       for (let i = 0; i < shape.length; i++) if (target[i] === -1 && x.shape[i] === shape[i]) target[i] = 0;
     }
     const simple = target.filter(size => size === -1).length <= 1;
     const vector = simple ? this.constant('int64', [shape.length], target) : this.shapeVector(shape);
-    return this.node('Reshape', [x, vector], { dtype: x.dtype, shape });
+    const result = this.node('Reshape', [x, vector], { dtype: x.dtype, shape });
+    this.reshaped.set(result.name, x);
+    return result;
   }
 
   /** An int64 vector that holds `shape` at run time. */

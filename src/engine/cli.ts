@@ -19,7 +19,8 @@ const USAGE = `LoRA Lab
   npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
   npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME]
                                                                      classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv or
-                                                                     .txt file (one text a line); continuing takes --max_new_tokens N and, to draw instead
+                                                                     .txt file (one text a line); T5 writes the target of each source (column "source");
+                                                                     writing takes --max_new_tokens N and, to draw instead
                                                                      of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N]
   npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
   npm run --silent lab -- devices                                    what this machine can train on
@@ -83,10 +84,11 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
     const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
     const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, ...Object.fromEntries(numbers.map(name => [name, text])) }, 0, '');
     const column = (name: string): string | null => (typeof options[name] === 'string' ? options[name] : null);
-    const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? 'text', column('text_pair_column'));
     const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter') };
     const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
-    if (predictTask(model.base, model.adapter) === 'CAUSAL_LM') {
+    const task = predictTask(model.base, model.adapter);
+    const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
+    if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') {
       if (pairs) throw usageError('--text_pair_column is only for classifiers');
       return startThread().request('generate', { ...model, prompts: texts, ...settings });
     }

@@ -2,12 +2,13 @@
 import { createHash } from 'node:crypto';
 import type { ExperimentFile } from './experimentFile';
 import { loadChatTemplate } from './data/chatTemplate';
+import { checkColumns } from './data/columns';
 import { endOfText } from './data/endOfText';
 import { loadExamples, scanLabels, type ExampleSet } from './data/examples';
 import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
 import { languageForm, loadTexts } from './data/languageExamples';
+import { loadPairs } from './data/pairExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
-import { LabError } from './errors';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
 import { checkAdapterSettings, checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
@@ -62,11 +63,13 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const plan = planAdapter(model, lora);
   if (start) checkAdapterSettings(start, plan, model, lora);
 
-  const texts = set ? null : languageOptions(source, checkpoint, tokenizer);
+  const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer);
   const load = (file: string, share: [number, number]): ExampleSet => {
     const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
     const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress };
-    return set ? loadExamples({ ...options, labels: set, problem_type }) : loadTexts({ ...options, ...texts! });
+    if (set) return loadExamples({ ...options, labels: set, problem_type });
+    if (family.seq2seq) return loadPairs({ ...options, eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), start: family.seq2seq.startToken(model.config), max_target_length: training.max_target_length ?? training.max_length });
+    return loadTexts({ ...options, ...texts! });
   };
   const train = load(files.train, [0, files.eval ? 0.8 : 1]);
   const evaluation = files.eval ? load(files.eval, [0.8, 1]) : null;
@@ -83,15 +86,6 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
 function languageOptions(source: ExperimentFile, checkpoint: Checkpoint, tokenizer: LanguageTokenizer) {
   const template = languageForm(source.experiment.dataset) === 'messages' ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
   return { eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), template };
-}
-
-/** Error `dataset.columns`: a column is named that the task does not read. */
-function checkColumns({ experiment: { task, problem_type, dataset }, gives }: ExperimentFile): void {
-  if (task !== 'SEQ_CLS' && problem_type !== null) throw new LabError({ code: 'experiment.problem-type', where: 'problem_type', cause: `is not used by ${task}`, action: 'remove it, or set "task" to SEQ_CLS' });
-  const foreign = task === 'SEQ_CLS' ? (['prompt_column', 'completion_column', 'messages_column'] as const).find(key => dataset[key] !== null)
-    : dataset.text_pair_column !== null ? 'text_pair_column' as const : gives('dataset.label_column') ? 'label_column' as const : undefined;
-  if (foreign) throw new LabError({ code: 'dataset.columns', where: `dataset.${foreign}`, cause: `is not used by ${task}`, action: `remove it, or set "task" to ${task === 'SEQ_CLS' ? 'CAUSAL_LM' : 'SEQ_CLS'}` });
-  if (task !== 'SEQ_CLS') languageForm(dataset);
 }
 
 /** Outputs of the head that the start adapter or the checkpoint holds; null if neither has one. */

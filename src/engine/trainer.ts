@@ -12,7 +12,7 @@ import { writeState, type TrainerState } from './trainerState';
 import { evaluate } from './training/evaluate';
 import { checkpointed, judge, NONE_YET, stopsEarly } from './training/bestModel';
 import { planSchedule, type Schedule } from './training/schedule';
-import type { OptimizerState, TrainingStep } from './training/step.types';
+import { tokensOf, type OptimizerState, type TrainingStep } from './training/step.types';
 import type { Experiment } from '../protocol/experiment';
 import { evalMetrics, type EvalResult, type MetricRecord, type Summary } from '../protocol/metrics';
 
@@ -88,7 +88,7 @@ export class Trainer {
       // Normalised over all examples or targets of the whole window, so that it equals one large batch.
       const result = await compiled.accumulate(examples, 1 / Math.max(1, count), { seed: training.seed, step: number, micro_step });
       loss += result.loss;
-      for (const example of examples) tokens += example.input_ids.length;
+      for (const example of examples) tokens += tokensOf(example);
       if (!Number.isFinite(loss)) await this.diverged(folder, 'loss', loss, number, epoch);
       // The step's gradient would be lost with a pause here, so only a stop cuts it short.
       if (micro_step < window.length - 1) { await turn(); control.throwIfStopped(); }

@@ -79,7 +79,7 @@ export interface Progress { message: string; fraction: number | null }
  */
 export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[]; problem_type: ProblemType }
 
-/** What a language model wrote after a prompt. */
+/** What a language model wrote after a prompt, or an encoder-decoder for a source. */
 export interface Completion {
   prompt: string;
   completion: string;

@@ -42,7 +42,7 @@ const optionalBoolean = (doc: string): Setting<boolean | null> => ({ type: 'bool
 const names = (doc: string): Setting<string | string[] | null> => ({ type: 'names', default: null, nullable: true, doc });
 const overrides = (range: Range, doc: string): Setting<Record<string, number>> => ({ type: 'overrides', default: {}, doc, ...range });
 
-export const TASKS = ['SEQ_CLS', 'CAUSAL_LM'] as const;
+export const TASKS = ['SEQ_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM'] as const;
 /** What a classifier's labels are, by transformers' names. */
 export const PROBLEM_TYPES = ['single_label_classification', 'multi_label_classification', 'regression'] as const;
 export type ProblemType = (typeof PROBLEM_TYPES)[number];
@@ -56,7 +56,7 @@ export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
 export const SETTINGS = {
   experiment: {
     base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json` or `vocab.txt`.', true),
-    task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns.'),
+    task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns. `SEQ_2_SEQ_LM`: a target text for each source text (T5).'),
     problem_type: optionalChoice(PROBLEM_TYPES, 'What the labels of `SEQ_CLS` are: one class (`single_label_classification`), a list of classes, any number of which may apply (`multi_label_classification`), or a number (`regression`). Default: `problem_type` of config.json, else one class.'),
     output_dir: optionalText('Run folder, relative to this file. Default: `.lora/runs/<time>-<name>`.', true),
   },
@@ -69,6 +69,8 @@ export const SETTINGS = {
     prompt_column: optionalText('Column that holds the prompt, from which nothing is learned. Only for `CAUSAL_LM`, with `completion_column`; then `text_column` is not read.'),
     completion_column: optionalText('Column that holds the completion, which is learned with the end-of-text token. Only for `CAUSAL_LM`, with `prompt_column`.'),
     messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned. Only for `CAUSAL_LM` and `.jsonl`.'),
+    source_column: text('source', 'Column that holds the text that the encoder reads, task prefix included. Only for `SEQ_2_SEQ_LM`.'),
+    target_column: text('target', 'Column that holds the text to be written for it; the end-of-text token is learned with it. Only for `SEQ_2_SEQ_LM`.'),
   },
   lora: {
     r: integer(8, { minimum: 1 }, 'Rank: the inner dimension of A `[r, in]` and B `[out, r]`.'),
@@ -109,6 +111,7 @@ export const SETTINGS = {
     seed: integer(42, { minimum: 0, maximum: 4294967295 }, 'Seed of adapter, head, shuffling and dropout.'),
     shuffle: boolean(true, 'Draw the examples in a new random order each epoch.'),
     max_length: integer(128, { minimum: 2 }, 'Longest example in tokens; the rest is cut off. Default: 128, or as many as the model has positions.'),
+    max_target_length: optionalInteger({ minimum: 2 }, 'Longest target in tokens; the rest is cut off, but for the end-of-text token. Default: `max_length`. Only for `SEQ_2_SEQ_LM`.'),
     eval_strategy: choice('epoch', STRATEGIES, 'When to evaluate.'),
     eval_steps: optionalInteger({ minimum: 1 }, 'Steps between evaluations with `eval_strategy: "steps"`; default `logging_steps`.'),
     save_strategy: choice('epoch', STRATEGIES, 'When to write a checkpoint.'),

@@ -10,12 +10,12 @@ import { random } from '../../src/engine/random';
 import { chooseToken } from '../../src/engine/sampling';
 import { fixture } from '../support/paths';
 
-interface Expected { prompts?: string[]; generated: number[][]; generated_by_base: number[][] }
+interface Expected { prompts?: string[]; texts?: string[]; generated: number[][]; generated_by_base: number[][] }
 const expectedOf = (name: string): Expected => JSON.parse(readFileSync(fixture('references', name, 'expected.json'), 'utf8')) as Expected;
 
 for (const name of readdirSync(fixture('references')).filter(name => expectedOf(name).prompts)) {
   test(`${name}: greedy completions are transformers', with and without adapter`, async () => {
-    const { prompts, generated, generated_by_base } = expectedOf(name);
+    const { prompts, texts, generated, generated_by_base } = expectedOf(name);
     const [base, adapter] = [fixture('references', name, 'model'), fixture('references', name, 'adapter_final')];
     const pieces: string[] = ['', '', ''];
     const adapted = await generate({ base, adapter, prompts: prompts!, max_new_tokens: 12 }, { onText: ({ prompt, text }) => { pieces[prompt] += text; } });
@@ -23,7 +23,9 @@ for (const name of readdirSync(fixture('references')).filter(name => expectedOf(
     assert.deepEqual(adapted.map(({ completion }) => completion), pieces, 'the pieces make up the whole');
     const alone = await generate({ base, adapter: null, prompts: prompts!, max_new_tokens: 12 });
     assert.deepEqual(alone.map(({ tokens }) => tokens), generated_by_base);
-    assert.equal(predictTask(base, adapter), 'CAUSAL_LM');
+    if (texts) assert.deepEqual(adapted.map(({ completion }) => completion), texts);
+    const { task } = JSON.parse(readFileSync(fixture('references', name, 'case.lora.json'), 'utf8')) as { task: string };
+    assert.equal(predictTask(base, adapter), task);
   });
 }
 

@@ -1,4 +1,4 @@
-/** Merging, inspecting and counting decoders: stored transposed, sharded, tied, without prefix. */
+/** Merging, inspecting and counting decoders and encoder-decoders: stored transposed, sharded, tied, without prefix. */
 import assert from 'node:assert/strict';
 import { cpSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,6 +20,7 @@ interface Expected { final_logits: number[][]; trainable_parameters: number; all
 // With the tolerance that rounding the merged weights to the stored type leaves.
 const CASES: [string, number][] = [
   ['gpt2-text', 1e-5], ['gpt2-completion', 5e-3], ['gpt2-classes', 1e-5], ['llama-messages', 5e-2], ['llama-classes', 1e-5], ['qwen3-messages', 1e-5], ['gemma-classes', 1e-5], ['phi3-text', 1e-5],
+  ['t5-qv', 1e-5], ['t5-v1.1-all-linear', 5e-2], ['t5-cross-attention', 5e-3], ['mt5-qkv', 1e-5],
 ];
 
 for (const [name, tolerance] of CASES) {
@@ -32,6 +33,8 @@ for (const [name, tolerance] of CASES) {
     assert.ok(report.merged_modules.length > 0);
     const after = JSON.parse(readFileSync(join(merged, 'config.json'), 'utf8')) as Record<string, unknown>;
     assert.equal(String((after.architectures as string[])[0]).endsWith('SequenceClassification'), expected.labels.length > 0);
+    const floats = (text: string): string[] => text.match(/"\w+": -?\d+\.\d+/g) ?? [];
+    assert.deepEqual(floats(readFileSync(join(merged, 'config.json'), 'utf8')), floats(readFileSync(join(folder, 'model/config.json'), 'utf8')), 'transformers tells 1.0 from 1');
     if (!expected.labels.length) assert.deepEqual({ ...after, architectures: null }, { ...before, architectures: null });
 
     if (expected.labels.length) {

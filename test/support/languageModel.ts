@@ -16,8 +16,10 @@ export async function languageLogits(experiment_file: string, adapter: string | 
     const rows: Float32Array[] = [];
     for (let i = 0; i < count; i++) {
       const example = train.get(i);
-      // Only the last but one token is read, whether it is learned or not.
-      const targets = example.input_ids.map((_, place) => (place === example.input_ids.length - 2 ? 0 : -100));
+      // Only the last but one token is read, whether it is learned or not; of a decoder that lacks its target's last one, the last.
+      const ids = example.decoder_input_ids ?? example.input_ids;
+      const read = ids.length - (example.decoder_input_ids ? 1 : 2);
+      const targets = ids.map((_, place) => (place === read ? 0 : -100));
       rows.push((await step.evaluate([{ ...example, targets }])).logits);
     }
     return rows;

@@ -1,12 +1,14 @@
 /** From text to the token numbers of a checkpoint, equal to what transformers' fast tokenizers give. */
 import { join } from 'node:path';
 import { createContext, Script } from 'node:vm';
-import { BertNormalizer, Tokenizer } from '@huggingface/tokenizers';
+import { BertNormalizer, PrecompiledNormalizer, Tokenizer } from '@huggingface/tokenizers';
 import { LabError } from '../errors';
 import { lookUp, readJsonObject } from '../files';
 import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
+import { ExactCharacterMap } from './characterMap';
 import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
 import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
+import { isT5Tokenizer, t5Tokenizer } from './t5Tokenizer';
 
 export interface TextTokenizer {
   /**
@@ -48,6 +50,7 @@ export function loadTokenizer(folder: string): LanguageTokenizer {
   const json = file.endsWith('.json') ? read(file, readObject) : read(file, path => readVocabulary(path, config));
   try {
     const bert = file.endsWith('.txt') || isBertTokenizer(json, config);
+    if (isT5Tokenizer(json, config)) return textTokenizer(t5Tokenizer(json, config, file), config, file);
     return textTokenizer(bert ? bertTokenizer(json, config, file) : isRobertaTokenizer(json, config) ? robertaTokenizer(json, config, file) : json, config, file);
   } catch (error) { throw unusable(error, file); }
 }
@@ -96,6 +99,7 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
   const tokenizer = new Tokenizer(json, config);
   const { normalizer, model } = tokenizer;
   if (normalizer instanceof BertNormalizer) tokenizer.normalizer = new ExactBertNormalizer(normalizer.config);
+  if (normalizer instanceof PrecompiledNormalizer) tokenizer.normalizer = new ExactCharacterMap(normalizer.config as ConstructorParameters<typeof ExactCharacterMap>[0]);
   const number = (token: string): number => {
     const id = tokenizer.token_to_id(token);
     if (!Number.isSafeInteger(id)) throw new Error(`the token "${token}" is not in the vocabulary`);
@@ -115,7 +119,7 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
   return {
     tokens: ids, before, config,
     numberOf: token => tokenizer.token_to_id(token),
-    decode: numbers => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true }),
+    decode: numbers => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: config.clean_up_tokenization_spaces === true }),
     encode(text, max_length, pair = null) {
       const [own, other] = [ids(text), pair === null ? [] : ids(pair)];
       const template = pair === null ? single : double ??= templateOf(tokenizer, 'pair', number);

@@ -6,10 +6,12 @@ import { doraLinear, loraLinear } from './adaptedLinear';
 import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { rotary } from '../ops/rotary';
-import { MASKED, slotRows, tokenRows, type BatchLayout } from '../training/layout';
+import { DECODER } from '../training/decoderLayout';
+import { MASKED, type BatchLayout } from '../training/layout';
+import { slotRows, tokenRows } from '../training/slots';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
 import type { AdapterPlan } from './lora.types';
-import type { BatchTensors, ForwardContext, ParameterSpec } from './family';
+import type { BatchTensors, Between, ForwardContext, ParameterSpec } from './family';
 
 export interface ContextOptions {
   inputs: Record<string, tf.Tensor>;
@@ -40,20 +42,32 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     const rows = tf.add(inputs[rowsName(site)], tf.slice1d(inputs[OFFSETS] as tf.Tensor1D, number, 1));
     return tf.mul(x, tf.gather(inputs[poolName(site)], rows as tf.Tensor1D));
   };
-  const dropout = (x: tf.Tensor, p: number): tf.Tensor => drop(x, { rows: x.shape[0] === inputs.input_ids.shape[0] ? 'T' : 'R', width: x.shape[1]!, p });
+  const dropout = (x: tf.Tensor, p: number): tf.Tensor => {
+    const N = x.shape[0];
+    return drop(x, { rows: N === inputs.input_ids.shape[0] ? 'T' : N === inputs.decoder_input_ids?.shape[0] ? 'U' : 'R', width: x.shape[1]!, p });
+  };
 
-  /** What is added to attention scores: [B, 1, 1, S], or for causal models [S, S]. Made once for each window. */
+  /** What is added to attention scores: [B, 1, 1, S], or where it is causal [S, S]. Made once for each window. */
   const biases = new Map<number, tf.Tensor>();
-  const attentionBias = (window: number | null): tf.Tensor => {
-    if (!layout.causal) return inputs.attention_bias;
+  const attentionBias = (window: number | null, between: Between): tf.Tensor => {
+    if (between === 'cross' || (between === 'encoder' && !layout.causal)) return inputs.attention_bias;
     const known = biases.get(window ?? 0);
     if (known) return known;
-    const [query, key] = [tf.expandDims(inputs.slot_numbers, 1), tf.expandDims(inputs.slot_numbers, 0)];
+    const numbers = inputs[between === 'decoder' ? `${DECODER}slot_numbers` : 'slot_numbers'];
+    const [query, key] = [tf.expandDims(numbers, 1), tf.expandDims(numbers, 0)];
     const later = tf.cast(tf.greater(key, query), 'float32');                                             // [S, S]
     const hidden = window === null ? later : tf.maximum(later, tf.cast(tf.lessEqual(key, tf.sub(query, tf.scalar(window, 'int32'))), 'float32'));
     const bias = tf.mul(hidden, MASKED);
     biases.set(window ?? 0, bias);
     return bias;
+  };
+  /** Position biases with the mask added: all layers of a stack have the same one. */
+  const positioned = new Map<tf.Tensor, tf.Tensor>();
+  const withPosition = (bias: tf.Tensor, position: tf.Tensor | undefined): tf.Tensor => {
+    if (!position) return bias;
+    const sum = positioned.get(position) ?? tf.add(position, bias);
+    positioned.set(position, sum);
+    return sum;
   };
   /** cos and sin of every token's position, [T, w] each: the same for all layers. */
   let turns: { cos: tf.Tensor; sin: tf.Tensor } | undefined;
@@ -93,23 +107,24 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       return rotary({ x, ...turns }, { head_dim });
     },
 
-    attention(q, k, v, { scale, dropout: p, window = null, softcap = null }) {
-      const slots = (x: tf.Tensor, h: number): tf.Tensor =>                                               // [T, h · head_dim] → [B, h, S, head_dim]
-        gatherRows({ x: tf.reshape(x, [-1, x.shape[1]! / h]), rows: inputs[slotRows(h)], inverse: inputs[tokenRows(h)] }, {});
+    attention(q, k, v, { scale, dropout: p, window = null, softcap = null, between = 'encoder', position_bias }) {
+      const [of, to] = [between === 'encoder' ? '' : DECODER, between === 'decoder' ? DECODER : ''];
+      const slots = (x: tf.Tensor, h: number, side: string): tf.Tensor =>                                 // [T, h · head_dim] → [B, h, S, head_dim]
+        gatherRows({ x: tf.reshape(x, [-1, x.shape[1]! / h]), rows: inputs[side + slotRows(h)], inverse: inputs[side + tokenRows(h)] }, {});
       const [h, g] = [layout.heads.query, layout.heads.key_value];
-      const [keys, values, bias] = [slots(k, g), slots(v, g), attentionBias(window)];
+      const [keys, values, bias] = [slots(k, g, to), slots(v, g, to), withPosition(attentionBias(window, between), position_bias)];
       if (layout.read === 'first' && q.shape[0] === inputs.head_rows.shape[0]) {
         const first = tf.reshape(q, [-1, h, 1, q.shape[1]! / h]);                                           // [B, h, 1, head_dim]
         const weights = attentionProbabilities({ q: first, k: keys, bias }, { scale });
         return tf.reshape(groupedMatMul(drop(weights, { rows: 'H', width: 'S', p }), values), [-1, q.shape[1]!]);
       }
-      const queries = slots(q, h);
+      const queries = slots(q, h, of);
       const probabilities = softcap === null ? attentionProbabilities({ q: queries, k: keys, bias }, { scale })         // [B, h, S, S]
         : tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias));
-      const attended = groupedMatMul(drop(probabilities, { rows: 'S', width: 'S', p }), values);                        // [B, h, S, head_dim]
+      const attended = groupedMatMul(drop(probabilities, { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p }), values);  // [B, h, S, head_dim]
       const head_dim = attended.shape[3]!;
-      const rows = tf.reshape(maskGradient({ x: attended, mask: inputs.slot_mask }, {}), [-1, head_dim]);
-      const tokens = gatherRows({ x: rows, rows: inputs[tokenRows(h)], inverse: inputs[slotRows(h)] }, {});   // [T, h, head_dim]
+      const rows = tf.reshape(maskGradient({ x: attended, mask: inputs[`${of}slot_mask`] }, {}), [-1, head_dim]);
+      const tokens = gatherRows({ x: rows, rows: inputs[of + tokenRows(h)], inverse: inputs[of + slotRows(h)] }, {});   // [T, h, head_dim]
       return tf.reshape(tokens, [-1, h * head_dim]);
     },
   };

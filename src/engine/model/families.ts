@@ -13,8 +13,9 @@ import { phi3 } from './phi3';
 import { qwen2 } from './qwen2';
 import { qwen3 } from './qwen3';
 import { roberta } from './roberta';
+import { t5 } from './t5';
 
-export const families: readonly Family[] = [bert, roberta, distilbert, electra, gpt2, llama, mistral, qwen2, qwen3, gemma, gemma2, phi3];
+export const families: readonly Family[] = [bert, roberta, distilbert, electra, gpt2, llama, mistral, qwen2, qwen3, gemma, gemma2, phi3, t5];
 
 /** The family of a checkpoint's config; an unsupported `model_type` is an error that lists the supported ones. */
 export function findFamily(config: Config, candidates: readonly Family[] = families): Family {

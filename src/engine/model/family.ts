@@ -5,10 +5,11 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { BatchLayout } from '../training/layout';
+import type { Checkpoint } from './checkpoint';
 
 export type Config = Record<string, unknown>;
 
-export type Task = 'SEQ_CLS' | 'CAUSAL_LM';
+export type Task = 'SEQ_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM';
 
 export interface ParameterSpec {
   /** `bert.encoder.layer.0.attention.self.query.weight` */
@@ -19,6 +20,8 @@ export interface ParameterSpec {
   fan_in_fan_out?: true;
   /** The output layer over the vocabulary, which `all-linear` leaves out. */
   output?: true;
+  /** Why the module cannot be trained whole, for what the gradient does not reach. */
+  fixed?: string;
   /** `linear`: the weight of a layer that adapters can be put on. */
   kind: 'linear' | 'embedding' | 'norm' | 'bias';
   /** Start value where the checkpoint lacks the parameter: normal uses the config's `initializer_range`. */
@@ -36,20 +39,33 @@ export interface Family {
   /** The module whose output are the logits, where it is not the first head module. */
   outputLayer?(task: string): string;
   /** Class name for `architectures` in the config.json of a merged checkpoint: `BertForSequenceClassification`. */
-  architecture?(task: string): string;
+  architecture?(task: string, config: Config): string;
   /** Every parameter of the task model, in the order of the forward pass. Throws LabError if the config is unusable. */
   parameters(config: Config, task: string, num_labels: number): ParameterSpec[];
   /** Names under which checkpoints may store a parameter, the usual one first. */
   storedNames(name: string): string[];
+  /** The config as the stored tensors make it, where they say what it leaves open. */
+  resolve?(checkpoint: Pick<Checkpoint, 'config' | 'tensors' | 'folder'>): Config;
   /** Sizes of the embedding tables, positions without those that no token gets. A model without segments has `type_vocab_size` 0. */
   limits(config: Config): { vocab_size: number; max_positions: number; type_vocab_size: number };
   layout(config: Config, task: string): BatchLayout;
   /** Logits of the tokens that the task's head reads: [R, num_labels] of a classifier, [R, vocab_size] of a language model. */
   logits(context: ForwardContext, config: Config, task: string): Tensor;
+  /** Of an encoder-decoder: the two halves of `logits`, for generation. */
+  readonly seq2seq?: Seq2SeqFamily;
+}
+
+export interface Seq2SeqFamily {
+  /** The token that the decoder starts with. */
+  startToken(config: Config): number;
+  /** The encoder's states [T, d]. */
+  encode(context: ForwardContext, config: Config): Tensor;
+  /** Logits [R, vocab_size] of the decoder's tokens that are read, for encoder states [T, d]. */
+  decode(context: ForwardContext, config: Config, encoded: Tensor): Tensor;
 }
 
 /**
- * What a forward pass works with. All hidden states are [T, d]: the T real tokens of the batch, one example after
+ * What a forward pass works with. All hidden states are [T, d], the decoder's of an encoder-decoder [U, d]: the real tokens of the batch, one example after
  * the other, no padding. Only attention lays them out as [B, heads, S, head_dim].
  */
 export interface ForwardContext {
@@ -69,18 +85,25 @@ export interface ForwardContext {
   /**
    * softmax(q kᵀ · scale + bias) v for every head. k and v [T, key_value_heads · head_dim]; q and the result [T, heads · head_dim],
    * or [B, …] for the first tokens alone where the head reads those.
+   * Of an encoder-decoder, `between` says whose q, k and v they are: the encoder's (or those of a model with one stack), the
+   * decoder's, or queries of the decoder [U, …] with keys and values of the encoder [T, …]. `position_bias` [heads, queries, keys] is added to the scores.
    * `window`: how many tokens back a causal model sees, itself included. `softcap`: c · tanh(score / c) bounds the scores.
    */
-  attention(q: Tensor, k: Tensor, v: Tensor, options: { scale: number; dropout: number; window?: number | null; softcap?: number | null }): Tensor;
+  attention(q: Tensor, k: Tensor, v: Tensor, options: { scale: number; dropout: number; window?: number | null; softcap?: number | null; between?: Between; position_bias?: Tensor }): Tensor;
 }
 
-/** A batch as tensors. T tokens, B examples, R tokens that the head reads. All int32. */
+export type Between = 'encoder' | 'decoder' | 'cross';
+
+/** A batch as tensors. T tokens, B examples, R tokens that the head reads; of an encoder-decoder U tokens of the decoder, S and V slots. All int32. */
 export interface BatchTensors {
   input_ids: Tensor;        // [T]
   token_type_ids: Tensor;   // [T], only where the layout is not causal
   position_ids: Tensor;     // [T]
   labels: Tensor;           // [R], where the layout has no float targets
   targets: Tensor;          // [R, width] float32, where it has
+  decoder_input_ids: Tensor;          // [U]
+  relative_buckets: Tensor;           // [S, S]
+  decoder_relative_buckets: Tensor;   // [V, V]
 }
 
 /** The weight whose rows are the classes of a classifier. */

@@ -29,8 +29,9 @@ export function loadModel(folder: string, options: LoadOptions): LoadedModel {
 
 /** `loadModel` for a checkpoint that is open already. */
 export function modelOf(checkpoint: Checkpoint, { task, labels: given, problem_type = 'single_label_classification', seed, families }: LoadOptions): LoadedModel {
-  const { folder, config } = checkpoint;
-  const family = familyOf(config, families, folder);
+  const { folder } = checkpoint;
+  const family = familyOf(checkpoint.config, families, folder);
+  const config = family.resolve?.(checkpoint) ?? checkpoint.config;
   checkTask(family, task, config, folder);
   const labels = task === 'SEQ_CLS' ? [...given ?? configLabels(config)] : [];
   const parameters = inFolder(folder, () => family.parameters(config, task, labels.length));

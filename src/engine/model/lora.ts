@@ -84,6 +84,8 @@ function savedModules(parameters: readonly ParameterSpec[], asked: string | stri
     if (tied) {
       throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is also the output layer (tie_word_embeddings), of which only one use would be trained`, action: 'remove it from modules_to_save' });
     }
+    const fixed = parameters.find(p => p.fixed !== undefined && matched.includes(moduleOf(p.name)));
+    if (fixed) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" cannot be trained whole: ${fixed.fixed}`, action: 'remove it from modules_to_save' });
     // PEFT lists both usual names of a head in adapter_config.json, from where people copy them.
     if (matched.length || SEQ_CLS_HEADS.includes(entry)) return matched;
     throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is no module of this model`, action: `name one of: ${modules.slice(-6).join(', ')}` });

@@ -13,7 +13,7 @@ import { classWeight, type Family } from './family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
 import { adapterTensors, linearModules, trainedBiases } from './lora';
 import type { AdaptedModule } from './lora.types';
-import { copyCompanions } from './mergeFiles';
+import { changedJson, copyCompanions } from './mergeFiles';
 import { mergedChunks, type Delta } from './mergeTensor';
 import { readBytes, readTensor, type TensorRef } from './safetensors';
 import { writeSafetensors, type TensorSource } from './safetensorsWriter';
@@ -39,7 +39,7 @@ export async function mergeAdapter({ base, adapter: adapterFolder, out, families
   checkSpace(target, checkpoint);
   const bytes = await transaction(target, async temporary => {
     const written = await writeWeights(temporary, checkpoint, plan);
-    writeFile(join(temporary, 'config.json'), `${JSON.stringify(mergedConfig(checkpoint, plan), null, 2)}\n`);
+    writeFile(join(temporary, 'config.json'), changedJson(join(checkpoint.folder, 'config.json'), mergedConfig(checkpoint, plan)));
     copyCompanions(checkpoint.folder, temporary);
     // Reading back what was written shows that it loads before it gets its name.
     modelOf(openCheckpoint(temporary), { task: plan.model.task, labels: plan.model.labels, seed: 0, families });
@@ -195,7 +195,7 @@ function majorityType(checkpoint: Checkpoint): 'F32' | 'F16' | 'BF16' {
 
 function mergedConfig({ config }: Checkpoint, { model }: MergePlan): Record<string, unknown> {
   const { labels, family, task } = model;
-  const architectures = family.architecture ? [family.architecture(task)] : config.architectures;
+  const architectures = family.architecture ? [family.architecture(task, config)] : config.architectures;
   if (task !== 'SEQ_CLS') return { ...config, architectures };
   const merged: Record<string, unknown> = {
     ...config, architectures,

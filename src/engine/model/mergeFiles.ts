@@ -1,11 +1,25 @@
 /** The files of a checkpoint folder that belong to its weights: tokenizer, generation settings, licence and the like. */
 import { join } from 'node:path';
-import { closeFile, listFolder, lookUp, makeFolder, openFile, readInto, statFile, syncFile, withFile, writeAll } from '../files';
+import { applyEdits, modify } from 'jsonc-parser';
+import { closeFile, listFolder, lookUp, makeFolder, openFile, readInto, readText, statFile, syncFile, withFile, writeAll } from '../files';
 
 /** Weights in any format: of the others there would be no merged version. Everything here is either written anew or left out. */
 const WEIGHTS = /\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|ot|onnx|onnx_data|gguf|mlmodel|tflite|pb|npz|index\.json)$/i;
 /** Folders that are no part of the model: an adapter, or a run of this program. */
 const FOREIGN = ['adapter_config.json', 'experiment.json'];
+
+/**
+ * The text of a JSON file with the keys of `wanted` that differ. The rest stays as it is written: 1.0 must not become 1,
+ * which transformers refuses where it expects a float.
+ */
+export function changedJson(file: string, wanted: Record<string, unknown>): string {
+  let text = readText(file, 1 << 20);
+  const before = JSON.parse(text) as Record<string, unknown>;
+  for (const [key, value] of Object.entries(wanted)) {
+    if (JSON.stringify(value) !== JSON.stringify(before[key])) text = applyEdits(text, modify(text, [key], value, { formattingOptions: { insertSpaces: true, tabSize: 2 } }));
+  }
+  return text;
+}
 
 /** Copies everything but weights, `config.json` and hidden files from `from` to `to`. */
 export function copyCompanions(from: string, to: string, top = true): void {

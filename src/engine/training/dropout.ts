@@ -11,13 +11,15 @@ import { random } from '../random';
 
 const POOL_ROWS = 4096;
 
-/** One place where dropout is applied: rows of `width` hidden units, one for each token (T) or token that the head reads (R), the S probabilities of each query, or of one query for each example (H). */
-export interface DropoutSite { rows: 'T' | 'R' | 'S' | 'H'; width: number | 'S'; p: number }
+/** One place where dropout is applied: rows of `width` hidden units, one for each token (T), token of the decoder (U) or token that the head reads (R), or the probabilities of each query slot (S, V) or of one query for each example (H) over the slots of keys. */
+export interface DropoutSite { rows: 'T' | 'U' | 'R' | 'S' | 'V' | 'H'; width: number | 'S' | 'V'; p: number }
 
 export interface DropoutSeed { seed: number; step: number; micro_step: number; portion: number }
 
+const ofSlots = ({ width }: Pick<DropoutSite, 'width'>): boolean => typeof width === 'string';
+
 export const poolName = ({ width, p }: DropoutSite): string => `keep_${width}_${p}`;
-/** Input with row numbers, before the site's offset is added: [T], [R], [B, heads, S] or [B, heads, 1]. */
+/** Input with row numbers, before the site's offset is added: [T], [U], [R], [B, heads, S], [B, heads, V] or [B, heads, 1]. */
 export const rowsName = (site: DropoutSite): string => `keep_rows_${site.rows}`;
 export const OFFSETS = 'keep_offsets';
 
@@ -31,33 +33,40 @@ export function dropoutInputs(sites: DropoutSite[], layout: BatchLayout): InputS
     { name: 'keep_rows_T', dtype: 'int32', shape: ['T'] },
     { name: 'keep_rows_R', dtype: 'int32', shape: [readRows(layout)] },
     { name: 'keep_rows_S', dtype: 'int32', shape: ['B', heads, 'S'] },
+    ...(layout.decoder ? [{ name: 'keep_rows_U', dtype: 'int32' as const, shape: ['U'] }, { name: 'keep_rows_V', dtype: 'int32' as const, shape: ['B', heads, 'V'] }] : []),
     { name: 'keep_rows_H', dtype: 'int32', shape: ['B', heads, 1] },
-    ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: site.width === 'S' ? ['Q', 'S'] : ['P', site.width] })),
+    ...distinct(sites).map((site): InputSpec => ({ name: poolName(site), dtype: 'float32', shape: [ofSlots(site) ? 'Q' : 'P', site.width] })),
   ];
 }
 
 /** Pool values are 0 or 1/(1−p). Without a seed every value is 1: dropout is off. */
-export function dropoutFeeds(sites: DropoutSite[], { heads: { query: heads } }: BatchLayout, sizes: BatchSizes, seed: DropoutSeed | null): Feeds {
+export function dropoutFeeds(sites: DropoutSite[], { heads: { query: heads }, decoder }: BatchLayout, sizes: BatchSizes, seed: DropoutSeed | null): Feeds {
   if (!sites.length) return {};
-  const rows = { T: sizes.T, S: sizes.B * heads * sizes.S };
+  const rows = { tokens: Math.max(sizes.T, sizes.U), slots: sizes.B * heads * Math.max(sizes.S, sizes.V) };
+  const rowsOf = (site: DropoutSite): number => (ofSlots(site) ? rows.slots : rows.tokens);
   const pool = (count: number): number => (seed ? Math.min(count, POOL_ROWS) : 1);
   const index = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i % pool(count));
   const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${seed!.portion}-${name}`);
   const offsets = new Int32Array(sites.length);
   if (seed) {
     const generator = stream('offsets');
-    sites.forEach((site, i) => { offsets[i] = Math.floor(generator.next() * pool(site.width === 'S' ? rows.S : rows.T)); });
+    sites.forEach((site, i) => { offsets[i] = Math.floor(generator.next() * pool(rowsOf(site))); });
   }
+  const [tokens, slots] = [index(rows.tokens), index(rows.slots)];
   const feeds: Feeds = {
     [OFFSETS]: { data: offsets, shape: [sites.length] },
-    keep_rows_T: { data: index(rows.T), shape: [sizes.T] },
-    keep_rows_R: { data: index(rows.T).slice(0, sizes.R), shape: [sizes.R] },
-    keep_rows_S: { data: index(rows.S), shape: [sizes.B, heads, sizes.S] },
-    keep_rows_H: { data: index(rows.S).slice(0, sizes.B * heads), shape: [sizes.B, heads, 1] },
+    keep_rows_T: { data: tokens.slice(0, sizes.T), shape: [sizes.T] },
+    keep_rows_R: { data: tokens.slice(0, sizes.R), shape: [sizes.R] },
+    keep_rows_S: { data: slots.slice(0, sizes.B * heads * sizes.S), shape: [sizes.B, heads, sizes.S] },
+    keep_rows_H: { data: slots.slice(0, sizes.B * heads), shape: [sizes.B, heads, 1] },
+    ...(decoder ? {
+      keep_rows_U: { data: tokens.slice(0, sizes.U), shape: [sizes.U] },
+      keep_rows_V: { data: slots.slice(0, sizes.B * heads * sizes.V), shape: [sizes.B, heads, sizes.V] },
+    } : {}),
   };
   for (const site of distinct(sites)) {
-    const width = site.width === 'S' ? sizes.S : site.width;
-    const height = 2 * pool(site.width === 'S' ? rows.S : rows.T);
+    const width = typeof site.width === 'string' ? sizes[site.width] : site.width;
+    const height = 2 * pool(rowsOf(site));
     const data = new Float32Array(height * width);
     if (seed) fillKeep(data, site.p, Math.floor(stream(poolName(site)).next() * 2 ** 32));
     else data.fill(1);

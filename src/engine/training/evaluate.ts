@@ -5,7 +5,7 @@ import type { ExampleSet } from '../data/examples';
 import type { LoadedModel } from '../model/weights';
 import type { EvalResult } from '../../protocol/metrics';
 import { measurement } from './metrics';
-import type { TrainingStep } from './step.types';
+import { tokensOf, type TrainingStep } from './step.types';
 
 /**
  * Mean loss over all examples of a classifier, over all targets of a language model, and the task's metrics (`metrics.ts`);
@@ -14,7 +14,7 @@ import type { TrainingStep } from './step.types';
 export async function evaluate(
   step: TrainingStep, set: ExampleSet, { task, problem_type, labels }: Pick<LoadedModel, 'task' | 'problem_type' | 'labels'>, batch_size: number, between: (done: number) => void = () => {},
 ): Promise<EvalResult> {
-  const lengths = Array.from({ length: set.length }, (_, i) => set.get(i).input_ids.length);
+  const lengths = Array.from({ length: set.length }, (_, i) => tokensOf(set.get(i)));
   const metrics = task === 'SEQ_CLS' ? measurement(problem_type, labels) : null;
   let sum = 0, right = 0, count = 0, done = 0;
   for (const batch of batchesByLength(lengths, batch_size)) {

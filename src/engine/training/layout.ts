@@ -3,6 +3,9 @@
  * example. The index vectors made here move head vectors between the two without a separate transpose.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
+import { relativeBuckets, type RelativePositions } from '../model/relativePosition';
+import { decoderFeeds, decoderInputs } from './decoderLayout';
+import { headFeeds, slotRows, tokenRows } from './slots';
 import { IGNORED, type Example } from './step.types';
 import { rotaryTables } from './rotaryTables';
 
@@ -26,20 +29,30 @@ export interface BatchLayout {
   targets?: number;
   /** Angle by which a pair of units turns from one position to the next, [w]; null without rotary embedding. */
   rotary: Float32Array | null;
+  /** Buckets of relative positions, where the architecture has them. */
+  relative?: RelativePositions;
+  /** An encoder-decoder: the head reads tokens of the decoder, and `causal` is said of the encoder. */
+  decoder?: boolean;
 }
 
-/** Inputs of a batch: T tokens, B examples, S slots, R tokens that the head reads, P positions. Rows for keys and values are given apart only if their heads differ. */
+/** The encoder of an encoder-decoder by itself; nothing reads its tokens. */
+export const encoderOnly = (layout: BatchLayout): BatchLayout => ({ ...layout, read: 'first', decoder: false });
+
+/** Inputs of a batch: T tokens, B examples, S slots, R tokens that the head reads, P positions; of a decoder apart U tokens and V slots. Rows for keys and values are given apart only if their heads differ. */
 export function batchInputs(layout: BatchLayout): InputSpec[] {
   const index = (name: string, shape: InputSpec['shape']): InputSpec => ({ name, dtype: 'int32', shape });
   const float = (name: string, shape: InputSpec['shape']): InputSpec => ({ name, dtype: 'float32', shape });
   const rows = readRows(layout);
+  const read = layout.decoder ? 'U' : 'T';
   return [
     index('input_ids', ['T']), index('position_ids', ['T']),
-    index('head_rows', [rows]), index('head_row_of_token', ['T']), float('head_mask', ['T', 1]),
+    index('head_rows', [rows]), index('head_row_of_token', [read]), float('head_mask', [read, 1]),
     layout.targets === undefined ? index('labels', [rows]) : float('targets', [rows, layout.targets]),
     ...headCounts(layout).flatMap(h => [index(slotRows(h), ['B', h, 'S']), index(tokenRows(h), ['T', h])]),
     float('slot_mask', ['B', 1, 'S', 1]),
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
+    ...(layout.decoder ? decoderInputs(layout.heads.query) : []),
+    ...(layout.relative ? [index('relative_buckets', ['S', 'S'])] : []),
     ...(layout.rotary ? ['rotary_cos', 'rotary_sin'].map(name => float(name, ['P', layout.rotary!.length])) : []),
   ];
 }
@@ -49,16 +62,13 @@ export const readRows = ({ read }: Pick<BatchLayout, 'read'>): 'R' | 'B' => (rea
 
 const headCounts = ({ heads }: BatchLayout): number[] => [...new Set([heads.query, heads.key_value])];
 
-/** Input [B, h, S]: for each slot its row in [T · h, head_dim]. Padded slots show the example's first token. */
-export const slotRows = (heads: number): string => `slot_rows_${heads}`;
-/** Input [T, h]: for each token and head its row in [B · h · S, head_dim]. */
-export const tokenRows = (heads: number): string => `token_rows_${heads}`;
-
-export interface BatchSizes { T: number; B: number; S: number; R: number }
+/** U and V are 0 without a decoder apart. */
+export interface BatchSizes { T: number; B: number; S: number; R: number; U: number; V: number }
 
 export function batchSizes(examples: Example[], layout: BatchLayout): BatchSizes {
-  const lengths = examples.map(e => e.input_ids.length);
-  return { T: lengths.reduce((a, b) => a + b, 0), B: examples.length, S: Math.max(...lengths), R: rowsRead(examples, layout) };
+  const [lengths, decoder] = [examples.map(e => e.input_ids.length), examples.map(e => e.decoder_input_ids?.length ?? 0)];
+  const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0);
+  return { T: sum(lengths), B: examples.length, S: Math.max(...lengths), R: rowsRead(examples, layout), U: sum(decoder), V: Math.max(...decoder) };
 }
 
 /** Tokens that the head reads: one for each example, or as many as have a target. */
@@ -73,11 +83,12 @@ export const countTargets = ({ targets }: Pick<Example, 'targets'>): number => t
 export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
   const sizes = batchSizes(examples, layout);
   const { T, B, S, R } = sizes;
+  const N = layout.decoder ? sizes.U : T;
   const input_ids = new Int32Array(T), token_type_ids = new Int32Array(T), position_ids = new Int32Array(T);
-  const head_rows = new Int32Array(R), head_row_of_token = new Int32Array(T), labels = new Int32Array(R), first_tokens = new Int32Array(B);
-  const head_mask = new Float32Array(T);
+  const head_rows = new Int32Array(R), head_row_of_token = new Int32Array(N), labels = new Int32Array(R);
+  const head_mask = new Float32Array(N);
   const attention_bias = new Float32Array(B * S).fill(MASKED), slot_mask = new Float32Array(B * S);
-  let token = 0, row = 0;
+  let token = 0, row = 0, first_read = 0;
   examples.forEach((example, b) => {
     const length = example.input_ids.length;
     input_ids.set(example.input_ids, token);
@@ -85,21 +96,21 @@ export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
     position_ids.set(positionsOf(example.input_ids, layout), token);
     attention_bias.fill(0, b * S, b * S + length);
     slot_mask.fill(1, b * S, b * S + length);
-    first_tokens[b] = token;
     for (const [place, label] of placesRead(example, layout)) {
-      head_rows[row] = token + place;
-      head_row_of_token[token + place] = row;
-      head_mask[token + place] = 1;
+      head_rows[row] = first_read + place;
+      head_row_of_token[first_read + place] = row;
+      head_mask[first_read + place] = 1;
       labels[row++] = label;
     }
     token += length;
+    first_read += layout.decoder ? example.decoder_input_ids!.length : length;
   });
   const feeds: Feeds = {
     input_ids: { data: input_ids, shape: [T] },
     position_ids: { data: position_ids, shape: [T] },
     head_rows: { data: head_rows, shape: [R] },
-    head_row_of_token: { data: head_row_of_token, shape: [T] },
-    head_mask: { data: head_mask, shape: [T, 1] },
+    head_row_of_token: { data: head_row_of_token, shape: [N] },
+    head_mask: { data: head_mask, shape: [N, 1] },
     ...(layout.targets === undefined ? { labels: { data: labels, shape: [R] } } : { targets: { data: floatTargets(examples, layout.targets), shape: [R, layout.targets] } }),
     slot_mask: { data: slot_mask, shape: [B, 1, S, 1] },
   };
@@ -109,7 +120,9 @@ export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
     feeds.token_type_ids = { data: token_type_ids, shape: [T] };
     feeds.attention_bias = { data: attention_bias, shape: [B, 1, 1, S] };
   }
-  for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples, first_tokens, h, sizes));
+  for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples.map(e => e.input_ids.length), h));
+  if (layout.relative) feeds.relative_buckets = { data: relativeBuckets(S, layout.relative, !layout.causal), shape: [S, S] };
+  if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, layout.heads.query, layout.relative!));
   if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S));
   return feeds;
 }
@@ -132,27 +145,11 @@ function floatTargets(examples: Example[], width: number): Float32Array {
 }
 
 /** Places within an example that the head reads, each with its label. */
-function placesRead({ input_ids, label, targets }: Example, { read, pad_token_id }: BatchLayout): [number, number][] {
+function placesRead({ input_ids, decoder_input_ids: read_ids = input_ids, label, targets }: Example, { read, pad_token_id }: BatchLayout): [number, number][] {
   if (read === 'labelled') return Array.from(targets ?? [], (target, place): [number, number] => [place, target]).filter(([, target]) => target !== IGNORED);
   if (read === 'first') return [[0, label]];
-  let last = input_ids.length - 1;
-  while (last > 0 && input_ids[last] === pad_token_id) last--;
+  let last = read_ids.length - 1;
+  // What a decoder has written itself is no padding.
+  while (last > 0 && read_ids === input_ids && read_ids[last] === pad_token_id) last--;
   return [[last, label]];
-}
-
-function headFeeds(examples: Example[], first_tokens: Int32Array, h: number, { T, B, S }: BatchSizes): Feeds {
-  const slots = new Int32Array(B * h * S), tokens = new Int32Array(T * h);
-  for (let b = 0; b < B; b++) {
-    const first = first_tokens[b];
-    const length = examples[b].input_ids.length;
-    for (let head = 0; head < h; head++) {
-      for (let s = 0; s < S; s++) {
-        const slot = (b * h + head) * S + s;
-        const row = (first + (s < length ? s : 0)) * h + head;
-        slots[slot] = row;
-        if (s < length) tokens[row] = slot;
-      }
-    }
-  }
-  return { [slotRows(h)]: { data: slots, shape: [B, h, S] }, [tokenRows(h)]: { data: tokens, shape: [T, h] } };
 }

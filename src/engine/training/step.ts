@@ -15,7 +15,7 @@ import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from 
 import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
-import type { BatchResult, Example, OptimizerState, TrainingStep } from './step.types';
+import { tokensOf, type BatchResult, type Example, type OptimizerState, type TrainingStep } from './step.types';
 
 export interface StepOptions {
   model: LoadedModel;
@@ -71,7 +71,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
-      if (task !== 'CAUSAL_LM') return { loss, logits };
+      if (task === 'SEQ_CLS') return { loss, logits };
       const right = tf.sum(topIsLabel({ logits, labels: inputs.labels }, {}));
       // The logits of a whole vocabulary would take longer to copy out than to compute.
       return train ? { loss, right } : { loss, right, logits };
@@ -149,7 +149,7 @@ class Step implements TrainingStep {
     const total = rows.reduce((sum, count) => sum + count, 0);
     const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
     const result: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
-    for (const [number, places] of portions(examples.map(e => e.input_ids.length), this.options.portion_tokens).entries()) {
+    for (const [number, places] of portions(examples.map(tokensOf), this.options.portion_tokens).entries()) {
       const read = places.reduce((sum, place) => sum + rows[place], 0);
       // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
       if (read === 0) continue;

@@ -10,7 +10,12 @@ export interface Example {
   classes?: Int32Array;
   /** For a language model: the token that should follow each position, IGNORED where none is to be learned. [tokens] */
   targets?: Int32Array | null;
+  /** For an encoder-decoder: what the decoder reads; `targets` are then those of its positions. [decoder tokens] */
+  decoder_input_ids?: Int32Array;
 }
+
+/** Tokens that a model reads of an example, its decoder's included. */
+export const tokensOf = ({ input_ids, decoder_input_ids }: Example): number => input_ids.length + (decoder_input_ids?.length ?? 0);
 
 /** The target of a position that nothing is to be learned at, as in transformers. */
 export const IGNORED = -100;

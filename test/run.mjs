@@ -18,6 +18,7 @@ import { installPackages, installWorkbench } from '../src/tools/setup.mjs';
 const MINUTE = 60_000;
 // Whatever GPU this machine has, tests without a device of their own are to give the same numbers everywhere.
 process.env.LORA_LAB_AUTO ??= 'cpu';
+process.env.LORA_LAB_CACHE ??= join(root, 'test/output/cache');
 const parts = process.argv.slice(2).filter((word, index, all) => !word.startsWith('--') && all[index - 1] !== '--grep');
 const grep = process.argv.includes('--grep') ? process.argv[process.argv.indexOf('--grep') + 1] : undefined;
 const wanted = (part) => parts.length === 0 || parts.includes(part);

@@ -122,6 +122,7 @@ test('evaluation and checkpoints come each epoch, or every n steps, as Trainer o
 }));
 
 test('a second run moves the first aside; a run that cannot begin leaves it alone', () => inTemporaryFolder(async folder => {
+  process.env.LORA_LAB_TFJS_NODE = join(folder, 'no-tensorflow');
   const file = copyCase(folder);
   await startRun(file).ended;
   const before = snapshot(join(folder, 'run'));

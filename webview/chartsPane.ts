@@ -139,7 +139,7 @@ function evaluationTable(): Part {
       // Newest first, and no more than a person reads.
       const rows = series.evaluations.slice(-50).reverse();
       if (body.childElementCount === rows.length && body.firstElementChild?.firstElementChild?.textContent === String(rows[0]?.step)) return;
-      measured.textContent = mainMetric(rows[0])?.name === 'Pearson' ? 'Pearson' : 'Accuracy';
+      measured.textContent = rows.length && mainMetric(rows[0])?.name === 'Pearson' ? 'Pearson' : 'Accuracy';
       body.replaceChildren(...rows.map(record => ({ ...record, metric: mainMetric(record)?.text ?? '–' })).map(({ step, epoch, eval_loss, metric, eval_runtime }) =>
         h('tr', {}, ...[String(step), formatNumber(Number(epoch.toFixed(2))), formatNumber(eval_loss), metric, formatDuration(eval_runtime)].map(text => h('td', {}, text)))));
     },

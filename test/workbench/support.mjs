@@ -92,8 +92,13 @@ class Lab {
     const input = this.page.locator('.quick-input-widget input[type="text"]').first();
     await input.waitFor({ state: 'visible' });
     await until('the dialog is ready', async () => (await input.inputValue()).startsWith('/'));
-    await input.fill(path);
-    await this.page.keyboard.press('Enter');
+    // The dialog completes what is typed by looking into folders meanwhile, and swallows an Enter that comes in between.
+    await until('the dialog takes the path', async () => {
+      if (!await input.isVisible()) return true;
+      if (await input.inputValue() !== path) await input.fill(path);
+      await this.page.keyboard.press('Enter');
+      return input.waitFor({ state: 'hidden', timeout: 2000 }).then(() => true, () => false);
+    });
   }
 
   async picture(name) {

@@ -30,8 +30,8 @@ export class Trainer {
   private readonly state: TrainerState;
   /** When the part of the run that is going on began, less the seconds of the parts before it. */
   private begun: number;
-  /** The last values that a finite loss was computed with. */
-  private good: { step: number; values: OptimizerState } | undefined;
+  /** The last values that a finite loss was computed with, and the state of the run that belongs to them. */
+  private good: { state: TrainerState; values: OptimizerState } | undefined;
   /** Folder of the newest checkpoint and the step it belongs to. */
   private saved: { step: number; folder: string } | undefined;
 
@@ -93,7 +93,7 @@ export class Trainer {
       // The step's gradient would be lost with a pause here, so only a stop cuts it short.
       if (micro_step < window.length - 1) { await turn(); control.throwIfStopped(); }
     }
-    this.good = { step: state.step, values: await compiled.state() };
+    this.good = { state: structuredClone(state), values: await compiled.state() };
     const learning_rate = schedule.learningRate(number);
     const { grad_norm } = await compiled.update({ learning_rate, step: number });
     if (!Number.isFinite(grad_norm)) await this.diverged(folder, 'gradient norm', grad_norm, number, epoch);
@@ -128,11 +128,11 @@ export class Trainer {
     });
     if (this.good) {
       this.options.step.restore(this.good.values);
-      this.state.step = this.good.step;
+      Object.assign(this.state, this.good.state);
       await this.save(folder);
       await writeAdapter(folder.adapter, await this.content());
     }
-    const kept = this.good ? `the weights after step ${this.good.step}, the last that gave a finite loss, are in ${folder.adapter}` : 'no step was finished';
+    const kept = this.good ? `the weights after step ${this.good.state.step}, the last that gave a finite loss, are in ${folder.adapter}` : 'no step was finished';
     throw new LabError({
       code: 'training.not-finite', file: folder.path, where: `step ${step}`, cause: `the ${what} became ${value}; ${kept}`,
       action: this.good ? 'lower learning_rate or lora_alpha, or set max_grad_norm, and start again' : 'check the base weights and the data for values that are not numbers, and lower learning_rate',

@@ -1,26 +1,15 @@
 /** Every decoder architecture on the compiled executor against the eager reference, and what must hold of any causal model. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { initialTrainables, planAdapter } from '../../src/engine/model/lora';
-import { random } from '../../src/engine/random';
-import { createTrainingStep } from '../../src/engine/training/step';
 import { IGNORED, type Example, type TrainingStep } from '../../src/engine/training/step.types';
 import { assertClose } from '../support/close';
-import { settings } from '../support/tinyModel';
+import { assertSameStep, noisyStep, type StepSettings } from '../support/compareSteps';
 import { TINY_DECODERS, tinyDecoder, tinyTexts } from '../support/tinyDecoders';
 
 const BATCHES = [[5, 9, 3], [7, 7], [2], [12, 2, 6, 4]];
 
-async function stepOf(config: Record<string, unknown>, task: string, { device = 'cpu', lora = {}, train = true }: { device?: string; lora?: object; train?: boolean } = {}): Promise<TrainingStep> {
-  const model = tinyDecoder(config, task, task === 'SEQ_CLS' ? ['a', 'b', 'c'] : []);
-  const experiment = settings({ r: 3, lora_alpha: 5, target_modules: 'all-linear', ...lora });
-  const plan = planAdapter(model, experiment.lora);
-  const trainables = initialTrainables(model, plan, 7);
-  // B away from zero, so that the gradient of A is not zero.
-  const noise = random(3, 'noise');
-  for (let i = 0; i < trainables.length; i++) trainables[i] += 0.1 * noise.normal();
-  return createTrainingStep({ model, plan, training: experiment.training, lora: experiment.lora, device, trainables, train });
-}
+const stepOf = (config: Record<string, unknown>, task: string, { lora, ...options }: StepSettings = {}): Promise<TrainingStep> =>
+  noisyStep(tinyDecoder(config, task, task === 'SEQ_CLS' ? ['a', 'b', 'c'] : []), { lora: { r: 3, lora_alpha: 5, target_modules: 'all-linear', ...lora }, ...options });
 
 for (const [name, config] of Object.entries(TINY_DECODERS)) {
   for (const task of ['CAUSAL_LM', 'SEQ_CLS']) {
@@ -28,19 +17,7 @@ for (const [name, config] of Object.entries(TINY_DECODERS)) {
       const both = [await stepOf(config, task), await stepOf(config, task, { device: 'reference' })];
       for (const [i, lengths] of BATCHES.entries()) {
         const examples = tinyTexts(lengths, i);
-        const [compiled, eager] = await Promise.all(both.map(async step => {
-          const first = await step.accumulate(examples, 0.5, null);
-          const second = await step.accumulate(examples.slice(0, 1), 0.5, null);
-          const { grad_norm } = await step.update({ learning_rate: 1e-2, step: i + 1 });
-          return { first, second, grad_norm, state: await step.state(), evaluation: await step.evaluate(examples) };
-        }));
-        assertClose([compiled.first.loss, compiled.second.loss], [eager.first.loss, eager.second.loss], 1e-4, 'loss');
-        assertClose(compiled.first.logits, eager.first.logits, 1e-4, 'logits');
-        assert.equal(compiled.first.right, eager.first.right);
-        assertClose([compiled.grad_norm], [eager.grad_norm], 1e-4, 'grad_norm');
-        assertClose(compiled.state.exp_avg, eager.state.exp_avg, 1e-3, 'exp_avg');
-        assertClose(compiled.state.trainables, eager.state.trainables, 1e-3, 'trainables');
-        assertClose([compiled.evaluation.loss], [eager.evaluation.loss], 1e-4, 'evaluation loss');
+        await assertSameStep(both, examples, i + 1);
       }
       for (const step of both) await step.dispose();
     });

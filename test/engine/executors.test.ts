@@ -2,26 +2,17 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { planAdapter, initialTrainables } from '../../src/engine/model/lora';
-import { withStartFactors } from '../../src/engine/model/startFactors';
 import { createTrainingStep } from '../../src/engine/training/step';
 import type { TrainingStep } from '../../src/engine/training/step.types';
-import { random } from '../../src/engine/random';
 import { assertClose } from '../support/close';
+import { assertSameStep, noisyStep } from '../support/compareSteps';
 import { settings, tinyBert, tinyExamples } from '../support/tinyModel';
 
 const BATCHES = [[5, 9, 3], [7, 7], [1], [12, 2, 2, 6, 4]];
-const NO_DROPOUT = null;
 
 async function steps(lora: object, config: object, train = true): Promise<Record<'cpu' | 'reference', TrainingStep>> {
-  const base = tinyBert(config as Record<string, unknown>);
-  const experiment = settings(lora, { weight_decay: 0.05, max_grad_norm: 0.5 });
-  const plan = planAdapter(base, experiment.lora);
-  const model = plan.subtracts_start ? withStartFactors(base, plan, experiment.lora.init_lora_weights, 7, () => {}) : base;
-  const trainables = initialTrainables(model, plan, 7);
-  // B away from zero, so that the gradient of A is not zero.
-  const noise = random(3, 'noise');
-  for (let i = 0; i < trainables.length; i++) trainables[i] += 0.1 * noise.normal();
-  const create = (device: string) => createTrainingStep({ model, plan, training: experiment.training, lora: experiment.lora, device, trainables, train });
+  const model = tinyBert(config as Record<string, unknown>);
+  const create = (device: string) => noisyStep(model, { device, lora, training: { weight_decay: 0.05, max_grad_norm: 0.5 }, train });
   return { cpu: await create('cpu'), reference: await create('reference') };
 }
 
@@ -41,21 +32,7 @@ for (const { name, lora, config, dropout } of cases) {
     const both = await steps(lora, config);
     for (let step = 1; step <= BATCHES.length; step++) {
       const examples = tinyExamples(BATCHES[step - 1], 3, step);
-      const seed = (micro_step: number) => (dropout ? { seed: 11, step, micro_step } : NO_DROPOUT);
-      const results = [];
-      for (const run of [both.cpu, both.reference]) {
-        const first = await run.accumulate(examples, 0.5, seed(0));
-        const second = await run.accumulate(examples.slice(0, 1), 0.5, seed(1));
-        const { grad_norm } = await run.update({ learning_rate: 1e-2, step });
-        results.push({ first, second, grad_norm, state: await run.state(), evaluation: await run.evaluate(examples) });
-      }
-      const [compiled, eager] = results;
-      assertClose([compiled.first.loss, compiled.second.loss], [eager.first.loss, eager.second.loss], 1e-4, 'loss');
-      assertClose(compiled.first.logits, eager.first.logits, 1e-4, 'logits');
-      assertClose([compiled.grad_norm], [eager.grad_norm], 1e-4, 'grad_norm');
-      assertClose(compiled.state.exp_avg, eager.state.exp_avg, 1e-3, 'exp_avg');
-      assertClose(compiled.state.trainables, eager.state.trainables, 1e-3, 'trainables');
-      assertClose([compiled.evaluation.loss], [eager.evaluation.loss], 1e-4, 'evaluation loss');
+      await assertSameStep([both.cpu, both.reference], examples, step, dropout ? 11 : undefined);
     }
     await both.cpu.dispose();
     await both.reference.dispose();

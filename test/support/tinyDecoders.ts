@@ -1,5 +1,6 @@
 /** Small language models with random weights in memory, one or more of each architecture, and texts for them. */
-import { families, findFamily } from '../../src/engine/model/families';
+import { families } from '../../src/engine/model/families';
+import { familyOf } from '../../src/engine/model/loadModel';
 import type { LoadedModel, Weight } from '../../src/engine/model/weights';
 import { random } from '../../src/engine/random';
 import { IGNORED, type Example } from '../../src/engine/training/step.types';
@@ -27,7 +28,7 @@ export const TINY_DECODERS: Record<string, Record<string, unknown>> = {
 };
 
 export function tinyDecoder(config: Record<string, unknown>, task: string, labels: string[] = [], seed = 1): LoadedModel {
-  const family = findFamily(config, families);
+  const family = familyOf(config, families, '');
   const parameters = family.parameters(config, task, labels.length);
   const weights = new Map<string, Weight>();
   for (const { name, shape, kind } of parameters) {

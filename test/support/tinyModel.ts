@@ -1,6 +1,7 @@
 /** A small BERT with random weights in memory, and examples for it. */
 import { bert } from '../../src/engine/model/bert';
-import { findFamily } from '../../src/engine/model/families';
+import { families } from '../../src/engine/model/families';
+import { familyOf } from '../../src/engine/model/loadModel';
 import type { Family } from '../../src/engine/model/family';
 import type { LoadedModel, Weight } from '../../src/engine/model/weights';
 import type { Example } from '../../src/engine/training/step.types';
@@ -22,7 +23,7 @@ export const TINY_ENCODERS: Record<string, Record<string, unknown>> = {
 
 /** A small encoder of any architecture, as `tinyBert`. */
 export function tinyEncoder(config: Record<string, unknown>, labels = ['a', 'b', 'c'], problem_type: ProblemType = 'single_label_classification', seed = 1): LoadedModel {
-  return { ...tinyBert(config, labels, seed, findFamily({ ...TINY_CONFIG, ...config })), problem_type };
+  return { ...tinyBert(config, labels, seed, familyOf({ ...TINY_CONFIG, ...config }, families, '')), problem_type };
 }
 
 export function tinyBert(config: Record<string, unknown> = {}, labels = ['a', 'b', 'c'], seed = 1, family: Family = bert): LoadedModel {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
 import { familyOf, modelOf, usualTask } from '../../src/engine/model/loadModel';
-import { families, findFamily } from '../../src/engine/model/families';
+import { families } from '../../src/engine/model/families';
 import { planAdapter } from '../../src/engine/model/lora';
 import { rotaryFrequencies } from '../../src/engine/model/rotaryConfig';
 import type { Checkpoint } from '../../src/engine/model/checkpoint';
@@ -34,7 +34,7 @@ test('values that are not supported are refused with their key', () => {
     ['gpt2', { n_head: 3 }, /n_head/],
   ] as const) {
     const config = { ...TINY_DECODERS[name], ...change };
-    assert.throws(() => findFamily(config).parameters(config, 'CAUSAL_LM', 0), refusal('checkpoint.config', says), JSON.stringify(change));
+    assert.throws(() => familyOf(config, families, '').parameters(config, 'CAUSAL_LM', 0), refusal('checkpoint.config', says), JSON.stringify(change));
   }
 });
 
@@ -60,7 +60,7 @@ test('targets: PEFT\'s defaults, all-linear without the output layer, and none w
 });
 
 test('the task that a checkpoint is stored for', () => {
-  const task = (model_type: string, architecture: string): string => usualTask({ architectures: [architecture] }, findFamily({ model_type }));
+  const task = (model_type: string, architecture: string): string => usualTask({ architectures: [architecture] }, familyOf({ model_type }, families, ''));
   assert.deepEqual([task('gpt2', 'GPT2LMHeadModel'), task('gpt2', 'GPT2ForSequenceClassification'), task('llama', 'LlamaModel'), task('bert', 'BertForMaskedLM')], ['CAUSAL_LM', 'SEQ_CLS', 'CAUSAL_LM', 'SEQ_CLS']);
 });
 

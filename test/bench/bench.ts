@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ROOT, built } from '../support/paths';
 import type { Summary, TrainRecord } from '../../src/protocol/metrics';
-import { makeBert, writeRow } from './checkpoint';
+import { BASES, makeBase } from './bases';
+import { writeExperiment } from './experiment';
 import { ROWS, type Row } from './rows';
 
 interface Measurement { tokens_per_second: number; examples_per_second: number; peak_memory_bytes: number; first_step_seconds: number; losses: number[] }
@@ -53,7 +54,7 @@ async function measureOurs(row: Row): Promise<Measurement> {
 async function measurePeft(row: Row): Promise<Measurement> {
   const begun = performance.now();
   let first = 0;
-  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), folder, row.padding, String(row.dropout), String(row.steps)], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
+  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), folder, row.padding], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
   return { ...JSON.parse(out.trim().split('\n').at(-1)!) as Measurement, first_step_seconds: first };
 }
 
@@ -64,13 +65,13 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options: { rows: { type: 'string' }, rounds: { type: 'string', default: '3' }, out: { type: 'string' } } });
   const chosen = values.rows ? values.rows.split(',').map(number => ROWS[Number(number) - 1]) : ROWS;
   mkdirSync(folder, { recursive: true });
-  await makeBert(join(folder, 'bert-base'));
   const table = [
     `${cpus()[0].model.trim()}, ${cpus().length} cores, ${new Date().toISOString().slice(0, 10)}, medians of ${values.rounds} rounds in turns`, '',
     '| | LoRA Lab | PEFT | ours ÷ PEFT | peak memory, ours / PEFT | start to first step, ours / PEFT |', '| --- | --- | --- | --- | --- | --- |',
   ];
   for (const row of chosen) {
-    writeRow(folder, row);
+    await makeBase(join(folder, row.base), BASES[row.base]);
+    writeExperiment(folder, row);
     const ours: Measurement[] = [], theirs: Measurement[] = [];
     for (let round = 0; round < Number(values.rounds); round++) {
       ours.push(await measureOurs(row));

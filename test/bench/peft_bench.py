@@ -11,7 +11,7 @@ import time
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, logging
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast, logging
 
 folder, padding = sys.argv[1:]
 logging.set_verbosity_error()
@@ -21,10 +21,12 @@ experiment = json.load(open(f"{folder}/bench.lora.json"))
 training, lora, task = experiment["training"], experiment["lora"], experiment["task"]
 base = f"{folder}/{experiment['base_model']}"
 rows = [json.loads(line) for line in open(f"{folder}/train.jsonl")]
-tokenizer = AutoTokenizer.from_pretrained(base)
 if task == "SEQ_CLS":
+    tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
 else:
+    # AutoTokenizer would build Qwen2's own tokenizer, whatever tokenizer.json says.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base)
 model = get_peft_model(model, LoraConfig(task_type=task, **lora))
 model.train()

@@ -2,7 +2,7 @@
  * Messages between the extension host and one engine process, sent as JSON-RPC 2.0 over Node IPC.
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
-import type { ProblemType } from './experiment';
+import type { DatasetSettings, ProblemType } from './experiment';
 import type { MetricRecord, Summary } from './metrics';
 
 /** Raised whenever either side changes the meaning of a message; the engine refuses a host of another version. */
@@ -76,8 +76,12 @@ export interface Progress { message: string; fraction: number | null }
 /**
  * Logits and class probabilities of one text. Where several classes may apply `label` names all that do, separated by commas,
  * and each probability is by itself; of a regression `label` is the value and `probabilities` is empty.
+ * Where every word gets a tag, `words` has them, `label` is all tags with spaces between, and `probabilities` and `logits` are empty.
  */
-export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[]; problem_type: ProblemType }
+export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[]; problem_type: ProblemType; words?: TaggedWord[] }
+
+/** A word and its tag: null where the word has no tokens or lies beyond the model's positions. */
+export interface TaggedWord { word: string; tag: string | null; probabilities: Record<string, number>; logits: number[] }
 
 /** What a language model wrote after a prompt, or an encoder-decoder for a source. */
 export interface Completion {
@@ -93,7 +97,7 @@ export interface Completion {
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
   /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
-  inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: { train: string; text_column: string; label_column: string } }, Inspection];
+  inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: Pick<DatasetSettings, 'train' | 'text_column' | 'label_column' | 'tokens_column' | 'tags_column'> }, Inspection];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
   train: [{ experiment_file: string; resume: boolean }, Summary];
   pause: [Record<string, never>, null];
@@ -103,8 +107,8 @@ export interface EngineRequests {
   /** Writes a checkpoint of a running or paused run at the next step boundary. */
   save: [Record<string, never>, { checkpoint: string }];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
-  /** `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
-  predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType }, Prediction[]];
+  /** `task` is that of the adapter or the checkpoint unless it is given. For `TOKEN_CLS` a text is a list of words, or is split at spaces. `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
+  predict: [{ base: string; adapter: string | null; task?: 'SEQ_CLS' | 'TOKEN_CLS'; texts: (string | string[])[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType }, Prediction[]];
   /** Greedy unless `temperature` is above 0. While it runs, `text` notifications carry what has been written. */
   generate: [{ base: string; adapter: string | null; prompts: string[]; max_new_tokens?: number; temperature?: number; top_k?: number; top_p?: number; seed?: number }, Completion[]];
 }

@@ -16,7 +16,7 @@ import { fixture } from '../support/paths';
 interface Expected {
   trainable_parameters: number; all_parameters: number; labels: string[];
   losses: number[]; grad_norms: number[]; learning_rates: number[]; eval_loss: number;
-  eval_accuracy?: number; eval_f1?: number; eval_f1_per_class?: Record<string, number>; eval_matthews_correlation?: number; eval_pearson?: number; eval_spearman?: number;
+  eval_accuracy?: number; eval_precision?: number; eval_recall?: number; eval_f1?: number; eval_f1_per_class?: Record<string, number>; eval_matthews_correlation?: number; eval_pearson?: number; eval_spearman?: number;
   initial_logits: number[][]; final_logits: number[][];
   /** Of a language model. */
   prompts?: string[]; generated?: number[][]; generated_by_base?: number[][];
@@ -64,7 +64,7 @@ for (const name of readdirSync(fixture('references'))) {
     }
     assert.ok(relative(Number(evaluation.eval_loss), expected.eval_loss) < 1e-3, `eval_loss ${evaluation.eval_loss}, expected ${expected.eval_loss}`);
     if (expected.eval_accuracy !== undefined) assert.ok(Math.abs(rightShare(evaluation) - expected.eval_accuracy) < 1e-9, `accuracy ${rightShare(evaluation)}, expected ${expected.eval_accuracy}`);
-    for (const metric of ['eval_f1', 'eval_matthews_correlation', 'eval_pearson', 'eval_spearman'] as const) {
+    for (const metric of ['eval_precision', 'eval_recall', 'eval_f1', 'eval_matthews_correlation', 'eval_pearson', 'eval_spearman'] as const) {
       if (expected[metric] !== undefined) assert.ok(Math.abs(evaluation[metric]! - expected[metric]) < 1e-5, `${metric} ${evaluation[metric]}, expected ${expected[metric]}`);
     }
     for (const [label, value] of Object.entries(expected.eval_f1_per_class ?? {})) assert.ok(Math.abs(evaluation.eval_f1_per_class![label] - value) < 1e-9, `F1 of ${label}`);
@@ -92,12 +92,15 @@ for (const name of readdirSync(fixture('references'))) {
       }
       return;
     }
-    const rows = readFileSync(join(folder, 'train.jsonl'), 'utf8').trim().split('\n').slice(0, expected.final_logits.length).map(line => JSON.parse(line) as { text: string; pair?: string });
-    const [texts, pairs] = [rows.map(row => row.text), rows[0].pair === undefined ? undefined : rows.map(row => row.pair!)];
-    const longest = (JSON.parse(readFileSync(join(folder, 'case.lora.json'), 'utf8')) as { training: { max_length: number } }).training.max_length;
+    const { task, training: { max_length: longest, per_device_train_batch_size: batch } } = JSON.parse(readFileSync(join(folder, 'case.lora.json'), 'utf8')) as { task: 'SEQ_CLS' | 'TOKEN_CLS'; training: { max_length: number; per_device_train_batch_size: number } };
+    const rows = readFileSync(join(folder, 'train.jsonl'), 'utf8').trim().split('\n').slice(0, batch).map(line => JSON.parse(line) as { text: string; pair?: string; tokens?: string[]; ner_tags?: unknown[] });
+    const [texts, pairs] = [rows.map(row => row.tokens ?? row.text), rows[0].pair === undefined ? undefined : rows.map(row => row.pair!)];
     for (const [adapter, logits] of [['adapter_start', expected.initial_logits], ['adapter_final', expected.final_logits]] as const) {
-      const predictions = await predict({ base: join(folder, 'model'), adapter: adapter === 'adapter_start' && startsFromBase ? null : join(folder, adapter), texts, pairs, max_length: longest });
-      predictions.forEach((prediction, i) => close(prediction.logits, logits[i], `${adapter}, text ${i}`));
+      const predictions = await predict({ base: join(folder, 'model'), adapter: adapter === 'adapter_start' && startsFromBase ? null : join(folder, adapter), task, texts, pairs, max_length: longest });
+      // Of words with a tag, those that are not learned apart.
+      const found = predictions.flatMap(({ words, logits: own }, i) => words?.filter((word, k) => word.tag !== null && rows[i].ner_tags![k] !== -100).map(word => word.logits) ?? [own]);
+      assert.equal(found.length, logits.length);
+      found.forEach((own, i) => close(own, logits[i], `${adapter}, row ${i}`));
     }
   }));
 }

@@ -1,6 +1,6 @@
 /** The training step: forward, loss and backward as one program, AdamW as another, on whichever executor was asked for. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { LoraSettings, TrainingSettings } from '../../protocol/experiment';
+import { hasClasses, type LoraSettings, type TrainingSettings } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
@@ -71,7 +71,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
-      if (task === 'SEQ_CLS') return { loss, logits };
+      if (hasClasses(task)) return { loss, logits };
       const right = tf.sum(topIsLabel({ logits, labels: inputs.labels }, {}));
       // The logits of a whole vocabulary would take longer to copy out than to compute.
       return train ? { loss, right } : { loss, right, logits };

@@ -8,7 +8,7 @@ export interface Example {
   label: number;
   /** With `multi_label_classification`: the numbers of all classes that apply. */
   classes?: Int32Array;
-  /** For a language model: the token that should follow each position, IGNORED where none is to be learned. [tokens] */
+  /** For a language model: the token that should follow each position; of words the number of their tag; IGNORED where none is to be learned. [tokens] */
   targets?: Int32Array | null;
   /** For an encoder-decoder: what the decoder reads; `targets` are then those of its positions. [decoder tokens] */
   decoder_input_ids?: Int32Array;
@@ -24,7 +24,7 @@ export const IGNORED = -100;
 export interface BatchResult {
   /** The batch's loss: summed over what is learned, and scaled while training. */
   loss: number;
-  /** Of a classifier [B, num_labels], row after row; empty for a language model while it is trained. */
+  /** Of a classifier [B, num_labels], of tags [labelled tokens, num_labels], row after row; empty for a language model while it is trained. */
   logits: Float32Array;
   /** Of a language model: targets that have the largest logit. */
   right: number;

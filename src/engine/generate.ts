@@ -5,6 +5,7 @@ import { endOfText } from './data/endOfText';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
 import { lookUp, readJsonObject } from './files';
+import { checkContext } from './longContext';
 import { ADAPTER_CONFIG, fillTrainables, readAdapter, settingsFromAdapter } from './model/adapter';
 import { checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
@@ -32,7 +33,7 @@ export interface GenerateOptions {
 /**
  * A completion of each prompt, or the target of each source (both called prompts), until the model writes an end-of-text token, `max_new_tokens` (default 64) are reached or its
  * positions are used up. Greedy unless `temperature` is above 0; what is drawn follows from `seed` (default 42) and the place of the prompt.
- * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.setting`.
+ * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.context`, `predict.setting`.
  */
 export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText }: GenerateOptions = {}): Promise<Completion[]> {
   const { base, adapter: folder, prompts, max_new_tokens = 64, seed = 42 } = request;
@@ -53,6 +54,7 @@ export async function generate(request: EngineRequests['generate'][0], { device 
   const limits = family.limits(checkpoint.config);
   const ends = endTokens(checkpoint, tokenizer);
   const texts = prompts.map((prompt, i) => new Continuation(prompt, tokenizer, random(seed, `completion-${i}`), limits, max_new_tokens, seq2seq?.startToken(model.config)));
+  checkContext(family.layout(model.config, task), texts);
   const writer = seq2seq ? targetWriter(await Seq2SeqDecoder.create({ model, seq2seq, plan, trainables, device }))
     : completionWriter(await createTrainingStep({ model, plan, lora, training: TRAINING, device, trainables, train: false, read: 'last' }));
   try {
@@ -102,7 +104,8 @@ class Continuation {
   readonly source: readonly number[];
   stopped: Completion['stopped'] | null = null;
   private readonly begin: number;
-  private readonly longest: number;
+  /** Tokens that it may have at its end. */
+  readonly longest: number;
   private told = '';
 
   constructor(private readonly prompt: string, private readonly tokenizer: LanguageTokenizer, readonly random: Random, { max_positions, vocab_size }: { max_positions: number; vocab_size: number }, max_new_tokens: number, start?: number) {

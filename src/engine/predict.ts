@@ -55,8 +55,10 @@ export async function predict({ base, adapter: folder, task: asked_task, texts, 
     }
     const examples = texts.map(textOf).map((text, i) => ({ ...tokenizer.encode(text, longest, pairs?.[i]), label: 0 }));
     const predictions: Prediction[] = [];
-    for (let first = 0; first < examples.length; first += BATCH) {
-      const batch = examples.slice(first, first + BATCH);
+    // Every text by itself, where the result depends on what is beside it.
+    const size = step.depends_on_batch ? 1 : BATCH;
+    for (let first = 0; first < examples.length; first += size) {
+      const batch = examples.slice(first, first + size);
       const { logits } = await step.evaluate(batch);
       const width = model.labels.length;
       batch.forEach((_, row) => predictions.push(prediction(textOf(texts[first + row]), logits.subarray(row * width, (row + 1) * width), model)));

@@ -1,6 +1,6 @@
 /** Evaluation: of a classifier its loss and metrics, of a language model its loss, perplexity and token accuracy. */
 import { setImmediate as turn } from 'node:timers/promises';
-import { batchesByLength } from '../data/batches';
+import { batchesByLength, batchesInOrder } from '../data/batches';
 import type { ExampleSet } from '../data/examples';
 import type { LoadedModel } from '../model/weights';
 import type { EvalResult } from '../../protocol/metrics';
@@ -18,7 +18,7 @@ export async function evaluate(
   const lengths = Array.from({ length: set.length }, (_, i) => tokensOf(set.get(i)));
   const metrics = task === 'SEQ_CLS' ? measurement(problem_type, labels) : task === 'TOKEN_CLS' ? tagMeasurement(labels) : null;
   let sum = 0, right = 0, count = 0, done = 0;
-  for (const batch of batchesByLength(lengths, batch_size)) {
+  for (const batch of (step.depends_on_batch ? batchesInOrder : batchesByLength)(lengths, batch_size)) {
     const examples = Array.from(batch, i => set.get(i));
     const result = await step.evaluate(examples);
     sum += result.loss;

@@ -10,7 +10,7 @@ import { forwardContext, SCALING, type ContextOptions } from '../model/context';
 import { topIsLabel } from '../ops/topIsLabel';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
-import { batchFeeds, batchInputs, batchSizes, rowsRead, type BatchLayout } from './layout';
+import { batchFeeds, batchInputs, batchSizes, dependsOnBatch, rowsRead, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
 import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
@@ -106,7 +106,7 @@ export function stepProgram({ model, plan, lora, train, read, split_prefix = fal
     return result;
   };
   const graph = train ? survey(program([], () => site => { sites.push(site); return null; }, null, recordLayer)) : null;
-  const found = graph && split_prefix ? findPrefix(graph, plan!.trainables.map(t => t.name), layers) : null;
+  const found = graph && split_prefix && !dependsOnBatch(layout) ? findPrefix(graph, plan!.trainables.map(t => t.name), layers) : null;
   const prefix = found && !found.dropout ? found : null;
   let next = 0;
   return {
@@ -160,23 +160,25 @@ class Step implements TrainingStep {
 
   get device(): string { return this.executor.device; }
   get prefix_dropout(): boolean { return this.built.prefix_dropout; }
+  get depends_on_batch(): boolean { return dependsOnBatch(this.built.layout); }
 
   count(examples: Example[]): number { return rowsRead(examples, this.built.layout); }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
-    return this.inPortions(examples, async (portion, number) => {
-      const results = await this.step.run(await this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
+    return this.inPortions(examples, async (portion, longest, number) => {
+      const results = await this.step.run(await this.feeds(portion, longest, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
       this.accumulated = results[GRADIENTS];
       return results;
     });
   }
 
   async evaluate(examples: Example[]): Promise<BatchResult> {
-    return this.inPortions(examples, async portion => this.step.run(await this.feeds(portion, 1, null), { gradients: false }));
+    return this.inPortions(examples, async (portion, longest) => this.step.run(await this.feeds(portion, longest, 1, null), { gradients: false }));
   }
 
   /** Runs the examples portion by portion; the logits come back in the order of the examples. */
-  private async inPortions(examples: Example[], run: (portion: Example[], number: number) => Promise<Results>): Promise<BatchResult> {
+  private async inPortions(examples: Example[], run: (portion: Example[], longest: number, number: number) => Promise<Results>): Promise<BatchResult> {
+    const longest = Math.max(...examples.map(example => example.input_ids.length));
     const rows = examples.map(example => this.count([example]));
     const total = rows.reduce((sum, count) => sum + count, 0);
     const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
@@ -185,7 +187,7 @@ class Step implements TrainingStep {
       const read = places.reduce((sum, place) => sum + rows[place], 0);
       // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
       if (read === 0) continue;
-      const { loss, logits, right } = await run(places.map(place => examples[place]), number);
+      const { loss, logits, right } = await run(places.map(place => examples[place]), longest, number);
       result.loss += loss[0];
       result.right += right?.[0] ?? 0;
       if (!logits) continue;
@@ -200,11 +202,11 @@ class Step implements TrainingStep {
     return result;
   }
 
-  private async feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
+  private async feeds(examples: Example[], longest: number, loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
     const { options: { plan, train }, built: { sites, layout }, prefix } = this;
     const size = this.current.trainables.length;
     return {
-      ...batchFeeds(examples, layout),
+      ...batchFeeds(examples, layout, longest),
       ...dropoutFeeds(sites, layout, batchSizes(examples, layout), dropout),
       ...(prefix ? { [PREFIX_STATES]: { data: await prefix.of(examples), shape: [batchSizes(examples, layout).T, prefix.prefix.width] } } : {}),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },

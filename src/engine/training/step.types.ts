@@ -48,6 +48,8 @@ export interface TrainingStep {
   readonly prefix: PrefixStates | null;
   /** The step was to be split, but dropout is applied in those layers. */
   readonly prefix_dropout: boolean;
+  /** What is computed of an example depends on the longest one of its batch. */
+  readonly depends_on_batch: boolean;
   /**
    * Forward and backward over one batch; adds the gradient of loss_scale · Σ loss to the accumulated gradient.
    * `dropout` seeds the masks; null turns dropout off. Returns loss_scale · Σ loss over examples (classifier) or targets (language model).

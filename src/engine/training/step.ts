@@ -44,7 +44,7 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
 }
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
+export function stepProgram({ model, plan, lora, training, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
@@ -67,7 +67,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
     parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
     forward(inputs, weight): Record<string, tf.Tensor> {
-      const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite() });
+      const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), gradient_checkpointing: train && training?.gradient_checkpointing });
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);

@@ -85,8 +85,8 @@ export interface Completion {
   completion: string;
   /** Without those of the prompt; an end-of-text token is the last one. */
   tokens: number[];
-  /** `end`: the model ended its text. `length`: max_new_tokens, or the model's positions, were reached. */
-  stopped: 'end' | 'length';
+  /** `end`: the model ended its text. `length`: max_new_tokens, or the model's positions, were reached. `stopped`: somebody asked for an end. */
+  stopped: 'end' | 'length' | 'stopped';
 }
 
 /** Requests, host → engine: name → [parameters, result]. One engine process serves one `train` at a time. */

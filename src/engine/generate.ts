@@ -1,5 +1,6 @@
 /** Continuing prompts with a language model, or writing targets for sources with an encoder-decoder, alone or with an adapter. */
 import { join } from 'node:path';
+import { loadChatTemplate, type ChatTemplate } from './data/chatTemplate';
 import { endOfText } from './data/endOfText';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
@@ -13,9 +14,9 @@ import { families } from './model/families';
 import { familyOf, modelOf } from './model/loadModel';
 import { planAdapter } from './model/lora';
 import { random, type Random } from './random';
-import type { SamplingSettings } from './sampling';
 import { parseExperiment, type LoraSettings } from '../protocol/experiment';
 import type { Completion, EngineRequests } from '../protocol/engine';
+import { GENERATION, GENERATION_KEYS, wrongSetting, type GenerationSettings } from '../protocol/generation';
 
 const { lora: LORA } = parseExperiment({ base_model: '-', dataset: { train: '-' } }).experiment!;
 
@@ -23,8 +24,6 @@ export interface GenerateOptions {
   device?: string;
   /** Gets every piece of text as soon as it is certain. */
   onText?: (piece: { prompt: number; text: string }) => void;
-  /** Asked before each token: true ends all completions as they are. */
-  stop?: () => boolean;
 }
 
 /**
@@ -32,10 +31,10 @@ export interface GenerateOptions {
  * positions are used up. Greedy unless `temperature` is above 0; what is drawn follows from `seed` (default 42) and the place of the prompt.
  * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.setting`.
  */
-export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText, stop }: GenerateOptions = {}): Promise<Completion[]> {
-  const { base, adapter: folder, prompts, max_new_tokens = 64, seed = 42 } = request;
-  const sampling = { temperature: request.temperature ?? 0, top_k: request.top_k ?? 0, top_p: request.top_p ?? 1 };
-  checkSettings({ ...sampling, max_new_tokens }, prompts);
+export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText }: GenerateOptions = {}): Promise<Completion[]> {
+  const { base, adapter: folder, prompts, chat = false } = request;
+  const settings = completeSettings(request);
+  if (!prompts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no prompt to continue', action: 'give at least one prompt' });
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const { seq2seq } = family;
@@ -50,24 +49,33 @@ export async function generate(request: EngineRequests['generate'][0], { device 
   const tokenizer = loadTokenizer(checkpoint.folder);
   const limits = family.limits(checkpoint.config);
   const ends = endTokens(checkpoint, tokenizer);
-  const texts = prompts.map((prompt, i) => beginText(prompt, { tokenizer, limits, start: seq2seq?.startToken(model.config), random: random(seed, `completion-${i}`), max_new_tokens }));
+  if (chat && seq2seq) throw new LabError({ code: 'predict.setting', where: 'chat', cause: 'is not possible with an encoder-decoder, which has no conversations', action: 'leave it out' });
+  const template = chat ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
+  const texts = prompts.map((prompt, i) => beginText(prompt, { template, tokenizer, limits, start: seq2seq?.startToken(model.config), random: random(settings.seed, `completion-${i}`), max_new_tokens: settings.max_new_tokens }));
   const generator = await Generator.create({ model, plan, trainables, device });
   try {
-    await writeTexts(generator, texts, { sampling, ends, stop, onText: onText && (({ text, piece }) => onText({ prompt: text, text: piece })) });
-    return texts.map((text, i) => ({ prompt: prompts[i], completion: text.text, tokens: text.tokens, stopped: text.stopped ?? 'stopped' }));
+    await writeTexts(generator, texts, { sampling: settings, ends, onText: onText && (({ text, piece }) => onText({ prompt: text, text: piece })) });
+    return texts.map((text, i) => ({ prompt: prompts[i], completion: text.text, tokens: text.tokens, stopped: text.stopped! }));
   } finally { await generator.dispose(); }
 }
 
-interface TextOptions { tokenizer: LanguageTokenizer; limits: { max_positions: number; vocab_size: number }; start: number | undefined; random: Random; max_new_tokens: number }
+interface TextOptions { template: ChatTemplate | null; tokenizer: LanguageTokenizer; limits: { max_positions: number; vocab_size: number }; start: number | undefined; random: Random; max_new_tokens: number }
 
 /** A prompt that is to be continued; of an encoder-decoder, which has a start token, a source whose target is to be written. */
-function beginText(prompt: string, { tokenizer, limits: { max_positions, vocab_size }, start, random, max_new_tokens }: TextOptions): Continuation {
+function beginText(prompt: string, { template, tokenizer, limits: { max_positions, vocab_size }, start, random, max_new_tokens }: TextOptions): Continuation {
   const source = start === undefined ? [] : Array.from(tokenizer.encode(prompt, Number.MAX_SAFE_INTEGER).input_ids);
-  const ids = start === undefined ? [...tokenizer.before, ...tokenizer.tokens(prompt)] : [start];
+  const ids = start === undefined ? template ? tokenizer.tokens(asUser(template, prompt)) : [...tokenizer.before, ...tokenizer.tokens(prompt)] : [start];
   if (ids.length === 0 || (start !== undefined && !source.length)) throw new LabError({ code: 'predict.no-texts', cause: 'an empty prompt gives this model nothing to begin with', action: 'give at least one word' });
   if (ids.length >= max_positions) throw new LabError({ code: 'predict.too-long', cause: `the prompt "${prompt.slice(0, 40)}…" has ${ids.length} tokens, the model has ${max_positions} positions`, action: 'shorten it' });
   if ([...source, ...ids].some(id => id >= vocab_size)) throw new LabError({ code: 'dataset.token-beyond-vocabulary', cause: `the tokenizer makes tokens that the model, with a vocabulary of ${vocab_size}, does not know`, action: 'check that tokenizer.json belongs to this checkpoint' });
   return new Continuation({ tokenizer, random, ids, source, longest: Math.min(max_positions, ids.length + max_new_tokens) });
+}
+
+/** A conversation of one turn of the user, up to where the assistant's begins. Error `predict.chat-template`. */
+function asUser(template: ChatTemplate, prompt: string): string {
+  try { return template([{ role: 'user', content: prompt }], true); } catch (error) {
+    throw new LabError({ code: 'predict.chat-template', cause: `the chat template refuses the prompt: ${(error as Error).message}`, action: 'use the chat template that belongs to this checkpoint' }, { cause: error });
+  }
 }
 
 /** Tokens that end a completion: those of `generation_config.json`, else of `config.json`, and the tokenizer's own. */
@@ -78,11 +86,12 @@ function endTokens({ folder, config }: Checkpoint, tokenizer: LanguageTokenizer)
   return new Set(named.length ? named : [endOfText(folder, tokenizer, config)]);
 }
 
-function checkSettings({ temperature, top_k, top_p, max_new_tokens }: SamplingSettings & { max_new_tokens: number }, prompts: readonly string[]): void {
-  if (!prompts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no prompt to continue', action: 'give at least one prompt' });
-  const wrong = !(temperature >= 0 && Number.isFinite(temperature)) ? ['temperature', 'a number of at least 0']
-    : !(Number.isSafeInteger(top_k) && top_k >= 0) ? ['top_k', 'a whole number of at least 0']
-      : !(top_p > 0 && top_p <= 1) ? ['top_p', 'a number above 0 and at most 1']
-        : !(Number.isSafeInteger(max_new_tokens) && max_new_tokens >= 1) ? ['max_new_tokens', 'a whole number of at least 1'] : null;
-  if (wrong) throw new LabError({ code: 'predict.setting', where: wrong[0], cause: 'is no possible value', action: `give ${wrong[1]}` });
+/** All settings of a request, with their defaults. Error `predict.setting`. */
+function completeSettings(given: Partial<GenerationSettings>): GenerationSettings {
+  return Object.fromEntries(GENERATION_KEYS.map(key => {
+    const value = given[key] ?? GENERATION[key].default;
+    const right = wrongSetting(key, value);
+    if (right) throw new LabError({ code: 'predict.setting', where: key, cause: 'is no possible value', action: `give ${right}` });
+    return [key, value];
+  })) as GenerationSettings;
 }

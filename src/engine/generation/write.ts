@@ -17,12 +17,12 @@ export interface WriteOptions {
   ends: ReadonlySet<number>;
   /** Gets every piece of text as soon as it is certain. */
   onText?: (piece: { text: number; piece: string }) => void;
-  /** Called before each pass; true ends all texts as they are, an error ends everything. */
-  stop?: () => boolean;
+  /** Called before each pass; may throw. */
+  between?: () => void;
 }
 
 /** Writes every text to its end. */
-export async function writeTexts(generator: Generator, texts: readonly Continuation[], { sampling, ends, onText, stop = () => false }: WriteOptions): Promise<void> {
+export async function writeTexts(generator: Generator, texts: readonly Continuation[], { sampling, ends, onText, between }: WriteOptions): Promise<void> {
   const groups = portions(texts.map(({ source, ids }) => source.length + ids.length), MOST_TOKENS);
   const batches = groups.flatMap(group => Array.from({ length: Math.ceil(group.length / MOST_TEXTS) }, (_, i) => group.slice(i * MOST_TEXTS, (i + 1) * MOST_TEXTS)));
   for (const places of batches) {
@@ -30,9 +30,9 @@ export async function writeTexts(generator: Generator, texts: readonly Continuat
     const batch = await generator.begin(places.map(place => Int32Array.from(texts[place].source)));
     let [open, tokens] = [places, places.map((place): ArrayLike<number> => texts[place].ids)];
     while (open.length) {
-      // A message that asks for an end is heard between two passes.
+      // A request that came in meanwhile is heard.
       await turn();
-      if (stop()) return;
+      between?.();
       const logits = await batch.next(tokens);
       const width = logits.length / open.length;
       const chosen = open.map((place, row) => chooseToken(logits.subarray(row * width, (row + 1) * width), sampling, texts[place].random));

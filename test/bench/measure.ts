@@ -41,9 +41,11 @@ export async function measureOurs(row: Row): Promise<Measurement> {
   const summary = JSON.parse(await run(process.execPath, [built('engine/cli.js'), 'train', join(folder, 'bench.lora.json')])) as Summary;
   clearInterval(watch);
   const records = readFileSync(metrics, 'utf8').trim().split('\n').map(line => JSON.parse(line) as TrainRecord);
-  const seconds = records.at(-1)!.time - records[0].time;
+  const last = records.at(-1)!;
+  const before = row.counts_first ? { time: 0, tokens: 0, step: 0 } : records[0];
+  const seconds = last.time - before.time;
   return {
-    tokens_per_second: (records.at(-1)!.tokens - records[0].tokens) / seconds, examples_per_second: ((row.steps - 1) * row.batch) / seconds,
+    tokens_per_second: (last.tokens - before.tokens) / seconds, examples_per_second: ((last.step - before.step) * row.batch) / seconds,
     peak_memory_bytes: summary.peak_memory_bytes, first_step_seconds: first, losses: records.map(record => Number(record.loss)),
   };
 }
@@ -52,7 +54,7 @@ export async function measureOurs(row: Row): Promise<Measurement> {
 export async function measurePeft(row: Row): Promise<Measurement> {
   const begun = performance.now();
   let first = 0;
-  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), folder, row.padding], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
+  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), folder, row.padding, ...(row.counts_first ? ['counts_first'] : [])], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
   return { ...JSON.parse(out.trim().split('\n').at(-1)!) as Measurement, first_step_seconds: first };
 }
 

@@ -1,15 +1,14 @@
 /** Continuing prompts with a language model, or writing targets for sources with an encoder-decoder, alone or with an adapter. */
 import { join } from 'node:path';
 import { loadChatTemplate, type ChatTemplate } from './data/chatTemplate';
-import { endOfText } from './data/endOfText';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
+import { endTokens } from './generation/endTokens';
 import { Generator } from './generation/generator';
 import { Continuation, writeTexts } from './generation/write';
-import { lookUp, readJsonObject } from './files';
 import { ADAPTER_CONFIG, fillTrainables, readAdapter, settingsFromAdapter } from './model/adapter';
 import { checkAdapterTask } from './model/adapterSettings';
-import { openCheckpoint, type Checkpoint } from './model/checkpoint';
+import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { familyOf, modelOf } from './model/loadModel';
 import { planAdapter } from './model/lora';
@@ -76,14 +75,6 @@ function asUser(template: ChatTemplate, prompt: string): string {
   try { return template([{ role: 'user', content: prompt }], true); } catch (error) {
     throw new LabError({ code: 'predict.chat-template', cause: `the chat template refuses the prompt: ${(error as Error).message}`, action: 'use the chat template that belongs to this checkpoint' }, { cause: error });
   }
-}
-
-/** Tokens that end a completion: those of `generation_config.json`, else of `config.json`, and the tokenizer's own. */
-function endTokens({ folder, config }: Checkpoint, tokenizer: LanguageTokenizer): Set<number> {
-  const file = join(folder, 'generation_config.json');
-  const generation = lookUp(file)?.isFile ? readJsonObject(file, 1 << 20) : {};
-  const named = [generation.eos_token_id ?? config.eos_token_id ?? []].flat().filter((id): id is number => Number.isSafeInteger(id));
-  return new Set(named.length ? named : [endOfText(folder, tokenizer, config)]);
 }
 
 /** All settings of a request, with their defaults. Error `predict.setting`. */

@@ -41,9 +41,14 @@ interface Metrics {
   /** Of regression. Absent where all values, or all predictions, are the same. */
   pearson?: number;
   spearman?: number;
+  /** With `predict_with_generate`: the share of texts written as they should be, and means of ROUGE's F-measures, from 0 to 1. */
+  exact_match?: number;
+  rouge1?: number;
+  rouge2?: number;
+  rougeL?: number;
 }
 
-/** What is measured of a classifier or a regression; a metric that the data does not define is absent. */
+/** What is measured of a classifier, a regression or written texts; a metric that the data does not define is absent. */
 export type ClassifierMetrics<Prefix extends string = ''> = { [K in keyof Metrics as `${Prefix}${K}`]: Metrics[K] };
 
 export type MetricRecord = TrainRecord | EvalRecord;

@@ -6,7 +6,7 @@ import { chooseToken, type SamplingSettings } from '../sampling';
 import { portions } from '../training/portions';
 import type { Generator } from './generator';
 
-/** Texts that are written at the same time, and tokens that are read for them at first. */
+/** Texts that are written at the same time by default, and tokens that are read for them at first. */
 const [MOST_TEXTS, MOST_TOKENS] = [8, 4096];
 
 export const GREEDY: SamplingSettings = { temperature: 0, top_k: 0, top_p: 1 };
@@ -17,14 +17,16 @@ export interface WriteOptions {
   ends: ReadonlySet<number>;
   /** Gets every piece of text as soon as it is certain. */
   onText?: (piece: { text: number; piece: string }) => void;
+  /** Texts that are written at the same time; default 8. */
+  most_texts?: number;
   /** Called before each pass; may throw. */
   between?: () => void;
 }
 
 /** Writes every text to its end. */
-export async function writeTexts(generator: Generator, texts: readonly Continuation[], { sampling, ends, onText, between }: WriteOptions): Promise<void> {
+export async function writeTexts(generator: Generator, texts: readonly Continuation[], { sampling, ends, onText, between, most_texts = MOST_TEXTS }: WriteOptions): Promise<void> {
   const groups = portions(texts.map(({ source, ids }) => source.length + ids.length), MOST_TOKENS);
-  const batches = groups.flatMap(group => Array.from({ length: Math.ceil(group.length / MOST_TEXTS) }, (_, i) => group.slice(i * MOST_TEXTS, (i + 1) * MOST_TEXTS)));
+  const batches = groups.flatMap(group => Array.from({ length: Math.ceil(group.length / most_texts) }, (_, i) => group.slice(i * most_texts, (i + 1) * most_texts)));
   for (const places of batches) {
     // What an encoder reads, and first of all what is in front of the new tokens.
     const batch = await generator.begin(places.map(place => Int32Array.from(texts[place].source)));

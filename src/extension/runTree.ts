@@ -116,9 +116,9 @@ function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   const { run, active } = node;
   const item = new vscode.TreeItem(run.name, run.adapter || run.checkpoints.length ? vscode.TreeItemCollapsibleState.Collapsed : vscode.TreeItemCollapsibleState.None);
   const records = active?.metrics ?? [];
-  const train = records.filter(r => !isEvalRecord(r)).at(-1);
+  const train = records.findLast(r => !isEvalRecord(r));
   const loss = train && 'loss' in train ? Number(train.loss) : run.last_loss;
-  const last = records.filter(isEvalRecord).at(-1);
+  const last = records.findLast(isEvalRecord);
   const metrics = last ? shownMetrics(last) : run.metrics;
   const status = active ? active.view.status : run.status;
   const numbers = [...metrics.slice(0, 1).map(({ name, text }) => `${name} ${text}`), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];

@@ -25,7 +25,7 @@ import { withStartFactors } from './model/startFactors';
 import type { LoadedModel } from './model/weights';
 import type { Reporter } from './reporter';
 import { bestRule, type BestRule } from './training/bestModel';
-import type { DatasetSettings, ProblemType, TrainingSettings } from '../protocol/experiment';
+import type { DatasetSettings, Experiment, ProblemType, TrainingSettings } from '../protocol/experiment';
 
 export interface Prepared {
   model: LoadedModel;
@@ -90,6 +90,13 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
 /** Tokens of the longest text that is written: `generation_max_length`, else as many as an example may have, a decoder's start token included. */
 function longestText({ generation_max_length, max_length, max_target_length }: TrainingSettings, max_positions: number, decoder: boolean): number {
   return Math.min(max_positions, generation_max_length ?? (decoder ? (max_target_length ?? max_length) + 1 : max_length));
+}
+
+/** The same base and data with other adapters of the same modules: plan and start values of `experiment`. Errors: those of the targets. */
+export function prepareVariant(base: Prepared, { lora, training }: Experiment): Prepared {
+  const plan = planAdapter(base.model, lora);
+  const trainables = lora.init_adapter === null ? initialTrainables(base.model, plan, training.seed, lora) : base.trainables;
+  return { ...base, plan, trainables };
 }
 
 /** What reading texts takes beside the file. */

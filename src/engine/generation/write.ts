@@ -65,6 +65,8 @@ export class Continuation {
   readonly ids: number[];
   readonly source: readonly number[];
   readonly random: Random;
+  /** Tokens that it may have at its end. */
+  readonly longest: number;
   stopped: 'end' | 'length' | null = null;
   private readonly begin: number;
   private told = '';
@@ -73,6 +75,7 @@ export class Continuation {
     this.ids = [...options.ids];
     this.source = options.source ?? [];
     this.random = options.random;
+    this.longest = options.longest;
     this.begin = this.ids.length;
   }
 
@@ -85,7 +88,7 @@ export class Continuation {
   add(token: number, ends: ReadonlySet<number>): string {
     this.ids.push(token);
     if (ends.has(token)) this.stopped = 'end';
-    else if (this.ids.length >= this.options.longest) this.stopped = 'length';
+    else if (this.ids.length >= this.longest) this.stopped = 'length';
     const { text } = this;
     // Bytes of a character that is not complete yet decode to a replacement character.
     if (this.stopped === null && text.endsWith('\ufffd')) return '';

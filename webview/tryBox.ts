@@ -61,7 +61,10 @@ export function tryBox(host: Host): Part & { focus(): void; written(pair: Writte
       say('', false);
     } finally {
       [busy, view] = [false, undefined];
+      // The button that is hidden must not take the keyboard's place with it.
+      const focused = document.activeElement === stop;
       enable();
+      if (focused) press.focus();
     }
   }
 

@@ -64,7 +64,8 @@ export function tryBox(host: Host): Part & { focus(): void; written(pair: Writte
       // The button that is hidden must not take the keyboard's place with it.
       const focused = document.activeElement === stop;
       enable();
-      if (focused) press.focus();
+      // The toolkit's button takes the focus once it has drawn itself enabled.
+      if (focused) requestAnimationFrame(() => press.focus());
     }
   }
 

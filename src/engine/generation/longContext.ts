@@ -1,6 +1,6 @@
 /** Writing with LongRoPE, whose angles change once a text is longer than the original context. */
-import { LabError } from './errors';
-import type { BatchLayout } from './training/layout';
+import { LabError } from '../errors';
+import type { BatchLayout } from '../training/layout';
 
 /**
  * Error `predict.context`: a text would begin within the original context and go on beyond it, where what was read before would have
@@ -9,7 +9,7 @@ import type { BatchLayout } from './training/layout';
 export function checkContext({ rotary }: Pick<BatchLayout, 'rotary'>, texts: readonly { ids: ArrayLike<number>; longest: number }[]): void {
   if (!rotary?.long) return;
   const { beyond } = rotary.long;
-  const problem = (cause: string, action: string): LabError => new LabError({ code: 'predict.context', where: 'max_new_tokens', cause: `${cause}; the angles of this model's rotary embedding (longrope) change after ${beyond} tokens`, action });
+  const problem = (cause: string, action: string): LabError => new LabError({ code: 'predict.context', cause: `${cause}; the angles of this model's rotary embedding (longrope) change after ${beyond} tokens`, action });
   const crossing = texts.find(({ ids, longest }) => ids.length <= beyond && longest > beyond);
   if (crossing) {
     const room = beyond - crossing.ids.length;

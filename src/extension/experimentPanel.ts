@@ -99,6 +99,14 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         return null;
       },
       predict: ({ texts }) => tryTexts(this.lab, texts),
+      measure: async () => {
+        await this.lab.measureMemory();
+        return null;
+      },
+      cancelMeasure: async () => {
+        this.lab.memory.cancel();
+        return null;
+      },
       open: async ({ file, where }) => {
         await openAt(file, where);
         return null;

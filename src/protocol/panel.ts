@@ -5,6 +5,7 @@
 import type { AdapterSettings } from './adapterMath';
 import type { ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
 import type { Experiment, Problem } from './experiment';
+import type { MemoryView } from './memory';
 import type { MetricRecord, Summary } from './metrics';
 
 /** Values as far as the file could be read: a key with a problem holds its default, `target_modules` is as written. */
@@ -30,6 +31,7 @@ export interface ExperimentView {
   /** Null until the checkpoint has been read. */
   model: ModelView | null;
   model_error: ErrorReport | null;
+  memory: MemoryView;
   /** False in a restricted workspace, where nothing may be run. */
   trusted: boolean;
 }
@@ -74,6 +76,9 @@ export interface PanelRequests {
   edit: [{ path: string[]; value?: unknown }, null];
   act: [{ action: PanelAction }, null];
   predict: [{ texts: string[] }, TryResult];
+  /** Measures the memory of one step; answers when it has, or was cancelled. */
+  measure: [Empty, null];
+  cancelMeasure: [Empty, null];
   /** Opens a file of an error report at its place. */
   open: [{ file: string; where?: string }, null];
 }

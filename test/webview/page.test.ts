@@ -5,7 +5,8 @@ import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { ROOT } from '../support/paths';
-import { experiment, metrics, run, values, VIEWS } from './support/fixtures';
+import { settingsOf } from '../../src/protocol/memory';
+import { experiment, memory, metrics, run, values, VIEWS } from './support/fixtures';
 
 interface Opened { page: Page; errors: string[] }
 interface Preview { servePreview(): Promise<{ address: string; stop(): Promise<void> }>; openPanel(browser: Browser, address: string, options?: { state?: string; theme?: string; width?: number }): Promise<Opened> }
@@ -187,4 +188,23 @@ test('the keyboard reaches every control in a sensible order', () => inPanel({ w
   }
   assert.deepEqual(order.slice(0, 10), ['openFile', 'start', 'showLog', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'selectTargets']);
   assert.equal(order[10], 'target:attention.self.query');
+}));
+
+test('a run that does not fit says so, and one click sets what makes it fit', () => inPanel({ state: 'tooLarge' }, async page => {
+  assert.match(await text(page, '#memory-fit'), /^Needs 1\.\d GB, and 1\.4 GB are free\. It fits with one of these:$/);
+  await page.click('#memory-changes vscode-button:has-text("Recompute activations")');
+  await eventually(page, '#memory-fit', '');
+  assert.deepEqual(await asked(page, 'edit'), [{ path: ['training', 'gradient_checkpointing'], value: true }]);
+}));
+
+test('memory is measured on request, and the measurement can be cancelled', () => inPanel({}, async page => {
+  await page.click('#measure-memory');
+  assert.equal((await asked(page, 'measure')).length, 1);
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: true }) }) });
+  await eventually(page, '#memory-fit', 'Measuring: one step with the longest examples…');
+  await page.click('#cancel-measure');
+  assert.equal((await asked(page, 'cancelMeasure')).length, 1);
+  const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, device_memory_bytes: null };
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: { values: settingsOf(values()), trainable: 16_642, result } }) }) });
+  await eventually(page, '#memory-estimate', '412 MB');
 }));

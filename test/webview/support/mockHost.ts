@@ -33,6 +33,8 @@ const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => Pa
   },
   act: () => null,
   predict: ({ texts }) => tried(texts),
+  measure: () => null,
+  cancelMeasure: () => null,
   open: () => null,
 };
 

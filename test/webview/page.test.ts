@@ -194,6 +194,7 @@ test('a run that does not fit says so, and one click sets what makes it fit', ()
   assert.match(await text(page, '#memory-fit'), /^Needs 1\.\d GB, and 1\.4 GB are free\. It fits with one of these:$/);
   await page.click('#memory-changes vscode-button:has-text("Recompute activations")');
   await eventually(page, '#memory-fit', '');
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
   assert.deepEqual(await asked(page, 'edit'), [{ path: ['training', 'gradient_checkpointing'], value: true }]);
 }));
 

@@ -84,7 +84,7 @@ function memoryFit(host: Host): Part {
       const short = available !== null && total > available;
       const measuring = experiment!.memory.measuring;
       setText(text, measuring ? 'Measuring: one step with the longest examples…' : !short || active ? ''
-        : `Needs ${roughBytes(total)}, and ${roughBytes(available)} are free. ${changes.length ? 'It fits with one of these:' : 'No smaller batch or shorter text makes it fit: close other programs, or take a smaller model.'}`);
+        : `Needs about ${formatBytes(total)}, and ${formatBytes(available)} are free. ${changes.length ? 'It fits with one of these:' : 'No smaller batch or shorter text makes it fit: close other programs, or take a smaller model.'}`);
       text.classList.toggle('problem', short && !measuring);
       show(text, text.textContent !== '');
       show(choices, short && !active && !measuring && changes.length > 0);

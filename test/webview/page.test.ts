@@ -191,7 +191,7 @@ test('the keyboard reaches every control in a sensible order', () => inPanel({ w
 }));
 
 test('a run that does not fit says so, and one click sets what makes it fit', () => inPanel({ state: 'tooLarge' }, async page => {
-  assert.match(await text(page, '#memory-fit'), /^Needs 1\.\d GB, and 1\.4 GB are free\. It fits with one of these:$/);
+  assert.match(await text(page, '#memory-fit'), /^Needs about 1\.4\d GB, and 1\.38 GB are free\. It fits with one of these:$/);
   await page.click('#memory-changes vscode-button:has-text("Recompute activations")');
   await eventually(page, '#memory-fit', '');
   await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));

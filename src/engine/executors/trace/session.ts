@@ -48,6 +48,8 @@ export async function createSession(program: Program, traced: Traced, settings: 
   return ort.InferenceSession.create(bytes, {
     executionProviders: [settings.provider],
     graphOptimizationLevel: 'all',
+    // A pattern is one block for everything that a batch of these sizes computes, beside what the first run of it allocated: twice the activations.
+    enableMemPattern: false,
     logSeverityLevel: 3,
     ...(settings.profile ? { enableProfiling: true, profileFilePrefix: settings.profile } : {}),
     ...(settings.threads ? { intraOpNumThreads: settings.threads } : {}),

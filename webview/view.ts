@@ -1,5 +1,5 @@
 /** What every part of the panel is drawn from, and what it may ask of the host. */
-import { isActive, type ExperimentValues, type ModelView, type PanelAction, type TryResult } from '../src/protocol/panel';
+import { isActive, type ExperimentValues, type ModelView, type PanelAction, type TryResult, type WriteSettings, type WrittenPair } from '../src/protocol/panel';
 import type { MemoryView } from '../src/protocol/memory';
 import { costOf, type Cost } from './cost';
 import type { Edits } from './edits';
@@ -24,6 +24,9 @@ export interface Host {
   predict(texts: string[]): Promise<TryResult>;
   measure(): void;
   cancelMeasure(): void;
+  /** Continues a prompt. Rejects with an `ErrorReport`. */
+  write(prompt: string, settings: WriteSettings): Promise<WrittenPair>;
+  stopWriting(): void;
   open(file: string, where?: string): void;
 }
 

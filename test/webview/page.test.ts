@@ -238,8 +238,8 @@ test('the keyboard reaches every control in a sensible order', () => inPanel({ w
       return dataset.action ?? dataset.key ?? (id || tagName);
     }));
   }
-  assert.deepEqual(order.slice(0, 10), ['openFile', 'start', 'showLog', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'selectTargets']);
-  assert.equal(order[10], 'target:attention.self.query');
+  assert.deepEqual(order.slice(0, 11), ['openFile', 'start', 'showLog', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'measure-memory', 'selectTargets']);
+  assert.equal(order[11], 'target:attention.self.query');
 }));
 
 test('a run that does not fit says so, and one click sets what makes it fit', () => inPanel({ state: 'tooLarge' }, async page => {

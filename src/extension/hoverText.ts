@@ -25,7 +25,7 @@ export function settingHover(path: readonly (string | number)[]): string | undef
 export function loraHover(key: string, model: ModelShape, lora: AdapterSettings): string | undefined {
   if (!['target_modules', 'exclude_modules', 'r', 'lora_alpha', 'rank_pattern', 'alpha_pattern', ...SHAPING].includes(key)) return undefined;
   const count = countAdapter(model, lora);
-  const notes = count.unmatched.map(name => `\n\n**${code(name)} matches no linear layer.**`).join('');
+  const notes = count.unmatched.map(name => `\n\n**${code(name)} matches no linear layer or embedding.**`).join('');
   const scaling = ['lora_alpha', 'alpha_pattern', 'use_rslora'].includes(key) ? `\n\n${scalingLine(count.adapters)}` : '';
   return `${adaptersTable(count.adapters)}${notes}${scaling}\n\n${costLine(count)}`;
 }

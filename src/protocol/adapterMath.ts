@@ -71,13 +71,13 @@ export function matchesNames(name: string, names: string | readonly string[] | n
   return expression(`^(?:${names})$`)?.test(name) ?? false;
 }
 
-/** The linear layers that get an adapter, in the model's order. */
+/** The linear layers and embeddings that get an adapter, in the model's order. */
 export function matchedModules(model: Pick<ModelShape, 'modules' | 'default_target_modules'>, lora: AdapterSettings): ModuleInfo[] {
   const targets = lora.target_modules ?? model.default_target_modules;
   return model.modules.filter(module =>
     module.adaptable
     && !isSaved(module, lora)
-    && (isAllLinear(targets) ? module.output !== true : matchesNames(module.name, targets))
+    && (isAllLinear(targets) ? module.output !== true && module.type !== 'Embedding' : matchesNames(module.name, targets))
     && (typeof targets === 'string' || targets.includes(module.name) || isInLayers(module.name, lora))
     && !matchesNames(module.name, lora.exclude_modules));
 }
@@ -116,9 +116,9 @@ export function patternValue(pattern: Readonly<Record<string, number>> | undefin
   return fallback;
 }
 
-/** Shapes and size of the adapter that a module of shape [out, in] gets. */
-export function adapterShape(module: Pick<ModuleInfo, 'name' | 'shape'>, lora: AdapterSettings): AdapterShape {
-  const [out, inner] = module.shape;
+/** Shapes and size of the adapter that a module of shape [out, in] gets, or an embedding of shape [in, out]. */
+export function adapterShape(module: Pick<ModuleInfo, 'name' | 'shape' | 'type'>, lora: AdapterSettings): AdapterShape {
+  const [out, inner] = module.type === 'Embedding' ? [module.shape[1], module.shape[0]] : module.shape;
   const r = patternValue(lora.rank_pattern, module.name, lora.r);
   const lora_alpha = patternValue(lora.alpha_pattern, module.name, lora.lora_alpha);
   const vectors = (lora.use_dora ? 1 : 0) + (lora.lora_bias ? 1 : 0);

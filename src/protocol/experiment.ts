@@ -78,7 +78,7 @@ export const SETTINGS = {
     use_rslora: boolean(false, 'Rank-stabilized scaling: lora_alpha / √r instead of lora_alpha / r.'),
     use_dora: boolean(false, 'DoRA: the length of every row of W + ΔW is trained by itself, in `lora_magnitude_vector` [out].'),
     lora_dropout: number(0, { minimum: 0, maximum: 0.99 }, 'Dropout probability on the input of each adapter.'),
-    target_modules: names('Modules to adapt: a list of name suffixes, one regular expression for the full name, or `"all-linear"`. Default: PEFT\'s choice for the architecture.'),
+    target_modules: names('Linear layers and embeddings to adapt: a list of name suffixes, one regular expression for the full name, or `"all-linear"` (no embeddings, no output layer over the vocabulary). Default: PEFT\'s choice for the architecture.'),
     exclude_modules: names('Modules left out although `target_modules` matches them: name suffixes or a regular expression.'),
     layers_to_transform: optionalIntegers({ minimum: 0 }, 'Layers to adapt, counted from 0: one number or a list. Only where `target_modules` is a list. Default: all layers.'),
     layers_pattern: names('Name of the list of layers that `layers_to_transform` counts in, such as `layer` or `h`. Default: the first numbered part of a name.'),

@@ -38,7 +38,7 @@ export function adapterConfig(options: { base: string; task: string; lora: LoraS
     r: lora.r, lora_alpha: lora.lora_alpha, lora_dropout: lora.lora_dropout, bias: lora.bias,
     use_rslora: lora.use_rslora, use_dora: lora.use_dora, lora_bias: lora.lora_bias, layers_to_transform: lora.layers_to_transform, layers_pattern: lora.layers_pattern,
     rank_pattern: lora.rank_pattern, alpha_pattern: lora.alpha_pattern,
-    fan_in_fan_out: plan.modules.some(module => module.fan_in_fan_out === true), target_modules, exclude_modules: lora.exclude_modules, modules_to_save: modules_to_save.length ? modules_to_save : null,
+    fan_in_fan_out: plan.modules.some(module => module.fan_in_fan_out === true && !module.embedding), target_modules, exclude_modules: lora.exclude_modules, modules_to_save: modules_to_save.length ? modules_to_save : null,
   };
   return Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

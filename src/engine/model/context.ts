@@ -2,16 +2,19 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { linear } from '../ops/linear';
 import { startNames } from './startFactors';
+import { loraEmbedding } from './adaptedEmbedding';
 import { doraLinear, loraLinear } from './adaptedLinear';
 import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
+import { embedding } from '../ops/embedding';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { rotary } from '../ops/rotary';
 import { DECODER } from '../training/decoderLayout';
 import { MASKED, type BatchLayout } from '../training/layout';
 import { slotRows, tokenRows } from '../training/slots';
+import { tableInputs, type TableSite } from '../training/tableRows';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
 import type { AdapterPlan } from './lora.types';
-import type { BatchTensors, Between, ForwardContext, ParameterSpec } from './family';
+import type { BatchTensors, Between, ForwardContext, IndexName, ParameterSpec } from './family';
 
 export interface ContextOptions {
   inputs: Record<string, tf.Tensor>;
@@ -23,6 +26,8 @@ export interface ContextOptions {
   layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
+  /** Called for each trained table that is read; false if the program has no inputs for its gradient. */
+  tableSite?: (site: TableSite) => boolean;
 }
 
 /** Input [modules]: the scaling of each adapter, in the order of the plan. */
@@ -32,6 +37,8 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   const { inputs, layout, parameters, plan } = options;
   const trained = new Map(plan?.trainables.map(t => [t.parameter, t.name]));
   const adapters = new Map(plan?.modules.map((m, i) => [m.name, i]));
+  /** Parameters of embedding modules by the modules' names. */
+  const tables = new Map([...parameters.values()].filter(p => p.kind === 'embedding').flatMap(p => (p.modules ?? [p.name.slice(0, p.name.lastIndexOf('.'))]).map(module => [module, p] as const)));
 
   const weight = (name: string): tf.Tensor => (trained.has(name) ? inputs[trained.get(name)!] : options.weight(name));
 
@@ -45,6 +52,14 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   const dropout = (x: tf.Tensor, p: number): tf.Tensor => {
     const N = x.shape[0];
     return drop(x, { rows: N === inputs.input_ids.shape[0] ? 'T' : N === inputs.decoder_input_ids?.shape[0] ? 'U' : 'R', width: x.shape[1]!, p });
+  };
+
+  /** Rows of a trained table [n, w]. */
+  const trainedRows = (table: tf.Tensor, ids: IndexName, padding: number | null): tf.Tensor => {
+    const site = { ids, rows: table.shape[0], padding };
+    if (!options.tableSite?.(site)) return tf.gather(table, inputs[ids] as tf.Tensor1D);
+    const names = tableInputs(site);
+    return embedding({ table, ids: inputs[ids], groups: inputs[names.groups], mask: inputs[names.mask], merged: inputs[names.merged], rows: inputs[names.rows] }, {});
   };
 
   /** What is added to attention scores: [B, 1, 1, S], or where it is causal [S, S]. Made once for each window. */
@@ -77,6 +92,19 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     reads: layout.read,
     weight,
     dropout,
+
+    embed(module, ids) {
+      const { name, shape: [rows], padding: given = null } = tables.get(module)!;
+      const padding = given === null || given >= rows ? null : given < 0 ? rows + given : given;
+      const w = weight(name);
+      const base = trained.has(name) ? trainedRows(w, ids, padding) : tf.gather(w, inputs[ids] as tf.Tensor1D);        // [N, w]
+      const adapter = adapters.get(module);
+      if (adapter === undefined) return base;
+      const part = (suffix: string): tf.Tensor => inputs[`base_model.model.${module}.${suffix}`];
+      const a = part('lora_embedding_A');
+      const b = tf.mul(part('lora_embedding_B'), tf.slice1d(inputs[SCALING] as tf.Tensor1D, adapter, 1));
+      return loraEmbedding(base, { w, a, b, low: trainedRows(tf.transpose(a), ids, padding), magnitude: part('lora_magnitude_vector') });
+    },
 
     linear(module, x) {
       const bias = parameters.has(`${module}.bias`) ? weight(`${module}.bias`) : undefined;

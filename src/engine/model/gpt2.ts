@@ -64,11 +64,10 @@ function parameters(config: Config, task: string, num_labels: number): Parameter
 /** Logits [B, num_labels] of a classifier, [R, vocab_size] of a language model. */
 function logits(context: ForwardContext, config: Config, task: string): tf.Tensor {
   const c = readConfig(config);
-  const { batch, weight, linear, dropout, attention } = context;
+  const { embed, weight, linear, dropout, attention } = context;
   const norm = (name: string, x: tf.Tensor): tf.Tensor => layerNorm({ x, gamma: weight(`${name}.weight`), beta: weight(`${name}.bias`) }, { epsilon: c.epsilon });
-  const embed = (name: string, ids: tf.Tensor): tf.Tensor => tf.gather(weight(`transformer.${name}.weight`), ids as tf.Tensor1D);
 
-  let hidden_states = dropout(tf.add(embed('wte', batch.input_ids), embed('wpe', batch.position_ids)), c.embedding_dropout);   // [T, d]
+  let hidden_states = dropout(tf.add(embed('transformer.wte', 'input_ids'), embed('transformer.wpe', 'position_ids')), c.embedding_dropout);   // [T, d]
   for (let i = 0; i < c.layers; i++) {
     const at = `transformer.h.${i}`;
     const [q, k, v] = tf.split(linear(`${at}.attn.c_attn`, norm(`${at}.ln_1`, hidden_states)), 3, 1);        // [T, d] each

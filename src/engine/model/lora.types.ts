@@ -5,8 +5,12 @@ export interface AdaptedModule {
   name: string;
   in_features: number;
   out_features: number;
-  /** The frozen weight is stored as [in_features, out_features]. */
+  /** The frozen weight is stored as [in_features, out_features], as embedding tables always are. */
   fan_in_fan_out?: boolean;
+  /** An embedding: in_features are the rows of its table. */
+  embedding?: true;
+  /** The frozen weight's name, where it is not `<name>.weight`. */
+  weight?: string;
   r: number;
   lora_alpha: number;
   /** lora_alpha / r, or lora_alpha / √r with `use_rslora`. */
@@ -16,7 +20,7 @@ export interface AdaptedModule {
 export interface Trainable {
   /**
    * Key in `adapter_model.safetensors`: `base_model.model.<module>.lora_A.weight` [r, in], `.lora_B.weight` [out, r], `.lora_B.bias` [out],
-   * `.lora_magnitude_vector` [out]; a saved module's `.weight` / `.bias`; a trained `.bias`, of an adapted module `.base_layer.bias`.
+   * `.lora_magnitude_vector` [out]; of an embedding `.lora_embedding_A` [r, rows] and `.lora_embedding_B` [out, r]; a saved module's `.weight` / `.bias`; a trained `.bias`, of an adapted module `.base_layer.bias`.
    */
   name: string;
   /** The parameter of the base model that is trained here: of a saved module, or a bias. */

@@ -11,7 +11,9 @@ import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Ad
 import { openCheckpoint, type Checkpoint } from './checkpoint';
 import { classWeight, type Family } from './family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
-import { adapterTensors, linearModules, trainedBiases } from './lora';
+import { checkBaseLayers } from './baseLayers';
+import { factorSuffixes, weightOf } from './factors';
+import { adaptableModules, adapterTensors, trainedBiases } from './lora';
 import type { AdaptedModule } from './lora.types';
 import { changedJson, copyCompanions } from './mergeFiles';
 import { mergedChunks, type Delta } from './mergeTensor';
@@ -51,6 +53,9 @@ export async function mergeAdapter({ base, adapter: adapterFolder, out, families
   };
 }
 
+/** The weight of an output layer apart from the embeddings. */
+const OUTPUT = 'lm_head.weight';
+
 interface MergePlan {
   model: LoadedModel;
   /** By parameter name. */
@@ -58,13 +63,15 @@ interface MergePlan {
   saved: Map<string, { shape: number[]; data: Float32Array }>;
   /** Stored name → name in the merged checkpoint. */
   names: Map<string, string>;
+  /** The base's embeddings, where those of the merged checkpoint are no longer its output layer. */
+  output: TensorRef | null;
 }
 
 function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly Family[]): MergePlan {
   const { family, lora, model } = describe(checkpoint, adapter, families);
   // PEFT trains the head of its own accord only if the adapter names its task.
   const heads = adapter.config.task_type == null ? [] : family.headModules(model.task);
-  const adapted = matchTargets(linearModules(model.parameters), lora, family.default_target_modules, heads);
+  const adapted = matchTargets(adaptableModules(model.parameters), lora, family.default_target_modules, heads);
 
   const isSaved = savedBy([...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())]);
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
@@ -72,14 +79,19 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   const biases = trainedBiases(model.parameters, adapted.map(({ name }) => name), modulesOf(savedNames), lora.bias);
   const keys = adapted.flatMap(module => adapterTensors(module, lora).map(([suffix]) => `${module.name}.${suffix}`));
   checkKeys([...keys, ...savedNames, ...biases.values()].map(name => PREFIX + name), adapter, model.missing);
+  checkBaseLayers(adapter, model);
+  const shared = adapted.find(module => module.embedding && module.weight !== undefined);
+  if (shared) throw new LabError({ code: 'merge.shared-embeddings', file: adapter.folder, where: shared.name, cause: 'encoder and decoder share the embeddings, and would need different ones', action: 'use this adapter unmerged' });
 
   const deltas = new Map<string, Delta>();
-  for (const { name, r, in_features, out_features, fan_in_fan_out, scaling } of adapted) {
-    const A = matrix(adapter, `${PREFIX}${name}.lora_A.weight`, [r, in_features]);
-    const B = matrix(adapter, `${PREFIX}${name}.lora_B.weight`, [out_features, r]);
+  for (const module of adapted) {
+    const { name, r, in_features, out_features, fan_in_fan_out, scaling, embedding } = module;
+    const factors = factorSuffixes(embedding);
+    const A = matrix(adapter, `${PREFIX}${name}.${factors.A}`, [r, in_features]);
+    const B = matrix(adapter, `${PREFIX}${name}.${factors.B}`, [out_features, r]);
     const magnitude = lora.use_dora ? { values: matrix(adapter, `${PREFIX}${name}.lora_magnitude_vector`, [out_features]), of: fan_in_fan_out ? 'columns' as const : 'rows' as const } : undefined;
     // (B A)ᵀ = Aᵀ Bᵀ for a weight that is stored transposed.
-    deltas.set(`${name}.weight`, fan_in_fan_out
+    deltas.set(weightOf(module), fan_in_fan_out
       ? { A: transposed(B, r), B: transposed(A, in_features), r, in_features: out_features, out_features: in_features, scaling, magnitude }
       : { A, B, r, in_features, out_features, scaling, magnitude });
   }
@@ -94,7 +106,9 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
     const ref = storedTensor(checkpoint, family, spec.name);
     if (ref) names.set(ref.name, spec.name);
   }
-  return { model, deltas, saved, names };
+  const tied = model.parameters.find(spec => spec.kind === 'embedding' && spec.output && deltas.has(spec.name));
+  const output = tied ? storedTensor(checkpoint, family, tied.name) ?? null : null;
+  return { model, deltas, saved, names, output };
 }
 
 /** The bias of a module plus scaling · the bias of its B. Error `merge.no-bias` where the module has none to add it to. */
@@ -153,6 +167,8 @@ async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergeP
     if (place === files.length - 1) {
       const dtype = majorityType(checkpoint);
       for (const name of added) tensors.push({ name, dtype, ...plan.saved.get(name)! });
+      const { output } = plan;
+      if (output && !checkpoint.tensors.has(OUTPUT)) tensors.push({ name: OUTPUT, dtype: output.dtype, shape: output.shape, data: () => readBytes(output) });
     }
     for (const tensor of tensors) index[tensor.name] = file;
     makeFolder(resolve(folder, file, '..'));
@@ -193,10 +209,10 @@ function majorityType(checkpoint: Checkpoint): 'F32' | 'F16' | 'BF16' {
   return most === 'F16' || most === 'BF16' ? most : 'F32';
 }
 
-function mergedConfig({ config }: Checkpoint, { model }: MergePlan): Record<string, unknown> {
+function mergedConfig({ config }: Checkpoint, { model, output }: MergePlan): Record<string, unknown> {
   const { labels, family, task } = model;
   const architectures = family.architecture ? [family.architecture(task, config)] : config.architectures;
-  if (task !== 'SEQ_CLS') return { ...config, architectures };
+  if (task !== 'SEQ_CLS') return { ...config, architectures, ...(output ? { tie_word_embeddings: false } : {}) };
   const merged: Record<string, unknown> = {
     ...config, architectures,
     id2label: Object.fromEntries(labels.map((label, id) => [id, label])),

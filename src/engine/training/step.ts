@@ -15,6 +15,7 @@ import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from 
 import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
+import { tableFeeds, tableSpecs, type TableSite } from './tableRows';
 import { tokensOf, type BatchResult, type Example, type OptimizerState, type TrainingStep } from './step.types';
 
 export interface StepOptions {
@@ -34,30 +35,36 @@ export interface StepOptions {
   portion_tokens?: number;
 }
 
+/** PEFT's `loraplus_lr_embedding`. */
+const EMBEDDING_RATE = 1e-6;
+
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
 export async function createTrainingStep(options: StepOptions): Promise<TrainingStep> {
   const executor = await createExecutor(options.device);
   const built = stepProgram(options);
   const step = await executor.compile(built.program);
   const optimizer = options.train ? await executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
-  return new Step(options, executor, step, optimizer, built.sites, built.layout);
+  return new Step(options, executor, step, optimizer, built);
 }
 
-/** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
+interface StepProgram { program: Program; sites: DropoutSite[]; tables: TableSite[]; layout: BatchLayout }
+
+/** The program of forward, loss and gradients, the dropout sites in it, and the trained tables that it reads. Exported for tests and for printing. */
+export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
   const layout = { ...own, ...(read ? { read, pad_token_id: null } : {}), targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
-  const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null): Program => ({
+  const program = (sites: DropoutSite[], tables: TableSite[], dropoutSite: () => (site: DropoutSite) => number | null, tableSite: (site: TableSite) => boolean): Program => ({
     name: 'step',
     weights: model.weights,
     inputs: [
       ...batchInputs(layout),
       { name: 'loss_scale', dtype: 'float32', shape: [] },
       ...dropoutInputs(sites, layout),
+      ...tableSpecs(tables),
       ...(plan ? [
         { name: 'trainables', dtype: 'float32' as const, shape: [size] },
         { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] },
@@ -67,7 +74,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
     parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
     forward(inputs, weight): Record<string, tf.Tensor> {
-      const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite() });
+      const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), tableSite });
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
@@ -78,11 +85,12 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
     },
   });
 
-  // A first trace finds the places where dropout is applied, which the program's inputs depend on.
+  // A first trace finds the places where dropout is applied and trained tables are read, which the program's inputs depend on.
   const sites: DropoutSite[] = [];
-  if (train) survey(program([], () => site => { sites.push(site); return null; }));
+  const tables: TableSite[] = [];
+  if (train) survey(program([], [], () => site => { sites.push(site); return null; }, site => { tables.push(site); return false; }));
   let next = 0;
-  return { program: program(sites, () => { next = 0; return () => (train ? next++ : null); }), sites, layout };
+  return { program: program(sites, tables, () => { next = 0; return () => (train ? next++ : null); }, () => train), sites, tables, layout };
 }
 
 /** Runs a program's forward function on the recorder and forgets the graph. */
@@ -111,7 +119,7 @@ class Step implements TrainingStep {
 
   constructor(
     private readonly options: StepOptions, private readonly executor: Executor, private readonly step: CompiledProgram,
-    private readonly optimizer: CompiledProgram | undefined, private readonly sites: DropoutSite[], private readonly layout: BatchLayout,
+    private readonly optimizer: CompiledProgram | undefined, private readonly built: StepProgram,
   ) {
     const { plan, trainables } = options;
     this.current = { trainables: trainables.slice(), exp_avg: new Float32Array(trainables.length), exp_avg_sq: new Float32Array(trainables.length) };
@@ -122,14 +130,17 @@ class Step implements TrainingStep {
     const { loraplus_lr_ratio: ratio } = options.training;
     if (ratio !== null) {
       this.rates = new Float32Array(trainables.length).fill(1);
-      // As in PEFT whatever is no matrix learns as B does, the head's bias too.
-      for (const { name, shape, offset, size } of plan?.trainables ?? []) if (name.includes('lora_B') || shape.length === 1) this.rates.fill(ratio, offset, offset + size);
+      // As in PEFT whatever is no matrix learns as B does, the head's bias too, and adapters of embeddings at a rate of their own.
+      for (const { name, shape, offset, size } of plan?.trainables ?? []) {
+        if (name.includes('lora_embedding_')) this.rates.fill(EMBEDDING_RATE / options.training.learning_rate, offset, offset + size);
+        else if (name.includes('lora_B') || shape.length === 1) this.rates.fill(ratio, offset, offset + size);
+      }
     }
   }
 
   get device(): string { return this.executor.device; }
 
-  count(examples: Example[]): number { return rowsRead(examples, this.layout); }
+  count(examples: Example[]): number { return rowsRead(examples, this.built.layout); }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
     return this.inPortions(examples, async (portion, number) => {
@@ -170,10 +181,13 @@ class Step implements TrainingStep {
 
   private feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Feeds {
     const { plan, train } = this.options;
+    const { sites, tables, layout } = this.built;
     const size = this.current.trainables.length;
+    const batch = batchFeeds(examples, layout);
     return {
-      ...batchFeeds(examples, this.layout),
-      ...dropoutFeeds(this.sites, this.layout, batchSizes(examples, this.layout), dropout),
+      ...batch,
+      ...dropoutFeeds(sites, layout, batchSizes(examples, layout), dropout),
+      ...tableFeeds(tables, batch),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {
         trainables: { data: this.current.trainables, shape: [size] },

@@ -121,7 +121,7 @@ function kindOf(setting: Setting<unknown>): string {
     setting.exclusiveMinimum !== undefined && `> ${setting.exclusiveMinimum}`,
     setting.maximum !== undefined && `≤ ${setting.maximum}`,
   ].filter(Boolean);
-  const kind = { text: setting.path ? 'path' : 'text', names: 'names or expression', overrides: 'object of numbers', number: 'number', integer: 'whole number', integers: 'whole number or list', boolean: 'true or false', choice: '' }[setting.type];
+  const kind = { text: setting.path ? 'path' : 'text', names: 'names or expression', overrides: 'object of numbers', number: 'number', integer: 'whole number', integers: 'whole number or list', boolean: 'true or false', choice: '', tokens: 'list of token numbers, or an object of them' }[setting.type];
   return bounds.length ? `${kind} ${bounds.join(', ')}` : kind;
 }
 

@@ -17,6 +17,7 @@ export interface AdapterSettings {
   modules_to_save?: string | readonly string[] | null;
   layers_to_transform?: number | readonly number[] | null;
   layers_pattern?: string | readonly string[] | null;
+  trainable_token_indices?: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
   use_rslora?: boolean;
   use_dora?: boolean;
   lora_bias?: boolean;
@@ -130,7 +131,7 @@ export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterC
   const matched = matchedModules(model, lora);
   const adapters = matched.map(module => adapterShape(module, lora));
   const saved = model.modules.filter(module => isSaved(module, lora));
-  const added = sum(adapters.map(a => a.parameters)) + sum(saved.map(m => m.parameters));
+  const added = sum(adapters.map(a => a.parameters)) + sum(saved.map(m => m.parameters)) + tokenParameters(model.modules, lora.trainable_token_indices);
   // Biases are trained where they are; of a saved module they are part of its copy.
   const withBias = lora.bias === 'all' ? model.modules.filter(module => !isSaved(module, lora)) : lora.bias === 'lora_only' ? matched : [];
   const biases = sum(withBias.map(biasSize));
@@ -147,6 +148,21 @@ export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterC
     rank_limit: matched.length ? Math.min(...matched.map(m => Math.min(m.shape[0], m.shape[1]))) : 0,
     unmatched: entries.filter(entry => !adaptable.some(m => matchesNames(m.name, typeof targets === 'string' ? entry : [entry]))),
   };
+}
+
+/** Trained rows of embeddings and output layers. An output layer that follows the embeddings has none of its own. */
+function tokenParameters(modules: readonly ModuleInfo[], tokens: AdapterSettings['trainable_token_indices']): number {
+  const tables = modules.filter(module => module.type === 'Embedding');
+  if (!tokens || !tables.length) return 0;
+  const width = tables[0].shape[1];
+  if (Array.isArray(tokens)) return tokens.length * width;
+  const lists = Object.entries(tokens as Readonly<Record<string, readonly number[]>>);
+  const input = lists.find(([key]) => matchesSuffix(tables[0].name, key))?.[1];
+  return sum(lists.flatMap(([key, list]) => {
+    const own = modules.filter(module => (module.type === 'Embedding' || module.output) && matchesSuffix(module.name, key)).map(module => list.length * module.shape[1]);
+    // A tied output layer is no module of the list.
+    return own.length || key !== 'lm_head' || input?.join() === list.join() ? own : [list.length * width];
+  }));
 }
 
 /** PEFT's own line: `trainable params: 296,450 || all params: 109,780,228 || trainable%: 0.2700`. */

@@ -4,9 +4,12 @@
  * Key names are Hugging Face's: `LoraConfig` for `lora`, `TrainingArguments` for `training`.
  */
 
+/** Tokens of the input embeddings, or those of each named module. */
+export type TokenIndices = number[] | Record<string, number[]>;
+
 /** One key of the experiment file. `T` is the type of its value after parsing. */
 export interface Setting<T> {
-  readonly type: 'text' | 'number' | 'integer' | 'integers' | 'boolean' | 'choice' | 'names' | 'overrides';
+  readonly type: 'text' | 'number' | 'integer' | 'integers' | 'boolean' | 'choice' | 'names' | 'overrides' | 'tokens';
   /** `undefined` marks a key that must be given. */
   readonly default: T | undefined;
   readonly doc: string;
@@ -40,6 +43,7 @@ const choice = <C extends string | boolean>(value: C, choices: readonly C[], doc
 const optionalChoice = <C extends string>(choices: readonly C[], doc: string): Setting<C | null> => ({ type: 'choice', default: null, nullable: true, choices, doc });
 const optionalBoolean = (doc: string): Setting<boolean | null> => ({ type: 'boolean', default: null, nullable: true, doc });
 const names = (doc: string): Setting<string | string[] | null> => ({ type: 'names', default: null, nullable: true, doc });
+const tokens = (doc: string): Setting<TokenIndices | null> => ({ type: 'tokens', default: null, nullable: true, minimum: 0, doc });
 const overrides = (range: Range, doc: string): Setting<Record<string, number>> => ({ type: 'overrides', default: {}, doc, ...range });
 
 export const TASKS = ['SEQ_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM'] as const;
@@ -85,6 +89,7 @@ export const SETTINGS = {
     rank_pattern: overrides({ minimum: 1 }, 'Ranks that differ from `r`: module name suffix or regular expression → rank.'),
     alpha_pattern: overrides({ exclusiveMinimum: 0 }, 'Values that differ from `lora_alpha`: module name suffix or regular expression → alpha.'),
     modules_to_save: names('Modules trained whole and saved with the adapter. Default for SEQ_CLS: the classification head.'),
+    trainable_token_indices: tokens('Single tokens whose rows of the embeddings are trained and saved with the adapter: a list for the input embeddings and, where they are tied, the output layer; or an object, module → list.'),
     bias: choice('none', BIASES, 'Which biases of the base model are trained, and saved with the adapter: `none`, `all`, or those of the adapted modules (`lora_only`).'),
     lora_bias: boolean(false, 'Gives every B a bias of its own, [out].'),
     init_lora_weights: {
@@ -218,6 +223,10 @@ function check(setting: AnySetting, value: unknown): string | undefined {
     case 'choice': return setting.choices!.includes(value as string | boolean) || typeof value === 'string' && setting.pattern !== undefined && new RegExp(setting.pattern).test(value) ? undefined : `give ${expected(setting)}`;
     case 'number': case 'integer': return checkNumber(setting, value) ? undefined : `give ${expected(setting)}`;
     case 'integers': return [value].flat().length > 0 && [value].flat().every(entry => checkNumber(setting, entry)) ? undefined : `give ${expected(setting)} or a list of them`;
+    case 'tokens': {
+      const lists = isObject(value) ? Object.values(value) : [value];
+      return lists.every(list => Array.isArray(list) && list.every(index => checkNumber({ ...setting, type: 'integer' }, index))) ? undefined : 'give a list of token numbers, or an object: module name → list';
+    }
     case 'names':
       return typeof value === 'string' && value !== '' || Array.isArray(value) && value.length > 0 && value.every(v => typeof v === 'string' && v !== '')
         ? undefined : 'give a list of module names or one regular expression';

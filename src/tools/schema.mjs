@@ -74,6 +74,7 @@ function propertyOf(setting) {
     },
     number: () => ({ ...nullable('number'), ...range }),
     integer: () => ({ ...nullable('integer'), ...range }),
+    tokens: () => { const list = { type: 'array', items: { type: 'integer', minimum: 0 } }; return { anyOf: [list, { type: 'object', additionalProperties: list }, { type: 'null' }] }; },
     names: () => names,
     overrides: () => ({ type: 'object', additionalProperties: { type: 'number', ...range } }),
   };

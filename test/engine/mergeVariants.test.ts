@@ -10,7 +10,7 @@ import { predict } from '../../src/engine/predict';
 import { inTemporaryFolder } from '../support/faults';
 import { fixture } from '../support/paths';
 
-for (const name of ['rslora-layers', 'bias-all', 'lora-bias', 'dora', 'gpt2-dora', 'embeddings', 'embeddings-loraplus', 'embeddings-dora']) {
+for (const name of ['rslora-layers', 'bias-all', 'lora-bias', 'dora', 'gpt2-dora', 'embeddings', 'embeddings-loraplus', 'embeddings-dora', 'bert-tokens']) {
   test(`${name}: the merged checkpoint gives PEFT's logits`, () => inTemporaryFolder(async folder => {
     const at = (...parts: string[]): string => fixture('references', name, ...parts);
     const { final_logits } = JSON.parse(readFileSync(at('expected.json'), 'utf8')) as { final_logits: number[][] };

@@ -77,7 +77,7 @@ for (const name of readdirSync(fixture('references'))) {
     const tensors = [...theirs.tensors].filter(([key]) => !/\.(modules_to_save|original_module)\.bias$/.test(key));
     assert.deepEqual([...found.tensors.keys()].sort(), tensors.map(([key]) => key).sort());
     const [own, wanted] = [found.tensors, new Map(tensors)].map(values => (startsFromBase ? withProducts(values) : new Map([...values].map(([key, { data }]) => [key, data]))));
-    for (const key of ['r', 'lora_alpha', 'rank_pattern', 'alpha_pattern', 'bias', 'use_rslora', 'use_dora', 'lora_bias', 'init_lora_weights', 'layers_to_transform', 'layers_pattern']) assert.deepEqual(found.config[key], theirs.config[key], key);
+    for (const key of ['r', 'lora_alpha', 'rank_pattern', 'alpha_pattern', 'bias', 'use_rslora', 'use_dora', 'lora_bias', 'init_lora_weights', 'layers_to_transform', 'layers_pattern', 'trainable_token_indices']) assert.deepEqual(found.config[key], theirs.config[key], key);
     for (const [key, { shape }] of tensors) assert.deepEqual(found.tensors.get(key)!.shape, shape);
     for (const [key, data] of wanted) {
       const largest = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);

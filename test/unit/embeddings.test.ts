@@ -1,6 +1,6 @@
 /** Adapters on embeddings: what is targeted, counted, saved and refused. */
 import assert from 'node:assert/strict';
-import { cpSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { buildModuleTree, findNode, nodeState, tickable } from '../../src/extension/moduleNodes';
@@ -64,9 +64,29 @@ test('the base layers that PEFT stores with embeddings are accepted if they are 
   const tensors = [...readHeader(file).tensors.values()].map(ref => ({ name: ref.name, dtype: ref.dtype, shape: ref.shape, data: readTensor(ref) }));
   const base = tensors.find(({ name }) => name.endsWith('embed_tokens.base_layer.weight'))!;
   base.data[7] += 1;
+  rmSync(file);
   await writeSafetensors(file, tensors, { format: 'pt' });
   assert.throws(() => fillTrainables(plan, readAdapter(folder), model), refuses('adapter.base-layer', /embed_tokens\.base_layer\.weight/));
 }));
+
+test('single rows of embeddings: which are trained, what reads them, and what is refused', () => {
+  const model = checkpoint('gpt2-text', 'CAUSAL_LM');
+  const tokens = (trainable_token_indices: unknown, of = model, more = {}) => planOf(of, { r: 2, target_modules: ['c_attn'], trainable_token_indices, ...more }).tokens!.map(({ name, indices, readers }) => [name, indices, readers]);
+  assert.deepEqual(tokens([3, 1]), [['transformer.wte', [3, 1], ['transformer.wte', 'lm_head']]]);
+  assert.deepEqual(tokens({ wte: [3], lm_head: [3] }), [['transformer.wte', [3], ['transformer.wte', 'lm_head']]]);
+  assert.deepEqual(tokens({ wte: [3], lm_head: [4] }), [['transformer.wte', [3], ['transformer.wte']], ['lm_head', [4], ['lm_head']]]);
+  assert.deepEqual(tokens({ wpe: [0] }), [['transformer.wpe', [0], ['transformer.wpe']]]);
+  assert.deepEqual(tokens([]), []);
+  assert.throws(() => tokens([1, 1]), refuses('lora.tokens', /token 1 of transformer\.wte twice/));
+  assert.throws(() => tokens([100000]), refuses('lora.tokens', /100000 is no row.*has 320/));
+  assert.throws(() => tokens({ c_attn: [1] }), refuses('lora.tokens', /"c_attn" is neither.*transformer\.wte/));
+  assert.throws(() => tokens([1], model, { target_modules: ['wte'] }), refuses('lora.tokens', /transformer\.wte has an adapter/));
+  const t5 = checkpoint('t5-v1.1-all-linear', 'SEQ_2_SEQ_LM');
+  assert.throws(() => tokens([1], t5, { target_modules: ['q'] }), refuses('lora.tokens', /"shared".*"embed_tokens"/));
+  const [trainable] = planOf(model, { target_modules: ['c_attn'], r: 2, trainable_token_indices: [3, 1] }).trainables.filter(t => t.name.includes('token'));
+  assert.deepEqual([trainable.name, trainable.shape], ['base_model.model.transformer.wte.token_adapter.trainable_tokens_delta', [2, 32]]);
+  for (const [value, says] of [[[-1], /\[-1\]/], [{ wte: 3 }, /wte/], ['wte', /wte/]] as const) assert.throws(() => settings({ trainable_token_indices: value }), says);
+});
 
 test('the tree ticks an embedding by its own box, a parent its linear layers', () => {
   const inspection = inspectCheckpoint({ folder: fixture('references', 't5-qv', 'model'), task: null });

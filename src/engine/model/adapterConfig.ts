@@ -18,7 +18,7 @@ const HARMLESS_STARTS = [true, false, 'gaussian', 'orthogonal', 'eva'];
 const UNUSED: AdapterConfig = {
   alora_invocation_tokens: null, arrow_config: null, corda_config: null, ensure_weight_tying: false, eva_config: null, fan_in_fan_out: false,
   kasa_config: null, layer_replication: null, loftq_config: {}, lora_ga_config: null,
-  megatron_config: null, monteclora_config: null, target_parameters: null, trainable_token_indices: null, use_bdlora: null,
+  megatron_config: null, monteclora_config: null, target_parameters: null, use_bdlora: null,
   use_qalora: false, velora_config: null,
 };
 
@@ -37,7 +37,7 @@ export function adapterConfig(options: { base: string; task: string; lora: LoraS
     peft_type: 'LORA', peft_version: '0.21.0', qalora_group_size: 16, revision: null, task_type: task,
     r: lora.r, lora_alpha: lora.lora_alpha, lora_dropout: lora.lora_dropout, bias: lora.bias,
     use_rslora: lora.use_rslora, use_dora: lora.use_dora, lora_bias: lora.lora_bias, layers_to_transform: lora.layers_to_transform, layers_pattern: lora.layers_pattern,
-    rank_pattern: lora.rank_pattern, alpha_pattern: lora.alpha_pattern,
+    rank_pattern: lora.rank_pattern, alpha_pattern: lora.alpha_pattern, trainable_token_indices: lora.trainable_token_indices,
     fan_in_fan_out: plan.modules.some(module => module.fan_in_fan_out === true && !module.embedding), target_modules, exclude_modules: lora.exclude_modules, modules_to_save: modules_to_save.length ? modules_to_save : null,
   };
   return Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -83,10 +83,17 @@ export function settingsFromAdapter(config: AdapterConfig, file = 'adapter_confi
     r: number('r', 1), lora_alpha: number('lora_alpha', Number.MIN_VALUE), lora_dropout: number('lora_dropout', 0),
     target_modules: withoutSaved(names('target_modules'), saved), exclude_modules: names('exclude_modules'),
     rank_pattern: pattern('rank_pattern'), alpha_pattern: pattern('alpha_pattern'),
-    modules_to_save: others.length ? others : null, bias, init_adapter: null,
+    modules_to_save: others.length ? others : null, bias, init_adapter: null, trainable_token_indices: tokensOf(value('trainable_token_indices'), file),
     use_rslora: flag('use_rslora'), use_dora: flag('use_dora'), lora_bias: flag('lora_bias'), init_lora_weights: config.init_lora_weights === false || config.init_lora_weights === 'gaussian' ? config.init_lora_weights : true,
     layers_to_transform: isEmpty(layers) ? null : layers as number | number[] | null, layers_pattern: isEmpty(value('layers_pattern')) ? null : names('layers_pattern'),
   };
+}
+
+function tokensOf(value: unknown, file: string): LoraSettings['trainable_token_indices'] {
+  const isList = (list: unknown): boolean => Array.isArray(list) && list.every(index => Number.isSafeInteger(index) && index >= 0);
+  if (value === null || isEmpty(value)) return null;
+  if (isList(value) || typeof value === 'object' && !Array.isArray(value) && Object.values(value as object).every(isList)) return value as LoraSettings['trainable_token_indices'];
+  throw badValue(file, 'trainable_token_indices', value);
 }
 
 /** PEFT lists the layers of a head of several among the targets of all-linear, although it trains them whole. */

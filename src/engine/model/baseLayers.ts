@@ -22,11 +22,11 @@ const KEY = /^base_model\.model\.(.+)\.base_layer\.weight$/;
 export const isBaseLayer = (key: string): boolean => KEY.test(key);
 
 /** The base weights that are stored with an adapter. */
-export function baseLayers(model: LoadedModel, plan: AdapterPlan, { target_modules }: LoraSettings): TensorSource[] {
+export function baseLayers(model: LoadedModel, plan: AdapterPlan, { target_modules, trainable_token_indices }: LoraSettings): TensorSource[] {
   const adapted = plan.modules.map(module => module.name);
   const named = Array.isArray(target_modules) ? target_modules.some(entry => NAMES.includes(entry))
     : target_modules !== null && target_modules.toLowerCase() !== 'all-linear' && adapted.filter(name => NAMES.includes(name.split('.').pop()!)).some(fullMatcher(target_modules));
-  if (!named) return [];
+  if (!named || trainable_token_indices !== null) return [];
   // Modules with a weight of another name only share it, and are neither the input nor the output embeddings.
   return plan.modules.filter(module => STORED.test(module.name) && module.weight === undefined).flatMap(module => {
     const weight = model.weights.get(weightOf(module))!;

@@ -13,6 +13,7 @@ import { MASKED, type BatchLayout } from '../training/layout';
 import { slotRows, tokenRows } from '../training/slots';
 import { tableInputs, type TableSite } from '../training/tableRows';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
+import { OUTPUT_LAYER, replaceLogits, replaceRows, TOKENS_KEY, type TrainedTokens } from './trainedTokens';
 import type { AdapterPlan } from './lora.types';
 import type { BatchTensors, Between, ForwardContext, IndexName, ParameterSpec } from './family';
 
@@ -55,11 +56,21 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   };
 
   /** Rows of a trained table [n, w]. */
-  const trainedRows = (table: tf.Tensor, ids: IndexName, padding: number | null): tf.Tensor => {
-    const site = { ids, rows: table.shape[0], padding };
-    if (!options.tableSite?.(site)) return tf.gather(table, inputs[ids] as tf.Tensor1D);
+  const trainedRows = (table: tf.Tensor, ids: IndexName, padding: number | null, only?: { numbers: tf.Tensor; trained: TrainedTokens }): tf.Tensor => {
+    const site: TableSite = { ids, rows: table.shape[0], padding, ...(only ? { only: { name: only.trained.name, indices: only.trained.indices } } : {}) };
+    const taken = only?.numbers ?? inputs[ids];
+    if (!options.tableSite?.(site)) return tf.gather(table, taken as tf.Tensor1D);
     const names = tableInputs(site);
-    return embedding({ table, ids: inputs[ids], groups: inputs[names.groups], mask: inputs[names.mask], merged: inputs[names.merged], rows: inputs[names.rows] }, {});
+    return embedding({ table, ids: taken, groups: inputs[names.groups], mask: inputs[names.mask], merged: inputs[names.merged], rows: inputs[names.rows] }, {});
+  };
+
+  const tokens = new Map(plan?.tokens?.flatMap(trained => trained.readers.map(reader => [reader, trained] as const)));
+  const rowsOf = (trained: TrainedTokens): tf.Tensor => inputs[`base_model.model.${trained.name}.${TOKENS_KEY}`];   // [k, d]
+  /** Rows [N, d] of an embedding with those of trained tokens in their places. */
+  const withTrained = (module: string, rows: tf.Tensor, ids: IndexName, padding: number | null): tf.Tensor => {
+    const trained = tokens.get(module);
+    if (!trained) return rows;
+    return replaceRows(rows, inputs[ids], trained, numbers => trainedRows(rowsOf(trained), ids, padding, { numbers, trained }));
   };
 
   /** What is added to attention scores: [B, 1, 1, S], or where it is causal [S, S]. Made once for each window. */
@@ -99,7 +110,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const w = weight(name);
       const base = trained.has(name) ? trainedRows(w, ids, padding) : tf.gather(w, inputs[ids] as tf.Tensor1D);        // [N, w]
       const adapter = adapters.get(module);
-      if (adapter === undefined) return base;
+      if (adapter === undefined) return withTrained(module, base, ids, padding);
       const part = (suffix: string): tf.Tensor => inputs[`base_model.model.${module}.${suffix}`];
       const a = part('lora_embedding_A');
       const b = tf.mul(part('lora_embedding_B'), tf.slice1d(inputs[SCALING] as tf.Tensor1D, adapter, 1));
@@ -123,6 +134,11 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const lora_bias = part('lora_B.bias');
       const scaled = lora_bias && tf.mul(lora_bias, scaling);
       return loraLinear(x, dropped, { ...tensors, bias: bias && scaled ? tf.add(bias, scaled) : bias ?? scaled });
+    },
+
+    vocabulary(logits, x) {
+      const trained = tokens.get(OUTPUT_LAYER);
+      return trained ? replaceLogits(logits, x, trained, rowsOf(trained)) : logits;
     },
 
     headTokens(x) {

@@ -176,5 +176,5 @@ export function headSpecs(task: Task, c: { hidden_size: number; vocab_size: numb
 
 /** x [R, d] → [R, vocab_size] by `lm_head`, or by the embeddings where they are tied to it. */
 export function outputLayer(context: ForwardContext, tied: string | null, x: tf.Tensor): tf.Tensor {
-  return tied === null ? context.linear('lm_head', x) : linear({ x, w: context.weight(`${tied}.weight`) }, { bias: false });
+  return context.vocabulary(tied === null ? context.linear('lm_head', x) : linear({ x, w: context.weight(`${tied}.weight`) }, { bias: false }), x);
 }

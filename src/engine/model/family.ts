@@ -82,6 +82,8 @@ export interface ForwardContext {
   embed(module: string, ids: IndexName): Tensor;
   /** y = x Wᵀ + b, plus the adapter of the module if it has one. x [rows, in_features] → [rows, out_features]. */
   linear(module: string, x: Tensor): Tensor;
+  /** Logits [R, vocab_size] of an output layer over x [R, d], with the columns of trained tokens in their places. */
+  vocabulary(logits: Tensor, x: Tensor): Tensor;
   /** Dropout with probability p while training, identity otherwise. x [rows, width]. */
   dropout(x: Tensor, p: number): Tensor;
   /** The tokens that the task's head reads: the first or last of each example, or those with a target. x [T, d] → [R, d]. */

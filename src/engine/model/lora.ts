@@ -9,6 +9,7 @@ import { checkStart, startsFromBase } from './startFactors';
 import { matchTargets, type AdaptableModule } from './targets';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { SEQ_CLS_HEADS } from './adapterConfig';
+import { TOKENS_KEY, trainedTokens } from './trainedTokens';
 import type { LoadedModel } from './weights';
 import type { ParameterSpec } from './family';
 
@@ -72,13 +73,15 @@ export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | '
   for (const module of modules) {
     for (const [suffix, shape] of adapterTensors(module, lora)) add(`${module.name}.${suffix}`, shape, !suffix.endsWith('.bias'));
   }
+  const tokens = trainedTokens(model.parameters, lora.trainable_token_indices, [...modules.map(m => m.name), ...modules_to_save]);
+  for (const { name, indices, shape } of tokens) add(`${name}.${TOKENS_KEY}`, [indices.length, shape[1]], true);
   // Trainer decays everything but biases and the parameters of norms.
   for (const p of model.parameters.filter(p => modules_to_save.includes(moduleOf(p.name)))) add(p.name, p.shape, p.kind === 'linear' || p.kind === 'embedding', p.name);
   const added = offset;
   const biases = trainedBiases(model.parameters, modules.map(m => m.name), modules_to_save, lora.bias);
   for (const p of model.parameters) if (biases.has(p.name)) add(biases.get(p.name)!, p.shape, false, p.name);
   const base = model.parameters.reduce((sum, p) => sum + count(p.shape), 0);
-  return { modules, modules_to_save, trainables, trainable_parameters: offset, all_parameters: base + added, ...(startsFromBase(lora.init_lora_weights) ? { subtracts_start: true } : {}) };
+  return { modules, modules_to_save, tokens, trainables, trainable_parameters: offset, all_parameters: base + added, ...(startsFromBase(lora.init_lora_weights) ? { subtracts_start: true } : {}) };
 }
 
 const moduleOf = (parameter: string): string => parameter.slice(0, parameter.lastIndexOf('.'));

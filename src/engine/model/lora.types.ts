@@ -1,4 +1,5 @@
 /** The result of resolving a LoraConfig against a model: which modules get an adapter, and what is trained. Implemented in `lora.ts`. */
+import type { TrainedTokens } from './trainedTokens';
 
 export interface AdaptedModule {
   /** Module name in the task model, e.g. `bert.encoder.layer.0.attention.self.query`. */
@@ -20,7 +21,8 @@ export interface AdaptedModule {
 export interface Trainable {
   /**
    * Key in `adapter_model.safetensors`: `base_model.model.<module>.lora_A.weight` [r, in], `.lora_B.weight` [out, r], `.lora_B.bias` [out],
-   * `.lora_magnitude_vector` [out]; of an embedding `.lora_embedding_A` [r, rows] and `.lora_embedding_B` [out, r]; a saved module's `.weight` / `.bias`; a trained `.bias`, of an adapted module `.base_layer.bias`.
+   * `.lora_magnitude_vector` [out]; of an embedding `.lora_embedding_A` [r, rows] and `.lora_embedding_B` [out, r],
+   * or `.token_adapter.trainable_tokens_delta` [tokens, out]; a saved module's `.weight` / `.bias`; a trained `.bias`, of an adapted module `.base_layer.bias`.
    */
   name: string;
   /** The parameter of the base model that is trained here: of a saved module, or a bias. */
@@ -37,6 +39,8 @@ export interface AdapterPlan {
   modules: AdaptedModule[];
   /** Whole modules trained and saved with the adapter, e.g. `classifier`. */
   modules_to_save: string[];
+  /** Single rows of embeddings that are trained. */
+  tokens?: TrainedTokens[];
   trainables: Trainable[];
   /** The scaled product of the factors that A and B start from is subtracted (startFactors.ts). */
   subtracts_start?: true;

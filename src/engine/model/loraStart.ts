@@ -5,6 +5,7 @@ import { factorSuffixes, weightOf } from './factors';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { readTensor } from './safetensors';
 import { startNames } from './startFactors';
+import { TOKENS_KEY } from './trainedTokens';
 import type { LoadedModel } from './weights';
 
 type Start = Pick<LoraSettings, 'init_lora_weights'>;
@@ -21,6 +22,11 @@ export function initialTrainables(model: LoadedModel, plan: AdapterPlan, seed: n
   const named = new Map(plan.trainables.map(t => [t.name, part(t)]));
   for (const trainable of plan.trainables) {
     if (trainable.parameter !== undefined) part(trainable).set(baseValues(model, trainable.parameter));
+  }
+  for (const { name, weight, indices, shape: [, width] } of plan.tokens ?? []) {
+    const rows = baseValues(model, weight);
+    const target = named.get(`base_model.model.${name}.${TOKENS_KEY}`)!;
+    indices.forEach((index, i) => target.set(rows.subarray(index * width, (index + 1) * width), i * width));
   }
   for (const module of plan.modules) {
     const key = (suffix: string): string => `base_model.model.${module.name}.${suffix}`;

@@ -22,6 +22,7 @@ import { writeSafetensors, type TensorSource } from './safetensorsWriter';
 import { INDEX_NAME } from './shards';
 import { problemTypeOf } from './problemType';
 import { matchTargets } from './targets';
+import { OUTPUT_LAYER, TOKENS_KEY, trainedTokens, withTokens } from './trainedTokens';
 import type { LoadedModel } from './weights';
 
 export interface MergeOptions { base: string; adapter: string; out: string; families: readonly Family[] }
@@ -54,7 +55,7 @@ export async function mergeAdapter({ base, adapter: adapterFolder, out, families
 }
 
 /** The weight of an output layer apart from the embeddings. */
-const OUTPUT = 'lm_head.weight';
+const OUTPUT = `${OUTPUT_LAYER}.weight`;
 
 interface MergePlan {
   model: LoadedModel;
@@ -77,11 +78,13 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
   const modulesOf = (names: readonly string[]): string[] => [...new Set(names.map(name => name.slice(0, name.lastIndexOf('.'))))];
   const biases = trainedBiases(model.parameters, adapted.map(({ name }) => name), modulesOf(savedNames), lora.bias);
-  const keys = adapted.flatMap(module => adapterTensors(module, lora).map(([suffix]) => `${module.name}.${suffix}`));
+  const tokens = trainedTokens(model.parameters, lora.trainable_token_indices, [...adapted.map(({ name }) => name), ...modulesOf(savedNames)]);
+  const keys = [...adapted.flatMap(module => adapterTensors(module, lora).map(([suffix]) => `${module.name}.${suffix}`)), ...tokens.map(({ name }) => `${name}.${TOKENS_KEY}`)];
   checkKeys([...keys, ...savedNames, ...biases.values()].map(name => PREFIX + name), adapter, model.missing);
   checkBaseLayers(adapter, model);
+  if (tokens.some(({ name, weight, readers }) => readers.length === 1 && name !== OUTPUT_LAYER && `${name}.weight` !== weight)) throw sharedEmbeddings(adapter, tokens[0].name);
   const shared = adapted.find(module => module.embedding && module.weight !== undefined);
-  if (shared) throw new LabError({ code: 'merge.shared-embeddings', file: adapter.folder, where: shared.name, cause: 'encoder and decoder share the embeddings, and would need different ones', action: 'use this adapter unmerged' });
+  if (shared) throw sharedEmbeddings(adapter, shared.name);
 
   const deltas = new Map<string, Delta>();
   for (const module of adapted) {
@@ -107,9 +110,20 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
     if (ref) names.set(ref.name, spec.name);
   }
   const tied = model.parameters.find(spec => spec.kind === 'embedding' && spec.output && deltas.has(spec.name));
-  const output = tied ? storedTensor(checkpoint, family, tied.name) ?? null : null;
+  let output = tied ? storedTensor(checkpoint, family, tied.name) ?? null : null;
+  for (const trained of tokens) {
+    const ref = storedTensor(checkpoint, family, trained.weight)!;
+    const values = matrix(adapter, `${PREFIX}${trained.name}.${TOKENS_KEY}`, [trained.indices.length, trained.shape[1]]);
+    const place = trained.name === OUTPUT_LAYER ? OUTPUT : trained.weight;
+    saved.set(place, { shape: [...trained.shape], data: withTokens(readTensor(ref), values, trained) });
+    // Embeddings and output layer part where only one of them has these rows.
+    const spec = model.parameters.find(({ name }) => name === trained.weight)!;
+    if (spec.kind === 'embedding' && spec.output && (place === OUTPUT || !trained.readers.includes(OUTPUT_LAYER))) output = ref;
+  }
   return { model, deltas, saved, names, output };
 }
+
+const sharedEmbeddings = (adapter: Adapter, where: string): LabError => new LabError({ code: 'merge.shared-embeddings', file: adapter.folder, where, cause: 'encoder and decoder share the embeddings, and would need different ones', action: 'use this adapter unmerged' });
 
 /** The bias of a module plus scaling · the bias of its B. Error `merge.no-bias` where the module has none to add it to. */
 function withLoraBias({ name, scaling, out_features }: AdaptedModule, adapter: Adapter, model: LoadedModel, trained: Float32Array | undefined): { shape: number[]; data: Float32Array } {
@@ -168,7 +182,7 @@ async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergeP
       const dtype = majorityType(checkpoint);
       for (const name of added) tensors.push({ name, dtype, ...plan.saved.get(name)! });
       const { output } = plan;
-      if (output && !checkpoint.tensors.has(OUTPUT)) tensors.push({ name: OUTPUT, dtype: output.dtype, shape: output.shape, data: () => readBytes(output) });
+      if (output && !checkpoint.tensors.has(OUTPUT) && !plan.saved.has(OUTPUT)) tensors.push({ name: OUTPUT, dtype: output.dtype, shape: output.shape, data: () => readBytes(output) });
     }
     for (const tensor of tensors) index[tensor.name] = file;
     makeFolder(resolve(folder, file, '..'));

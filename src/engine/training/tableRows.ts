@@ -3,14 +3,20 @@ import type { Feeds, InputSpec } from '../executors/executor';
 import type { IndexName } from '../model/family';
 
 /** A table of `rows` rows that is read by one of the batch's index vectors. `padding` names the row that gets no gradient. */
-export interface TableSite { ids: IndexName; rows: number; padding: number | null }
+export interface TableSite {
+  ids: IndexName;
+  rows: number;
+  padding: number | null;
+  /** The table holds only these rows of a larger one, of the module of this name. */
+  only?: { name: string; indices: readonly number[] };
+}
 
 /** Places whose gradients are summed at once. */
 const GROUP = 16;
 
 /** Names of the inputs of a site. Sites that read by the same indices share all but `rows`. */
-export const tableInputs = ({ ids, rows, padding }: TableSite) => ({
-  groups: `${ids}_groups`, mask: `${ids}_group_mask`, merged: `${ids}_merged`, rows: `${ids}_rows_${rows}${padding === null ? '' : `_${padding}`}`,
+export const tableInputs = ({ ids, rows, padding, only }: TableSite) => ({
+  groups: `${ids}_groups`, mask: `${ids}_group_mask`, merged: `${ids}_merged`, rows: only ? `${ids}_rows_of_${only.name}` : `${ids}_rows_${rows}${padding === null ? '' : `_${padding}`}`,
 });
 
 /** Inputs of a program for its sites: groups and mask [G, 16, 1], merged [U, M] and rows [n]. */
@@ -40,8 +46,12 @@ export function tableFeeds(sites: readonly TableSite[], batch: Feeds): Feeds {
       feeds[names.merged] = { data: merged, shape: [sumOf.size + 1, merged.length / (sumOf.size + 1)] };
     }
     const rows = new Int32Array(site.rows);
-    for (const [id, sum] of sums.get(site.ids)!) rows[id] = sum;
-    if (site.padding !== null) rows[site.padding] = 0;
+    const known = sums.get(site.ids)!;
+    if (site.only) site.only.indices.forEach((id, i) => { rows[i] = id === site.padding ? 0 : known.get(id) ?? 0; });
+    else {
+      for (const [id, sum] of known) rows[id] = sum;
+      if (site.padding !== null) rows[site.padding] = 0;
+    }
     feeds[names.rows] = { data: rows, shape: [site.rows] };
   }
   return feeds;

@@ -41,8 +41,6 @@ export class Trainer {
     this.begun = performance.now() - 1000 * this.state.seconds;
   }
 
-  async dispose(): Promise<void> { await this.options.step.dispose(); }
-
   /** Trains until the last step or until a stop is asked for, and saves the adapter. */
   async train(folder: RunFolder): Promise<Summary> {
     const { state, schedule, options: { experiment: { training }, prepared, control } } = this;

@@ -17,7 +17,7 @@ for (const name of ['rslora-layers', 'bias-all', 'lora-bias', 'dora', 'gpt2-dora
     const texts = readFileSync(at('train.jsonl'), 'utf8').trim().split('\n').slice(0, final_logits.length).map(line => (JSON.parse(line) as { text: string }).text);
     const out = join(folder, 'merged');
     const report = await mergeAdapter({ base: at('model'), adapter: at('adapter_final'), out, families });
-    assert.deepEqual(report.replaced_modules, [name === 'gpt2-dora' ? 'score' : 'classifier']);
+    assert.deepEqual(report.replaced_modules.filter(module => !module.endsWith('embeddings')), [name === 'gpt2-dora' ? 'score' : 'classifier']);
     const predictions = await predict({ base: out, adapter: null, texts, max_length: 32 });
     predictions.forEach((prediction, i) => prediction.logits.forEach((logit, k) => assert.ok(Math.abs(logit - final_logits[i][k]) < (name === 'embeddings-dora' ? 5e-3 : 1e-4), `text ${i}: logit ${logit}, expected ${final_logits[i][k]}`)));
   }));

@@ -80,7 +80,7 @@ function parameters(config: Config): ParameterSpec[] {
     ];
   };
   return [
-    { name: 'shared.weight', shape: [c.vocab_size, d], kind: 'embedding', init: 'normal', modules: STACKS.map(stack => `${stack}.embed_tokens`), fixed: 'encoder and decoder use it under other names, where a trained copy would not be read' },
+    { name: 'shared.weight', shape: [c.vocab_size, d], kind: 'embedding', init: 'normal', modules: STACKS.map(stack => `${stack}.embed_tokens`), ...(c.tied ? { output: true } : {}), fixed: 'encoder and decoder use it under other names, where a trained copy would not be read' },
     ...STACKS.flatMap(stack => [...Array.from({ length: c.layers[stack] }, (_, i) => block(stack, i)).flat(), normSpec(`${stack}.final_layer_norm`, d)]),
     ...(c.tied ? [] : [{ name: 'lm_head.weight', shape: [c.vocab_size, d], kind: 'linear' as const, init: 'normal' as const, output: true as const }]),
   ];
@@ -88,24 +88,31 @@ function parameters(config: Config): ParameterSpec[] {
 
 /** One stack: its tokens → hidden states [N, d] before the last norm. `encoded` [T, d] is what the decoder attends to. */
 function runStack(context: ForwardContext, c: T5Config, stack: Stack, encoded?: tf.Tensor): tf.Tensor {
-  const { embed, linear, dropout, attention } = context;
+  const { embed, dropout } = context;
   const biases = embed(biasOf(stack), stack === 'encoder' ? 'relative_buckets' : 'decoder_relative_buckets');       // [S, S, h]
   const position_bias = tf.transpose(biases, [2, 0, 1]);                                                            // [h, S, S]
-  const between = stack === 'encoder' ? 'encoder' : 'decoder';
   let hidden_states = dropout(embed(`${stack}.embed_tokens`, stack === 'encoder' ? 'input_ids' : 'decoder_input_ids'), c.dropout);   // [N, d]
   for (let i = 0; i < c.layers[stack]; i++) {
-    const at = `${stack}.block.${i}.layer`;
-    const self = attentionOf(stack, i);
-    const normed = norm(context, `${at}.0.layer_norm`, hidden_states, c.epsilon);
-    const [q, k, v] = ['q', 'k', 'v'].map(name => linear(`${self}.${name}`, normed));                               // [N, h · head_dim] each
-    const attended = attention(q, k, v, { scale: 1, dropout: c.dropout, between, position_bias });
-    hidden_states = tf.add(hidden_states, dropout(linear(`${self}.o`, attended), c.dropout));
-    if (encoded) hidden_states = tf.add(hidden_states, crossAttention(context, c, `${at}.1`, hidden_states, encoded));
-    const last = `${at}.${stack === 'encoder' ? 1 : 2}`;
-    const forwarded = feed(context, c, `${last}.DenseReluDense`, norm(context, `${last}.layer_norm`, hidden_states, c.epsilon));
-    hidden_states = tf.add(hidden_states, dropout(forwarded, c.dropout));                                           // [N, d]
+    const at = `${stack}.block.${i}`;
+    hidden_states = encoded ? context.block(at, [hidden_states, encoded], (block, x, e, bias) => layer(block, c, stack, i, x, bias, e), [position_bias])
+      : context.block(at, [hidden_states], (block, x, bias) => layer(block, c, stack, i, x, bias), [position_bias]);
   }
   return hidden_states;
+}
+
+/** Layer i of a stack: hidden_states [N, d], position_bias [h, S, S] → [N, d]. */
+function layer(context: ForwardContext, c: T5Config, stack: Stack, i: number, hidden_states: tf.Tensor, position_bias: tf.Tensor, encoded?: tf.Tensor): tf.Tensor {
+  const { linear, dropout, attention } = context;
+  const at = `${stack}.block.${i}.layer`;
+  const self = attentionOf(stack, i);
+  const normed = norm(context, `${at}.0.layer_norm`, hidden_states, c.epsilon);
+  const [q, k, v] = ['q', 'k', 'v'].map(name => linear(`${self}.${name}`, normed));                                 // [N, h · head_dim] each
+  const attended = attention(q, k, v, { scale: 1, dropout: c.dropout, between: stack, position_bias });
+  const seen = tf.add(hidden_states, dropout(linear(`${self}.o`, attended), c.dropout));
+  const joined = encoded ? tf.add(seen, crossAttention(context, c, `${at}.1`, seen, encoded)) : seen;
+  const last = `${at}.${stack === 'encoder' ? 1 : 2}`;
+  const forwarded = feed(context, c, `${last}.DenseReluDense`, norm(context, `${last}.layer_norm`, joined, c.epsilon));
+  return tf.add(joined, dropout(forwarded, c.dropout));                                                             // [N, d]
 }
 
 /** hidden_states [U, d], encoded [T, d] → [U, d] */

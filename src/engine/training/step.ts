@@ -6,7 +6,7 @@ import type { CompiledProgram, Executor, Feeds, Program, Results } from '../exec
 import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
-import { forwardContext, SCALING } from '../model/context';
+import { forwardContext, SCALING, type ContextOptions } from '../model/context';
 import { topIsLabel } from '../ops/topIsLabel';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
@@ -16,6 +16,8 @@ import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
 import { tableFeeds, tableSpecs, type TableSite } from './tableRows';
+import { afterPrefix, findPrefix, PREFIX_STATES, prefixProgram, type Prefix, type RecordedLayer } from './prefix';
+import { PrefixStates } from './prefixStates';
 import { tokensOf, type BatchResult, type Example, type OptimizerState, type TrainingStep } from './step.types';
 
 export interface StepOptions {
@@ -33,6 +35,8 @@ export interface StepOptions {
   read?: BatchLayout['read'];
   /** Tokens that are computed at a time; default `PORTION_TOKENS`, Infinity for whole batches. */
   portion_tokens?: number;
+  /** Splits the step after the layers that nothing is trained in, if there are such and no dropout is applied there. */
+  split_prefix?: boolean;
 }
 
 /** PEFT's `loraplus_lr_embedding`. */
@@ -44,20 +48,33 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
   const built = stepProgram(options);
   const step = await executor.compile(built.program);
   const optimizer = options.train ? await executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
-  return new Step(options, executor, step, optimizer, built);
+  const prefix = built.prefix && new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, options.portion_tokens);
+  return new Step(options, executor, step, optimizer, built, prefix);
 }
 
-interface StepProgram { program: Program; sites: DropoutSite[]; tables: TableSite[]; layout: BatchLayout }
+/** What a forward pass tells of itself: `dropoutSite` makes the listener of one pass. */
+type Listeners = { dropoutSite: () => ContextOptions['dropoutSite'] } & Pick<ContextOptions, 'tableSite' | 'aroundBlock'>;
+
+interface StepProgram {
+  program: Program;
+  sites: DropoutSite[];
+  tables: TableSite[];
+  layout: BatchLayout;
+  /** The frozen layers that the program leaves out, and the program that computes them. */
+  prefix: (Prefix & { program: Program }) | null;
+  /** They could not be left out because of dropout in them. */
+  prefix_dropout: boolean;
+}
 
 /** The program of forward, loss and gradients, the dropout sites in it, and the trained tables that it reads. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): StepProgram {
+export function stepProgram({ model, plan, lora, train, read, split_prefix = false }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
   const layout = { ...own, ...(read ? { read, pad_token_id: null } : {}), targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
-  const program = (sites: DropoutSite[], tables: TableSite[], dropoutSite: () => (site: DropoutSite) => number | null, tableSite: (site: TableSite) => boolean): Program => ({
+  const program = (sites: DropoutSite[], tables: TableSite[], prefix: Prefix | null, { dropoutSite, ...heard }: Listeners): Program => ({
     name: 'step',
     weights: model.weights,
     inputs: [
@@ -65,6 +82,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
       { name: 'loss_scale', dtype: 'float32', shape: [] },
       ...dropoutInputs(sites, layout),
       ...tableSpecs(tables),
+      ...(prefix ? [{ name: PREFIX_STATES, dtype: 'float32' as const, shape: ['T', prefix.width] }] : []),
       ...(plan ? [
         { name: 'trainables', dtype: 'float32' as const, shape: [size] },
         { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] },
@@ -74,7 +92,10 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
     parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
     forward(inputs, weight): Record<string, tf.Tensor> {
-      const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), tableSite });
+      const context = forwardContext({
+        inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), ...heard,
+        ...(prefix ? { aroundBlock: afterPrefix(prefix, inputs[PREFIX_STATES]) } : {}),
+      });
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
@@ -85,16 +106,29 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
     },
   });
 
-  // A first trace finds the places where dropout is applied and trained tables are read, which the program's inputs depend on.
+  // A first trace finds the places where dropout is applied and trained tables are read, which the program's inputs depend on, and the layers that are frozen.
   const sites: DropoutSite[] = [];
   const tables: TableSite[] = [];
-  if (train) survey(program([], [], () => site => { sites.push(site); return null; }, site => { tables.push(site); return false; }));
+  const layers: RecordedLayer[] = [];
+  const aroundBlock = (_: tf.Tensor, compute: () => tf.Tensor): tf.Tensor => {
+    const result = compute();
+    layers.push({ result: getRecorder().graphValue(result), sites: sites.length });
+    return result;
+  };
+  const graph = train ? survey(program([], [], null, {
+    dropoutSite: () => site => { sites.push(site); return null; }, tableSite: site => { tables.push(site); return false; }, aroundBlock,
+  })) : null;
+  const found = graph && split_prefix ? findPrefix(graph, plan!.trainables.map(t => t.name), layers) : null;
+  const prefix = found && !found.dropout ? found : null;
   let next = 0;
-  return { program: program(sites, tables, () => { next = 0; return () => (train ? next++ : null); }, () => train), sites, tables, layout };
+  return {
+    program: program(sites, tables, prefix, { dropoutSite: () => { next = 0; return () => (train ? next++ : null); }, tableSite: () => train }), sites, tables, layout,
+    prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters }) }, prefix_dropout: found !== null && found.dropout,
+  };
 }
 
-/** Runs a program's forward function on the recorder and forgets the graph. */
-function survey(program: Program): void {
+/** Runs a program's forward function on the recorder. */
+function survey(program: Program): Graph {
   const recorder = getRecorder();
   const symbols = program.inputs.flatMap(i => i.shape).filter(d => typeof d === 'string');
   const graph = new Graph(new DynamicSizes(symbols, [...program.weights.values()].flatMap(w => (w.source === 'file' ? w.ref.shape : w.shape))));
@@ -108,6 +142,7 @@ function survey(program: Program): void {
       return tensor(name, weight.source === 'file' ? weight.ref.shape : weight.shape);
     });
   });
+  return graph;
 }
 
 class Step implements TrainingStep {
@@ -119,7 +154,7 @@ class Step implements TrainingStep {
 
   constructor(
     private readonly options: StepOptions, private readonly executor: Executor, private readonly step: CompiledProgram,
-    private readonly optimizer: CompiledProgram | undefined, private readonly built: StepProgram,
+    private readonly optimizer: CompiledProgram | undefined, private readonly built: StepProgram, readonly prefix: PrefixStates | null,
   ) {
     const { plan, trainables } = options;
     this.current = { trainables: trainables.slice(), exp_avg: new Float32Array(trainables.length), exp_avg_sq: new Float32Array(trainables.length) };
@@ -139,19 +174,20 @@ class Step implements TrainingStep {
   }
 
   get device(): string { return this.executor.device; }
+  get prefix_dropout(): boolean { return this.built.prefix_dropout; }
 
   count(examples: Example[]): number { return rowsRead(examples, this.built.layout); }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
     return this.inPortions(examples, async (portion, number) => {
-      const results = await this.step.run(this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
+      const results = await this.step.run(await this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
       this.accumulated = results[GRADIENTS];
       return results;
     });
   }
 
   async evaluate(examples: Example[]): Promise<BatchResult> {
-    return this.inPortions(examples, portion => this.step.run(this.feeds(portion, 1, null), { gradients: false }));
+    return this.inPortions(examples, async portion => this.step.run(await this.feeds(portion, 1, null), { gradients: false }));
   }
 
   /** Runs the examples portion by portion; the logits come back in the order of the examples. */
@@ -179,15 +215,15 @@ class Step implements TrainingStep {
     return result;
   }
 
-  private feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Feeds {
-    const { plan, train } = this.options;
-    const { sites, tables, layout } = this.built;
+  private async feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
+    const { options: { plan, train }, built: { sites, tables, layout }, prefix } = this;
     const size = this.current.trainables.length;
     const batch = batchFeeds(examples, layout);
     return {
       ...batch,
       ...dropoutFeeds(sites, layout, batchSizes(examples, layout), dropout),
       ...tableFeeds(tables, batch),
+      ...(prefix ? { [PREFIX_STATES]: { data: await prefix.of(examples), shape: [batchSizes(examples, layout).T, prefix.prefix.width] } } : {}),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {
         trainables: { data: this.current.trainables, shape: [size] },
@@ -226,6 +262,7 @@ class Step implements TrainingStep {
   }
 
   async dispose(): Promise<void> {
+    await this.prefix?.dispose();
     await this.step.dispose();
     await this.optimizer?.dispose();
     await this.executor.dispose();

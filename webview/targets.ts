@@ -3,6 +3,7 @@ import { adapterShape, isSaved, matchedModules } from '../src/protocol/adapterMa
 import type { ModuleInfo } from '../src/protocol/engine';
 import type { LoraSettings } from '../src/protocol/experiment';
 import type { ExperimentValues, ModelView } from '../src/protocol/panel';
+import { WHOLE_MODEL } from './actions';
 import { shortestTargets } from '../src/protocol/targetNames';
 
 export interface TargetKind {
@@ -47,6 +48,7 @@ export function tickKind(model: ModelView, lora: ExperimentValues['lora'], kind:
 
 /** `query, value · 8 of 24 linear layers`; without a model only what the file says. */
 export function describeTargets(model: ModelView | null, lora: ExperimentValues['lora']): string {
+  if (lora.full) return WHOLE_MODEL;
   const targets = lora.target_modules ?? model?.default_target_modules ?? 'default of the architecture';
   const all = typeof targets === 'string' ? targets : targets.length ? targets.join(', ') : 'nothing';
   const names = all.length > 80 ? `${all.slice(0, 79)}…` : all;

@@ -44,8 +44,8 @@ function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset
   try { return labelsFor(config, stored, scanLabels({ file, dataset: { text_column, label_column }, problem_type }), problem_type === 'multi_label_classification' ? 1 : 2).names; } catch { return null; }
 }
 
-function settingsOf(lora: Record<string, unknown>): LoraSettings {
-  const { experiment, problems } = parseExperiment({ base_model: '-', dataset: { train: '-' }, lora });
+function settingsOf({ full, ...lora }: Record<string, unknown>): LoraSettings {
+  const { experiment, problems } = parseExperiment({ base_model: '-', dataset: { train: '-' }, lora: full === true ? null : lora });
   if (experiment) return experiment.lora;
   throw new LabError({ code: 'experiment.problem', where: problems[0].path.join('.'), cause: problems[0].cause, action: problems[0].action });
 }

@@ -40,7 +40,7 @@ export function buildModuleTree(model: ModelView, name: string): ModuleNode {
 }
 
 /** The adaptable modules that the box of a node stands for: itself, or the linear layers below it. Embeddings are ticked by themselves, or by a node that holds nothing else. */
-export function tickable(node: ModuleNode, lora: Pick<AdapterSettings, 'modules_to_save'>): ModuleInfo[] {
+export function tickable(node: ModuleNode, lora: Pick<AdapterSettings, 'modules_to_save' | 'full'>): ModuleInfo[] {
   if (node.module) return node.module.adaptable && !isSaved(node.module, lora) ? [node.module] : [];
   const below = node.children.flatMap(c => tickable(c, lora));
   const linear = below.filter(module => module.type === 'Linear');

@@ -7,6 +7,8 @@ import type { ModuleInfo } from './engine';
 
 /** The keys of `LoraConfig` that decide shapes and counts. */
 export interface AdapterSettings {
+  /** The whole model is trained, and there is no adapter. */
+  full?: boolean;
   r: number;
   lora_alpha: number;
   /** Name suffixes, one regular expression for the full name, or `all-linear`; null means the architecture's default. */
@@ -74,6 +76,7 @@ export function matchesNames(name: string, names: string | readonly string[] | n
 
 /** The linear layers and embeddings that get an adapter, in the model's order. */
 export function matchedModules(model: Pick<ModelShape, 'modules' | 'default_target_modules'>, lora: AdapterSettings): ModuleInfo[] {
+  if (lora.full) return [];
   const targets = lora.target_modules ?? model.default_target_modules;
   return model.modules.filter(module =>
     module.adaptable
@@ -101,9 +104,9 @@ export function layerOf(name: string, pattern?: string | readonly string[] | nul
 export const scalingOf = (lora_alpha: number, r: number, use_rslora = false): number => lora_alpha / (use_rslora ? Math.sqrt(r) : r);
 
 /** True for a module that is trained whole: the task's head, and whatever `modules_to_save` names, with all modules inside of it. */
-export function isSaved(module: Pick<ModuleInfo, 'name' | 'saved'>, lora: Pick<AdapterSettings, 'modules_to_save'>): boolean {
+export function isSaved(module: Pick<ModuleInfo, 'name' | 'saved'>, lora: Pick<AdapterSettings, 'modules_to_save' | 'full'>): boolean {
   const names = typeof lora.modules_to_save === 'string' ? [lora.modules_to_save] : lora.modules_to_save ?? [];
-  return module.saved || names.some(name => `.${module.name}.`.includes(`.${name}.`));
+  return lora.full === true || module.saved || names.some(name => `.${module.name}.`.includes(`.${name}.`));
 }
 
 /**
@@ -128,6 +131,10 @@ export function adapterShape(module: Pick<ModuleInfo, 'name' | 'shape' | 'type'>
 
 /** Counts as `print_trainable_parameters` does. */
 export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterCount {
+  if (lora.full) {
+    const all = model.base_parameters;
+    return { adapters: [], saved: [], trainable_parameters: all, all_parameters: all, adapter_bytes: 4 * all, rank_limit: 0, unmatched: [] };
+  }
   const matched = matchedModules(model, lora);
   const adapters = matched.map(module => adapterShape(module, lora));
   const saved = model.modules.filter(module => isSaved(module, lora));

@@ -138,7 +138,10 @@ export const SETTINGS = {
 
 type Values<S> = { -readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never };
 export type DatasetSettings = Values<typeof SETTINGS.dataset>;
-export type LoraSettings = Values<typeof SETTINGS.lora>;
+export type LoraSettings = Values<typeof SETTINGS.lora> & {
+  /** The file says `"lora": null`: the whole model is trained, and the other keys, at their defaults, mean nothing. */
+  full?: true;
+};
 export type TrainingSettings = Values<typeof SETTINGS.training>;
 export type EngineSettings = Values<typeof SETTINGS.engine>;
 
@@ -149,6 +152,9 @@ export interface Experiment extends Values<typeof SETTINGS.experiment> {
   training: TrainingSettings;
   engine: EngineSettings;
 }
+
+/** An experiment as it is written: `"lora": null` where the whole model is trained. */
+export const written = (experiment: Experiment): Record<string, unknown> => ({ ...experiment, lora: experiment.lora.full ? null : experiment.lora });
 
 /** One thing wrong with an experiment file. `path` leads to the key, e.g. `['lora', 'r']`. */
 export interface Problem { path: string[]; cause: string; action: string }
@@ -180,16 +186,16 @@ export function parseExperiment(json: unknown): { experiment: Experiment; proble
   const problems: Problem[] = [];
   const top = readSection('experiment', json, [], problems, SECTIONS);
   const sections = SECTIONS.map(name => {
-    if (name === 'lora' && json.lora === null) {
-      problems.push({ path: ['lora'], cause: 'is null: training the whole model is not supported', action: 'leave it out for a LoRA with all defaults, or name whole modules in lora.modules_to_save' });
-    }
     const value = json[name] ?? {};
     if (!isObject(value)) {
       problems.push({ path: [name], cause: `is ${describe(value)}, not an object`, action: `write "${name}": { … }` });
       return [name, {}] as const;
     }
-    return [name, readSection(name, value, [name], problems)] as const;
+    const values = readSection(name, value, [name], problems);
+    return [name, name === 'lora' && json.lora === null ? { ...values, full: true } : values] as const;
   });
+  const training = json.training;
+  if (json.lora === null && isObject(training) && training.loraplus_lr_ratio != null) problems.push({ path: ['training', 'loraplus_lr_ratio'], cause: 'is given, but "lora" is null: there are no A and B', action: 'remove it' });
   if (problems.length) return { experiment: undefined, problems };
   return { experiment: { ...top, ...Object.fromEntries(sections) } as unknown as Experiment, problems: [] };
 }

@@ -99,6 +99,7 @@ export function readAdapter(path: string): Adapter {
   const folder = resolve(path);
   if (!lookUp(folder)?.isDirectory) throw new LabError({ code: 'adapter.no-folder', file: folder, cause: 'there is no such folder', action: 'check the path of the adapter' });
   const file = join(folder, ADAPTER_CONFIG);
+  if (!lookUp(file) && lookUp(join(folder, 'config.json'))) throw new LabError({ code: 'adapter.no-config', file: folder, cause: 'this is a whole model, not an adapter, and there is nothing to merge', action: 'use it as the base, or give the folder of a PEFT adapter' });
   if (!lookUp(file)) throw new LabError({ code: 'adapter.no-config', file: folder, cause: `the folder has no ${ADAPTER_CONFIG}`, action: 'give the folder of a PEFT adapter, such as the adapter folder of a run' });
   const config = readJsonObject(file, 1 << 20);
   const weights = join(folder, ADAPTER_WEIGHTS);

@@ -55,6 +55,7 @@ export function trainedBiases(parameters: readonly ParameterSpec[], adapted: rea
 
 /** Resolves `lora` against the model. Throws LabError for targets that match nothing, ranks that are too large, and keys that exclude each other. */
 export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, lora: LoraSettings): AdapterPlan {
+  if (lora.full) return wholeModel(model.parameters);
   checkCombination(lora);
   const heads = model.family.headModules(model.task);
   const modules_to_save = savedModules(model.parameters, lora.modules_to_save, heads);
@@ -82,6 +83,17 @@ export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | '
   for (const p of model.parameters) if (biases.has(p.name)) add(biases.get(p.name)!, p.shape, false, p.name);
   const base = model.parameters.reduce((sum, p) => sum + count(p.shape), 0);
   return { modules, modules_to_save, tokens, trainables, trainable_parameters: offset, all_parameters: base + added, ...(startsFromBase(lora.init_lora_weights) ? { subtracts_start: true } : {}) };
+}
+
+/** Every parameter is trained. Trainer decays none with "bias" in its name, which T5's relative attention bias has too. */
+function wholeModel(parameters: readonly ParameterSpec[]): AdapterPlan {
+  let offset = 0;
+  const trainables = parameters.map(({ name, shape, kind }): Trainable => {
+    const size = count(shape);
+    offset += size;
+    return { name, parameter: name, shape, offset: offset - size, size, decay: (kind === 'linear' || kind === 'embedding') && !name.includes('bias') };
+  });
+  return { modules: [], modules_to_save: [], trainables, full: true, trainable_parameters: offset, all_parameters: offset };
 }
 
 const moduleOf = (parameter: string): string => parameter.slice(0, parameter.lastIndexOf('.'));

@@ -20,7 +20,7 @@ export interface AdaptedModule {
 
 export interface Trainable {
   /**
-   * Key in `adapter_model.safetensors`: `base_model.model.<module>.lora_A.weight` [r, in], `.lora_B.weight` [out, r], `.lora_B.bias` [out],
+   * With `full` the parameter's own name, else the key in `adapter_model.safetensors`: `base_model.model.<module>.lora_A.weight` [r, in], `.lora_B.weight` [out, r], `.lora_B.bias` [out],
    * `.lora_magnitude_vector` [out]; of an embedding `.lora_embedding_A` [r, rows] and `.lora_embedding_B` [out, r],
    * or `.token_adapter.trainable_tokens_delta` [tokens, out]; a saved module's `.weight` / `.bias`; a trained `.bias`, of an adapted module `.base_layer.bias`.
    */
@@ -42,6 +42,8 @@ export interface AdapterPlan {
   /** Single rows of embeddings that are trained. */
   tokens?: TrainedTokens[];
   trainables: Trainable[];
+  /** The whole model is trained, and there is no adapter. */
+  full?: true;
   /** The scaled product of the factors that A and B start from is subtracted (startFactors.ts). */
   subtracts_start?: true;
   trainable_parameters: number;

@@ -57,7 +57,7 @@ export async function mergeAdapter({ base, adapter: adapterFolder, out, families
 /** The weight of an output layer apart from the embeddings. */
 const OUTPUT = `${OUTPUT_LAYER}.weight`;
 
-interface MergePlan {
+export interface MergePlan {
   model: LoadedModel;
   /** By parameter name. */
   deltas: Map<string, Delta>;
@@ -170,9 +170,11 @@ function matrix(adapter: Adapter, name: string, shape: number[]): Float32Array {
 }
 
 /** Writes the weights into as many files as the base has, under the same file names. Returns their bytes. */
-async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergePlan): Promise<number> {
-  const files = groupByFile(checkpoint);
-  const added = [...plan.saved.keys()].filter(name => ![...plan.names.values()].includes(name));
+export async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergePlan): Promise<number> {
+  const stale = staleCopies(checkpoint, plan);
+  const files = groupByFile(checkpoint).map(([file, refs]) => [file, refs.filter(ref => !stale.has(ref.name))] as const);
+  const kept = new Set(plan.names.values());
+  const added = [...plan.saved.keys()].filter(name => !kept.has(name) && (stale.has(name) || !checkpoint.tensors.has(name)));
   const index: Record<string, string> = {};
   let bytes = 0;
   let total_size = 0;
@@ -195,6 +197,17 @@ async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergeP
     writeFile(join(folder, INDEX_NAME), `${JSON.stringify({ metadata: { total_size }, weight_map }, null, 2)}\n`);
   }
   return bytes;
+}
+
+/** Tensors that a checkpoint stores once more under another name, as the tied output layer, and that would be of the old weight. */
+function staleCopies({ tensors }: Checkpoint, { model, deltas, saved, names }: MergePlan): Set<string> {
+  const stale = new Set<string>();
+  for (const { name, kind, output } of model.parameters) {
+    if (!deltas.has(name) && !saved.has(name)) continue;
+    const copies = [...model.family.storedNames(name), ...(kind === 'embedding' && output && !saved.has(OUTPUT) && !deltas.has(name) ? [OUTPUT] : [])];
+    for (const copy of copies) if (tensors.has(copy) && !names.has(copy)) stale.add(copy);
+  }
+  return stale;
 }
 
 /** Stored tensors by the file they go to, in the order of the file names. */
@@ -223,7 +236,7 @@ function majorityType(checkpoint: Checkpoint): 'F32' | 'F16' | 'BF16' {
   return most === 'F16' || most === 'BF16' ? most : 'F32';
 }
 
-function mergedConfig({ config }: Checkpoint, { model, output }: MergePlan): Record<string, unknown> {
+export function mergedConfig({ config }: Checkpoint, { model, output }: MergePlan): Record<string, unknown> {
   const { labels, family, task } = model;
   const architectures = family.architecture ? [family.architecture(task, config)] : config.architectures;
   if (task !== 'SEQ_CLS') return { ...config, architectures, ...(output ? { tie_word_embeddings: false } : {}) };

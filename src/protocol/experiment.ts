@@ -3,6 +3,7 @@
  * The parser below, the JSON schema, the editor hovers and the panel all derive from this table.
  * Key names are Hugging Face's: `LoraConfig` for `lora`, `TrainingArguments` for `training`.
  */
+import { isDefault, LORA_FIELDS } from './loraFields';
 
 /** Tokens of the input embeddings, or those of each named module. */
 export type TokenIndices = number[] | Record<string, number[]>;
@@ -205,6 +206,11 @@ function readSection(section: Section | 'experiment', json: Record<string, unkno
   const values: Record<string, unknown> = {};
   for (const key of Object.keys(json)) {
     if (Object.hasOwn(settings, key) || ignore.includes(key) || (path.length === 0 && key === '$schema')) continue;
+    const field = section === 'lora' && Object.hasOwn(LORA_FIELDS, key) ? LORA_FIELDS[key] : undefined;
+    if (field) {
+      if (!isDefault(field, json[key])) problems.push({ path: [...path, key], cause: `is ${describe(json[key])}, which is not supported`, action: field.instead });
+      continue;
+    }
     const near = nearest(key, Object.keys(settings).concat(ignore));
     problems.push({ path: [...path, key], cause: 'unknown key', action: near ? `did you mean "${near}"?` : `known keys: ${Object.keys(settings).join(', ')}` });
   }

@@ -110,9 +110,11 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   /** `block` with everything but its inputs computed once more in the backward pass. */
   const recompute: ForwardContext['block'] = (at, entering, run, constants = []) => {
     const all = plan?.trainables.map(t => t.name) ?? [];
-    const own = all.filter(name => name.startsWith(`base_model.model.${at}.`));
+    const own = all.filter(name => name.startsWith(plan!.full ? `${at}.` : `base_model.model.${at}.`));
+    // Constants of a stack are made from its first layer's embeddings of positions: of those that are trained, gradients must pass.
+    const trained_constants = plan?.full || plan?.modules.some(module => module.embedding) ? constants.length : 0;
     let sites: (number | null)[] | undefined;
-    return recomputed([...entering, ...own.map(name => inputs[name]), ...constants], entering.length + own.length, (tensors, gradient) => {
+    return recomputed([...entering, ...own.map(name => inputs[name]), ...constants], entering.length + own.length + trained_constants, (tensors, gradient) => {
       const late = (x: tf.Tensor): tf.Tensor => (gradient ? after({ x, then: gradient }, {}) : x);
       // What the block does not own is missing, so that no gradient can be lost.
       const visible: Record<string, tf.Tensor> = Object.fromEntries(Object.entries(inputs).filter(([name]) => !all.includes(name)));

@@ -46,7 +46,7 @@ export function header(host: Host): Part {
   };
 }
 
-const TASK_NAMES: Record<(typeof TASKS)[number], string> = { SEQ_CLS: 'Sequence classification', CAUSAL_LM: 'Language model', SEQ_2_SEQ_LM: 'Encoder-decoder' };
+const TASK_NAMES: Record<(typeof TASKS)[number], string> = { SEQ_CLS: 'Sequence classification', TOKEN_CLS: 'Token classification', CAUSAL_LM: 'Language model', SEQ_2_SEQ_LM: 'Encoder-decoder' };
 
 function aboutText({ experiment, values }: View): string {
   const model = experiment?.model;

@@ -1,5 +1,5 @@
 /** Classes of texts from the base and from the adapter, side by side. */
-import type { Prediction } from '../src/protocol/engine';
+import type { Prediction, TaggedWord } from '../src/protocol/engine';
 import type { TryResult } from '../src/protocol/panel';
 import { h } from './dom';
 import { formatShare } from './format';
@@ -11,7 +11,15 @@ export function classTable({ base, adapter }: TryResult): HTMLElement {
       h('div', { class: 'sides' }, side('Base', base[i], 'base'), side('With adapter', withAdapter, 'adapter')))));
 }
 
-function side(title: string, { label, probabilities }: Prediction, kind: string): HTMLElement {
+/** Every word with its tag, and the tag's probability as a hover. */
+function taggedWords(words: readonly TaggedWord[]): HTMLElement {
+  return h('p', { class: 'tagged-words' }, ...words.map(({ word, tag, probabilities }) =>
+    h('span', { class: tag === null || tag === 'O' ? 'word' : 'word tagged', title: tag === null ? 'No tag: the word has no tokens, or lies beyond what the model reads' : `${tag} ${formatShare(probabilities[tag])}` },
+      word, tag === null || tag === 'O' ? null : h('span', { class: 'tag' }, tag))));
+}
+
+function side(title: string, { label, probabilities, words }: Prediction, kind: string): HTMLElement {
+  if (words) return h('div', { class: `side ${kind}`, 'data-label': label }, h('h3', {}, title), taggedWords(words));
   const rows = Object.entries(probabilities).map(([name, share]) => {
     const fill = h('span', { class: 'fill' });
     fill.style.transform = `scaleX(${Math.max(0, Math.min(1, share))})`;

@@ -5,7 +5,7 @@
 import { extname, resolve } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { showProgress } from './cliProgress';
-import { readRows } from './data/dataset';
+import { readRecords, readRows, textOf, type Column } from './data/dataset';
 import { startThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
@@ -21,6 +21,7 @@ const USAGE = `LoRA Lab
   npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME]
                                                                      classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv or
                                                                      .txt file (one text a line); T5 writes the target of each source (column "source");
+                                                                     with TOKEN_CLS tags the words of each list, or of a text split at spaces (column "tokens");
                                                                      writing takes --max_new_tokens N and, to draw instead
                                                                      of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N];
                                                                      with --chat each text is a user's turn, put through the checkpoint's chat template
@@ -93,6 +94,11 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
     const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter') };
     const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
     const task = predictTask(model.base, model.adapter);
+    if (task === 'TOKEN_CLS') {
+      const [unused] = [...Object.keys(settings), ...(column('text_pair_column') === null ? [] : ['text_pair_column'])];
+      if (unused !== undefined) throw usageError(`--${unused} is not used by ${task}`);
+      return startThread().request('predict', { ...model, texts: readWords(required(options, 'input'), column('text_column') ?? 'tokens') });
+    }
     const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
     if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') {
       if (pairs) throw usageError('--text_pair_column is only for classifiers');
@@ -110,7 +116,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
     const source = readExperimentFile(path);
     const { base_model, task, problem_type, lora, dataset } = source.experiment;
     return engine.request('inspect', {
-      folder: source.resolve(base_model), task, problem_type, lora, dataset: { train: source.resolve(dataset.train), text_column: dataset.text_column, label_column: dataset.label_column },
+      folder: source.resolve(base_model), task, problem_type, lora, dataset: { ...dataset, train: source.resolve(dataset.train) },
     }).catch((error: unknown) => {
       if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
       throw new LabError({ ...error.report, file: source.file, where: source.place(error.report.where) });
@@ -130,6 +136,13 @@ function readTexts(file: string, text_column: string, text_pair_column: string |
   }
   const rows = [...readRows({ file, text_column, text_pair_column, label_column: null })];
   return { texts: rows.map(row => row.text), ...(text_pair_column === null ? {} : { pairs: rows.map(row => row.pair!) }) };
+}
+
+/** Lists of words, or texts that are split at spaces. */
+function readWords(file: string, name: string): (string | string[])[] {
+  if (extname(file) === '.txt') return readTexts(file, name, null).texts;
+  const words: Column<string | string[]> = { name, read: (value, column, at) => (Array.isArray(value) ? value.map(word => textOf(word, column, at)) : textOf(value, column, at)) };
+  return Array.from(readRecords({ file, columns: { words }, keys: '--text_column' }), ({ values }) => values.words);
 }
 
 async function main([name, ...args]: string[]): Promise<void> {

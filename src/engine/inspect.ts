@@ -1,6 +1,7 @@
 /** What a checkpoint consists of and what a LoRA configuration does to it, from headers alone. */
 import { scanLabels } from './data/examples';
 import { labelsFor } from './data/labels';
+import { scanTags } from './data/tagExamples';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight, type ParameterSpec } from './model/family';
@@ -9,7 +10,7 @@ import { planAdapter } from './model/lora';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { LoadedModel } from './model/weights';
 import type { EngineRequests, Inspection, ModuleInfo } from '../protocol/engine';
-import { parseExperiment, type LoraSettings, type ProblemType } from '../protocol/experiment';
+import { hasClasses, parseExperiment, type LoraSettings, type ProblemType } from '../protocol/experiment';
 import { LabError } from './errors';
 
 /**
@@ -22,8 +23,8 @@ export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = 
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const task = wanted ?? usualTask(checkpoint.config, family);
   const stored = storedTensor(checkpoint, family, classWeight(family, task))?.shape[0] ?? null;
-  const problem_type = problemTypeOf(checkpoint.config, { asked, classes: stored });
-  const labels = task !== 'SEQ_CLS' ? null : problem_type === 'regression' ? VALUE_LABELS : dataset ? labelsOfData(dataset, checkpoint.config, stored, problem_type) : null;
+  const problem_type = problemTypeOf(checkpoint.config, { task, asked, classes: stored });
+  const labels = !hasClasses(task) ? null : problem_type === 'regression' ? VALUE_LABELS : dataset ? labelsOfData(dataset, checkpoint.config, stored, task, problem_type) : null;
   const model = modelOf(checkpoint, { task, labels, seed: 0, families });
   const base_parameters = model.parameters.reduce((sum, spec) => sum + count(spec.shape), 0);
   const inspection: Inspection = {
@@ -39,9 +40,10 @@ export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = 
 }
 
 /** Class names of the data; null if it cannot be read, which a run will say with more to go by. */
-function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset']>, config: Record<string, unknown>, stored: number | null, problem_type: ProblemType): string[] | null {
+function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset']>, config: Record<string, unknown>, stored: number | null, task: string, problem_type: ProblemType): string[] | null {
   const { train: file, text_column, label_column } = dataset;
-  try { return labelsFor(config, stored, scanLabels({ file, dataset: { text_column, label_column }, problem_type }), problem_type === 'multi_label_classification' ? 1 : 2).names; } catch { return null; }
+  const values = (): Set<string | number> => (task === 'TOKEN_CLS' ? scanTags({ file, dataset }) : scanLabels({ file, dataset: { text_column, label_column }, problem_type }));
+  try { return labelsFor(config, stored, values(), problem_type === 'multi_label_classification' ? 1 : 2).names; } catch { return null; }
 }
 
 function settingsOf({ full, ...lora }: Record<string, unknown>): LoraSettings {

@@ -1,5 +1,6 @@
-/** Classifying texts with a base model, alone or with an adapter. */
+/** Classifying texts, or the words of texts, with a base model, alone or with an adapter. */
 import { loadTokenizer } from './data/tokenizer';
+import { wordTokenizer } from './data/wordTokenizer';
 import { LabError } from './errors';
 import { join } from 'node:path';
 import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapter, withAdapterWeights } from './model/adapter';
@@ -7,14 +8,15 @@ import { checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight } from './model/family';
-import { configLabels, familyOf, modelOf, storedTensor } from './model/loadModel';
+import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './model/loadModel';
 import { planAdapter } from './model/lora';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { LoadedModel } from './model/weights';
 import { createTrainingStep } from './training/step';
+import { IGNORED, type Example, type TrainingStep } from './training/step.types';
 import { largest } from './training/metrics';
 import { parseExperiment, type LoraSettings } from '../protocol/experiment';
-import type { EngineRequests, Prediction } from '../protocol/engine';
+import type { EngineRequests, Prediction, TaggedWord } from '../protocol/engine';
 
 const BATCH = 16;
 /** Seed of a head that the base lacks: the same as a run's default, so that both show the same untrained base. */
@@ -22,18 +24,19 @@ const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', da
 
 /**
  * Logits and class probabilities of each text. Without an adapter a head that the checkpoint lacks is random, and
- * `labels` names its classes. `pairs` are the second texts of pairs. Texts are cut to `max_length` tokens (default: as many as the model has positions). Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
+ * `labels` names its classes. `pairs` are the second texts of pairs. Texts are cut to `max_length` tokens (default: as many as the model has positions).
+ * For `TOKEN_CLS` a text is a list of words, or is split at spaces, and every word gets a tag. Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
  */
-export async function predict({ base, adapter: folder, texts, pairs, labels: given, problem_type: asked, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
+export async function predict({ base, adapter: folder, task: asked_task, texts, pairs, labels: given, problem_type: asked, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
   if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
-  const task = 'SEQ_CLS';
   const adapter = folder === null ? null : readAdapter(folder);
+  const task = asked_task ?? ((adapter?.config.task_type ?? usualTask(checkpoint.config, family)) === 'TOKEN_CLS' ? 'TOKEN_CLS' : 'SEQ_CLS');
   if (adapter) checkAdapterTask(adapter, task);
   const classes = adapter?.tensors.get(PREFIX + classWeight(family, task))?.shape[0];
   const ownHead = storedTensor(checkpoint, family, classWeight(family, task));
-  const problem_type = problemTypeOf(checkpoint.config, { trained: adapter ? adapter.problem_type : ownHead ? null : asked, classes: classes ?? ownHead?.shape[0] ?? null });
+  const problem_type = problemTypeOf(checkpoint.config, { task, trained: adapter ? adapter.problem_type : ownHead ? null : asked, classes: classes ?? ownHead?.shape[0] ?? null });
   const labels = problem_type === 'regression' ? VALUE_LABELS : adapter?.labels ?? (classes ? classNames(checkpoint.config, classes) : ownHead ? null : given ?? null);
   const loaded = modelOf(checkpoint, { task, labels, problem_type, seed: TRAINING.seed, families });
   const model = adapter ? withAdapterWeights(loaded, adapter) : loaded;
@@ -41,20 +44,55 @@ export async function predict({ base, adapter: folder, texts, pairs, labels: giv
   const plan = adapter ? planAdapter(model, lora) : null;
   const trainables = adapter && plan ? fillTrainables(plan, adapter, model) : new Float32Array(0);
 
-  const tokenizer = loadTokenizer(checkpoint.folder);
+  const tokenizer = loadTokenizer(checkpoint.folder, { words: task === 'TOKEN_CLS' });
   const { max_positions } = family.limits(checkpoint.config);
-  const examples = texts.map((text, i) => ({ ...tokenizer.encode(text, Math.min(max_length ?? max_positions, max_positions), pairs?.[i]), label: 0 }));
+  const longest = Math.min(max_length ?? max_positions, max_positions);
   const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, trainables, train: false });
   try {
+    if (task === 'TOKEN_CLS') {
+      const words = wordTokenizer(tokenizer);
+      return await tagWords(step, texts.map(wordsOf).map(split => ({ split, ...words.encode(split, longest) })), model);
+    }
+    const examples = texts.map(textOf).map((text, i) => ({ ...tokenizer.encode(text, longest, pairs?.[i]), label: 0 }));
     const predictions: Prediction[] = [];
-    for (let first = 0; first < examples.length; first += BATCH) {
-      const batch = examples.slice(first, first + BATCH);
+    // Every text by itself, where the result depends on what is beside it.
+    const size = step.depends_on_batch ? 1 : BATCH;
+    for (let first = 0; first < examples.length; first += size) {
+      const batch = examples.slice(first, first + size);
       const { logits } = await step.evaluate(batch);
       const width = model.labels.length;
-      batch.forEach((_, row) => predictions.push(prediction(texts[first + row], logits.subarray(row * width, (row + 1) * width), model)));
+      batch.forEach((_, row) => predictions.push(prediction(textOf(texts[first + row]), logits.subarray(row * width, (row + 1) * width), model)));
     }
     return predictions;
   } finally { await step.dispose(); }
+}
+
+const wordsOf = (text: string | string[]): string[] => (Array.isArray(text) ? text : text.split(/\s+/).filter(word => word !== ''));
+const textOf = (text: string | string[]): string => (Array.isArray(text) ? text.join(' ') : text);
+
+/** A tag for the first token of each word that has one. */
+async function tagWords(step: TrainingStep, texts: { split: string[]; input_ids: Int32Array; first: Int32Array }[], model: Pick<LoadedModel, 'labels' | 'problem_type'>): Promise<Prediction[]> {
+  const width = model.labels.length;
+  const predictions: Prediction[] = [];
+  for (let begin = 0; begin < texts.length; begin += BATCH) {
+    const batch = texts.slice(begin, begin + BATCH);
+    const examples = batch.map(({ input_ids, first }): Example => {
+      const targets = new Int32Array(input_ids.length).fill(IGNORED);
+      for (const place of first) if (place >= 0) targets[place] = 0;
+      return { input_ids, token_type_ids: null, label: 0, targets };
+    });
+    const { logits } = await step.evaluate(examples);
+    let row = 0;
+    for (const { split, first } of batch) {
+      const words = split.map((word, i): TaggedWord => {
+        if (first[i] < 0) return { word, tag: null, probabilities: {}, logits: [] };
+        const { label: tag, probabilities, logits: own } = prediction(word, logits.subarray(row * width, ++row * width), model);
+        return { word, tag, probabilities, logits: own };
+      });
+      predictions.push({ text: split.join(' '), label: words.map(({ tag }) => tag ?? '-').join(' '), probabilities: {}, logits: [], problem_type: model.problem_type, words });
+    }
+  }
+  return predictions;
 }
 
 /** The config's names if their number fits, else LABEL_0, LABEL_1, … */

@@ -8,7 +8,9 @@ import { loadExamples, scanLabels, type ExampleSet } from './data/examples';
 import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
 import { languageForm, loadTexts } from './data/languageExamples';
 import { loadPairs } from './data/pairExamples';
+import { loadTags, scanTags } from './data/tagExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
+import { wordTokenizer } from './data/wordTokenizer';
 import { endTokens } from './generation/endTokens';
 import type { WritingSettings } from './generation/evaluateWriting';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
@@ -26,7 +28,7 @@ import { withStartFactors } from './model/startFactors';
 import type { LoadedModel } from './model/weights';
 import type { Reporter } from './reporter';
 import { bestRule, type BestRule } from './training/bestModel';
-import type { DatasetSettings, Experiment, ProblemType, TrainingSettings } from '../protocol/experiment';
+import { hasClasses, type Experiment, type ProblemType, type TrainingSettings } from '../protocol/experiment';
 
 export interface Prepared {
   model: LoadedModel;
@@ -55,14 +57,14 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   checkColumns(source);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
   if (start) checkAdapterTask(start, task);
-  const tokenizer = loadTokenizer(checkpoint.folder);
+  const tokenizer = loadTokenizer(checkpoint.folder, { words: task === 'TOKEN_CLS' });
 
   report.progress({ message: 'Reading the data', fraction: null });
   const files = { train: source.resolve(dataset.train), eval: dataset.eval === null ? null : source.resolve(dataset.eval) };
-  const classes = task === 'SEQ_CLS' ? storedClasses(checkpoint, family, task, start) : null;
-  const problem_type = problemTypeOf(checkpoint.config, { asked: source.experiment.problem_type, trained: start?.problem_type, classes });
+  const classes = hasClasses(task) ? storedClasses(checkpoint, family, task, start) : null;
+  const problem_type = problemTypeOf(checkpoint.config, { task, asked: source.experiment.problem_type, trained: start?.problem_type, classes });
   const rule = bestRule(source.experiment, task === 'SEQ_CLS' ? problem_type : task);
-  const set = task !== 'SEQ_CLS' ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, start, classes, problem_type, { file: files.train, dataset });
+  const set = !hasClasses(task) ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, start, classes, problem_type, () => (task === 'TOKEN_CLS' ? scanTags({ file: files.train, dataset }) : scanLabels({ file: files.train, dataset, problem_type })));
   const base = modelOf(checkpoint, { task, labels: set?.names ?? [], problem_type, seed: training.seed, families });
   const model = start ? withAdapterWeights(base, start) : base;
   const plan = planAdapter(model, lora);
@@ -74,6 +76,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const load = (file: string, share: [number, number]): ExampleSet => {
     const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
     const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress };
+    if (set && task === 'TOKEN_CLS') return loadTags({ ...options, tokenizer: wordTokenizer(tokenizer), labels: set });
     if (set) return loadExamples({ ...options, labels: set, problem_type });
     if (family.seq2seq) return loadPairs({ ...options, eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), start: family.seq2seq.startToken(model.config), max_target_length: training.max_target_length ?? training.max_length });
     return loadTexts({ ...options, ...texts! });
@@ -82,7 +85,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const evaluation = files.eval ? load(files.eval, [0.8, 1]) : null;
   for (const [name, examples] of [['train', train], ['eval', evaluation]] as const) {
     if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
-    if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples so much was cut off that nothing is learned from them: their prompts alone fill max_length ${training.max_length}` });
+    if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples nothing is learned: ${task === 'TOKEN_CLS' ? 'no word has both tokens and a tag' : `their prompts alone fill max_length ${training.max_length}`}` });
   }
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
@@ -115,9 +118,9 @@ function storedClasses(checkpoint: Checkpoint, family: Family, task: string, sta
 }
 
 /** Class names: the start adapter's if it records them, else those of the checkpoint or the data. */
-function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: number | null, problem_type: ProblemType, { file, dataset }: { file: string; dataset: DatasetSettings }): LabelSet {
+function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: number | null, problem_type: ProblemType, scan: () => Set<string | number>): LabelSet {
   if (problem_type === 'regression') return labelsFromNames(start?.labels?.length === 1 ? start.labels : VALUE_LABELS);
-  const values = scanLabels({ file, dataset, problem_type });
+  const values = scan();
   return start?.labels ? labelsFromNames(start.labels) : labelsFor(config, classes, values, problem_type === 'multi_label_classification' ? 1 : 2);
 }
 

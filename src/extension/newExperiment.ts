@@ -39,10 +39,11 @@ async function experimentText(folder: string, model: string, train: string): Pro
   const relative = (file: string): string => path.relative(folder, file).split(path.sep).join('/') || '.';
   const evaluation = train.replace(/train(?=[^/\\]*$)/, 'eval');
   const hasEval = evaluation !== train && await fs.access(evaluation).then(() => true, () => false);
+  const { task, ...names } = await columns(train);
   const experiment = {
     base_model: relative(model),
-    task: 'SEQ_CLS',
-    dataset: { train: relative(train), ...(hasEval ? { eval: relative(evaluation) } : {}), ...await columns(train) },
+    task,
+    dataset: { train: relative(train), ...(hasEval ? { eval: relative(evaluation) } : {}), ...names },
     lora: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
     training: { per_device_train_batch_size: 16, num_train_epochs: 3, learning_rate: 5e-4, ...(hasEval ? {} : { eval_strategy: 'no' }) },
     output_dir: `runs/${path.basename(train).replace(/\.[^.]*$/, '')}`,
@@ -50,20 +51,26 @@ async function experimentText(folder: string, model: string, train: string): Pro
   return `${JSON.stringify(experiment, null, 2)}\n`;
 }
 
-/** Column names from the first line of the data. */
-async function columns(train: string): Promise<{ text_column: string; label_column: string }> {
+type Columns = { task: 'SEQ_CLS'; text_column: string; label_column: string } | { task: 'TOKEN_CLS'; tokens_column: string; tags_column: string };
+
+/** Task and column names from the first line of the data: a list of words with a list of tags is token classification. */
+async function columns(train: string): Promise<Columns> {
   const handle = await fs.open(train);
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(65536), 0, 65536, 0).finally(() => handle.close());
   const line = buffer.subarray(0, bytesRead).toString('utf8').replace(/^\uFEFF/, '').split(/\r?\n/)[0];
-  const names = train.endsWith('.jsonl') ? keysOf(line) : line.split(train.endsWith('.tsv') ? '\t' : ',').map(name => name.trim().replace(/^"|"$/g, ''));
+  const row = train.endsWith('.jsonl') ? objectOf(line) : {};
+  const lists = Object.keys(row).filter(name => Array.isArray(row[name]));
+  const [tokens_column, tags_column] = [/^(tokens|words)$/i, /^(tags|labels|.+_tags)$/i].map(pattern => lists.find(name => pattern.test(name)));
+  if (tokens_column && tags_column) return { task: 'TOKEN_CLS', tokens_column, tags_column };
+  const names = train.endsWith('.jsonl') ? Object.keys(row) : line.split(train.endsWith('.tsv') ? '\t' : ',').map(name => name.trim().replace(/^"|"$/g, ''));
   const find = (pattern: RegExp, fallback: string): string => names.find(name => pattern.test(name)) ?? fallback;
-  return { text_column: find(/^(text|sentence|review|content|body)$/i, 'text'), label_column: find(/^(labels?|class|category|target)$/i, 'label') };
+  return { task: 'SEQ_CLS', text_column: find(/^(text|sentence|review|content|body)$/i, 'text'), label_column: find(/^(labels?|class|category|target)$/i, 'label') };
 }
 
-function keysOf(line: string): string[] {
+function objectOf(line: string): Record<string, unknown> {
   try {
-    return Object.keys(JSON.parse(line));
+    return Object(JSON.parse(line)) as Record<string, unknown>;
   } catch {
-    return [];
+    return {};
   }
 }

@@ -32,7 +32,9 @@ export async function tryTexts(lab: Lab, texts: string[], adapter = adapterToTry
   return withEngine(lab.engineOptions, async engine => {
     const adapted = await engine.request('predict', { ...folders, texts });
     // A base without a head of its own has no names for its classes: both columns carry the adapter's.
-    return { base: await engine.request('predict', { ...folders, adapter: null, texts, labels: Object.keys(adapted[0].probabilities), problem_type: adapted[0].problem_type }), adapter: adapted };
+    const { probabilities } = adapted.flatMap(({ words }) => words ?? []).find(({ tag }) => tag !== null) ?? adapted[0];
+    const task = adapted[0].words ? 'TOKEN_CLS' : 'SEQ_CLS';
+    return { base: await engine.request('predict', { ...folders, adapter: null, task, texts, labels: Object.keys(probabilities), problem_type: adapted[0].problem_type }), adapter: adapted };
   });
 }
 

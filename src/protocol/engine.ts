@@ -2,7 +2,7 @@
  * Messages between the extension host and one engine process, sent as JSON-RPC 2.0 over Node IPC.
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
-import type { ProblemType } from './experiment';
+import type { DatasetSettings, ProblemType } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MetricRecord, Summary, SweepMember, SweepSummary } from './metrics';
 
@@ -77,8 +77,12 @@ export interface Progress { message: string; fraction: number | null }
 /**
  * Logits and class probabilities of one text. Where several classes may apply `label` names all that do, separated by commas,
  * and each probability is by itself; of a regression `label` is the value and `probabilities` is empty.
+ * Where every word gets a tag, `words` has them, `label` is all tags with spaces between, and `probabilities` and `logits` are empty.
  */
-export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[]; problem_type: ProblemType }
+export interface Prediction { text: string; label: string; probabilities: Record<string, number>; logits: number[]; problem_type: ProblemType; words?: TaggedWord[] }
+
+/** A word and its tag: null where the word has no tokens or lies beyond the model's positions. */
+export interface TaggedWord { word: string; tag: string | null; probabilities: Record<string, number>; logits: number[] }
 
 /** What a language model wrote after a prompt, or an encoder-decoder for a source. */
 export interface Completion {
@@ -94,7 +98,7 @@ export interface Completion {
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
   /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
-  inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: { train: string; text_column: string; label_column: string } }, Inspection];
+  inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: Pick<DatasetSettings, 'train' | 'text_column' | 'label_column' | 'tokens_column' | 'tags_column'> }, Inspection];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
   train: [{ experiment_file: string; resume: boolean }, Summary];
   /** All experiments of a file with a section `sweep`. Pause, stop and save concern the one that is going on, stop ends all. */
@@ -108,8 +112,8 @@ export interface EngineRequests {
   /** Runs one step on the longest examples, keeps nothing of it, and tells what it needed. In an engine of its own, for its peak counts everything before. */
   measure: [{ experiment_file: string }, MemoryMeasurement];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
-  /** `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
-  predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType }, Prediction[]];
+  /** `task` is that of the adapter or the checkpoint unless it is given. For `TOKEN_CLS` a text is a list of words, or is split at spaces. `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
+  predict: [{ base: string; adapter: string | null; task?: 'SEQ_CLS' | 'TOKEN_CLS'; texts: (string | string[])[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType }, Prediction[]];
   /**
    * Greedy unless `temperature` is above 0. With `chat` each prompt is a user's turn, put through the checkpoint's chat template. While it runs,
    * `text` notifications carry what has been written.

@@ -47,7 +47,9 @@ const names = (doc: string): Setting<string | string[] | null> => ({ type: 'name
 const tokens = (doc: string): Setting<TokenIndices | null> => ({ type: 'tokens', default: null, nullable: true, minimum: 0, doc });
 const overrides = (range: Range, doc: string): Setting<Record<string, number>> => ({ type: 'overrides', default: {}, doc, ...range });
 
-export const TASKS = ['SEQ_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM'] as const;
+export const TASKS = ['SEQ_CLS', 'TOKEN_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM'] as const;
+/** Whether a task tells classes apart, of texts or of words. */
+export const hasClasses = (task: string): boolean => task === 'SEQ_CLS' || task === 'TOKEN_CLS';
 /** What a classifier's labels are, by transformers' names. */
 export const PROBLEM_TYPES = ['single_label_classification', 'multi_label_classification', 'regression'] as const;
 export type ProblemType = (typeof PROBLEM_TYPES)[number];
@@ -61,7 +63,7 @@ export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
 export const SETTINGS = {
   experiment: {
     base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json` or `vocab.txt`.', true),
-    task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns. `SEQ_2_SEQ_LM`: a target text for each source text (T5).'),
+    task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `TOKEN_CLS`: a tag for each word, such as named entities. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns. `SEQ_2_SEQ_LM`: a target text for each source text (T5).'),
     problem_type: optionalChoice(PROBLEM_TYPES, 'What the labels of `SEQ_CLS` are: one class (`single_label_classification`), a list of classes, any number of which may apply (`multi_label_classification`), or a number (`regression`). Default: `problem_type` of config.json, else one class.'),
     output_dir: optionalText('Run folder, relative to this file. Default: `.lora/runs/<time>-<name>`.', true),
   },
@@ -71,6 +73,8 @@ export const SETTINGS = {
     text_column: text('text', 'Column that holds the text.'),
     text_pair_column: optionalText('Column that holds a second text, for pairs of sentences. Only for `SEQ_CLS`.'),
     label_column: text('label', 'Column that holds the label: a name or a class number; a list of them, or a number, as `problem_type` says. Only for `SEQ_CLS`.'),
+    tokens_column: text('tokens', 'Column that holds the words of a text, as a list. Only for `TOKEN_CLS`.'),
+    tags_column: text('ner_tags', 'Column that holds the words\' tags, a list of names or numbers; -100 marks a word that is not learned. The first token of each word is given its tag. Only for `TOKEN_CLS`.'),
     prompt_column: optionalText('Column that holds the prompt, from which nothing is learned. Only for `CAUSAL_LM`, with `completion_column`; then `text_column` is not read.'),
     completion_column: optionalText('Column that holds the completion, which is learned with the end-of-text token. Only for `CAUSAL_LM`, with `prompt_column`.'),
     messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned. Only for `CAUSAL_LM` and `.jsonl`.'),
@@ -89,7 +93,7 @@ export const SETTINGS = {
     layers_pattern: names('Name of the list of layers that `layers_to_transform` counts in, such as `layer` or `h`. Default: the first numbered part of a name.'),
     rank_pattern: overrides({ minimum: 1 }, 'Ranks that differ from `r`: module name suffix or regular expression → rank.'),
     alpha_pattern: overrides({ exclusiveMinimum: 0 }, 'Values that differ from `lora_alpha`: module name suffix or regular expression → alpha.'),
-    modules_to_save: names('Modules trained whole and saved with the adapter. Default for SEQ_CLS: the classification head.'),
+    modules_to_save: names('Modules trained whole and saved with the adapter. Default for SEQ_CLS and TOKEN_CLS: the classification head.'),
     trainable_token_indices: tokens('Single tokens whose rows of the embeddings are trained and saved with the adapter: a list for the input embeddings and, where they are tied, the output layer; or an object, module → list.'),
     bias: choice('none', BIASES, 'Which biases of the base model are trained, and saved with the adapter: `none`, `all`, or those of the adapted modules (`lora_only`).'),
     lora_bias: boolean(false, 'Gives every B a bias of its own, [out].'),
@@ -126,7 +130,7 @@ export const SETTINGS = {
     generation_num_beams: optionalInteger({ minimum: 1 }, 'Beams with `predict_with_generate`: 1. Beam search is not supported.'),
     save_strategy: choice('epoch', STRATEGIES, 'When to write a checkpoint.'),
     save_steps: integer(500, { minimum: 1 }, 'Steps between checkpoints with `save_strategy: "steps"`.'),
-    metric_for_best_model: optionalText('Metric of `metrics.jsonl`, with or without `eval_`, by which evaluations are compared: `loss`, `accuracy`, `f1`, `matthews_correlation`, `pearson`, `spearman`, `perplexity`, `token_accuracy`, or with `predict_with_generate` `exact_match`, `rouge1`, `rouge2` or `rougeL`. Default: `loss`.'),
+    metric_for_best_model: optionalText('Metric of `metrics.jsonl`, with or without `eval_`, by which evaluations are compared: `loss`, `accuracy`, `f1`, `precision`, `recall`, `matthews_correlation`, `pearson`, `spearman`, `perplexity`, `token_accuracy`, or with `predict_with_generate` `exact_match`, `rouge1`, `rouge2` or `rougeL`. Default: `loss`.'),
     greater_is_better: optionalBoolean('Whether a larger metric is better. Default: true, for losses and perplexity false.'),
     early_stopping_patience: optionalInteger({ minimum: 1 }, 'Evaluations in a row without an improvement of `metric_for_best_model` after which the run ends.'),
     early_stopping_threshold: number(0, { minimum: 0 }, 'Improvements up to this size do not count for `early_stopping_patience`.'),

@@ -30,11 +30,14 @@ export interface EvalRecord extends ClassifierMetrics<'eval_'> {
 }
 
 interface Metrics {
-  /** The share of examples whose class was right, or whose classes were all right. */
+  /** The share of examples whose class was right, or whose classes were all right; of words whose tag was right. */
   accuracy?: number;
-  /** Mean of the classes' F1. */
+  /** Mean of the classes' F1; of tags with B- and I- before their names the F1 of whole entities. */
   f1?: number;
-  /** By class name; absent with more than 100 classes. A class that never occurs and is never predicted has none. */
+  /** Of tags: of entities, or the mean of the classes'. */
+  precision?: number;
+  recall?: number;
+  /** By class name, or by type of entity; absent with more than 100 classes. A class that never occurs and is never predicted has none. */
   f1_per_class?: Record<string, number>;
   /** Of one class for each example. Absent where all examples are of one class. */
   matthews_correlation?: number;

@@ -48,6 +48,7 @@ function bundles(tests) {
     ...list,
     { ...node, entryPoints: unit, outdir: 'dist/test', outbase: 'test', external: native },
     { ...node, entryPoints: ['test/bench/bench.ts'], outdir: 'dist/test/bench', external: native },
+    { ...node, entryPoints: ['test/fidelity/fidelity.ts'], outdir: 'dist/test/fidelity', external: native },
     {
       ...node, outdir: 'dist/test/extension', external: ['vscode', 'mocha'], outbase: 'test/extension',
       entryPoints: [{ in: 'test/support/extensionHost.ts', out: 'index' },

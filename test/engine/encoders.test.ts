@@ -11,8 +11,8 @@ import { random } from '../../src/engine/random';
 import { assertClose } from '../support/close';
 import { settings, TINY_CONFIG, TINY_ENCODERS, tinyEncoder, tinyExamples } from '../support/tinyModel';
 
-async function stepOf(config: Record<string, unknown>, device: string, problem_type: ProblemType = 'single_label_classification', labels = ['a', 'b', 'c'], lora_dropout = 0): Promise<TrainingStep> {
-  const model = tinyEncoder(config, labels, problem_type);
+async function stepOf(config: Record<string, unknown>, device: string, problem_type: ProblemType = 'single_label_classification', labels = ['a', 'b', 'c'], lora_dropout = 0, task = 'SEQ_CLS'): Promise<TrainingStep> {
+  const model = tinyEncoder(config, labels, problem_type, 1, task);
   const experiment = settings({ r: 3, lora_alpha: 5, lora_dropout, target_modules: 'all-linear' });
   const plan = planAdapter(model, experiment.lora);
   const trainables = initialTrainables(model, plan, 7);
@@ -53,6 +53,14 @@ for (const [name, config] of Object.entries(TINY_ENCODERS)) {
     const examples = [tinyExamples([5, 9, 3]), tinyExamples([1], 3, 4)];
     await assertSame(device => stepOf(config, device), examples, false);
     await assertSame(device => stepOf({ ...config, ...DROPOUT[name] }, device, undefined, undefined, 0.2), examples, true);
+  });
+}
+
+for (const [name, config] of Object.entries({ bert: {}, ...TINY_ENCODERS })) {
+  test(`compiled equals eager: tags of words, ${name}`, async () => {
+    // The second example has one word, the third none that is learned.
+    const tagged = tinyExamples([5, 9, 3]).map((example, i): Example => ({ ...example, targets: example.input_ids.map((_, place) => (i === 2 || place === 0 || i === 1 && place !== 4 || place % 2 ? -100 : place % 3)) }));
+    await assertSame(device => stepOf({ ...config, hidden_dropout_prob: 0.1, dropout: 0.1 }, device, undefined, undefined, 0.2, 'TOKEN_CLS'), [tagged, tagged.slice(0, 1)], true);
   });
 }
 

@@ -86,3 +86,13 @@ test('completions end at the model\'s last position; settings and prompts that c
     await assert.rejects(generate({ ...options, prompts: ['a'], ...wrong as object }), (error: LabError) => error.report.code === code, JSON.stringify(wrong));
   }
 });
+
+test('a text that would cross the original context of LongRoPE is refused, with what would be possible', async () => {
+  const write = (prompts: string[], max_new_tokens: number) => generate({ base: fixture('references', 'phi3-longrope', 'model'), adapter: null, prompts, max_new_tokens });
+  const long = 'the a an this that it was is are were very quite too not';
+  const isProblem = (message: RegExp) => (error: unknown): boolean => error instanceof LabError && error.report.code === 'predict.context' && message.test(error.message);
+  const [within] = await write(['the film'], 2);
+  assert.equal(within.tokens.length, 2);
+  await assert.rejects(write(['the film'], 40), isProblem(/40 more are asked for.*change after 12 tokens.*at most \d/s));
+  await assert.rejects(write(['the film', long], 2), isProblem(/some prompts are shorter/i));
+});

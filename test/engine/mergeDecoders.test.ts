@@ -58,8 +58,7 @@ for (const [name, tolerance] of CASES) {
     const source = readExperimentFile(fixture('references', name, 'case.lora.json'));
     const { task, lora, dataset } = source.experiment;
     const expected = JSON.parse(readFileSync(fixture('references', name, 'expected.json'), 'utf8')) as Expected;
-    const { text_column, label_column } = dataset;
-    const inspection = inspectCheckpoint({ folder: source.resolve('model'), task, lora: { ...lora, init_adapter: null }, dataset: { train: source.resolve(dataset.train), text_column, label_column } });
+    const inspection = inspectCheckpoint({ folder: source.resolve('model'), task, lora: { ...lora, init_adapter: null }, dataset: { ...dataset, train: source.resolve(dataset.train) } });
     assert.deepEqual([inspection.trainable_parameters, inspection.all_parameters], [expected.trainable_parameters, expected.all_parameters]);
     const counted = countAdapter(inspection, lora);
     assert.deepEqual([counted.trainable_parameters, counted.all_parameters], [expected.trainable_parameters, expected.all_parameters], 'the panel counts the same');

@@ -10,7 +10,7 @@ import { findCheckpoint } from '../../src/engine/checkpointFolders';
 import { PROTOCOL_VERSION, type Completion, type ErrorReport, type Inspection, type Prediction } from '../../src/protocol/engine';
 import type { Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
-import { built } from '../support/paths';
+import { built, fixture } from '../support/paths';
 import { copyCase } from '../support/runs';
 
 interface Ended { code: number | null; out: string; err: string }
@@ -58,6 +58,32 @@ test('train, predict, merge and inspect print JSON and agree with each other', (
   const inspected = JSON.parse((await lab(['inspect', file])).out) as Inspection;
   assert.deepEqual([inspected.trainable_parameters, inspected.all_parameters], [summary.trainable_parameters, summary.all_parameters]);
   assert.deepEqual(inspected.matched.map(({ name, A, B }) => [name.split('.').slice(-4).join('.'), A, B])[0], ['0.attention.self.query', [4, 32], [32, 4]]);
+}));
+
+test('words are tagged, from lists or from texts, by an adapter and by what it was merged into', () => inTemporaryFolder(async folder => {
+  const at = (...parts: string[]): string => fixture('references', 'roberta-tags', ...parts);
+  const merged = await lab(['merge', '--base', at('model'), '--adapter', at('adapter_final'), '--out', join(folder, 'merged')]);
+  assert.equal(merged.code, 0, merged.err);
+  const config = JSON.parse(readFileSync(join(folder, 'merged/config.json'), 'utf8')) as { architectures: string[]; id2label: Record<string, string> };
+  assert.deepEqual(config.architectures, ['RobertaForTokenClassification']);
+  assert.deepEqual(Object.keys(config.id2label), ['0', '1', '2', '3', '4']);
+
+  const [lists, texts] = ['words.jsonl', 'words.txt'].map(name => join(folder, name));
+  writeFileSync(lists, `${JSON.stringify({ tokens: ['the', 'film', 'was', '', 'great'] })}\n${JSON.stringify({ tokens: 'not  dull' })}\n`);
+  writeFileSync(texts, 'the film was great\nnot dull\n');
+  const tag = async (...args: string[]): Promise<Prediction[]> => {
+    const { code, out, err } = await lab(['predict', ...args]);
+    assert.equal(code, 0, err);
+    return JSON.parse(out) as Prediction[];
+  };
+  const [first, second] = await tag('--base', at('model'), '--adapter', at('adapter_final'), '--input', lists);
+  assert.deepEqual(first.words!.map(({ word, tag: own }) => [word, own !== null]), [['the', true], ['film', true], ['was', true], ['', false], ['great', true]]);
+  assert.deepEqual(second.words!.map(({ word }) => word), ['not', 'dull']);
+  for (const { tag: own, probabilities } of second.words!) assert.ok(Math.abs(Object.values(probabilities).reduce((a, b) => a + b) - 1) < 1e-6 && probabilities[own!] === Math.max(...Object.values(probabilities)));
+  const whole = await tag('--base', join(folder, 'merged'), '--input', texts);
+  first.words!.filter(({ tag: own }) => own !== null).forEach(({ logits }, i) => logits.forEach((logit, k) => assert.ok(Math.abs(logit - whole[0].words![i].logits[k]) < 0.02, 'merged and adapted logits, the merged ones rounded to float16')));
+  const refused = await lab(['predict', '--base', join(folder, 'merged'), '--input', texts, '--temperature', '1']);
+  assert.ok(refused.code === 2 && /--temperature is not used by TOKEN_CLS/.test(refused.err), refused.err);
 }));
 
 test('a language model is trained and continues texts; its tokens come with the answer', () => inTemporaryFolder(async folder => {

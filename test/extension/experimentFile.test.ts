@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
 import { inWorkspace, lineOf, state, until, useExperiment } from './support';
 
@@ -67,6 +67,14 @@ suite('Experiment file', () => {
       return offered.length > 0 ? offered : undefined;
     });
     assert.ok(['lora_alpha', 'target_modules', 'fan_in_fan_out', 'base_model_name_or_path'].every(key => keys.includes(key)), keys.join());
+  });
+
+  test('a new experiment for lists of words with tags is one of token classification', async () => {
+    const tags = inWorkspace('tags.jsonl');
+    writeFileSync(tags, `${JSON.stringify({ id: 1, tokens: ['Ada', 'wrote'], pos_ids: 'x', ner_tags: ['B-PER', 'O'] })}\n`);
+    await vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: tags, file: inWorkspace('tags.lora.json') });
+    const { task, dataset } = JSON.parse(readFileSync(inWorkspace('tags.lora.json'), 'utf8'));
+    assert.deepEqual([task, dataset], ['TOKEN_CLS', { train: 'tags.jsonl', tokens_column: 'tokens', tags_column: 'ner_tags' }]);
   });
 
   test('a new experiment is made from a checkpoint and a data file', async () => {

@@ -22,20 +22,20 @@ export const TINY_ENCODERS: Record<string, Record<string, unknown>> = {
 };
 
 /** A small encoder of any architecture, as `tinyBert`. */
-export function tinyEncoder(config: Record<string, unknown>, labels = ['a', 'b', 'c'], problem_type: ProblemType = 'single_label_classification', seed = 1): LoadedModel {
-  return { ...tinyBert(config, labels, seed, familyOf({ ...TINY_CONFIG, ...config }, families, '')), problem_type };
+export function tinyEncoder(config: Record<string, unknown>, labels = ['a', 'b', 'c'], problem_type: ProblemType = 'single_label_classification', seed = 1, task = 'SEQ_CLS'): LoadedModel {
+  return { ...tinyBert(config, labels, seed, familyOf({ ...TINY_CONFIG, ...config }, families, ''), task), problem_type };
 }
 
-export function tinyBert(config: Record<string, unknown> = {}, labels = ['a', 'b', 'c'], seed = 1, family: Family = bert): LoadedModel {
+export function tinyBert(config: Record<string, unknown> = {}, labels = ['a', 'b', 'c'], seed = 1, family: Family = bert, task = 'SEQ_CLS'): LoadedModel {
   const full = { ...TINY_CONFIG, ...config };
-  const parameters = family.parameters(full, 'SEQ_CLS', labels.length);
+  const parameters = family.parameters(full, task, labels.length);
   const weights = new Map<string, Weight>();
   for (const { name, shape, kind } of parameters) {
     const generator = random(seed, name);
     const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => generator.normal() * 0.3 + (kind === 'norm' && name.endsWith('weight') ? 1 : 0));
     weights.set(name, { source: 'memory', shape, data });
   }
-  return { folder: '', family, config: full, task: 'SEQ_CLS', problem_type: 'single_label_classification', labels, parameters, weights, missing: [], fingerprint: '' };
+  return { folder: '', family, config: full, task, problem_type: 'single_label_classification', labels, parameters, weights, missing: [], fingerprint: '' };
 }
 
 /** Examples of the given lengths with random tokens and labels. */

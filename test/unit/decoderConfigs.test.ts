@@ -5,7 +5,8 @@ import { LabError } from '../../src/engine/errors';
 import { familyOf, modelOf, usualTask } from '../../src/engine/model/loadModel';
 import { families } from '../../src/engine/model/families';
 import { planAdapter } from '../../src/engine/model/lora';
-import { rotaryFrequencies } from '../../src/engine/model/rotaryConfig';
+import { rotaryOf } from '../../src/engine/model/rotaryConfig';
+import { rotaryTables } from '../../src/engine/training/rotaryTables';
 import type { Checkpoint } from '../../src/engine/model/checkpoint';
 import { settings } from '../support/tinyModel';
 import { TINY_DECODERS, tinyDecoder } from '../support/tinyDecoders';
@@ -64,6 +65,8 @@ test('the task that a checkpoint is stored for', () => {
   assert.deepEqual([task('gpt2', 'GPT2LMHeadModel'), task('gpt2', 'GPT2ForSequenceClassification'), task('llama', 'LlamaModel'), task('bert', 'BertForMaskedLM')], ['CAUSAL_LM', 'SEQ_CLS', 'CAUSAL_LM', 'SEQ_CLS']);
 });
 
+const rotaryFrequencies = (config: Record<string, unknown>, head_dim: number): Float32Array => rotaryOf(config, head_dim).frequencies;
+
 test('angles of rotary embedding: default, linear and Llama 3, in old and new spelling', () => {
   const base = { max_position_embeddings: 64 };
   assert.deepEqual([...rotaryFrequencies(base, 4)], [1, Math.fround(0.01)]);
@@ -75,4 +78,28 @@ test('angles of rotary embedding: default, linear and Llama 3, in old and new sp
   // Wave lengths 6, 63, 628 and 6,283: the first is shorter than a quarter of the context of 32, the others are longer than it.
   assert.equal(scaled[0], plain[0]);
   for (const i of [1, 2, 3]) assert.equal(scaled[i], Math.fround(plain[i] / 8));
+});
+
+test('YaRN: pairs that turn often stay, slow ones are stretched, and scores grow with the factor', () => {
+  const rope = { rope_type: 'yarn', factor: 8, original_max_position_embeddings: 64 };
+  const { frequencies, scaling } = rotaryOf({ max_position_embeddings: 512, rope_parameters: { ...rope, beta_fast: 4 } }, 16);
+  const plain = rotaryFrequencies({}, 16);
+  assert.equal(frequencies[0], plain[0]);
+  for (const i of [4, 5, 6, 7]) assert.ok(Math.abs(frequencies[i] - plain[i] / 8) < 1e-6 * plain[i], `pair ${i}`);
+  assert.ok(frequencies[1] < plain[1] && frequencies[1] > plain[1] / 8, 'between them');
+  assert.ok(Math.abs(scaling - (0.1 * Math.log(8) + 1)) < 1e-12);
+  assert.equal(rotaryOf({ rope_parameters: { ...rope, attention_factor: 1.5 } }, 16).scaling, 1.5);
+  assert.equal(rotaryOf({ rope_parameters: { ...rope, mscale: 2, mscale_all_dim: 2 } }, 16).scaling, 1);
+});
+
+test('LongRoPE takes other angles where the longest example is beyond the original context, under its older names too', () => {
+  const config = { model_type: 'phi3', max_position_embeddings: 32, original_max_position_embeddings: 8, rope_scaling: { type: 'su', short_factor: [1, 2], long_factor: [4, 8] } };
+  const types = { partial: true, types: ['default', 'longrope'] as const, renamed: { su: 'longrope' } as const, original: 4096 };
+  const rotary = rotaryOf(config, 4, types);
+  assert.deepEqual([[...rotary.frequencies], [...rotary.long!.frequencies], rotary.long!.beyond], [[1, Math.fround(0.005)], [0.25, Math.fround(0.01 / 8)], 8]);
+  assert.ok(Math.abs(rotary.scaling - Math.sqrt(1 + Math.log(4) / Math.log(8))) < 1e-12);
+  const second = (positions: number, longest?: number): number => rotaryTables(rotary, positions, longest).rotary_cos.data[2];
+  for (const [positions, longest, angle] of [[8, undefined, 1], [9, undefined, 0.25], [4, 9, 0.25], [4, 8, 1]] as const) assert.ok(Math.abs(second(positions, longest) - Math.cos(angle) * rotary.scaling) < 1e-6, `${positions} of ${longest}`);
+  assert.throws(() => rotaryOf({ ...config, rope_scaling: { type: 'su', short_factor: [1], long_factor: [4, 8] } }, 4, types), /short_factor.*2 numbers/);
+  assert.throws(() => rotaryOf({ ...config, rope_scaling: { type: 'linear', factor: 2 } }, 4, types), /rope_type.*default, longrope/);
 });

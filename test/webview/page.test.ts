@@ -155,6 +155,17 @@ test('Try shows base and adapter side by side', () => inPanel({ state: 'finished
   assert.deepEqual(await page.locator('.tried .side').evaluateAll(sides => sides.map(side => (side as HTMLElement).dataset.label)), ['positive', 'positive', 'positive', 'negative']);
 }));
 
+test('Try of token classification shows every word, and the tag of those that have one', () => inPanel({ state: 'finished' }, async page => {
+  await page.evaluate(() => { (window as unknown as { mock: { view: { experiment: { values: { task: string } } } } }).mock.view.experiment.values.task = 'TOKEN_CLS'; });
+  await page.fill('#try-text', 'Ada met Charles');
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForSelector('.tagged-words');
+  assert.deepEqual(await page.locator('.side.adapter .tagged').allTextContents(), ['AdaB-PER', 'CharlesB-PER']);
+  assert.equal(await page.locator('.side.base .tagged').count(), 0);
+  assert.equal(await page.locator('.side.base .word').count(), 3);
+  assert.equal(await page.locator('.side.adapter .tagged').first().getAttribute('title'), 'B-PER 75.0 %');
+}));
+
 test('Try writes with a language model: greedy or sampled, live, side by side', () => inPanel({ state: 'language' }, async page => {
   assert.match(await text(page, '#try-hint'), /continue the prompt/);
   await page.fill('#try-text', 'Line one.\nLine two.');

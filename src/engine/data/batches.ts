@@ -12,6 +12,9 @@ export function batchesByLength(lengths: ArrayLike<number>, batch_size: number):
   return chunks(Uint32Array.from({ length: lengths.length }, (_, i) => i).sort((a, b) => lengths[a] - lengths[b] || a - b), batch_size);
 }
 
+/** Batches in the order of the file, as Trainer evaluates: for models whose result depends on what is in a batch. */
+export const batchesInOrder = ({ length }: ArrayLike<number>, batch_size: number): Uint32Array[] => chunks(Uint32Array.from({ length }, (_, i) => i), batch_size);
+
 function chunks(order: Uint32Array, size: number): Uint32Array[] {
   return Array.from({ length: Math.ceil(order.length / size) }, (_, i) => order.subarray(i * size, (i + 1) * size));
 }

@@ -7,6 +7,7 @@ import { languageForm } from './languageExamples';
 
 const COLUMNS = {
   SEQ_CLS: ['text_column', 'text_pair_column', 'label_column'],
+  TOKEN_CLS: ['tokens_column', 'tags_column'],
   CAUSAL_LM: ['text_column', 'prompt_column', 'completion_column', 'messages_column'],
   SEQ_2_SEQ_LM: ['source_column', 'target_column'],
 } as const satisfies Record<Task, readonly string[]>;

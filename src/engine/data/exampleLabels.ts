@@ -33,7 +33,8 @@ export function exampleLabels(problem_type: ProblemType, labels: LabelSet, file:
   };
 }
 
-function classOf(label: string | number, { line }: Row, labels: LabelSet, file: string): number {
+/** The class that a label means. Error: `dataset.unknown-label`. */
+export function classOf(label: string | number, { line }: Pick<Row, 'line'>, labels: LabelSet, file: string): number {
   const number = labels.numberOf(label);
   if (number !== undefined) return number;
   const some = labels.names.slice(0, 10).map(name => JSON.stringify(name)).join(', ');

@@ -9,6 +9,7 @@ import { ExactCharacterMap } from './characterMap';
 import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
 import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
 import { isT5Tokenizer, t5Tokenizer } from './t5Tokenizer';
+import { withPrefixSpace } from './wordTokenizer';
 
 export interface TextTokenizer {
   /**
@@ -25,6 +26,8 @@ export interface LanguageTokenizer extends TextTokenizer {
   tokens(text: string): number[];
   /** Special tokens that belong before a text, such as a BOS token. */
   before: readonly number[];
+  /** The special tokens on either side of a text. */
+  around: { before: readonly number[]; after: readonly number[] };
   /** Number of a token; undefined if the vocabulary lacks it. */
   numberOf(token: string): number | undefined;
   /** The text that tokens stand for, without special tokens. */
@@ -40,9 +43,10 @@ const LONGEST_MATCH = 2000;
 
 /**
  * The tokenizer of a checkpoint folder: `tokenizer.json` with `tokenizer_config.json` if there is one, else `vocab.txt` of a BERT.
+ * With `words` it is given single words: one that takes text byte by byte puts a space before each.
  * Errors: `tokenizer.missing`, `tokenizer.invalid`, and those of the disk.
  */
-export function loadTokenizer(folder: string): LanguageTokenizer {
+export function loadTokenizer(folder: string, { words = false }: { words?: boolean } = {}): LanguageTokenizer {
   const file = ['tokenizer.json', 'vocab.txt'].map(name => join(folder, name)).find(path => lookUp(path)?.isFile);
   if (!file) throw new LabError({ code: 'tokenizer.missing', file: folder, cause: 'holds no tokenizer.json and no vocab.txt', action: 'add the tokenizer files of this checkpoint' });
   const configFile = join(folder, 'tokenizer_config.json');
@@ -51,7 +55,8 @@ export function loadTokenizer(folder: string): LanguageTokenizer {
   try {
     const bert = file.endsWith('.txt') || isBertTokenizer(json, config);
     if (isT5Tokenizer(json, config)) return textTokenizer(t5Tokenizer(json, config, file), config, file);
-    return textTokenizer(bert ? bertTokenizer(json, config, file) : isRobertaTokenizer(json, config) ? robertaTokenizer(json, config, file) : json, config, file);
+    const built = bert ? bertTokenizer(json, config, file) : isRobertaTokenizer(json, config) ? robertaTokenizer(json, config, file) : json;
+    return textTokenizer(words ? withPrefixSpace(built) : built, config, file);
   } catch (error) { throw unusable(error, file); }
 }
 
@@ -107,7 +112,8 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
   };
   const single = templateOf(tokenizer, 'text', number);
   let double: Template | undefined;
-  const before = single.parts.slice(0, single.parts.indexOf('text')) as number[];
+  const place = single.parts.indexOf('text');
+  const [before, after] = [single.parts.slice(0, place), single.parts.slice(place + 1)] as number[][];
   const segments = givesSegments(config);
   if (model?.config.type === 'WordPiece') number(String(model.unk_token));
   const tokenize = (text: string): number[] => tokenizer.encode(text, { add_special_tokens: false }).ids;
@@ -117,7 +123,7 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
     try { return limited(text).filter(id => id !== undefined); } catch (error) { throw unusable(error, file); }
   };
   return {
-    tokens: ids, before, config,
+    tokens: ids, before, around: { before, after }, config,
     numberOf: token => tokenizer.token_to_id(token),
     decode: numbers => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: config.clean_up_tokenization_spaces === true }),
     encode(text, max_length, pair = null) {

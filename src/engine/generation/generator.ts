@@ -28,7 +28,7 @@ const MOST_CONSTANTS = 2 ** 27;
 
 export class Generator {
   private constructor(
-    private readonly options: GeneratorOptions, private readonly executor: Executor, private readonly layout: BatchLayout,
+    private readonly options: GeneratorOptions, private readonly executor: Executor, readonly layout: BatchLayout,
     private readonly program: CompiledProgram, private readonly encoder: CompiledProgram | null,
   ) {}
 

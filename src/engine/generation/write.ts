@@ -4,6 +4,7 @@ import type { LanguageTokenizer } from '../data/tokenizer';
 import type { Random } from '../random';
 import { chooseToken, type SamplingSettings } from '../sampling';
 import { portions } from '../training/portions';
+import { checkContext } from './longContext';
 import type { Generator } from './generator';
 
 /** Texts that are written at the same time by default, and tokens that are read for them at first. */
@@ -23,8 +24,9 @@ export interface WriteOptions {
   between?: () => void;
 }
 
-/** Writes every text to its end. */
+/** Writes every text to its end. Error: `predict.context`. */
 export async function writeTexts(generator: Generator, texts: readonly Continuation[], { sampling, ends, onText, between, most_texts = MOST_TEXTS }: WriteOptions): Promise<void> {
+  checkContext(generator.layout, texts);
   const groups = portions(texts.map(({ source, ids }) => source.length + ids.length), MOST_TOKENS);
   const batches = groups.flatMap(group => Array.from({ length: Math.ceil(group.length / most_texts) }, (_, i) => group.slice(i * most_texts, (i + 1) * most_texts)));
   for (const places of batches) {

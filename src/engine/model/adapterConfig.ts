@@ -1,13 +1,13 @@
 /** `adapter_config.json`: the keys of PEFT's LoraConfig, and which of their values this engine can honour. */
 import { LabError } from '../errors';
 import { LORA_FIELDS } from '../../protocol/loraFields';
-import { BIASES, SETTINGS, TASKS, type LoraSettings } from '../../protocol/experiment';
+import { BIASES, hasClasses, SETTINGS, TASKS, type LoraSettings } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
 
 export type AdapterConfig = Record<string, unknown>;
 
-/** PEFT looks for the head of a sequence classifier under these names and always lists both. */
-export const SEQ_CLS_HEADS = ['classifier', 'score'];
+/** PEFT looks for the head of a classifier of texts or words under these names and always lists both. */
+export const CLASSIFIER_HEADS = ['classifier', 'score'];
 
 /** Ways to start A and B that leave the base weights as they are. The others need a changed base. */
 const HARMLESS_STARTS = [true, false, 'gaussian', 'orthogonal', 'eva'];
@@ -22,7 +22,7 @@ export function adapterConfig(options: { base: string; task: string; lora: LoraS
   // PEFT, too, stores the names that all-linear stood for.
   const target_modules = typeof asked === 'string' && asked.toLowerCase() === 'all-linear' ? plan.modules.map(module => module.name) : asked;
   const given = lora.modules_to_save === null ? [] : [lora.modules_to_save].flat();
-  const heads = task === 'SEQ_CLS' ? SEQ_CLS_HEADS : [];
+  const heads = hasClasses(task) ? CLASSIFIER_HEADS : [];
   const modules_to_save = [...new Set([...given, ...heads, ...plan.modules_to_save.filter(name => !isListed(name, [...given, ...heads])), ...frozen])];
   const config: AdapterConfig = {
     ...UNUSED,
@@ -70,7 +70,7 @@ export function settingsFromAdapter(config: AdapterConfig, file = 'adapter_confi
   const bias = BIASES.find(choice => choice === value('bias'));
   if (!bias) throw badValue(file, 'bias', config.bias);
   const saved = names('modules_to_save');
-  const others = saved === null ? [] : [saved].flat().filter(name => config.task_type !== 'SEQ_CLS' || !SEQ_CLS_HEADS.includes(name));
+  const others = saved === null ? [] : [saved].flat().filter(name => !hasClasses(String(config.task_type)) || !CLASSIFIER_HEADS.includes(name));
   return {
     r: number('r', 1), lora_alpha: number('lora_alpha', Number.MIN_VALUE), lora_dropout: number('lora_dropout', 0),
     target_modules: withoutSaved(names('target_modules'), saved), exclude_modules: names('exclude_modules'),

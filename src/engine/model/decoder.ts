@@ -8,7 +8,7 @@ import { rmsNorm } from '../ops/rmsNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { flag, mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
 import type { Config, Family, ForwardContext, OutputStates, ParameterSpec, Task } from './family';
-import { rotaryFrequencies } from './rotaryConfig';
+import { rotaryOf, type Rotary, type RotaryOptions } from './rotaryConfig';
 
 export interface DecoderConfig {
   vocab_size: number; hidden_size: number; layers: number; heads: number; key_value_heads: number; head_dim: number; intermediate_size: number;
@@ -17,11 +17,10 @@ export interface DecoderConfig {
   tied: boolean;
   /** Of each layer: how many tokens back it sees, itself included; null sees all. */
   windows: (number | null)[];
-  /** Angles of rotary embedding from one position to the next, [w]. */
-  frequencies: Float32Array;
+  rotary: Rotary;
 }
 
-export interface DecoderDefaults { tied?: boolean; head_dim?: number; activation?: Activation; activation_key?: string; epsilon?: number; partial_rotary?: boolean; key_value_heads?: number }
+export interface DecoderDefaults { tied?: boolean; head_dim?: number; activation?: Activation; activation_key?: string; epsilon?: number; rotary?: RotaryOptions; key_value_heads?: number }
 
 /** The keys that all of these architectures have. `windows` are all null. Error: `checkpoint.config`. */
 export function readDecoder(config: Config, defaults: DecoderDefaults = {}): DecoderConfig {
@@ -40,7 +39,7 @@ export function readDecoder(config: Config, defaults: DecoderDefaults = {}): Dec
     activation: oneOf(config, defaults.activation_key ?? 'hidden_act', ACTIVATION_NAMES, defaults.activation ?? 'silu'),
     tied: flag(config, 'tie_word_embeddings', defaults.tied ?? false),
     windows: Array.from({ length: layers }, () => null),
-    frequencies: rotaryFrequencies(config, head_dim, { partial: defaults.partial_rotary }),
+    rotary: rotaryOf(config, head_dim, defaults.rotary),
   };
 }
 
@@ -153,7 +152,7 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
     },
     layout(config, task) {
       const c = read(config);
-      return { heads: { query: c.heads, key_value: c.key_value_heads }, read: task === 'SEQ_CLS' ? 'last' : 'labelled', causal: true, pad_token_id: padToken(config), rotary: c.frequencies, cache: { layers: c.layers, head_dim: c.head_dim } };
+      return { heads: { query: c.heads, key_value: c.key_value_heads }, read: task === 'SEQ_CLS' ? 'last' : 'labelled', causal: true, pad_token_id: padToken(config), rotary: c.rotary, cache: { layers: c.layers, head_dim: c.head_dim } };
     },
     output(context, config) {
       const c = read(config);

@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { oneOf, padToken, probability, size, wrongValue } from './config';
-import { denseSpecs, embeddingSpec, encoderLayout, encoderNames, normOf, normSpecs } from './encoder';
+import { denseSpecs, embeddingSpec, ENCODER_TASKS, encoderClass, encoderLayout, encoderNames, normOf, normSpecs, tagLogits } from './encoder';
 import type { Config, Family, ForwardContext, ParameterSpec } from './family';
 
 /** Not a key of config.json: the architecture fixes it. */
@@ -64,14 +64,14 @@ function layer(context: ForwardContext, c: DistilBertConfig, at: string, hidden_
 
 export const distilbert: Family = {
   model_types: ['distilbert'],
-  tasks: ['SEQ_CLS'],
+  tasks: ENCODER_TASKS,
   // PEFT names none; these are what query and value are called here.
   default_target_modules: ['q_lin', 'v_lin'],
   // PEFT trains every module whose name ends in "classifier".
-  headModules: () => ['pre_classifier', 'classifier'],
+  headModules: task => (task === 'TOKEN_CLS' ? ['classifier'] : ['pre_classifier', 'classifier']),
   outputLayer: () => 'classifier',
-  architecture: () => 'DistilBertForSequenceClassification',
-  parameters(config, _task, num_labels) {
+  architecture: task => encoderClass('DistilBert', task),
+  parameters(config, task, num_labels) {
     const c = readConfig(config);
     const d = c.hidden_size;
     return [
@@ -79,17 +79,19 @@ export const distilbert: Family = {
       embeddingSpec('distilbert.embeddings.position_embeddings', c.max_positions, d),
       ...normSpecs('distilbert.embeddings.LayerNorm', d),
       ...Array.from({ length: c.layers }, (_, i) => layerParameters(c, `distilbert.transformer.layer.${i}`)).flat(),
-      ...denseSpecs('pre_classifier', d, d), ...denseSpecs('classifier', num_labels, d),
+      ...(task === 'TOKEN_CLS' ? [] : denseSpecs('pre_classifier', d, d)), ...denseSpecs('classifier', num_labels, d),
     ];
   },
   storedNames: name => encoderNames(name, 'distilbert'),
   limits: config => ({ ...readConfig(config), type_vocab_size: 0 }),
-  layout: config => encoderLayout(readConfig(config)),
-  /** Logits [B, num_labels]. */
-  logits(context, config) {
+  layout: (config, task) => encoderLayout(readConfig(config), task),
+  /** Logits [B, num_labels], of tags [R, num_labels]. */
+  logits(context, config, task) {
     const c = readConfig(config);
     const { linear, dropout } = context;
-    const hidden = dropout(tf.relu(linear('pre_classifier', encode(context, c))), c.classifier_dropout);  // [B, d]
+    const states = encode(context, c);                                                                   // [B, d], of tags [R, d]
+    if (task === 'TOKEN_CLS') return tagLogits(context, states, c.dropout);
+    const hidden = dropout(tf.relu(linear('pre_classifier', states)), c.classifier_dropout);  // [B, d]
     return linear('classifier', hidden);                                                                 // [B, num_labels]
   },
 };

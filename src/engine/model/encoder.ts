@@ -4,7 +4,7 @@ import { layerNorm } from '../ops/layerNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
 import { linearSpec } from './decoder';
-import type { Config, ForwardContext, IndexName, ParameterSpec } from './family';
+import type { Config, ForwardContext, IndexName, ParameterSpec, Task } from './family';
 import type { BatchLayout } from '../training/layout';
 
 export interface EncoderConfig {
@@ -112,7 +112,16 @@ export function encoderNames(name: string, prefix: string): string[] {
   return [...new Set([name, old, bare(name), bare(old)])];
 }
 
-/** Everything is seen, and the head reads the first token of each example. */
-export const encoderLayout = ({ heads }: { heads: number }): BatchLayout => ({
-  heads: { query: heads, key_value: heads }, read: 'first', causal: false, pad_token_id: null, position_padding: null, rotary: null,
+/** What an encoder can be trained for. */
+export const ENCODER_TASKS: readonly Task[] = ['SEQ_CLS', 'TOKEN_CLS'];
+
+/** The class of an encoder that Hugging Face has for a task. */
+export const encoderClass = (model: string, task: string): string => `${model}For${task === 'TOKEN_CLS' ? 'Token' : 'Sequence'}Classification`;
+
+/** The head of token classification: one linear layer over every token that is read. [R, d] → [R, num_labels]. */
+export const tagLogits = ({ linear, dropout }: ForwardContext, states: tf.Tensor, p: number): tf.Tensor => linear('classifier', dropout(states, p));
+
+/** Everything is seen, and the head reads the first token of each example, or those that have a tag. */
+export const encoderLayout = ({ heads }: { heads: number }, task: string): BatchLayout => ({
+  heads: { query: heads, key_value: heads }, read: task === 'TOKEN_CLS' ? 'labelled' : 'first', causal: false, pad_token_id: null, position_padding: null, rotary: null,
 });

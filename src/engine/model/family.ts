@@ -9,7 +9,7 @@ import type { Checkpoint } from './checkpoint';
 
 export type Config = Record<string, unknown>;
 
-export type Task = 'SEQ_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM';
+export type Task = 'SEQ_CLS' | 'TOKEN_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM';
 
 export interface ParameterSpec {
   /** `bert.encoder.layer.0.attention.self.query.weight` */

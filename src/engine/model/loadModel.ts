@@ -1,6 +1,6 @@
 /** From a checkpoint folder to a base model with a weight for every parameter of the task. */
 import { join } from 'node:path';
-import type { ProblemType } from '../../protocol/experiment';
+import { hasClasses, type ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { random } from '../random';
 import { openCheckpoint, type Checkpoint } from './checkpoint';
@@ -33,7 +33,7 @@ export function modelOf(checkpoint: Checkpoint, { task, labels: given, problem_t
   const family = familyOf(checkpoint.config, families, folder);
   const config = family.resolve?.(checkpoint) ?? checkpoint.config;
   checkTask(family, task, config, folder);
-  const labels = task === 'SEQ_CLS' ? [...given ?? configLabels(config)] : [];
+  const labels = hasClasses(task) ? [...given ?? configLabels(config)] : [];
   const parameters = inFolder(folder, () => family.parameters(config, task, labels.length));
   const weights = new Map<string, Weight>();
   const missing: ParameterSpec[] = [];
@@ -60,10 +60,10 @@ function checkTask(family: Family, task: string, config: Config, folder: string)
   }
 }
 
-/** The task that an adapter or a checkpoint is for where nothing else says so: a classifier if its class is one, else the architecture's usual one. */
+/** The task that an adapter or a checkpoint is for where nothing else says so: a classifier of texts or words if its class is one, else the architecture's usual one. */
 export function usualTask(config: Config, family: Family): string {
-  const classifies = Array.isArray(config.architectures) && config.architectures.some(name => String(name).endsWith('ForSequenceClassification'));
-  return classifies ? 'SEQ_CLS' : family.tasks[0];
+  const stored = (end: string): boolean => Array.isArray(config.architectures) && config.architectures.some(name => String(name).endsWith(end));
+  return stored('ForSequenceClassification') ? 'SEQ_CLS' : stored('ForTokenClassification') ? 'TOKEN_CLS' : family.tasks[0];
 }
 
 /** Families know only the content of config.json: its place is added here. */

@@ -8,7 +8,7 @@ import { factorSuffixes } from './factors';
 import { checkStart, startsFromBase } from './startFactors';
 import { matchTargets, type AdaptableModule } from './targets';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
-import { SEQ_CLS_HEADS } from './adapterConfig';
+import { CLASSIFIER_HEADS } from './adapterConfig';
 import { TOKENS_KEY, trainedTokens } from './trainedTokens';
 import type { LoadedModel } from './weights';
 import type { ParameterSpec } from './family';
@@ -111,7 +111,7 @@ function savedModules(parameters: readonly ParameterSpec[], asked: string | stri
     const fixed = parameters.find(p => p.fixed !== undefined && matched.includes(moduleOf(p.name)));
     if (fixed) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" cannot be trained whole: ${fixed.fixed}`, action: 'remove it from modules_to_save' });
     // PEFT lists both usual names of a head in adapter_config.json, from where people copy them.
-    if (matched.length || SEQ_CLS_HEADS.includes(entry)) return matched;
+    if (matched.length || CLASSIFIER_HEADS.includes(entry)) return matched;
     throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is no module of this model`, action: `name one of: ${modules.slice(-6).join(', ')}` });
   }))];
 }

@@ -7,6 +7,7 @@ import { LabError } from '../errors';
 import { freeBytes, listFolder, lookUp, makeFolder, realPath } from '../files';
 import { transaction, writeFile } from '../transaction';
 import type { MergeReport } from '../../protocol/engine';
+import { hasClasses } from '../../protocol/experiment';
 import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Adapter } from './adapter';
 import { openCheckpoint, type Checkpoint } from './checkpoint';
 import { classWeight, type Family } from './family';
@@ -153,7 +154,7 @@ function describe(checkpoint: Checkpoint, adapter: Adapter, families: readonly F
   const isHead = savedBy(heads);
   const replaced = new Set(heads.length ? family.parameters(checkpoint.config, task, count).map(spec => spec.name).filter(name => isHead(name) && adapter.tensors.has(PREFIX + name)).flatMap(name => family.storedNames(name)) : []);
   const withoutHead = { ...checkpoint, tensors: new Map([...checkpoint.tensors].filter(([name]) => !replaced.has(name))) };
-  const problem_type = problemTypeOf(checkpoint.config, { trained: adapter.problem_type, classes: count });
+  const problem_type = problemTypeOf(checkpoint.config, { task, trained: adapter.problem_type, classes: count });
   return { family, lora, model: modelOf(withoutHead, { task, labels, problem_type, seed: 0, families }) };
 }
 
@@ -239,7 +240,7 @@ function majorityType(checkpoint: Checkpoint): 'F32' | 'F16' | 'BF16' {
 export function mergedConfig({ config }: Checkpoint, { model, output }: MergePlan): Record<string, unknown> {
   const { labels, family, task } = model;
   const architectures = family.architecture ? [family.architecture(task, config)] : config.architectures;
-  if (task !== 'SEQ_CLS') return { ...config, architectures, ...(output ? { tie_word_embeddings: false } : {}) };
+  if (!hasClasses(task)) return { ...config, architectures, ...(output ? { tie_word_embeddings: false } : {}) };
   const merged: Record<string, unknown> = {
     ...config, architectures,
     id2label: Object.fromEntries(labels.map((label, id) => [id, label])),

@@ -4,8 +4,12 @@ import { ACTIVATIONS } from './activations';
 import { optionalSize, probability } from './config';
 import { attend, decoderFamily, linearSpec, norm, normSpec, readDecoder, tokensRead, type DecoderConfig } from './decoder';
 import type { ForwardContext } from './family';
+import type { RotaryOptions } from './rotaryConfig';
 
 interface Phi3Config extends DecoderConfig { residual_dropout: number }
+
+/** LongRoPE was called "su" and "yarn" here before it had its name. */
+const ROTARY: RotaryOptions = { partial: true, types: ['default', 'longrope'], renamed: { su: 'longrope', yarn: 'longrope' }, original: 4096 };
 
 /** One layer: hidden_states [T, d] → [n, d], n being T or, in the last layer, R. */
 function layer(context: ForwardContext, c: Phi3Config, i: number, hidden_states: tf.Tensor): tf.Tensor {
@@ -23,7 +27,7 @@ function layer(context: ForwardContext, c: Phi3Config, i: number, hidden_states:
 export const phi3 = decoderFamily<Phi3Config>({
   model_type: 'phi3', class_name: 'Phi3', default_target_modules: [], pad_token_id: 32_000,
   read(config) {
-    const c = readDecoder(config, { epsilon: 1e-5, partial_rotary: true });
+    const c = readDecoder(config, { epsilon: 1e-5, rotary: ROTARY });
     const window = optionalSize(config, 'sliding_window');
     return { ...c, windows: c.windows.map(() => window), residual_dropout: probability(config, 'resid_pdrop', 0) };
   },

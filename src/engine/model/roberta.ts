@@ -1,7 +1,7 @@
 /** RoBERTa (Liu et al. 2019, https://arxiv.org/abs/1907.11692): BERT with positions counted from the padding token's number on, and a head of two layers. */
 import * as tf from '@tensorflow/tfjs-core';
 import { padToken, wrongValue } from './config';
-import { denseSpecs, embeddingSpecs, embedTokens, encode, encoderLayout, encoderNames, layerSpecs, readEncoder } from './encoder';
+import { denseSpecs, embeddingSpecs, embedTokens, encode, ENCODER_TASKS, encoderClass, encoderLayout, encoderNames, layerSpecs, readEncoder, tagLogits } from './encoder';
 import type { Config, Family } from './family';
 
 /** The first position is the one after this. */
@@ -9,15 +9,15 @@ const paddingPosition = (config: Config): number => padToken(config) ?? 1;
 
 export const roberta: Family = {
   model_types: ['roberta'],
-  tasks: ['SEQ_CLS'],
+  tasks: ENCODER_TASKS,
   default_target_modules: ['query', 'value'],
   headModules: () => ['classifier'],
-  outputLayer: () => 'classifier.out_proj',
-  architecture: () => 'RobertaForSequenceClassification',
-  parameters(config, _task, num_labels) {
+  outputLayer: task => (task === 'TOKEN_CLS' ? 'classifier' : 'classifier.out_proj'),
+  architecture: task => encoderClass('Roberta', task),
+  parameters(config, task, num_labels) {
     const c = readEncoder(config);
     const d = c.hidden_size;
-    return [...embeddingSpecs({ ...c, pad_token_id: padToken(config, 1) }, 'roberta', true), ...layerSpecs(c, 'roberta'), ...denseSpecs('classifier.dense', d, d), ...denseSpecs('classifier.out_proj', num_labels, d)];
+    return [...embeddingSpecs({ ...c, pad_token_id: padToken(config, 1) }, 'roberta', true), ...layerSpecs(c, 'roberta'), ...(task === 'TOKEN_CLS' ? denseSpecs('classifier', num_labels, d) : [...denseSpecs('classifier.dense', d, d), ...denseSpecs('classifier.out_proj', num_labels, d)])];
   },
   storedNames: name => encoderNames(name, 'roberta'),
   limits(config) {
@@ -26,12 +26,14 @@ export const roberta: Family = {
     if (positions < 1) throw wrongValue('max_position_embeddings', max_positions, `above pad_token_id ${paddingPosition(config)} + 1`);
     return { vocab_size, max_positions: positions, type_vocab_size };
   },
-  layout: config => ({ ...encoderLayout(readEncoder(config)), position_padding: paddingPosition(config) }),
-  /** Logits [B, num_labels]. */
-  logits(context, config) {
+  layout: (config, task) => ({ ...encoderLayout(readEncoder(config), task), position_padding: paddingPosition(config) }),
+  /** Logits [B, num_labels], of tags [R, num_labels]. */
+  logits(context, config, task) {
     const c = readEncoder(config);
     const { linear, dropout } = context;
-    const first = dropout(encode(context, c, 'roberta', embedTokens(context, c, 'roberta')), c.classifier_dropout);   // [B, d]
+    const states = encode(context, c, 'roberta', embedTokens(context, c, 'roberta'));                                 // [B, d], of tags [R, d]
+    if (task === 'TOKEN_CLS') return tagLogits(context, states, c.classifier_dropout);
+    const first = dropout(states, c.classifier_dropout);                                                             // [B, d]
     const hidden = dropout(tf.tanh(linear('classifier.dense', first)), c.classifier_dropout);                        // [B, d]
     return linear('classifier.out_proj', hidden);                                                                    // [B, num_labels]
   },

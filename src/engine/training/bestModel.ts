@@ -17,11 +17,15 @@ export interface BestState {
 
 export const NONE_YET: BestState = { judged: false, best: null, waited: 0, saved: null };
 
+/** What an evaluation measures depends on: the task, of classifiers of texts the problem type. */
+type Kind = ProblemType | 'TOKEN_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM';
+
 /** What can be asked for as `metric_for_best_model`, with or without `eval_` before it. */
-const METRICS: Record<ProblemType | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM', readonly (keyof EvalResult)[]> = {
+const METRICS: Record<Kind, readonly (keyof EvalResult)[]> = {
   single_label_classification: ['loss', 'accuracy', 'f1', 'matthews_correlation'],
   multi_label_classification: ['loss', 'accuracy', 'f1'],
   regression: ['loss', 'pearson', 'spearman'],
+  TOKEN_CLS: ['loss', 'accuracy', 'precision', 'recall', 'f1'],
   CAUSAL_LM: ['loss', 'perplexity', 'token_accuracy'],
   SEQ_2_SEQ_LM: ['loss', 'perplexity', 'token_accuracy'],
 };
@@ -41,7 +45,7 @@ export interface BestRule {
  * What an experiment asks for. Errors, each with its key: `training.metric` for a metric that the task does not have,
  * `training.best-model` if there would be no evaluation, or no checkpoint of the evaluated steps.
  */
-export function bestRule({ dataset, training }: Pick<Experiment, 'dataset' | 'training'>, kind: ProblemType | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM'): BestRule {
+export function bestRule({ dataset, training }: Pick<Experiment, 'dataset' | 'training'>, kind: Kind): BestRule {
   const { early_stopping_patience: patience, early_stopping_threshold: threshold, load_best_model_at_end: load, metric_for_best_model, greater_is_better } = training;
   const asked = (metric_for_best_model ?? 'loss').replace(/^eval_/, '');
   const possible = [...METRICS[kind], ...(training.predict_with_generate ? WRITTEN : [])];

@@ -8,6 +8,7 @@ import { decoderFeeds, decoderInputs } from './decoderLayout';
 import { headFeeds, slotRows, tokenRows } from './slots';
 import { IGNORED, type Example } from './step.types';
 import { rotaryTables } from './rotaryTables';
+import type { Rotary } from '../model/rotaryConfig';
 
 /** Added to the scores of slots that must not be seen. Finite, so that no row of a softmax becomes NaN. */
 export const MASKED = -3.4028234663852886e38;
@@ -27,8 +28,8 @@ export interface BatchLayout {
   position_padding?: number | null;
   /** How many float targets an example has: one for each class with `multi_label_classification`, 1 with `regression`; absent where the target is a class or token number. */
   targets?: number;
-  /** Angle by which a pair of units turns from one position to the next, [w]; null without rotary embedding. */
-  rotary: Float32Array | null;
+  /** Null without rotary embedding. */
+  rotary: Rotary | null;
   /** Buckets of relative positions, where the architecture has them. */
   relative?: RelativePositions;
   /** Of a language model: the layers whose keys and values are kept while it writes, of a decoder apart its own, and the width of a head. */
@@ -81,8 +82,11 @@ export function rowsRead(examples: Example[], { read }: Pick<BatchLayout, 'read'
 /** Tokens of an example that predict a next one which counts. */
 export const countTargets = ({ targets }: Pick<Example, 'targets'>): number => targets?.reduce((sum, target) => sum + (target === IGNORED ? 0 : 1), 0) ?? 0;
 
-/** The values of `batchInputs` for these examples. At least one token must be read. */
-export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
+/** Whether what is computed of an example depends on the longest one beside it. */
+export const dependsOnBatch = ({ rotary }: BatchLayout): boolean => rotary?.long != null;
+
+/** The values of `batchInputs` for these examples. At least one token must be read. `longest`: tokens of the longest example of the batch that these are a part of. */
+export function batchFeeds(examples: Example[], layout: BatchLayout, longest?: number): Feeds {
   const sizes = batchSizes(examples, layout);
   const { T, B, S, R } = sizes;
   const N = layout.decoder ? sizes.U : T;
@@ -125,7 +129,7 @@ export function batchFeeds(examples: Example[], layout: BatchLayout): Feeds {
   for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples.map(e => e.input_ids.length), h));
   if (layout.relative) feeds.relative_buckets = { data: relativeBuckets(S, layout.relative, !layout.causal), shape: [S, S] };
   if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, layout.heads.query, layout.relative!));
-  if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S));
+  if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S, longest));
   return feeds;
 }
 

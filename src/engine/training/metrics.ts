@@ -4,7 +4,7 @@ import type { EvalResult } from '../../protocol/metrics';
 import type { Example } from './step.types';
 
 /** Classes whose F1 are written one by one; with more only their mean is. */
-const MOST_LISTED = 100;
+export const MOST_LISTED = 100;
 
 export interface Measurement {
   /** Takes in the logits of a batch, [examples, num_labels] row after row. */
@@ -76,10 +76,10 @@ function values(): Measurement {
 }
 
 /** How often each class was right, was predicted, and was both. */
-class Counts {
+export class Counts {
   readonly actual: Float64Array;
   readonly predicted: Float64Array;
-  private readonly both: Float64Array;
+  readonly both: Float64Array;
 
   constructor(private readonly labels: readonly string[]) {
     [this.actual, this.predicted, this.both] = [0, 1, 2].map(() => new Float64Array(labels.length));

@@ -1,6 +1,6 @@
 /** The training step: forward, loss and backward as one program, AdamW as another, on whichever executor was asked for. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { LoraSettings, TrainingSettings } from '../../protocol/experiment';
+import { hasClasses, type LoraSettings, type TrainingSettings } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
@@ -13,7 +13,7 @@ import { vocabularyLoss } from '../ops/vocabularyLoss';
 import type { AdapterPlan } from '../model/lora.types';
 import { OUTPUT_LAYER } from '../model/trainedTokens';
 import type { LoadedModel } from '../model/weights';
-import { batchFeeds, batchInputs, batchSizes, rowsRead, type BatchLayout } from './layout';
+import { batchFeeds, batchInputs, batchSizes, dependsOnBatch, rowsRead, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
 import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
@@ -144,7 +144,7 @@ export function stepProgram({ model, plan, lora, training, train, read, split_pr
       const logits = output ? vocabularyLogits(context, output) : family.logits(context, config, task);   // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
-      if (task === 'SEQ_CLS') return { loss, logits };
+      if (hasClasses(task)) return { loss, logits };
       const right = tf.sum(topIsLabel({ logits, labels: inputs.labels }, {}));
       // The logits of a whole vocabulary would take longer to copy out than to compute.
       return train ? { loss, right } : { loss, right, logits };
@@ -163,7 +163,7 @@ export function stepProgram({ model, plan, lora, training, train, read, split_pr
   const graph = train ? survey(program([], [], null, {
     dropoutSite: () => site => { sites.push(site); return null; }, tableSite: site => { tables.push(site); return false; }, aroundBlock,
   })) : null;
-  const found = graph && split_prefix ? findPrefix(graph, plan!.trainables.map(t => t.name), layers) : null;
+  const found = graph && split_prefix && !dependsOnBatch(layout) ? findPrefix(graph, plan!.trainables.map(t => t.name), layers) : null;
   const prefix = found && !found.dropout ? found : null;
   let next = 0;
   return {
@@ -227,23 +227,25 @@ class Step implements TrainingStep {
   get device(): string { return this.programs.executor.device; }
   get prefix(): PrefixStates | null { return this.programs.prefix; }
   get prefix_dropout(): boolean { return this.programs.built.prefix_dropout; }
+  get depends_on_batch(): boolean { return dependsOnBatch(this.programs.built.layout); }
 
   count(examples: Example[]): number { return rowsRead(examples, this.programs.built.layout); }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
-    return this.inPortions(examples, async (portion, number) => {
-      const results = await this.programs.step.run(await this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
+    return this.inPortions(examples, async (portion, longest, number) => {
+      const results = await this.programs.step.run(await this.feeds(portion, longest, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
       this.accumulated = this.widening?.narrow(results[GRADIENTS]) ?? results[GRADIENTS];
       return results;
     });
   }
 
   async evaluate(examples: Example[]): Promise<BatchResult> {
-    return this.inPortions(examples, async portion => this.programs.step.run(await this.feeds(portion, 1, null), { gradients: false }));
+    return this.inPortions(examples, async (portion, longest) => this.programs.step.run(await this.feeds(portion, longest, 1, null), { gradients: false }));
   }
 
   /** Runs the examples portion by portion; the logits come back in the order of the examples. */
-  private async inPortions(examples: Example[], run: (portion: Example[], number: number) => Promise<Results>): Promise<BatchResult> {
+  private async inPortions(examples: Example[], run: (portion: Example[], longest: number, number: number) => Promise<Results>): Promise<BatchResult> {
+    const longest = Math.max(...examples.map(example => example.input_ids.length));
     const rows = examples.map(example => this.count([example]));
     const total = rows.reduce((sum, count) => sum + count, 0);
     const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
@@ -252,7 +254,7 @@ class Step implements TrainingStep {
       const read = places.reduce((sum, place) => sum + rows[place], 0);
       // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
       if (read === 0) continue;
-      const { loss, logits, right } = await run(places.map(place => examples[place]), number);
+      const { loss, logits, right } = await run(places.map(place => examples[place]), longest, number);
       result.loss += loss[0];
       result.right += right?.[0] ?? 0;
       if (!logits) continue;
@@ -267,10 +269,10 @@ class Step implements TrainingStep {
     return result;
   }
 
-  private async feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
+  private async feeds(examples: Example[], longest: number, loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
     const { options: { plan, train }, programs: { built: { sites, tables, layout }, prefix } } = this;
     const vector = (values: Float32Array): Feeds[string] => { const data = this.widening?.widen(values) ?? values; return { data, shape: [data.length] }; };
-    const batch = batchFeeds(examples, layout);
+    const batch = batchFeeds(examples, layout, longest);
     return {
       ...batch,
       ...dropoutFeeds(sites, layout, batchSizes(examples, layout), dropout),

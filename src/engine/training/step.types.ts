@@ -9,7 +9,7 @@ export interface Example {
   label: number;
   /** With `multi_label_classification`: the numbers of all classes that apply. */
   classes?: Int32Array;
-  /** For a language model: the token that should follow each position, IGNORED where none is to be learned. [tokens] */
+  /** For a language model: the token that should follow each position; of words the number of their tag; IGNORED where none is to be learned. [tokens] */
   targets?: Int32Array | null;
   /** For an encoder-decoder: what the decoder reads; `targets` are then those of its positions. [decoder tokens] */
   decoder_input_ids?: Int32Array;
@@ -27,7 +27,7 @@ export const IGNORED = -100;
 export interface BatchResult {
   /** The batch's loss: summed over what is learned, and scaled while training. */
   loss: number;
-  /** Of a classifier [B, num_labels], row after row; empty for a language model while it is trained. */
+  /** Of a classifier [B, num_labels], of tags [labelled tokens, num_labels], row after row; empty for a language model while it is trained. */
   logits: Float32Array;
   /** Of a language model: targets that have the largest logit. */
   right: number;
@@ -48,6 +48,8 @@ export interface TrainingStep {
   readonly prefix: PrefixStates | null;
   /** The step was to be split, but dropout is applied in those layers. */
   readonly prefix_dropout: boolean;
+  /** What is computed of an example depends on the longest one of its batch. */
+  readonly depends_on_batch: boolean;
   /**
    * Forward and backward over one batch; adds the gradient of loss_scale · Σ loss to the accumulated gradient.
    * `dropout` seeds the masks; null turns dropout off. Returns loss_scale · Σ loss over examples (classifier) or targets (language model).

@@ -150,6 +150,15 @@ export const WRITTEN = {
 };
 
 /** What trying a text answers. */
+/** Tags of the words of each text: the adapter finds a name in every word with a capital letter. */
+export function tagged(texts: readonly string[]): TryResult {
+  const of = (find: boolean) => texts.map((text): TryResult['base'][number] => {
+    const words = text.split(' ').map(word => ({ word, tag: word === '' ? null : find && /^[A-Z]/.test(word) ? 'B-PER' : 'O', probabilities: { O: 0.25, 'B-PER': 0.75 }, logits: [0, 1] }));
+    return { text, label: words.map(({ tag }) => tag ?? '-').join(' '), probabilities: {}, logits: [], problem_type: 'single_label_classification', words };
+  });
+  return { base: of(false), adapter: of(true) };
+}
+
 export function tried(texts: readonly string[]): TryResult {
   const prediction = (text: string, positive: number): TryResult['base'][number] =>
     ({ text, label: positive > 0.5 ? 'positive' : 'negative', probabilities: { negative: 1 - positive, positive }, logits: [0, Math.log(positive / (1 - positive))], problem_type: 'single_label_classification' });

@@ -4,7 +4,7 @@
  */
 import type { PanelNotifications, PanelRequests, PanelView, WrittenPair } from '../../../src/protocol/panel';
 import { withValue } from '../../../webview/settingsForm';
-import { tried, VIEWS, WRITTEN } from './fixtures';
+import { tagged, tried, VIEWS, WRITTEN } from './fixtures';
 import { THEMES } from './themes';
 
 interface Message { jsonrpc: '2.0'; id?: number; method: string; params: unknown }
@@ -50,7 +50,7 @@ const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => Pa
     return null;
   },
   act: () => null,
-  predict: ({ texts }) => tried(texts),
+  predict: ({ texts }) => (view.experiment?.values.task === 'TOKEN_CLS' ? tagged : tried)(texts),
   measure: () => null,
   cancelMeasure: () => null,
   write: () => writing(),

@@ -14,6 +14,9 @@ export const STATUS_TEXT: Record<RunStatus, string> = {
   finished: 'Finished', stopped: 'Stopped', failed: 'Failed',
 };
 
+/** Why no adapter can be set up. */
+export const WHOLE_MODEL = 'The experiment says "lora": null: the whole model is trained, without an adapter.';
+
 /** Why a run cannot be started, or undefined if it can. */
 export function startBlocked(experiment: ExperimentView | null): string | undefined {
   if (!experiment) return 'No experiment is open.';
@@ -32,7 +35,7 @@ export function buttonStates(experiment: ExperimentView | null, run: RunView, re
   const moving = run.status === 'running' || run.status === 'evaluating';
   const adapter: ButtonState = run.adapter
     ? { visible: true, enabled: !active, reason: active ? 'Available when the run has ended.' : undefined }
-    : { visible: true, enabled: false, reason: 'Available when a run has written an adapter.' };
+    : { visible: true, enabled: false, reason: experiment?.values.lora.full ? 'The whole model is trained: it lies in the run folder, under model.' : 'Available when a run has written an adapter.' };
   return {
     start,
     pause: { visible: run.status !== 'paused', enabled: moving, reason: moving ? undefined : 'Only a training run can be paused.' },
@@ -48,7 +51,7 @@ export function buttonStates(experiment: ExperimentView | null, run: RunView, re
     showLog: { visible: true, enabled: true },
     openFile: { visible: true, enabled: true },
     selectTargets: {
-      visible: true, enabled: !active && !!experiment?.model, reason: active ? 'Settings are fixed while a run is active.' : 'The base model has not been read.',
+      visible: true, enabled: !active && !!experiment?.model && !experiment.values.lora.full, reason: experiment?.values.lora.full ? WHOLE_MODEL : active ? 'Settings are fixed while a run is active.' : 'The base model has not been read.',
     },
   };
 }

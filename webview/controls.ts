@@ -1,4 +1,5 @@
 /** The settings column: adapter, target modules, cost, training. Each control edits one key of the experiment file. */
+import { WHOLE_MODEL } from './actions';
 import { costBox } from './costBox';
 import { h, setText, show } from './dom';
 import { boxRow, choiceRow, sliderRow, textRow, type Row, type SliderRow } from './fields';
@@ -66,10 +67,10 @@ export function controls(host: Host): Part {
         const problem = byKey.get(keyOf(row.path));
         const failure = view.edits.failure(row.path);
         row.update({
-          value: valueAt(view.values, row.path), disabled: view.active,
+          value: valueAt(view.values, row.path), disabled: view.active || wholeModel(row, view),
           // The file's problem is about its old value while a new one is on its way.
           problem: failure ? `not saved: ${failure.cause}` : problem && !view.edits.has(row.path) ? problemText(problem) : aboveLimit(row, rank, view),
-          note: row === alpha ? scalingNote(view) : row === epochs && view.values.training.max_steps > 0 ? 'Ignored: max. steps is set' : undefined,
+          note: row === alpha && !wholeModel(row, view) ? scalingNote(view) : wholeModel(row, view) ? WHOLE_MODEL : row === epochs && view.values.training.max_steps > 0 ? 'Ignored: max. steps is set' : undefined,
         });
       }
       targets.update(view);
@@ -81,6 +82,9 @@ export function controls(host: Host): Part {
 function group(title: string, ...children: HTMLElement[]): HTMLElement {
   return h('div', { class: 'card' }, h('h2', {}, title), h('div', { class: 'rows' }, ...children));
 }
+
+/** True for what means nothing where the whole model is trained. */
+const wholeModel = (row: Row, { values }: View): boolean => row.path[0] === 'lora' && values?.lora.full === true;
 
 function aboveLimit(row: Row, rank: SliderRow, view: View): string | undefined {
   const limit = view.cost?.count.rank_limit ?? 0;

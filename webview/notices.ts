@@ -101,5 +101,5 @@ function card(summary: Summary): HTMLElement {
     h('dl', { class: 'figures' }, ...figures.map(([term, value, note]) =>
       h('div', { class: 'figure' }, h('dt', {}, term), h('dd', { class: 'value' }, value), h('dd', { class: 'detail' }, note)))),
     h('p', { class: 'peft' }, formatCount(summary)),
-    h('p', { class: 'detail path', title: summary.adapter }, `Adapter: ${shortPath(summary.adapter, 80)}`));
+    h('p', { class: 'detail path', title: summary.adapter }, `${summary.full_finetuning ? 'Model' : 'Adapter'}: ${shortPath(summary.adapter, 80)}`));
 }

@@ -1,8 +1,9 @@
-/** Target modules as rows of boxes: one row for each kind of linear layer, whatever the number of layers. Pure. */
+/** Target modules as rows of boxes: one row for each kind of linear layer or embedding, whatever the number of layers. Pure. */
 import { adapterShape, isSaved, matchedModules } from '../src/protocol/adapterMath';
 import type { ModuleInfo } from '../src/protocol/engine';
 import type { LoraSettings } from '../src/protocol/experiment';
 import type { ExperimentValues, ModelView } from '../src/protocol/panel';
+import { WHOLE_MODEL } from './actions';
 import { shortestTargets } from '../src/protocol/targetNames';
 
 export interface TargetKind {
@@ -14,7 +15,7 @@ export interface TargetKind {
   parameters: number;
 }
 
-/** The kinds of linear layers that an adapter can be put on, in the model's order. */
+/** The kinds of modules that an adapter can be put on, in the model's order. */
 export function targetKinds(model: ModelView, lora: ExperimentValues['lora']): TargetKind[] {
   const ticked = new Set(matchedModules(model, lora).map(m => m.name));
   const kinds = new Map<string, TargetKind>();
@@ -47,12 +48,15 @@ export function tickKind(model: ModelView, lora: ExperimentValues['lora'], kind:
 
 /** `query, value · 8 of 24 linear layers`; without a model only what the file says. */
 export function describeTargets(model: ModelView | null, lora: ExperimentValues['lora']): string {
+  if (lora.full) return WHOLE_MODEL;
   const targets = lora.target_modules ?? model?.default_target_modules ?? 'default of the architecture';
   const all = typeof targets === 'string' ? targets : targets.length ? targets.join(', ') : 'nothing';
   const names = all.length > 80 ? `${all.slice(0, 79)}…` : all;
   if (!model) return names;
   const kinds = targetKinds(model, lora);
-  const ticked = kinds.reduce((sum, kind) => sum + kind.ticked, 0);
-  const adaptable = kinds.reduce((sum, kind) => sum + kind.modules.length, 0);
-  return `${names}${lora.target_modules === null ? ' (default)' : ''} · ${ticked} of ${adaptable} linear layers`;
+  const [linear, embeddings] = [true, false].map(wanted => kinds.filter(({ modules }) => (modules[0].type === 'Linear') === wanted));
+  const ticked = (some: TargetKind[]): number => some.reduce((sum, kind) => sum + kind.ticked, 0);
+  const adaptable = linear.reduce((sum, kind) => sum + kind.modules.length, 0);
+  const also = ticked(embeddings) ? `, ${ticked(embeddings)} embedding${ticked(embeddings) > 1 ? 's' : ''}` : '';
+  return `${names}${lora.target_modules === null ? ' (default)' : ''} · ${ticked(linear)} of ${adaptable} linear layers${also}`;
 }

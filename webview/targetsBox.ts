@@ -48,7 +48,7 @@ export function targetsBox(host: Host): Part {
       drawnFor = inputs;
       const model = experiment?.model;
       show(loading, !model && !experiment?.model_error && !!experiment?.trusted && !!values?.base_model);
-      show(list, !!model);
+      show(list, !!model && !values?.lora.full);
       setDisabled(choose, !buttonStates(experiment, view.run, 0).selectTargets!.enabled);
       setText(message, targetProblem(view) ?? '');
       show(message, message.textContent !== '');
@@ -74,6 +74,7 @@ function targetProblem({ experiment, values, cost, edits }: View): string | unde
   const path = TARGETS_KEY.split('.');
   const failure = edits.failure(path);
   if (failure) return `not saved: ${failure.cause}`;
+  if (values?.lora.full) return undefined;
   if (cost && cost.count.adapters.length === 0 && cost.count.unmatched.length === 0) return 'No module is adapted: tick at least one.';
   const problem = experiment?.problems.find(({ path: at }) => at.join('.') === TARGETS_KEY);
   if (problem && !edits.has(path)) return problemText(problem);

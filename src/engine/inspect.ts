@@ -46,8 +46,8 @@ function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset
   try { return labelsFor(config, stored, values(), problem_type === 'multi_label_classification' ? 1 : 2).names; } catch { return null; }
 }
 
-function settingsOf(lora: Record<string, unknown>): LoraSettings {
-  const { experiment, problems } = parseExperiment({ base_model: '-', dataset: { train: '-' }, lora });
+function settingsOf({ full, ...lora }: Record<string, unknown>): LoraSettings {
+  const { experiment, problems } = parseExperiment({ base_model: '-', dataset: { train: '-' }, lora: full === true ? null : lora });
   if (experiment) return experiment.lora;
   throw new LabError({ code: 'experiment.problem', where: problems[0].path.join('.'), cause: problems[0].cause, action: problems[0].action });
 }
@@ -55,17 +55,21 @@ function settingsOf(lora: Record<string, unknown>): LoraSettings {
 const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 const TYPES = { linear: 'Linear', embedding: 'Embedding', norm: 'LayerNorm' } as const;
 
-/** One entry for each module with a weight, in the order of the forward pass. */
+/** One entry for each module with a weight, in the order of the forward pass; the modules that share a table have one each after it. */
 function modulesOf(model: LoadedModel): ModuleInfo[] {
   const heads = model.family.headModules(model.task);
   const weights = model.parameters.filter((spec): spec is ParameterSpec & { kind: keyof typeof TYPES } => spec.name.endsWith('.weight') && spec.kind !== 'bias');
-  return weights.map(({ name: parameter, shape: stored, kind, fan_in_fan_out, output = false }) => {
+  return weights.flatMap(({ name: parameter, shape: stored, kind, modules = [], fan_in_fan_out, output = false }) => {
     const shape = fan_in_fan_out ? [...stored].reverse() : stored;
     const name = parameter.replace(/\.weight$/, '');
     const own = model.parameters.filter(spec => spec.name === parameter || spec.name === `${name}.bias`);
     const source = model.weights.get(parameter)!;
     const dtype = source.source === 'file' && ['F32', 'F16', 'BF16'].includes(source.ref.dtype) ? source.ref.dtype as ModuleInfo['dtype'] : null;
     const saved = heads.some(head => name === head || name.startsWith(`${head}.`));
-    return { name, type: TYPES[kind], shape, parameters: own.reduce((sum, spec) => sum + count(spec.shape), 0), dtype, adaptable: kind === 'linear' && !saved, saved, ...(kind === 'linear' && output ? { output } : {}) };
+    const info: ModuleInfo = {
+      name, type: TYPES[kind], shape, parameters: own.reduce((sum, spec) => sum + count(spec.shape), 0), dtype,
+      adaptable: kind !== 'norm' && !saved && !modules.length, saved, ...(kind === 'linear' && output ? { output } : {}),
+    };
+    return [info, ...modules.map(reader => ({ ...info, name: reader, adaptable: true }))];
   });
 }

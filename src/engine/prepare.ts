@@ -19,6 +19,7 @@ import { openCheckpoint, type Checkpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight, type Family } from './model/family';
 import { familyOf, modelOf, storedTensor } from './model/loadModel';
+import { weightOf } from './model/factors';
 import { planAdapter } from './model/lora';
 import { initialTrainables } from './model/loraStart';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
@@ -68,6 +69,8 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const model = start ? withAdapterWeights(base, start) : base;
   const plan = planAdapter(model, lora);
   if (start) checkAdapterSettings(start, plan, model, lora);
+  const tied = model.parameters.find(p => p.output && p.kind === 'embedding' && plan.modules.some(module => weightOf(module) === p.name));
+  if (tied) report.log({ level: 'warn', message: `${tied.name} is the output layer too (tie_word_embeddings): its adapter changes the input alone, and a merged checkpoint gets an output layer of its own` });
 
   const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer);
   const load = (file: string, share: [number, number]): ExampleSet => {

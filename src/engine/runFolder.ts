@@ -9,7 +9,7 @@ import { freeBytes, listFolder, lookUp, makeFolder, removeFile, renameFile } fro
 import { MetricsLog, toJson } from './metricsLog';
 import { lockFolder, LOCK_NAME, type Lock } from './runLock';
 import { recover, syncFolder, writeFile, writeFileAtomic } from './transaction';
-import type { Experiment } from '../protocol/experiment';
+import { written, type Experiment } from '../protocol/experiment';
 import type { MetricRecord, Summary } from '../protocol/metrics';
 
 export interface RunFolder {
@@ -17,6 +17,8 @@ export interface RunFolder {
   readonly path: string;
   /** Where the final adapter goes. */
   readonly adapter: string;
+  /** Where the trained model goes instead, of a run that trains all of it. */
+  readonly model: string;
   /** Where an earlier run that stood here was moved to, or null. */
   readonly previous: string | null;
   writeExperiment(experiment: Experiment): void;
@@ -74,8 +76,8 @@ export function openRunFolder(folder: string, { resume }: { resume: boolean }): 
 function run(path: string, previous: string | null, lock: Lock): RunFolder {
   const metrics = new MetricsLog(join(path, 'metrics.jsonl'));
   return {
-    path, previous, adapter: join(path, 'adapter'),
-    writeExperiment: experiment => writeFileAtomic(join(path, 'experiment.json'), `${JSON.stringify(experiment, null, 2)}\n`),
+    path, previous, adapter: join(path, 'adapter'), model: join(path, 'model'),
+    writeExperiment: experiment => writeFileAtomic(join(path, 'experiment.json'), `${JSON.stringify(written(experiment), null, 2)}\n`),
     appendMetrics: record => metrics.append(record),
     readMetrics: () => metrics.read(),
     supersedeMetrics: step => metrics.truncateAfter(step, join(path, 'metrics.superseded.jsonl')),

@@ -6,6 +6,7 @@ import { epochBatches } from './data/batches';
 import { LabError } from './errors';
 import { evaluateWriting } from './generation/evaluateWriting';
 import { fillTrainables, readAdapter, writeAdapter, type AdapterContent } from './model/adapter';
+import { readValues, writeModel } from './model/trainedModel';
 import type { Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import type { RunFolder } from './runFolder';
@@ -129,9 +130,9 @@ export class Trainer {
       this.options.step.restore(this.good.values);
       Object.assign(this.state, this.good.state);
       await this.save(folder);
-      await writeAdapter(folder.adapter, await this.content());
+      await this.writeResult(folder, await this.content());
     }
-    const kept = this.good ? `the weights after step ${this.good.state.step}, the last that gave a finite loss, are in ${folder.adapter}` : 'no step was finished';
+    const kept = this.good ? `the weights after step ${this.good.state.step}, the last that gave a finite loss, are in ${this.options.prepared.plan.full ? folder.model : folder.adapter}` : 'no step was finished';
     throw new LabError({
       code: 'training.not-finite', file: folder.path, where: `step ${step}`, cause: `the ${what} became ${value}; ${kept}`,
       action: this.good ? 'lower learning_rate or lora_alpha, or set max_grad_norm, and start again' : 'check the base weights and the data for values that are not numbers, and lower learning_rate',
@@ -220,12 +221,12 @@ export class Trainer {
       await this.save(folder);
     }
     const best = outcome === 'finished' && this.options.prepared.rule.load ? this.bestValues(folder) : null;
-    await writeAdapter(folder.adapter, { ...await this.content(), ...(best ? { trainables: best } : {}) });
+    await this.writeResult(folder, { ...await this.content(), ...(best ? { trainables: best } : {}) });
     for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
     const summary: Summary = {
       state: outcome, steps: state.step, epochs: this.epoch(), trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
       train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, seconds: this.seconds(),
-      peak_memory_bytes: process.resourceUsage().maxRSS * 1024, adapter: folder.adapter,
+      peak_memory_bytes: process.resourceUsage().maxRSS * 1024, adapter: plan.full ? folder.model : folder.adapter, ...(plan.full ? { full_finetuning: true as const } : {}),
       ...(best ? { best: { step: state.best.saved!.step, metric: this.options.prepared.rule.metric, value: state.best.saved!.value } } : {}),
       ...(stopsEarly(state.best, this.options.prepared.rule) ? { stopped_early: true } : {}),
     };
@@ -233,11 +234,20 @@ export class Trainer {
     return summary;
   }
 
+  /** The adapter, or the whole model if it is trained. */
+  private async writeResult(folder: RunFolder, content: AdapterContent): Promise<void> {
+    if (content.plan.full) await writeModel(folder.model, content.model, content);
+    else await writeAdapter(folder.adapter, content);
+  }
+
   /** Trained values of the best checkpoint; null, with a warning, if it is no longer there as it was written. */
   private bestValues(folder: RunFolder): Float32Array | null {
     const { state: { best: { saved } }, options: { prepared: { plan, model }, report } } = this;
     if (!saved) return null;
-    try { return fillTrainables(plan, readAdapter(folder.checkpoint(saved.step)), model); } catch (error) {
+    try {
+      const checkpoint = folder.checkpoint(saved.step);
+      return plan.full ? readValues(checkpoint, plan) : fillTrainables(plan, readAdapter(checkpoint), model);
+    } catch (error) {
       if (!(error instanceof LabError)) throw error;
       report.log({ level: 'warn', message: `the adapter of the last step is saved, because the best checkpoint, of step ${saved.step}, cannot be read: ${error.report.cause}` });
       return null;

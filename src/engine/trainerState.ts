@@ -4,13 +4,16 @@ import { LabError } from './errors';
 import { readJsonObject } from './files';
 import { writeFile } from './transaction';
 import { fillTrainables, readAdapter, withoutStart, writeAdapterFiles, type AdapterContent } from './model/adapter';
+import type { AdapterPlan } from './model/lora.types';
+import { readValues, writeValues } from './model/trainedModel';
+import type { LoadedModel } from './model/weights';
 import { readHeader, readTensor } from './model/safetensors';
 import { writeSafetensors } from './model/safetensorsWriter';
 import type { Prepared } from './prepare';
 import type { BestState } from './training/bestModel';
 import type { OptimizerState } from './training/step.types';
 import type { EvalResult } from '../protocol/metrics';
-import { SECTIONS, type Experiment } from '../protocol/experiment';
+import { SECTIONS, written, type Experiment } from '../protocol/experiment';
 
 const STATE_NAME = 'trainer_state.json';
 const OPTIMIZER_NAME = 'optimizer.safetensors';
@@ -36,9 +39,10 @@ export interface TrainerState {
   data_fingerprint: string;
 }
 
-/** Fills a checkpoint folder: a PEFT adapter, AdamW's moments and the state. */
+/** Fills a checkpoint folder: a PEFT adapter or all values of the model, AdamW's moments and the state. */
 export async function writeState(folder: string, content: AdapterContent, optimizer: OptimizerState, state: TrainerState): Promise<void> {
-  await writeAdapterFiles(folder, { ...content, trainables: optimizer.trainables });
+  const values = { ...content, trainables: optimizer.trainables };
+  await (content.plan.full ? writeValues(folder, values) : writeAdapterFiles(folder, values));
   const moments = (['exp_avg', 'exp_avg_sq'] as const).map(name => ({ name, dtype: 'F32' as const, shape: [optimizer[name].length], data: optimizer[name] }));
   await writeSafetensors(join(folder, OPTIMIZER_NAME), moments, { format: 'pt' });
   writeFile(join(folder, STATE_NAME), `${JSON.stringify(state, null, 2)}\n`);
@@ -53,11 +57,15 @@ export function readState(folder: string): TrainerState {
 export function readOptimizer(folder: string, state: TrainerState, { model, plan, data_fingerprint }: Prepared): OptimizerState {
   if (state.base_fingerprint !== model.fingerprint) throw changed('resume.base-changed', model.folder, 'the base weights have changed since this run began');
   if (state.data_fingerprint !== data_fingerprint) throw changed('resume.data-changed', folder, 'the training or evaluation data, or the tokenizer, have changed since this run began');
-  const adapter = readAdapter(folder);
-  const trainables = fillTrainables(plan, plan.subtracts_start ? withoutStart(adapter) : adapter, model);
+  const trainables = plan.full ? readValues(folder, plan) : adapterValues(folder, plan, model);
   const { tensors } = readHeader(join(folder, OPTIMIZER_NAME));
   const moment = (name: string): Float32Array => readTensor(tensors.get(name)!);
   return { trainables, exp_avg: moment('exp_avg'), exp_avg_sq: moment('exp_avg_sq') };
+}
+
+function adapterValues(folder: string, plan: AdapterPlan, model: LoadedModel): Float32Array {
+  const adapter = readAdapter(folder);
+  return fillTrainables(plan, plan.subtracts_start ? withoutStart(adapter) : adapter, model);
 }
 
 const changed = (code: string, file: string, cause: string): LabError => new LabError({ code, file, cause, action: 'put it back as it was, or start a new run' });
@@ -72,9 +80,9 @@ const FREE = new Set([
 /** Error `resume.experiment-changed` if a setting that the steps depend on differs from the run's own `experiment.json`. Returns the keys that changed. */
 export function compareExperiments(now: Experiment, then: Record<string, unknown>, file: string): string[] {
   const flat = (experiment: Record<string, unknown>): Map<string, string> => new Map(Object.entries(experiment).flatMap(([key, value]) => (
-    (SECTIONS as readonly string[]).includes(key) ? Object.entries(value as object).map(([inner, part]) => [`${key}.${inner}`, JSON.stringify(part)] as const) : [[key, JSON.stringify(value)] as const])));
+    (SECTIONS as readonly string[]).includes(key) && value !== null ? Object.entries(value as object).map(([inner, part]) => [`${key}.${inner}`, JSON.stringify(part)] as const) : [[key, JSON.stringify(value)] as const])));
   const before = flat(then);
-  const different = [...flat(now as unknown as Record<string, unknown>)].filter(([key, value]) => before.get(key) !== value).map(([key]) => key);
+  const different = [...flat(written(now))].filter(([key, value]) => before.get(key) !== value).map(([key]) => key);
   const bound = different.find(key => !FREE.has(key));
   if (bound) {
     throw new LabError({

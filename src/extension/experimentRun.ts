@@ -33,7 +33,7 @@ export class ExperimentRun {
       const engine = await (this.engine = EngineClient.start(options));
       this.listen(engine);
       const summary = await engine.request('train', { experiment_file: this.experimentFile, resume });
-      this.update({ status: summary.state, summary, adapter: summary.adapter, progress: null });
+      this.update({ status: summary.state, summary, adapter: summary.full_finetuning ? null : summary.adapter, progress: null });
     } catch (error) {
       const report = toReport(error);
       // Stopping before there is anything to save is what the person asked for, not a failure.

@@ -25,7 +25,7 @@ export function settingHover(path: readonly (string | number)[]): string | undef
 export function loraHover(key: string, model: ModelShape, lora: AdapterSettings): string | undefined {
   if (!['target_modules', 'exclude_modules', 'r', 'lora_alpha', 'rank_pattern', 'alpha_pattern', ...SHAPING].includes(key)) return undefined;
   const count = countAdapter(model, lora);
-  const notes = count.unmatched.map(name => `\n\n**${code(name)} matches no linear layer.**`).join('');
+  const notes = count.unmatched.map(name => `\n\n**${code(name)} matches no linear layer or embedding.**`).join('');
   const scaling = ['lora_alpha', 'alpha_pattern', 'use_rslora'].includes(key) ? `\n\n${scalingLine(count.adapters)}` : '';
   return `${adaptersTable(count.adapters)}${notes}${scaling}\n\n${costLine(count)}`;
 }
@@ -121,7 +121,7 @@ function kindOf(setting: Setting<unknown>): string {
     setting.exclusiveMinimum !== undefined && `> ${setting.exclusiveMinimum}`,
     setting.maximum !== undefined && `≤ ${setting.maximum}`,
   ].filter(Boolean);
-  const kind = { text: setting.path ? 'path' : 'text', names: 'names or expression', overrides: 'object of numbers', number: 'number', integer: 'whole number', integers: 'whole number or list', boolean: 'true or false', choice: '' }[setting.type];
+  const kind = { text: setting.path ? 'path' : 'text', names: 'names or expression', overrides: 'object of numbers', number: 'number', integer: 'whole number', integers: 'whole number or list', boolean: 'true or false', choice: '', tokens: 'list of token numbers, or an object of them' }[setting.type];
   return bounds.length ? `${kind} ${bounds.join(', ')}` : kind;
 }
 

@@ -85,6 +85,7 @@ function lenientValues(json: unknown, problems: readonly Problem[]): ExperimentV
   const values = { ...section('experiment'), ...Object.fromEntries(SECTIONS.map(name => [name, section(name)])) } as unknown as ExperimentValues;
   const targets = isObject(json) && isObject(json.lora) ? json.lora.target_modules : undefined;
   if (Array.isArray(targets) && targets.length === 0) values.lora.target_modules = [];
+  if (isObject(json) && json.lora === null) values.lora.full = true;
   return values;
 }
 

@@ -128,7 +128,7 @@ function tooltip(node: ModuleNode, state: NodeState): vscode.MarkdownString {
   const text = new vscode.MarkdownString();
   const { module } = node;
   if (!module) {
-    text.appendMarkdown(`**${escape(node.label)}**\n\n${state.total ? `${state.ticked} of ${state.total} linear layers have adapters` : 'Nothing here can be adapted'}`);
+    text.appendMarkdown(`**${escape(node.label)}**\n\n${state.total ? `${state.ticked} of ${state.total} modules have adapters` : 'Nothing here can be adapted'}`);
     return text;
   }
   const rows = [

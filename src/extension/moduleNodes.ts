@@ -39,10 +39,12 @@ export function buildModuleTree(model: ModelView, name: string): ModuleNode {
   return root;
 }
 
-/** The adaptable modules below a node (or the node itself). */
-export function tickable(node: ModuleNode, lora: Pick<AdapterSettings, 'modules_to_save'>): ModuleInfo[] {
+/** The adaptable modules that the box of a node stands for: itself, or the linear layers below it. Embeddings are ticked by themselves, or by a node that holds nothing else. */
+export function tickable(node: ModuleNode, lora: Pick<AdapterSettings, 'modules_to_save' | 'full'>): ModuleInfo[] {
   if (node.module) return node.module.adaptable && !isSaved(node.module, lora) ? [node.module] : [];
-  return node.children.flatMap(c => tickable(c, lora));
+  const below = node.children.flatMap(c => tickable(c, lora));
+  const linear = below.filter(module => module.type === 'Linear');
+  return linear.length ? linear : below;
 }
 
 /** Three states: a parent with some of its modules ticked is unticked and says how many. */

@@ -21,7 +21,7 @@ export async function select(lab: Lab, selection: Selection): Promise<void> {
   const chosen: Record<Selection, () => ModuleInfo[]> = {
     default: () => matchedModules(model, { ...lora, target_modules: null }),
     attention: () => all.filter(m => ATTENTION.test(m.name)),
-    all: () => all,
+    all: () => all.filter(m => m.type === 'Linear'),
     none: () => [],
   };
   await setTicked(lab, new Set(chosen[selection]().map(m => m.name)));
@@ -40,7 +40,7 @@ export async function pickTargets(lab: Lab): Promise<void> {
   const items = [...kinds].map(([kind, modules]) => ({
     label: kind, modules, description: `${modules.length} × [${modules[0].shape.join(', ')}]`, picked: modules.every(m => ticked.has(m.name)),
   }));
-  const picked = await vscode.window.showQuickPick(items, { title: 'Target modules', placeHolder: 'Which linear layers get an adapter, in every layer?', canPickMany: true });
+  const picked = await vscode.window.showQuickPick(items, { title: 'Target modules', placeHolder: 'Which modules get an adapter, in every layer?', canPickMany: true });
   if (picked) await setTicked(lab, new Set(picked.flatMap(item => item.modules.map(m => m.name))));
 }
 

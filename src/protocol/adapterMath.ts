@@ -7,6 +7,8 @@ import type { ModuleInfo } from './engine';
 
 /** The keys of `LoraConfig` that decide shapes and counts. */
 export interface AdapterSettings {
+  /** The whole model is trained, and there is no adapter. */
+  full?: boolean;
   r: number;
   lora_alpha: number;
   /** Name suffixes, one regular expression for the full name, or `all-linear`; null means the architecture's default. */
@@ -17,6 +19,7 @@ export interface AdapterSettings {
   modules_to_save?: string | readonly string[] | null;
   layers_to_transform?: number | readonly number[] | null;
   layers_pattern?: string | readonly string[] | null;
+  trainable_token_indices?: readonly number[] | Readonly<Record<string, readonly number[]>> | null;
   use_rslora?: boolean;
   use_dora?: boolean;
   lora_bias?: boolean;
@@ -71,13 +74,14 @@ export function matchesNames(name: string, names: string | readonly string[] | n
   return expression(`^(?:${names})$`)?.test(name) ?? false;
 }
 
-/** The linear layers that get an adapter, in the model's order. */
+/** The linear layers and embeddings that get an adapter, in the model's order. */
 export function matchedModules(model: Pick<ModelShape, 'modules' | 'default_target_modules'>, lora: AdapterSettings): ModuleInfo[] {
+  if (lora.full) return [];
   const targets = lora.target_modules ?? model.default_target_modules;
   return model.modules.filter(module =>
     module.adaptable
     && !isSaved(module, lora)
-    && (isAllLinear(targets) ? module.output !== true : matchesNames(module.name, targets))
+    && (isAllLinear(targets) ? module.output !== true && module.type !== 'Embedding' : matchesNames(module.name, targets))
     && (typeof targets === 'string' || targets.includes(module.name) || isInLayers(module.name, lora))
     && !matchesNames(module.name, lora.exclude_modules));
 }
@@ -100,9 +104,9 @@ export function layerOf(name: string, pattern?: string | readonly string[] | nul
 export const scalingOf = (lora_alpha: number, r: number, use_rslora = false): number => lora_alpha / (use_rslora ? Math.sqrt(r) : r);
 
 /** True for a module that is trained whole: the task's head, and whatever `modules_to_save` names, with all modules inside of it. */
-export function isSaved(module: Pick<ModuleInfo, 'name' | 'saved'>, lora: Pick<AdapterSettings, 'modules_to_save'>): boolean {
+export function isSaved(module: Pick<ModuleInfo, 'name' | 'saved'>, lora: Pick<AdapterSettings, 'modules_to_save' | 'full'>): boolean {
   const names = typeof lora.modules_to_save === 'string' ? [lora.modules_to_save] : lora.modules_to_save ?? [];
-  return module.saved || names.some(name => `.${module.name}.`.includes(`.${name}.`));
+  return lora.full === true || module.saved || names.some(name => `.${module.name}.`.includes(`.${name}.`));
 }
 
 /**
@@ -116,9 +120,9 @@ export function patternValue(pattern: Readonly<Record<string, number>> | undefin
   return fallback;
 }
 
-/** Shapes and size of the adapter that a module of shape [out, in] gets. */
-export function adapterShape(module: Pick<ModuleInfo, 'name' | 'shape'>, lora: AdapterSettings): AdapterShape {
-  const [out, inner] = module.shape;
+/** Shapes and size of the adapter that a module of shape [out, in] gets, or an embedding of shape [in, out]. */
+export function adapterShape(module: Pick<ModuleInfo, 'name' | 'shape' | 'type'>, lora: AdapterSettings): AdapterShape {
+  const [out, inner] = module.type === 'Embedding' ? [module.shape[1], module.shape[0]] : module.shape;
   const r = patternValue(lora.rank_pattern, module.name, lora.r);
   const lora_alpha = patternValue(lora.alpha_pattern, module.name, lora.lora_alpha);
   const vectors = (lora.use_dora ? 1 : 0) + (lora.lora_bias ? 1 : 0);
@@ -127,10 +131,14 @@ export function adapterShape(module: Pick<ModuleInfo, 'name' | 'shape'>, lora: A
 
 /** Counts as `print_trainable_parameters` does. */
 export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterCount {
+  if (lora.full) {
+    const all = model.base_parameters;
+    return { adapters: [], saved: [], trainable_parameters: all, all_parameters: all, adapter_bytes: 4 * all, rank_limit: 0, unmatched: [] };
+  }
   const matched = matchedModules(model, lora);
   const adapters = matched.map(module => adapterShape(module, lora));
   const saved = model.modules.filter(module => isSaved(module, lora));
-  const added = sum(adapters.map(a => a.parameters)) + sum(saved.map(m => m.parameters));
+  const added = sum(adapters.map(a => a.parameters)) + sum(saved.map(m => m.parameters)) + tokenParameters(model.modules, lora.trainable_token_indices);
   // Biases are trained where they are; of a saved module they are part of its copy.
   const withBias = lora.bias === 'all' ? model.modules.filter(module => !isSaved(module, lora)) : lora.bias === 'lora_only' ? matched : [];
   const biases = sum(withBias.map(biasSize));
@@ -147,6 +155,21 @@ export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterC
     rank_limit: matched.length ? Math.min(...matched.map(m => Math.min(m.shape[0], m.shape[1]))) : 0,
     unmatched: entries.filter(entry => !adaptable.some(m => matchesNames(m.name, typeof targets === 'string' ? entry : [entry]))),
   };
+}
+
+/** Trained rows of embeddings and output layers. An output layer that follows the embeddings has none of its own. */
+function tokenParameters(modules: readonly ModuleInfo[], tokens: AdapterSettings['trainable_token_indices']): number {
+  const tables = modules.filter(module => module.type === 'Embedding');
+  if (!tokens || !tables.length) return 0;
+  const width = tables[0].shape[1];
+  if (Array.isArray(tokens)) return tokens.length * width;
+  const lists = Object.entries(tokens as Readonly<Record<string, readonly number[]>>);
+  const input = lists.find(([key]) => matchesSuffix(tables[0].name, key))?.[1];
+  return sum(lists.flatMap(([key, list]) => {
+    const own = modules.filter(module => (module.type === 'Embedding' || module.output) && matchesSuffix(module.name, key)).map(module => list.length * module.shape[1]);
+    // A tied output layer is no module of the list.
+    return own.length || key !== 'lm_head' || input?.join() === list.join() ? own : [list.length * width];
+  }));
 }
 
 /** PEFT's own line: `trainable params: 296,450 || all params: 109,780,228 || trainable%: 0.2700`. */

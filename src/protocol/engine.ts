@@ -27,12 +27,12 @@ export interface ModuleInfo {
   /** Name in the task model, as PEFT sees it: `bert.encoder.layer.0.attention.self.query`. */
   name: string;
   type: 'Linear' | 'Embedding' | 'LayerNorm';
-  /** Shape of `weight`: [out_features, in_features] of a Linear, however it is stored. */
+  /** Shape of `weight`: [out_features, in_features] of a Linear, however it is stored; [rows, width] of an Embedding. */
   shape: number[];
   parameters: number;
   /** Storage type in the checkpoint, or null if the checkpoint lacks it and it starts at random. */
   dtype: 'F32' | 'F16' | 'BF16' | null;
-  /** True for the linear layers that adapters can be put on. */
+  /** True for the linear layers and embeddings that adapters can be put on. */
   adaptable: boolean;
   /** True for a head that is trained whole and saved with the adapter (`modules_to_save`). */
   saved: boolean;

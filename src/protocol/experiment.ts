@@ -3,10 +3,14 @@
  * The parser below, the JSON schema, the editor hovers and the panel all derive from this table.
  * Key names are Hugging Face's: `LoraConfig` for `lora`, `TrainingArguments` for `training`.
  */
+import { isDefault, LORA_FIELDS } from './loraFields';
+
+/** Tokens of the input embeddings, or those of each named module. */
+export type TokenIndices = number[] | Record<string, number[]>;
 
 /** One key of the experiment file. `T` is the type of its value after parsing. */
 export interface Setting<T> {
-  readonly type: 'text' | 'number' | 'integer' | 'integers' | 'boolean' | 'choice' | 'names' | 'overrides';
+  readonly type: 'text' | 'number' | 'integer' | 'integers' | 'boolean' | 'choice' | 'names' | 'overrides' | 'tokens';
   /** `undefined` marks a key that must be given. */
   readonly default: T | undefined;
   readonly doc: string;
@@ -40,6 +44,7 @@ const choice = <C extends string | boolean>(value: C, choices: readonly C[], doc
 const optionalChoice = <C extends string>(choices: readonly C[], doc: string): Setting<C | null> => ({ type: 'choice', default: null, nullable: true, choices, doc });
 const optionalBoolean = (doc: string): Setting<boolean | null> => ({ type: 'boolean', default: null, nullable: true, doc });
 const names = (doc: string): Setting<string | string[] | null> => ({ type: 'names', default: null, nullable: true, doc });
+const tokens = (doc: string): Setting<TokenIndices | null> => ({ type: 'tokens', default: null, nullable: true, minimum: 0, doc });
 const overrides = (range: Range, doc: string): Setting<Record<string, number>> => ({ type: 'overrides', default: {}, doc, ...range });
 
 export const TASKS = ['SEQ_CLS', 'TOKEN_CLS', 'CAUSAL_LM', 'SEQ_2_SEQ_LM'] as const;
@@ -82,13 +87,14 @@ export const SETTINGS = {
     use_rslora: boolean(false, 'Rank-stabilized scaling: lora_alpha / √r instead of lora_alpha / r.'),
     use_dora: boolean(false, 'DoRA: the length of every row of W + ΔW is trained by itself, in `lora_magnitude_vector` [out].'),
     lora_dropout: number(0, { minimum: 0, maximum: 0.99 }, 'Dropout probability on the input of each adapter.'),
-    target_modules: names('Modules to adapt: a list of name suffixes, one regular expression for the full name, or `"all-linear"`. Default: PEFT\'s choice for the architecture.'),
+    target_modules: names('Linear layers and embeddings to adapt: a list of name suffixes, one regular expression for the full name, or `"all-linear"` (no embeddings, no output layer over the vocabulary). Default: PEFT\'s choice for the architecture.'),
     exclude_modules: names('Modules left out although `target_modules` matches them: name suffixes or a regular expression.'),
     layers_to_transform: optionalIntegers({ minimum: 0 }, 'Layers to adapt, counted from 0: one number or a list. Only where `target_modules` is a list. Default: all layers.'),
     layers_pattern: names('Name of the list of layers that `layers_to_transform` counts in, such as `layer` or `h`. Default: the first numbered part of a name.'),
     rank_pattern: overrides({ minimum: 1 }, 'Ranks that differ from `r`: module name suffix or regular expression → rank.'),
     alpha_pattern: overrides({ exclusiveMinimum: 0 }, 'Values that differ from `lora_alpha`: module name suffix or regular expression → alpha.'),
     modules_to_save: names('Modules trained whole and saved with the adapter. Default for SEQ_CLS and TOKEN_CLS: the classification head.'),
+    trainable_token_indices: tokens('Single tokens whose rows of the embeddings are trained and saved with the adapter: a list for the input embeddings and, where they are tied, the output layer; or an object, module → list.'),
     bias: choice('none', BIASES, 'Which biases of the base model are trained, and saved with the adapter: `none`, `all`, or those of the adapted modules (`lora_only`).'),
     lora_bias: boolean(false, 'Gives every B a bias of its own, [out].'),
     init_lora_weights: {
@@ -141,7 +147,10 @@ export const SETTINGS = {
 
 type Values<S> = { -readonly [K in keyof S]: S[K] extends Setting<infer T> ? T : never };
 export type DatasetSettings = Values<typeof SETTINGS.dataset>;
-export type LoraSettings = Values<typeof SETTINGS.lora>;
+export type LoraSettings = Values<typeof SETTINGS.lora> & {
+  /** The file says `"lora": null`: the whole model is trained, and the other keys, at their defaults, mean nothing. */
+  full?: true;
+};
 export type TrainingSettings = Values<typeof SETTINGS.training>;
 export type EngineSettings = Values<typeof SETTINGS.engine>;
 
@@ -152,6 +161,9 @@ export interface Experiment extends Values<typeof SETTINGS.experiment> {
   training: TrainingSettings;
   engine: EngineSettings;
 }
+
+/** An experiment as it is written: `"lora": null` where the whole model is trained. */
+export const written = (experiment: Experiment): Record<string, unknown> => ({ ...experiment, lora: experiment.lora.full ? null : experiment.lora });
 
 /** One thing wrong with an experiment file. `path` leads to the key, e.g. `['lora', 'r']`. */
 export interface Problem { path: string[]; cause: string; action: string }
@@ -183,16 +195,16 @@ export function parseExperiment(json: unknown): { experiment: Experiment; proble
   const problems: Problem[] = [];
   const top = readSection('experiment', json, [], problems, [...SECTIONS, 'sweep']);
   const sections = SECTIONS.map(name => {
-    if (name === 'lora' && json.lora === null) {
-      problems.push({ path: ['lora'], cause: 'is null: training the whole model is not supported', action: 'leave it out for a LoRA with all defaults, or name whole modules in lora.modules_to_save' });
-    }
     const value = json[name] ?? {};
     if (!isObject(value)) {
       problems.push({ path: [name], cause: `is ${describe(value)}, not an object`, action: `write "${name}": { … }` });
       return [name, {}] as const;
     }
-    return [name, readSection(name, value, [name], problems)] as const;
+    const values = readSection(name, value, [name], problems);
+    return [name, name === 'lora' && json.lora === null ? { ...values, full: true } : values] as const;
   });
+  const training = json.training;
+  if (json.lora === null && isObject(training) && training.loraplus_lr_ratio != null) problems.push({ path: ['training', 'loraplus_lr_ratio'], cause: 'is given, but "lora" is null: there are no A and B', action: 'remove it' });
   if (problems.length) return { experiment: undefined, problems };
   return { experiment: { ...top, ...Object.fromEntries(sections) } as unknown as Experiment, problems: [] };
 }
@@ -202,6 +214,11 @@ function readSection(section: Section | 'experiment', json: Record<string, unkno
   const values: Record<string, unknown> = {};
   for (const key of Object.keys(json)) {
     if (Object.hasOwn(settings, key) || ignore.includes(key) || (path.length === 0 && key === '$schema')) continue;
+    const field = section === 'lora' && Object.hasOwn(LORA_FIELDS, key) ? LORA_FIELDS[key] : undefined;
+    if (field) {
+      if (!isDefault(field, json[key])) problems.push({ path: [...path, key], cause: `is ${describe(json[key])}, which is not supported`, action: field.instead });
+      continue;
+    }
     const near = nearest(key, Object.keys(settings).concat(ignore));
     problems.push({ path: [...path, key], cause: 'unknown key', action: near ? `did you mean "${near}"?` : `known keys: ${Object.keys(settings).join(', ')}` });
   }
@@ -231,6 +248,10 @@ function check(setting: AnySetting, value: unknown): string | undefined {
     case 'choice': return setting.choices!.includes(value as string | boolean) || typeof value === 'string' && setting.pattern !== undefined && new RegExp(setting.pattern).test(value) ? undefined : `give ${expected(setting)}`;
     case 'number': case 'integer': return checkNumber(setting, value) ? undefined : `give ${expected(setting)}`;
     case 'integers': return [value].flat().length > 0 && [value].flat().every(entry => checkNumber(setting, entry)) ? undefined : `give ${expected(setting)} or a list of them`;
+    case 'tokens': {
+      const lists = isObject(value) ? Object.values(value) : [value];
+      return lists.every(list => Array.isArray(list) && list.every(index => checkNumber({ ...setting, type: 'integer' }, index))) ? undefined : 'give a list of token numbers, or an object: module name → list';
+    }
     case 'names':
       return typeof value === 'string' && value !== '' || Array.isArray(value) && value.length > 0 && value.every(v => typeof v === 'string' && v !== '')
         ? undefined : 'give a list of module names or one regular expression';

@@ -72,8 +72,10 @@ export interface Summary {
   device: string;
   seconds: number;
   peak_memory_bytes: number;
-  /** Absolute path of the saved adapter folder. */
+  /** Absolute path of the saved adapter folder; with `full_finetuning` that of the trained model's checkpoint folder. */
   adapter: string;
+  /** The whole model was trained. */
+  full_finetuning?: true;
   /** With `load_best_model_at_end`: the step whose checkpoint became the adapter. */
   best?: { step: number; metric: string; value: number };
   /** `early_stopping_patience` ended the run. */

@@ -8,7 +8,7 @@ import type { ModuleInfo } from './engine';
  * `modules` are all modules of the model; names that a suffix would also match, but that are not ticked, rule it out.
  */
 export function shortestTargets(ticked: ReadonlySet<string>, modules: readonly ModuleInfo[]): string | string[] {
-  const all = modules.filter(m => m.adaptable && !m.saved && m.output !== true);
+  const all = modules.filter(m => m.adaptable && !m.saved && m.output !== true && m.type !== 'Embedding');
   if (all.length > 0 && ticked.size === all.length && all.every(m => ticked.has(m.name))) return 'all-linear';
   return shortestSuffixes(ticked, modules.map(m => m.name));
 }

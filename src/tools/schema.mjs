@@ -18,7 +18,8 @@ export function experimentSchema(settings, sections, sweep) {
   const { properties, required } = objectOf(settings.experiment);
   const inner = Object.fromEntries(sections.map(name => {
     const object = objectOf(settings[name]);
-    return [name, { type: 'object', additionalProperties: false, ...object }];
+    // Without an adapter the whole model is trained.
+    return [name, { type: name === 'lora' ? ['object', 'null'] : 'object', additionalProperties: false, ...object }];
   }));
   return {
     $schema: 'http://json-schema.org/draft-07/schema#', title: 'LoRA experiment', type: 'object', allowComments: true, allowTrailingCommas: true,
@@ -89,6 +90,7 @@ function propertyOf(setting) {
     },
     number: () => ({ ...nullable('number'), ...range }),
     integer: () => ({ ...nullable('integer'), ...range }),
+    tokens: () => { const list = { type: 'array', items: { type: 'integer', minimum: 0 } }; return { anyOf: [list, { type: 'object', additionalProperties: list }, { type: 'null' }] }; },
     names: () => names,
     overrides: () => ({ type: 'object', additionalProperties: { type: 'number', ...range } }),
   };

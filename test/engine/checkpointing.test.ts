@@ -21,6 +21,9 @@ const CASES: Record<string, Case> = {
   'bert, adapters in the upper layer': { model: tinyBert(), examples: tinyExamples([5, 9]), lora: { target_modules: ['query'], layers_to_transform: 1 } },
   ...Object.fromEntries(Object.entries(TINY_ENCODERS).map(([name, config]) => [name, { model: tinyEncoder({ ...config, ...DROPPED }), examples: tinyExamples([4, 8]) }])),
   ...Object.fromEntries(Object.entries(TINY_DECODERS).map(([name, config]) => [name, { model: tinyDecoder(config, 'CAUSAL_LM'), examples: tinyTexts([7, 4]) }])),
+  'the whole of bert': { model: tinyBert(DROPPED), examples: tinyExamples([5, 9]), lora: { full: true } },
+  'the whole of gpt2': { model: tinyDecoder(TINY_DECODERS.gpt2, 'CAUSAL_LM'), examples: tinyTexts([7, 4]), lora: { full: true } },
+  ...Object.fromEntries(Object.entries(TINY_T5).map(([name, config]) => [`the whole of ${name}`, { model: tinyDecoder(config, 'SEQ_2_SEQ_LM'), examples: tinyPairs([[6, 9], [3, 2]]), lora: { full: true } }])),
   'gpt2 with dropout': { model: tinyDecoder({ ...TINY_DECODERS.gpt2, resid_pdrop: 0.1, embd_pdrop: 0.1, attn_pdrop: 0.15 }, 'CAUSAL_LM'), examples: tinyTexts([7, 4]) },
   ...Object.fromEntries(Object.entries(TINY_T5).map(([name, config]) => [`${name} with dropout`, { model: tinyDecoder({ ...config, dropout_rate: 0.2 }, 'SEQ_2_SEQ_LM'), examples: tinyPairs([[6, 9], [3, 2]]) }])),
 };

@@ -37,7 +37,7 @@ for (const name of readdirSync(fixture('references'))) {
 
     const { own, theirs, found, peft } = adaptersOf(name, folder);
     assert.deepEqual([...found.tensors.keys()].sort(), [...peft.tensors.keys()].sort());
-    for (const key of ['r', 'lora_alpha', 'rank_pattern', 'alpha_pattern', 'bias', 'use_rslora', 'use_dora', 'lora_bias', 'init_lora_weights', 'layers_to_transform', 'layers_pattern']) assert.deepEqual(found.config[key], peft.config[key], key);
+    for (const key of ['r', 'lora_alpha', 'rank_pattern', 'alpha_pattern', 'bias', 'use_rslora', 'use_dora', 'lora_bias', 'init_lora_weights', 'layers_to_transform', 'layers_pattern', 'trainable_token_indices']) assert.deepEqual(found.config[key], peft.config[key], key);
     for (const [key, { shape }] of peft.tensors) assert.deepEqual(found.tensors.get(key)!.shape, shape);
     for (const [key, data] of theirs) {
       const largest = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);

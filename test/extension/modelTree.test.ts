@@ -17,9 +17,10 @@ suite('Model tree', () => {
     assert.equal(modelTree.getParent(await node('layer 0', 'attention'))?.label, 'layer 0');
   });
 
-  test('only linear layers have boxes; the head is trained whole', async () => {
+  test('linear layers and embeddings have boxes; the head is trained whole', async () => {
     assert.equal(isTicked(await itemOf('layer 0', 'attention', 'output.LayerNorm')), undefined);
-    assert.equal(isTicked(await itemOf('embeddings')), undefined);
+    assert.equal(isTicked(await itemOf('embeddings', 'word_embeddings')), false);
+    assert.equal(isTicked(await itemOf('embeddings', 'LayerNorm')), undefined);
     assert.equal(isTicked(await itemOf('classifier')), undefined);
     assert.match(String((await itemOf('classifier')).description), /trained whole/);
   });

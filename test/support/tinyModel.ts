@@ -48,9 +48,9 @@ export function tinyExamples(lengths: number[], classes = 3, seed = 2): Example[
   }));
 }
 
-/** An experiment with these LoRA and training settings, all others at their defaults. */
+/** An experiment with these LoRA and training settings, all others at their defaults; with `full` the whole model is trained. */
 export function settings(lora: object = {}, training: object = {}): Experiment {
-  const { experiment, problems } = parseExperiment({ base_model: 'model', dataset: { train: 'train.jsonl' }, lora, training });
+  const { experiment, problems } = parseExperiment({ base_model: 'model', dataset: { train: 'train.jsonl' }, lora: 'full' in lora ? null : lora, training });
   if (!experiment) throw new Error(JSON.stringify(problems));
   return experiment;
 }

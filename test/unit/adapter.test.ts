@@ -108,13 +108,13 @@ test('an adapter for other weights, modules, ranks or classes is refused', async
 
 test('settings that are not implemented are refused by name', () => {
   const peft: AdapterConfig = { peft_type: 'LORA', task_type: 'SEQ_CLS', r: 8, lora_alpha: 16, target_modules: ['query'], modules_to_save: ['classifier', 'score'], init_lora_weights: true, loftq_config: {}, use_dora: false, layers_to_transform: null, peft_version: '0.21.0' };
-  assert.deepEqual(settingsFromAdapter(peft), { r: 8, lora_alpha: 16, lora_dropout: 0, target_modules: ['query'], exclude_modules: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, bias: 'none', init_adapter: null, use_rslora: false, use_dora: false, lora_bias: false, init_lora_weights: true, layers_to_transform: null, layers_pattern: null });
+  assert.deepEqual(settingsFromAdapter(peft), { r: 8, lora_alpha: 16, lora_dropout: 0, target_modules: ['query'], exclude_modules: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, bias: 'none', init_adapter: null, use_rslora: false, use_dora: false, lora_bias: false, init_lora_weights: true, layers_to_transform: null, layers_pattern: null, trainable_token_indices: null });
   for (const [key, value] of Object.entries({
     init_lora_weights: 'pissa', alora_invocation_tokens: [1], use_bdlora: { nblocks: 2 }, peft_type: 'IA3', task_type: 'QUESTION_ANS',
-    layer_replication: [[0, 2]], trainable_token_indices: [1], target_parameters: ['x'], use_qalora: true, an_option_of_tomorrow: 1,
+    layer_replication: [[0, 2]], ensure_weight_tying: true, target_parameters: ['x'], use_qalora: true, an_option_of_tomorrow: 1,
   })) assert.throws(() => settingsFromAdapter({ ...peft, [key]: value }), isProblem('adapter.unsupported', new RegExp(key)), key);
   assert.doesNotThrow(() => settingsFromAdapter({ ...peft, task_type: 'CAUSAL_LM', fan_in_fan_out: true }), 'what PEFT writes for GPT-2');
-  for (const [key, value] of Object.entries({ r: '8', lora_alpha: -1, target_modules: [1], rank_pattern: { a: 'b' } })) {
+  for (const [key, value] of Object.entries({ r: '8', lora_alpha: -1, target_modules: [1], trainable_token_indices: [-1], rank_pattern: { a: 'b' } })) {
     assert.throws(() => settingsFromAdapter({ ...peft, [key]: value }), isProblem('adapter.bad-config', new RegExp(key)), key);
   }
 });

@@ -26,11 +26,11 @@ test('every wrong value is a problem that names its key, the value and what is p
     [{ lora: { lora_alpha: 0 } }, 'lora.lora_alpha', /is 0.*above 0/], [{ lora: { lora_alpha: null } }, 'lora.lora_alpha', /null/], [{ lora: { lora_dropout: 1 } }, 'lora.lora_dropout', /at most 0.99/],
     [{ lora: { target_modules: [] } }, 'lora.target_modules', /list of module names/], [{ lora: { target_modules: [3] } }, 'lora.target_modules', /list of module names/],
     [{ lora: { rank_pattern: { query: 0 } } }, 'lora.rank_pattern', /module name/], [{ lora: { bias: 'some' } }, 'lora.bias', /"none", "all"/], [{ lora: { use_dora: 1 } }, 'lora.use_dora', /true or false/], [{ lora: { init_lora_weights: 'loftq' } }, 'lora.init_lora_weights', /true, false, "gaussian"/],
-    [{ lora: { layers_to_transform: [1, -1] } }, 'lora.layers_to_transform', /at least 0 or a list/], [{ lora: { layers_to_transform: [] } }, 'lora.layers_to_transform', /list/], [{ lora: { use_qalora: true } }, 'lora.use_qalora', /unknown key/],
+    [{ lora: { layers_to_transform: [1, -1] } }, 'lora.layers_to_transform', /at least 0 or a list/], [{ lora: { layers_to_transform: [] } }, 'lora.layers_to_transform', /list/], [{ lora: { use_qalora: true } }, 'lora.use_qalora', /not supported.*PEFT in Python/],
     [{ training: { loraplus_lr_ratio: 0 } }, 'training.loraplus_lr_ratio', /above 0/],
     [{ training: { learning_rate: -1 } }, 'training.learning_rate', /above 0/], [{ training: { lr_scheduler_type: 'polynomial' } }, 'training.lr_scheduler_type', /"linear", "cosine"/],
     [{ training: { learning_rat: 1 } }, 'training.learning_rat', /did you mean "learning_rate"/], [{ dataset: { train: 'a', label: 'b' } }, 'dataset.label', /unknown key/],
-    [{ task: 'QUESTION_ANS' }, 'task', /"SEQ_CLS"/], [{ training: 5 }, 'training', /not an object/], [{ lora: null }, 'lora', /whole model is not supported/], [{ engine: { device: 'tpu' } }, 'engine.device', /"auto", "cpu"/],
+    [{ task: 'QUESTION_ANS' }, 'task', /"SEQ_CLS"/], [{ training: 5 }, 'training', /not an object/], [{ lora: null, training: { loraplus_lr_ratio: 4 } }, 'training.loraplus_lr_ratio', /there are no A and B/], [{ engine: { device: 'tpu' } }, 'engine.device', /"auto", "cpu"/],
   ];
   for (const [change, key, says] of wrong) {
     const { problems } = parseExperiment({ ...MINIMAL, ...change });

@@ -6,6 +6,7 @@ import { transaction, writeFile } from '../transaction';
 import { PROBLEM_TYPES, type LoraSettings, type ProblemType } from '../../protocol/experiment';
 import { adapterConfig, settingsFromAdapter, type AdapterConfig } from './adapterConfig';
 import type { AdapterPlan, Trainable } from './lora.types';
+import { baseLayers, checkBaseLayers, isBaseLayer } from './baseLayers';
 import { readHeader, readTensor, type TensorRef } from './safetensors';
 import { converted, convertedSettings, startNames, unconverted } from './startFactors';
 import { writeSafetensors, type TensorSource } from './safetensorsWriter';
@@ -57,6 +58,7 @@ export async function writeAdapterFiles(folder: string, { model, plan, lora, tra
     throw new LabError({ code: 'adapter.not-finite', file: folder, where: name, cause: 'the adapter holds values that are not finite', action: 'go back to an earlier checkpoint and lower the learning rate' });
   }
   const tensors: TensorSource[] = plan.trainables.map(trainable => ({ name: trainable.name, dtype: 'F32', ...savedValues(trainable, trainables, plan, model) }));
+  tensors.push(...baseLayers(model, plan, lora));
   // Parameters that the base lacks and that were not trained would be drawn anew in another program: they go along.
   const frozen = model.missing.filter(name => !plan.trainables.some(t => t.parameter === name));
   for (const name of frozen) {
@@ -69,6 +71,7 @@ export async function writeAdapterFiles(folder: string, { model, plan, lora, tra
   await writeSafetensors(join(folder, ADAPTER_WEIGHTS), tensors, { format: 'pt', [LABELS_KEY]: JSON.stringify(labels), ...(model.task === 'SEQ_CLS' ? { [PROBLEM_KEY]: model.problem_type } : {}), [FINGERPRINT_KEY]: model.fingerprint });
 }
 
+/** Of linear layers alone: embeddings have no start that is subtracted. */
 const FACTOR = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
 
 /** A trained tensor as it is saved: with its start, if that is subtracted in training. */
@@ -96,6 +99,7 @@ export function readAdapter(path: string): Adapter {
   const folder = resolve(path);
   if (!lookUp(folder)?.isDirectory) throw new LabError({ code: 'adapter.no-folder', file: folder, cause: 'there is no such folder', action: 'check the path of the adapter' });
   const file = join(folder, ADAPTER_CONFIG);
+  if (!lookUp(file) && lookUp(join(folder, 'config.json'))) throw new LabError({ code: 'adapter.no-config', file: folder, cause: 'this is a whole model, not an adapter, and there is nothing to merge', action: 'use it as the base, or give the folder of a PEFT adapter' });
   if (!lookUp(file)) throw new LabError({ code: 'adapter.no-config', file: folder, cause: `the folder has no ${ADAPTER_CONFIG}`, action: 'give the folder of a PEFT adapter, such as the adapter folder of a run' });
   const config = readJsonObject(file, 1 << 20);
   const weights = join(folder, ADAPTER_WEIGHTS);
@@ -129,6 +133,7 @@ function parseLabels(json: string | undefined): string[] | null {
  */
 export function fillTrainables(plan: AdapterPlan, adapter: Adapter, model: Pick<LoadedModel, 'folder' | 'fingerprint' | 'missing' | 'weights'>): Float32Array {
   checkBase(adapter, model);
+  checkBaseLayers(adapter, model);
   const file = join(adapter.folder, ADAPTER_WEIGHTS);
   const own = adapter.config.task_type == null ? plan.trainables.filter(({ name, parameter }) => !adapter.tensors.has(name) && baseWeight(model, parameter)) : [];
   checkKeys(plan.trainables.filter(t => !own.includes(t)).map(t => t.name), adapter, model.missing);
@@ -176,7 +181,8 @@ export function checkKeys(expected: readonly string[], adapter: Adapter, tolerat
   const missing = expected.filter(name => !adapter.tensors.has(name));
   // With "bias": "all" PEFT stores the biases of saved modules twice more, under its wrapper's names; the first copy is the one it reads.
   const isCopy = (name: string): boolean => adapter.config.bias === 'all' && /\.(modules_to_save|original_module)\.(.+\.)?bias$/.test(name);
-  const unexpected = [...adapter.tensors.keys()].filter(name => !known.has(name) && !isCopy(name) && !tolerated.some(other => PREFIX + other === name));
+  const isKnownLayer = (name: string): boolean => isBaseLayer(name) && expected.some(other => other.startsWith(name.replace(/base_layer\.weight$/, 'lora_')));
+  const unexpected = [...adapter.tensors.keys()].filter(name => !known.has(name) && !isCopy(name) && !isKnownLayer(name) && !tolerated.some(other => PREFIX + other === name));
   const list = (names: string[]): string => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
   const action = 'use the target_modules and modules_to_save that the adapter was trained with, and a base of the same architecture';
   if (missing.length) throw new LabError({ code: 'adapter.missing', file, cause: `the adapter lacks ${list(missing)}`, action });

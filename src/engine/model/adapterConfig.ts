@@ -1,5 +1,6 @@
 /** `adapter_config.json`: the keys of PEFT's LoraConfig, and which of their values this engine can honour. */
 import { LabError } from '../errors';
+import { LORA_FIELDS } from '../../protocol/loraFields';
 import { BIASES, hasClasses, SETTINGS, TASKS, type LoraSettings } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
 
@@ -8,19 +9,11 @@ export type AdapterConfig = Record<string, unknown>;
 /** PEFT looks for the head of a classifier of texts or words under these names and always lists both. */
 export const CLASSIFIER_HEADS = ['classifier', 'score'];
 
-/** Keys that never change what the adapter computes, whatever their value. `fan_in_fan_out` follows from the base: PEFT corrects it, too. */
-const INERT = new Set(['auto_mapping', 'base_model_name_or_path', 'fan_in_fan_out', 'inference_mode', 'megatron_core', 'peft_version', 'qalora_group_size', 'revision']);
-
 /** Ways to start A and B that leave the base weights as they are. The others need a changed base. */
 const HARMLESS_STARTS = [true, false, 'gaussian', 'orthogonal', 'eva'];
 
-/** Every key that PEFT 0.21 writes, with the value that stands for "not used". */
-const UNUSED: AdapterConfig = {
-  alora_invocation_tokens: null, arrow_config: null, corda_config: null, ensure_weight_tying: false, eva_config: null, fan_in_fan_out: false,
-  kasa_config: null, layer_replication: null, loftq_config: {}, lora_ga_config: null,
-  megatron_config: null, monteclora_config: null, target_parameters: null, trainable_token_indices: null, use_bdlora: null,
-  use_qalora: false, velora_config: null,
-};
+/** Every key that PEFT 0.21 writes beside the settings, with the value that stands for "not used". `runtime_config` is not written. */
+const UNUSED: AdapterConfig = Object.fromEntries(Object.entries(LORA_FIELDS).filter(([key]) => key !== 'runtime_config').map(([key, field]) => [key, field.default]));
 
 /** The content of `adapter_config.json` for an adapter trained with `lora`. `frozen` names untrained modules that are stored with it. */
 export function adapterConfig(options: { base: string; task: string; lora: LoraSettings; plan: AdapterPlan; defaults: readonly string[]; frozen: readonly string[] }): AdapterConfig {
@@ -33,12 +26,11 @@ export function adapterConfig(options: { base: string; task: string; lora: LoraS
   const modules_to_save = [...new Set([...given, ...heads, ...plan.modules_to_save.filter(name => !isListed(name, [...given, ...heads])), ...frozen])];
   const config: AdapterConfig = {
     ...UNUSED,
-    auto_mapping: null, base_model_name_or_path: base, inference_mode: true, init_lora_weights: lora.init_lora_weights, megatron_core: 'megatron.core',
-    peft_type: 'LORA', peft_version: '0.21.0', qalora_group_size: 16, revision: null, task_type: task,
+    base_model_name_or_path: base, inference_mode: true, init_lora_weights: lora.init_lora_weights, peft_type: 'LORA', peft_version: '0.21.0', task_type: task,
     r: lora.r, lora_alpha: lora.lora_alpha, lora_dropout: lora.lora_dropout, bias: lora.bias,
     use_rslora: lora.use_rslora, use_dora: lora.use_dora, lora_bias: lora.lora_bias, layers_to_transform: lora.layers_to_transform, layers_pattern: lora.layers_pattern,
-    rank_pattern: lora.rank_pattern, alpha_pattern: lora.alpha_pattern,
-    fan_in_fan_out: plan.modules.some(module => module.fan_in_fan_out === true), target_modules, exclude_modules: lora.exclude_modules, modules_to_save: modules_to_save.length ? modules_to_save : null,
+    rank_pattern: lora.rank_pattern, alpha_pattern: lora.alpha_pattern, trainable_token_indices: lora.trainable_token_indices,
+    fan_in_fan_out: plan.modules.some(module => module.fan_in_fan_out === true && !module.embedding), target_modules, exclude_modules: lora.exclude_modules, modules_to_save: modules_to_save.length ? modules_to_save : null,
   };
   return Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
@@ -83,10 +75,17 @@ export function settingsFromAdapter(config: AdapterConfig, file = 'adapter_confi
     r: number('r', 1), lora_alpha: number('lora_alpha', Number.MIN_VALUE), lora_dropout: number('lora_dropout', 0),
     target_modules: withoutSaved(names('target_modules'), saved), exclude_modules: names('exclude_modules'),
     rank_pattern: pattern('rank_pattern'), alpha_pattern: pattern('alpha_pattern'),
-    modules_to_save: others.length ? others : null, bias, init_adapter: null,
+    modules_to_save: others.length ? others : null, bias, init_adapter: null, trainable_token_indices: tokensOf(value('trainable_token_indices'), file),
     use_rslora: flag('use_rslora'), use_dora: flag('use_dora'), lora_bias: flag('lora_bias'), init_lora_weights: config.init_lora_weights === false || config.init_lora_weights === 'gaussian' ? config.init_lora_weights : true,
     layers_to_transform: isEmpty(layers) ? null : layers as number | number[] | null, layers_pattern: isEmpty(value('layers_pattern')) ? null : names('layers_pattern'),
   };
+}
+
+function tokensOf(value: unknown, file: string): LoraSettings['trainable_token_indices'] {
+  const isList = (list: unknown): boolean => Array.isArray(list) && list.every(index => Number.isSafeInteger(index) && index >= 0);
+  if (value === null || isEmpty(value)) return null;
+  if (isList(value) || typeof value === 'object' && !Array.isArray(value) && Object.values(value as object).every(isList)) return value as LoraSettings['trainable_token_indices'];
+  throw badValue(file, 'trainable_token_indices', value);
 }
 
 /** PEFT lists the layers of a head of several among the targets of all-linear, although it trains them whole. */
@@ -105,7 +104,7 @@ function refuse(config: AdapterConfig, file: string): void {
   }
   const supported = new Set(['peft_type', 'task_type', ...Object.keys(SETTINGS.lora)]);
   for (const [key, value] of Object.entries(config)) {
-    if (supported.has(key) || INERT.has(key) || isUnused(value)) continue;
+    if (supported.has(key) || Object.hasOwn(LORA_FIELDS, key) && LORA_FIELDS[key].inert || isUnused(value)) continue;
     throw unsupported(key, 'merge this adapter with PEFT in Python, or train it without this option');
   }
 }

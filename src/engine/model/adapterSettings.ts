@@ -8,14 +8,18 @@ import { planAdapter } from './lora';
 import type { LoadedModel } from './weights';
 
 /** Keys that say how the values are used: with another value they would mean something else. */
-const MEANING = ['use_rslora', 'use_dora', 'lora_bias', 'bias'] as const;
+const MEANING = ['use_rslora', 'use_dora', 'lora_bias', 'bias', 'trainable_token_indices'] as const;
+
+/** A value as JSON, keys in order. */
+const written = (value: unknown): string => JSON.stringify(value, (_, part: unknown) => (typeof part === 'object' && part !== null && !Array.isArray(part) ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1))) : part));
 
 /** Error `adapter.settings` if the adapter's own modules, ranks, scalings or kinds of values differ from the experiment's. */
 export function checkAdapterSettings(adapter: Adapter, plan: AdapterPlan, model: LoadedModel, lora: LoraSettings): void {
   const settings = settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG));
   const differs = (cause: string, keys: string): LabError => new LabError({ code: 'adapter.settings', file: adapter.folder, cause, action: `write the ${keys} of its adapter_config.json into the experiment` });
   for (const key of MEANING) {
-    if (settings[key] !== lora[key]) throw differs(`the adapter was trained with ${key} ${settings[key]}, the experiment has ${lora[key]}`, key);
+    const [then, now] = [settings[key], lora[key]].map(written);
+    if (then !== now) throw differs(`the adapter was trained with ${key} ${then}, the experiment has ${now}`, key);
   }
   const own = planAdapter(model, settings);
   const theirs = new Map(own.modules.map(module => [module.name, module]));

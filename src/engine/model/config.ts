@@ -53,7 +53,8 @@ export function mustBeOff(config: Config, ...keys: string[]): void {
   for (const key of keys) if (flag(config, key, false)) throw wrongValue(key, true, 'supported; only false is');
 }
 
-/** The token number that pads, or null. */
-export function padToken(config: Config): number | null {
-  return Number.isSafeInteger(config.pad_token_id) ? config.pad_token_id as number : null;
+/** The token number that pads, or null; an absent key stands for `otherwise`. */
+export function padToken(config: Config, otherwise: number | null = null): number | null {
+  const value = config.pad_token_id === undefined ? otherwise : config.pad_token_id;
+  return Number.isSafeInteger(value) ? value as number : null;
 }

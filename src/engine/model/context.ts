@@ -2,8 +2,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { linear } from '../ops/linear';
 import { startNames } from './startFactors';
+import { loraEmbedding } from './adaptedEmbedding';
 import { doraLinear, loraLinear } from './adaptedLinear';
 import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
+import { embedding } from '../ops/embedding';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { after } from '../ops/after';
 import { rotary } from '../ops/rotary';
@@ -11,9 +13,11 @@ import { DECODER } from '../training/decoderLayout';
 import { MASKED, type BatchLayout } from '../training/layout';
 import { recomputed } from '../training/recompute';
 import { slotRows, tokenRows } from '../training/slots';
+import { tableInputs, type TableSite } from '../training/tableRows';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
+import { OUTPUT_LAYER, replaceLogits, replaceRows, TOKENS_KEY, type TrainedTokens } from './trainedTokens';
 import type { AdapterPlan } from './lora.types';
-import type { BatchTensors, Between, ForwardContext, ParameterSpec } from './family';
+import type { BatchTensors, Between, ForwardContext, IndexName, ParameterSpec } from './family';
 
 export interface ContextOptions {
   inputs: Record<string, tf.Tensor>;
@@ -25,6 +29,8 @@ export interface ContextOptions {
   layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
+  /** Called for each trained table that is read; false if the program has no inputs for its gradient. */
+  tableSite?: (site: TableSite) => boolean;
   /** While a model writes: takes the keys and values [B, g, S, head_dim] of a layer's new tokens, and returns them behind those that are kept, [B, g, K, head_dim]. */
   cache?: (keys: tf.Tensor, values: tf.Tensor) => tf.Tensor[];
   /** As ForwardContext has it. */
@@ -45,6 +51,8 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   const { inputs, layout, parameters, plan } = options;
   const trained = new Map(plan?.trainables.map(t => [t.parameter, t.name]));
   const adapters = new Map(plan?.modules.map((m, i) => [m.name, i]));
+  /** Parameters of embedding modules by the modules' names. */
+  const tables = new Map([...parameters.values()].filter(p => p.kind === 'embedding').flatMap(p => (p.modules ?? [p.name.slice(0, p.name.lastIndexOf('.'))]).map(module => [module, p] as const)));
 
   const weight = (name: string): tf.Tensor => (trained.has(name) ? inputs[trained.get(name)!] : options.weight(name));
 
@@ -58,6 +66,24 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   const dropout = (x: tf.Tensor, p: number): tf.Tensor => {
     const N = x.shape[0];
     return drop(x, { rows: N === inputs.input_ids?.shape[0] ? 'T' : N === inputs.decoder_input_ids?.shape[0] ? 'U' : 'R', width: x.shape[1]!, p });
+  };
+
+  /** Rows of a trained table [n, w]. */
+  const trainedRows = (table: tf.Tensor, ids: IndexName, padding: number | null, only?: { numbers: tf.Tensor; trained: TrainedTokens }): tf.Tensor => {
+    const site: TableSite = { ids, rows: table.shape[0], padding, ...(only ? { only: { name: only.trained.name, indices: only.trained.indices } } : {}) };
+    const taken = only?.numbers ?? inputs[ids];
+    if (!options.tableSite?.(site)) return tf.gather(table, taken as tf.Tensor1D);
+    const names = tableInputs(site);
+    return embedding({ table, ids: taken, groups: inputs[names.groups], mask: inputs[names.mask], merged: inputs[names.merged], rows: inputs[names.rows] }, {});
+  };
+
+  const tokens = new Map(plan?.tokens?.flatMap(trained => trained.readers.map(reader => [reader, trained] as const)));
+  const rowsOf = (trained: TrainedTokens): tf.Tensor => inputs[`base_model.model.${trained.name}.${TOKENS_KEY}`];   // [k, d]
+  /** Rows [N, d] of an embedding with those of trained tokens in their places. */
+  const withTrained = (module: string, rows: tf.Tensor, ids: IndexName, padding: number | null): tf.Tensor => {
+    const trained = tokens.get(module);
+    if (!trained) return rows;
+    return replaceRows(rows, inputs[ids], trained, numbers => trainedRows(rowsOf(trained), ids, padding, { numbers, trained }));
   };
 
   /** What is added to attention scores: [B, 1, 1, S], or where it is causal [S, S], with kept tokens [B, 1, S, K]. Made once for each window. */
@@ -88,9 +114,11 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   /** `block` with everything but its inputs computed once more in the backward pass. */
   const recompute: ForwardContext['block'] = (at, entering, run, constants = []) => {
     const all = plan?.trainables.map(t => t.name) ?? [];
-    const own = all.filter(name => name.startsWith(`base_model.model.${at}.`));
+    const own = all.filter(name => name.startsWith(plan!.full ? `${at}.` : `base_model.model.${at}.`));
+    // Constants of a stack are made from its first layer's embeddings of positions: of those that are trained, gradients must pass.
+    const trained_constants = plan?.full || plan?.modules.some(module => module.embedding) ? constants.length : 0;
     let sites: (number | null)[] | undefined;
-    return recomputed([...entering, ...own.map(name => inputs[name]), ...constants], entering.length + own.length, (tensors, gradient) => {
+    return recomputed([...entering, ...own.map(name => inputs[name]), ...constants], entering.length + own.length + trained_constants, (tensors, gradient) => {
       const late = (x: tf.Tensor): tf.Tensor => (gradient ? after({ x, then: gradient }, {}) : x);
       // What the block does not own is missing, so that no gradient can be lost.
       const visible: Record<string, tf.Tensor> = Object.fromEntries(Object.entries(inputs).filter(([name]) => !all.includes(name)));
@@ -118,6 +146,19 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     weight,
     dropout,
 
+    embed(module, ids) {
+      const { name, shape: [rows], padding: given = null } = tables.get(module)!;
+      const padding = given === null || given >= rows ? null : given < 0 ? rows + given : given;
+      const w = weight(name);
+      const base = trained.has(name) ? trainedRows(w, ids, padding) : tf.gather(w, inputs[ids] as tf.Tensor1D);        // [N, w]
+      const adapter = adapters.get(module);
+      if (adapter === undefined) return withTrained(module, base, ids, padding);
+      const part = (suffix: string): tf.Tensor => inputs[`base_model.model.${module}.${suffix}`];
+      const a = part('lora_embedding_A');
+      const b = tf.mul(part('lora_embedding_B'), tf.slice1d(inputs[SCALING] as tf.Tensor1D, adapter, 1));
+      return loraEmbedding(base, { w, a, b, low: trainedRows(tf.transpose(a), ids, padding), magnitude: part('lora_magnitude_vector') });
+    },
+
     linear(module, x) {
       const bias = parameters.has(`${module}.bias`) ? weight(`${module}.bias`) : undefined;
       const transposed = parameters.get(`${module}.weight`)!.fan_in_fan_out === true;
@@ -135,6 +176,11 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const lora_bias = part('lora_B.bias');
       const scaled = lora_bias && tf.mul(lora_bias, scaling);
       return loraLinear(x, dropped, { ...tensors, bias: bias && scaled ? tf.add(bias, scaled) : bias ?? scaled });
+    },
+
+    vocabulary(logits, x) {
+      const trained = tokens.get(OUTPUT_LAYER);
+      return trained ? replaceLogits(logits, x, trained, rowsOf(trained)) : logits;
     },
 
     headTokens(x) {

@@ -114,6 +114,8 @@ export interface DecoderOptions<C extends DecoderConfig> {
   layerParameters(c: C, at: string): ParameterSpec[];
   /** hidden_states [T, d] → [n, d]: of all tokens, or in the last layer of those alone that the head reads. */
   layer(context: ForwardContext, c: C, i: number, hidden_states: tf.Tensor): tf.Tensor;
+  /** `pad_token_id` where config.json has none. */
+  pad_token_id?: number;
   /** Token embeddings [T, d] → the first hidden states. */
   embed?(context: ForwardContext, c: C, embeddings: tf.Tensor): tf.Tensor;
   /** Added to the weight of the last norm. */
@@ -136,7 +138,7 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
     parameters(config, task, num_labels) {
       const c = read(config);
       return [
-        { name: `${EMBEDDINGS}.weight`, shape: [c.vocab_size, c.hidden_size], kind: 'embedding', init: 'normal', ...(c.tied && task === 'CAUSAL_LM' ? { output: true } : {}) },
+        { name: `${EMBEDDINGS}.weight`, shape: [c.vocab_size, c.hidden_size], kind: 'embedding', init: 'normal', padding: padToken(config, options.pad_token_id), ...(c.tied && task === 'CAUSAL_LM' ? { output: true } : {}) },
         ...Array.from({ length: c.layers }, (_, i) => options.layerParameters(c, `model.layers.${i}`)).flat(),
         normSpec('model.norm', c.hidden_size),
         ...headSpecs(task as Task, c, num_labels),
@@ -164,7 +166,7 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
 
 /** What the head reads: [R, d]. */
 function statesRead<C extends DecoderConfig>(context: ForwardContext, c: C, options: DecoderOptions<C>): tf.Tensor {
-  const embeddings = tf.gather(context.weight(`${EMBEDDINGS}.weight`), context.batch.input_ids as tf.Tensor1D);   // [T, d]
+  const embeddings = context.embed(EMBEDDINGS, 'input_ids');   // [T, d]
   let hidden_states = options.embed?.(context, c, embeddings) ?? embeddings;
   for (let i = 0; i < c.layers; i++) hidden_states = context.block(`model.layers.${i}`, [hidden_states], (block, x) => options.layer(block, c, i, x));
   return norm(context, 'model.norm', hidden_states, c.epsilon, options.norm_offset);
@@ -183,6 +185,6 @@ export const outputWeight = (tied: string | null): string => `${tied ?? HEAD}.we
 
 /** [R, vocab_size] */
 export function vocabularyLogits(context: ForwardContext, { states, weight, softcap }: OutputStates): tf.Tensor {
-  const logits = weight === outputWeight(null) ? context.linear(HEAD, states) : linear({ x: states, w: context.weight(weight) }, { bias: false });
+  const logits = context.vocabulary(weight === outputWeight(null) ? context.linear(HEAD, states) : linear({ x: states, w: context.weight(weight) }, { bias: false }), states);
   return softcap === null ? logits : tf.mul(tf.tanh(tf.div(logits, softcap)), softcap);
 }

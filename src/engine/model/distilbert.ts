@@ -1,8 +1,8 @@
 /** DistilBERT (Sanh et al. 2019, https://arxiv.org/abs/1910.01108), named as Hugging Face's DistilBertForSequenceClassification. It has no segments. */
 import * as tf from '@tensorflow/tfjs-core';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
-import { oneOf, probability, size, wrongValue } from './config';
-import { denseSpecs, embed, embeddingSpec, ENCODER_TASKS, encoderClass, encoderLayout, encoderNames, normOf, normSpecs, tagLogits } from './encoder';
+import { oneOf, padToken, probability, size, wrongValue } from './config';
+import { denseSpecs, embeddingSpec, ENCODER_TASKS, encoderClass, encoderLayout, encoderNames, normOf, normSpecs, tagLogits } from './encoder';
 import type { Config, Family, ForwardContext, ParameterSpec } from './family';
 
 /** Not a key of config.json: the architecture fixes it. */
@@ -39,8 +39,8 @@ function layerParameters({ hidden_size: d, intermediate_size }: DistilBertConfig
 
 /** What the head reads of the last layer: [R, d]. */
 function encode(context: ForwardContext, c: DistilBertConfig): tf.Tensor {
-  const { batch, dropout } = context;
-  const embeddings = tf.add(embed(context, 'distilbert.embeddings.word_embeddings', batch.input_ids), embed(context, 'distilbert.embeddings.position_embeddings', batch.position_ids));
+  const { embed, dropout } = context;
+  const embeddings = tf.add(embed('distilbert.embeddings.word_embeddings', 'input_ids'), embed('distilbert.embeddings.position_embeddings', 'position_ids'));
   let hidden_states = dropout(normOf(context, 'distilbert.embeddings.LayerNorm', embeddings, EPSILON), c.dropout);   // [T, d]
   for (let i = 0; i < c.layers; i++) {
     const at = `distilbert.transformer.layer.${i}`;
@@ -75,7 +75,7 @@ export const distilbert: Family = {
     const c = readConfig(config);
     const d = c.hidden_size;
     return [
-      embeddingSpec('distilbert.embeddings.word_embeddings', c.vocab_size, d),
+      embeddingSpec('distilbert.embeddings.word_embeddings', c.vocab_size, d, padToken(config, 0)),
       embeddingSpec('distilbert.embeddings.position_embeddings', c.max_positions, d),
       ...normSpecs('distilbert.embeddings.LayerNorm', d),
       ...Array.from({ length: c.layers }, (_, i) => layerParameters(c, `distilbert.transformer.layer.${i}`)).flat(),

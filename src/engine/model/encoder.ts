@@ -2,14 +2,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { layerNorm } from '../ops/layerNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
-import { mustBeOff, number, oneOf, optionalSize, probability, size, wrongValue } from './config';
+import { mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
 import { linearSpec } from './decoder';
-import type { Config, ForwardContext, ParameterSpec, Task } from './family';
+import type { Config, ForwardContext, IndexName, ParameterSpec, Task } from './family';
 import type { BatchLayout } from '../training/layout';
 
 export interface EncoderConfig {
   vocab_size: number; hidden_size: number; embedding_size: number; layers: number; heads: number; intermediate_size: number; max_positions: number;
-  type_vocab_size: number; epsilon: number; hidden_dropout: number; attention_dropout: number; classifier_dropout: number; activation: Activation;
+  type_vocab_size: number; pad_token_id: number | null; epsilon: number; hidden_dropout: number; attention_dropout: number; classifier_dropout: number; activation: Activation;
 }
 
 /** The keys that BERT, RoBERTa and ELECTRA have in common. Error: `checkpoint.config`. */
@@ -24,6 +24,7 @@ export function readEncoder(config: Config): EncoderConfig {
     intermediate_size: size(config, 'intermediate_size'),
     max_positions: size(config, 'max_position_embeddings'),
     type_vocab_size: optionalSize(config, 'type_vocab_size') ?? 2,
+    pad_token_id: padToken(config, 0),
     epsilon: number(config, 'layer_norm_eps', 1e-12),
     hidden_dropout,
     attention_dropout: probability(config, 'attention_probs_dropout_prob', 0.1),
@@ -40,14 +41,14 @@ export const normSpecs = (name: string, width: number): ParameterSpec[] => [
   { name: `${name}.bias`, shape: [width], kind: 'norm', init: 'zeros' },
 ];
 
-export const embeddingSpec = (name: string, rows: number, width: number): ParameterSpec => ({ name: `${name}.weight`, shape: [rows, width], kind: 'embedding', init: 'normal' });
+export const embeddingSpec = (name: string, rows: number, width: number, padding: number | null = null): ParameterSpec => ({ name: `${name}.weight`, shape: [rows, width], kind: 'embedding', init: 'normal', padding });
 
 /** `<at>.embeddings`: words, positions and segments, and the norm of their sum. */
-export function embeddingSpecs(c: EncoderConfig, at: string): ParameterSpec[] {
-  const embedding = (name: string, rows: number): ParameterSpec => embeddingSpec(`${at}.embeddings.${name}`, rows, c.embedding_size);
+export function embeddingSpecs(c: EncoderConfig, at: string, padded_positions = false): ParameterSpec[] {
+  const embedding = (name: string, rows: number, padding: number | null = null): ParameterSpec => embeddingSpec(`${at}.embeddings.${name}`, rows, c.embedding_size, padding);
   return [
-    embedding('word_embeddings', c.vocab_size),
-    embedding('position_embeddings', c.max_positions),
+    embedding('word_embeddings', c.vocab_size, c.pad_token_id),
+    embedding('position_embeddings', c.max_positions, padded_positions ? c.pad_token_id : null),
     embedding('token_type_embeddings', c.type_vocab_size),
     ...normSpecs(`${at}.embeddings.LayerNorm`, c.embedding_size),
   ];
@@ -71,17 +72,11 @@ export function layerSpecs(c: EncoderConfig, at: string): ParameterSpec[] {
 export const normOf = ({ weight }: ForwardContext, name: string, x: tf.Tensor, epsilon: number): tf.Tensor =>
   layerNorm({ x, gamma: weight(`${name}.weight`), beta: weight(`${name}.bias`) }, { epsilon });
 
-/** Rows of an embedding table: ids [T] → [T, w]. */
-export const embed = ({ weight }: ForwardContext, name: string, ids: tf.Tensor): tf.Tensor => tf.gather(weight(`${name}.weight`), ids as tf.Tensor1D);
-
 /** Words, segments and positions of the batch's tokens, summed and normed: [T, embedding_size]. */
 export function embedTokens(context: ForwardContext, c: EncoderConfig, at: string): tf.Tensor {
-  const { batch, dropout } = context;
-  const rows = (name: string, ids: tf.Tensor): tf.Tensor => embed(context, `${at}.embeddings.${name}`, ids);
-  const sum = tf.add(
-    tf.add(rows('word_embeddings', batch.input_ids), rows('token_type_embeddings', batch.token_type_ids)),
-    rows('position_embeddings', batch.position_ids),
-  );
+  const { embed, dropout } = context;
+  const rows = (name: string, ids: IndexName): tf.Tensor => embed(`${at}.embeddings.${name}`, ids);
+  const sum = tf.add(tf.add(rows('word_embeddings', 'input_ids'), rows('token_type_embeddings', 'token_type_ids')), rows('position_embeddings', 'position_ids'));
   return dropout(normOf(context, `${at}.embeddings.LayerNorm`, sum, c.epsilon), c.hidden_dropout);
 }
 

@@ -20,8 +20,12 @@ export interface ParameterSpec {
   fan_in_fan_out?: true;
   /** The output layer over the vocabulary, which `all-linear` leaves out. */
   output?: true;
-  /** Why the module cannot be trained whole, for what the gradient does not reach. */
+  /** Why the module cannot be trained whole. */
   fixed?: string;
+  /** Of an embedding table: the row that gets no gradient, PyTorch's padding_idx. */
+  padding?: number | null;
+  /** Of an embedding table: the modules that read it, where they have other names than the parameter's own module. */
+  modules?: readonly string[];
   /** `linear`: the weight of a layer that adapters can be put on. */
   kind: 'linear' | 'embedding' | 'norm' | 'bias';
   /** Start value where the checkpoint lacks the parameter: normal uses the config's `initializer_range`. */
@@ -87,8 +91,12 @@ export interface ForwardContext {
   readonly reads: BatchLayout['read'];
   /** A parameter by its full name: frozen, or the trained value. */
   weight(name: string): Tensor;
+  /** Rows of an embedding table for one of the batch's index vectors, plus the adapter of the module if it has one. [N, w], of buckets [S, S, w]. */
+  embed(module: string, ids: IndexName): Tensor;
   /** y = x Wᵀ + b, plus the adapter of the module if it has one. x [rows, in_features] → [rows, out_features]. */
   linear(module: string, x: Tensor): Tensor;
+  /** Logits [R, vocab_size] of an output layer over x [R, d], with the columns of trained tokens in their places. */
+  vocabulary(logits: Tensor, x: Tensor): Tensor;
   /** Dropout with probability p while training, identity otherwise. x [rows, width]. */
   dropout(x: Tensor, p: number): Tensor;
   /** The tokens that the task's head reads: the first or last of each example, or those with a target. x [T, d] → [R, d]. */
@@ -112,6 +120,9 @@ export interface ForwardContext {
    */
   block(at: string, inputs: Tensor[], run: (context: ForwardContext, ...tensors: Tensor[]) => Tensor, constants?: Tensor[]): Tensor;
 }
+
+/** What of a batch numbers rows of a table. */
+export type IndexName = 'input_ids' | 'token_type_ids' | 'position_ids' | 'decoder_input_ids' | 'relative_buckets' | 'decoder_relative_buckets';
 
 export type Between = 'encoder' | 'decoder' | 'cross';
 

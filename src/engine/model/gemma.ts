@@ -21,7 +21,7 @@ function layer(context: ForwardContext, c: GemmaConfig, i: number, hidden_states
 export const scaledEmbeddings = (_context: ForwardContext, c: DecoderConfig, embeddings: tf.Tensor): tf.Tensor => tf.mul(embeddings, Math.sqrt(c.hidden_size));
 
 export const gemma = decoderFamily<GemmaConfig>({
-  model_type: 'gemma', class_name: 'Gemma', default_target_modules: ['q_proj', 'v_proj'],
+  model_type: 'gemma', class_name: 'Gemma', default_target_modules: ['q_proj', 'v_proj'], pad_token_id: 0,
   read(config) {
     const c = readDecoder(config, { tied: true, head_dim: 256, activation: 'gelu_pytorch_tanh' });
     // The first Gemma files say gelu and mean its approximation.

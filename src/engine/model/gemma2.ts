@@ -23,7 +23,7 @@ function layer(context: ForwardContext, c: Gemma2Config, i: number, hidden_state
 const softcap = (config: Config, key: string, otherwise: number): number | null => (config[key] === null ? null : number(config, key, otherwise));
 
 export const gemma2 = decoderFamily<Gemma2Config>({
-  model_type: 'gemma2', class_name: 'Gemma2', default_target_modules: ['q_proj', 'v_proj'],
+  model_type: 'gemma2', class_name: 'Gemma2', default_target_modules: ['q_proj', 'v_proj'], pad_token_id: 0,
   read(config) {
     const c = readDecoder(config, { tied: true, head_dim: 256, key_value_heads: 4, activation: 'gelu_pytorch_tanh', activation_key: 'hidden_activation' });
     const window = config.sliding_window === undefined ? 4096 : optionalSize(config, 'sliding_window');

@@ -79,9 +79,8 @@ function layer(context: ForwardContext, c: Gpt2Config, i: number, hidden_states:
 
 /** What the head reads: [R, d]. */
 function statesRead(context: ForwardContext, c: Gpt2Config): tf.Tensor {
-  const { batch, weight, dropout } = context;
-  const embed = (name: string, ids: tf.Tensor): tf.Tensor => tf.gather(weight(`transformer.${name}.weight`), ids as tf.Tensor1D);
-  let hidden_states = dropout(tf.add(embed('wte', batch.input_ids), embed('wpe', batch.position_ids)), c.embedding_dropout);   // [T, d]
+  const { embed, dropout } = context;
+  let hidden_states = dropout(tf.add(embed('transformer.wte', 'input_ids'), embed('transformer.wpe', 'position_ids')), c.embedding_dropout);   // [T, d]
   for (let i = 0; i < c.layers; i++) hidden_states = context.block(`transformer.h.${i}`, [hidden_states], (block, x) => layer(block, c, i, x));
   return norm(context, c, 'transformer.ln_f', hidden_states);
 }

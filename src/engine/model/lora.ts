@@ -4,10 +4,12 @@
  */
 import type { LoraSettings } from '../../protocol/experiment';
 import { LabError } from '../errors';
+import { factorSuffixes } from './factors';
 import { checkStart, startsFromBase } from './startFactors';
-import { matchTargets, type LinearModule } from './targets';
+import { matchTargets, type AdaptableModule } from './targets';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { CLASSIFIER_HEADS } from './adapterConfig';
+import { TOKENS_KEY, trainedTokens } from './trainedTokens';
 import type { LoadedModel } from './weights';
 import type { ParameterSpec } from './family';
 
@@ -15,18 +17,24 @@ export { initialTrainables } from './loraStart';
 
 const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
-/** The linear modules of a model that adapters could be put on. */
-export function linearModules(parameters: readonly ParameterSpec[]): LinearModule[] {
-  return parameters.filter(p => p.kind === 'linear').map(({ name, shape: [rows, columns], fan_in_fan_out = false, output = false }) => ({
-    name: name.replace(/\.weight$/, ''), fan_in_fan_out, output, in_features: fan_in_fan_out ? rows : columns, out_features: fan_in_fan_out ? columns : rows,
-  }));
+/** The linear layers and embeddings of a model that adapters could be put on. */
+export function adaptableModules(parameters: readonly ParameterSpec[]): AdaptableModule[] {
+  return parameters.filter(p => p.kind === 'linear' || p.kind === 'embedding').flatMap(({ name, kind, modules, shape: [rows, columns], fan_in_fan_out = false, output = false }): AdaptableModule | AdaptableModule[] => {
+    if (kind === 'linear') return { name: moduleOf(name), fan_in_fan_out, output, in_features: fan_in_fan_out ? rows : columns, out_features: fan_in_fan_out ? columns : rows };
+    const table = { fan_in_fan_out: true, embedding: true as const, in_features: rows, out_features: columns };
+    return modules ? modules.map(module => ({ ...table, name: module, weight: name })) : { ...table, name: moduleOf(name) };
+  });
 }
 
+/** Modules that hold a parameter which others read in their place, with the names of those. */
+const unreadModules = (parameters: readonly ParameterSpec[]): Map<string, readonly string[]> => new Map(parameters.flatMap(({ name, modules }) => (modules ? [[moduleOf(name), modules] as const] : [])));
+
 /** The tensors of one adapter, by the end of their key in `adapter_model.safetensors`. */
-export function adapterTensors({ in_features, out_features, r }: AdaptedModule, lora: Pick<LoraSettings, 'use_dora' | 'lora_bias'>): [suffix: string, shape: number[]][] {
+export function adapterTensors({ in_features, out_features, r, embedding }: AdaptedModule, lora: Pick<LoraSettings, 'use_dora' | 'lora_bias'>): [suffix: string, shape: number[]][] {
+  const { A, B } = factorSuffixes(embedding);
   return [
-    ['lora_A.weight', [r, in_features]],
-    ['lora_B.weight', [out_features, r]],
+    [A, [r, in_features]],
+    [B, [out_features, r]],
     ...(lora.lora_bias ? [['lora_B.bias', [out_features]] as [string, number[]]] : []),
     // Unlike the others a plain parameter to PEFT, so no `.weight`.
     ...(lora.use_dora ? [['lora_magnitude_vector', [out_features]] as [string, number[]]] : []),
@@ -47,12 +55,15 @@ export function trainedBiases(parameters: readonly ParameterSpec[], adapted: rea
 
 /** Resolves `lora` against the model. Throws LabError for targets that match nothing, ranks that are too large, and keys that exclude each other. */
 export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, lora: LoraSettings): AdapterPlan {
+  if (lora.full) return wholeModel(model.parameters);
   checkCombination(lora);
   const heads = model.family.headModules(model.task);
   const modules_to_save = savedModules(model.parameters, lora.modules_to_save, heads);
-  const candidates = linearModules(model.parameters).filter(m => !modules_to_save.includes(m.name));
+  const candidates = adaptableModules(model.parameters).filter(m => !modules_to_save.includes(m.name));
+  checkUnread(lora.target_modules, unreadModules(model.parameters));
   const modules = matchTargets(candidates, lora, model.family.default_target_modules, heads);
   checkStart(lora, modules);
+  checkEmbeddings(lora, modules);
 
   const trainables: Trainable[] = [];
   let offset = 0;
@@ -63,13 +74,26 @@ export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | '
   for (const module of modules) {
     for (const [suffix, shape] of adapterTensors(module, lora)) add(`${module.name}.${suffix}`, shape, !suffix.endsWith('.bias'));
   }
+  const tokens = trainedTokens(model.parameters, lora.trainable_token_indices, [...modules.map(m => m.name), ...modules_to_save]);
+  for (const { name, indices, shape } of tokens) add(`${name}.${TOKENS_KEY}`, [indices.length, shape[1]], true);
   // Trainer decays everything but biases and the parameters of norms.
   for (const p of model.parameters.filter(p => modules_to_save.includes(moduleOf(p.name)))) add(p.name, p.shape, p.kind === 'linear' || p.kind === 'embedding', p.name);
   const added = offset;
   const biases = trainedBiases(model.parameters, modules.map(m => m.name), modules_to_save, lora.bias);
   for (const p of model.parameters) if (biases.has(p.name)) add(biases.get(p.name)!, p.shape, false, p.name);
   const base = model.parameters.reduce((sum, p) => sum + count(p.shape), 0);
-  return { modules, modules_to_save, trainables, trainable_parameters: offset, all_parameters: base + added, ...(startsFromBase(lora.init_lora_weights) ? { subtracts_start: true } : {}) };
+  return { modules, modules_to_save, tokens, trainables, trainable_parameters: offset, all_parameters: base + added, ...(startsFromBase(lora.init_lora_weights) ? { subtracts_start: true } : {}) };
+}
+
+/** Every parameter is trained. Trainer decays none with "bias" in its name, which T5's relative attention bias has too. */
+function wholeModel(parameters: readonly ParameterSpec[]): AdapterPlan {
+  let offset = 0;
+  const trainables = parameters.map(({ name, shape, kind }): Trainable => {
+    const size = count(shape);
+    offset += size;
+    return { name, parameter: name, shape, offset: offset - size, size, decay: (kind === 'linear' || kind === 'embedding') && !name.includes('bias') };
+  });
+  return { modules: [], modules_to_save: [], trainables, full: true, trainable_parameters: offset, all_parameters: offset };
 }
 
 const moduleOf = (parameter: string): string => parameter.slice(0, parameter.lastIndexOf('.'));
@@ -90,6 +114,21 @@ function savedModules(parameters: readonly ParameterSpec[], asked: string | stri
     if (matched.length || CLASSIFIER_HEADS.includes(entry)) return matched;
     throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is no module of this model`, action: `name one of: ${modules.slice(-6).join(', ')}` });
   }))];
+}
+
+/** Error `lora.target-unread`: PEFT would put an adapter there that no forward pass reads. */
+function checkUnread(targets: LoraSettings['target_modules'], unread: ReadonlyMap<string, readonly string[]>): void {
+  for (const [name, readers] of unread) {
+    if (!Array.isArray(targets) || !targets.includes(name)) continue;
+    throw new LabError({ code: 'lora.target-unread', where: 'lora.target_modules', cause: `an adapter on "${name}" would never be read: the model uses these embeddings as ${readers.join(' and ')}`, action: `name "${readers[0].split('.').pop()}"` });
+  }
+}
+
+/** Error `lora.combination` for what PEFT does not do on embeddings. */
+function checkEmbeddings({ lora_bias }: LoraSettings, modules: readonly AdaptedModule[]): void {
+  const embedding = modules.find(module => module.embedding);
+  if (!embedding || !lora_bias) return;
+  throw new LabError({ code: 'lora.combination', where: 'lora.lora_bias', cause: `cannot be used on ${embedding.name}, which is an embedding (PEFT neither)`, action: 'turn lora_bias off, or take the embedding out of target_modules' });
 }
 
 /** Error `lora.combination` for keys that LoraConfig does not take together. */

@@ -12,7 +12,9 @@ import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Ad
 import { openCheckpoint, type Checkpoint } from './checkpoint';
 import { classWeight, type Family } from './family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
-import { adapterTensors, linearModules, trainedBiases } from './lora';
+import { checkBaseLayers } from './baseLayers';
+import { factorSuffixes, weightOf } from './factors';
+import { adaptableModules, adapterTensors, trainedBiases } from './lora';
 import type { AdaptedModule } from './lora.types';
 import { changedJson, copyCompanions } from './mergeFiles';
 import { mergedChunks, type Delta } from './mergeTensor';
@@ -21,6 +23,7 @@ import { writeSafetensors, type TensorSource } from './safetensorsWriter';
 import { INDEX_NAME } from './shards';
 import { problemTypeOf } from './problemType';
 import { matchTargets } from './targets';
+import { OUTPUT_LAYER, TOKENS_KEY, trainedTokens, withTokens } from './trainedTokens';
 import type { LoadedModel } from './weights';
 
 export interface MergeOptions { base: string; adapter: string; out: string; families: readonly Family[] }
@@ -52,35 +55,47 @@ export async function mergeAdapter({ base, adapter: adapterFolder, out, families
   };
 }
 
-interface MergePlan {
+/** The weight of an output layer apart from the embeddings. */
+const OUTPUT = `${OUTPUT_LAYER}.weight`;
+
+export interface MergePlan {
   model: LoadedModel;
   /** By parameter name. */
   deltas: Map<string, Delta>;
   saved: Map<string, { shape: number[]; data: Float32Array }>;
   /** Stored name → name in the merged checkpoint. */
   names: Map<string, string>;
+  /** The base's embeddings, where those of the merged checkpoint are no longer its output layer. */
+  output: TensorRef | null;
 }
 
 function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly Family[]): MergePlan {
   const { family, lora, model } = describe(checkpoint, adapter, families);
   // PEFT trains the head of its own accord only if the adapter names its task.
   const heads = adapter.config.task_type == null ? [] : family.headModules(model.task);
-  const adapted = matchTargets(linearModules(model.parameters), lora, family.default_target_modules, heads);
+  const adapted = matchTargets(adaptableModules(model.parameters), lora, family.default_target_modules, heads);
 
   const isSaved = savedBy([...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())]);
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
   const modulesOf = (names: readonly string[]): string[] => [...new Set(names.map(name => name.slice(0, name.lastIndexOf('.'))))];
   const biases = trainedBiases(model.parameters, adapted.map(({ name }) => name), modulesOf(savedNames), lora.bias);
-  const keys = adapted.flatMap(module => adapterTensors(module, lora).map(([suffix]) => `${module.name}.${suffix}`));
+  const tokens = trainedTokens(model.parameters, lora.trainable_token_indices, [...adapted.map(({ name }) => name), ...modulesOf(savedNames)]);
+  const keys = [...adapted.flatMap(module => adapterTensors(module, lora).map(([suffix]) => `${module.name}.${suffix}`)), ...tokens.map(({ name }) => `${name}.${TOKENS_KEY}`)];
   checkKeys([...keys, ...savedNames, ...biases.values()].map(name => PREFIX + name), adapter, model.missing);
+  checkBaseLayers(adapter, model);
+  if (tokens.some(({ name, weight, readers }) => readers.length === 1 && name !== OUTPUT_LAYER && `${name}.weight` !== weight)) throw sharedEmbeddings(adapter, tokens[0].name);
+  const shared = adapted.find(module => module.embedding && module.weight !== undefined);
+  if (shared) throw sharedEmbeddings(adapter, shared.name);
 
   const deltas = new Map<string, Delta>();
-  for (const { name, r, in_features, out_features, fan_in_fan_out, scaling } of adapted) {
-    const A = matrix(adapter, `${PREFIX}${name}.lora_A.weight`, [r, in_features]);
-    const B = matrix(adapter, `${PREFIX}${name}.lora_B.weight`, [out_features, r]);
+  for (const module of adapted) {
+    const { name, r, in_features, out_features, fan_in_fan_out, scaling, embedding } = module;
+    const factors = factorSuffixes(embedding);
+    const A = matrix(adapter, `${PREFIX}${name}.${factors.A}`, [r, in_features]);
+    const B = matrix(adapter, `${PREFIX}${name}.${factors.B}`, [out_features, r]);
     const magnitude = lora.use_dora ? { values: matrix(adapter, `${PREFIX}${name}.lora_magnitude_vector`, [out_features]), of: fan_in_fan_out ? 'columns' as const : 'rows' as const } : undefined;
     // (B A)ᵀ = Aᵀ Bᵀ for a weight that is stored transposed.
-    deltas.set(`${name}.weight`, fan_in_fan_out
+    deltas.set(weightOf(module), fan_in_fan_out
       ? { A: transposed(B, r), B: transposed(A, in_features), r, in_features: out_features, out_features: in_features, scaling, magnitude }
       : { A, B, r, in_features, out_features, scaling, magnitude });
   }
@@ -95,8 +110,21 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
     const ref = storedTensor(checkpoint, family, spec.name);
     if (ref) names.set(ref.name, spec.name);
   }
-  return { model, deltas, saved, names };
+  const tied = model.parameters.find(spec => spec.kind === 'embedding' && spec.output && deltas.has(spec.name));
+  let output = tied ? storedTensor(checkpoint, family, tied.name) ?? null : null;
+  for (const trained of tokens) {
+    const ref = storedTensor(checkpoint, family, trained.weight)!;
+    const values = matrix(adapter, `${PREFIX}${trained.name}.${TOKENS_KEY}`, [trained.indices.length, trained.shape[1]]);
+    const place = trained.name === OUTPUT_LAYER ? OUTPUT : trained.weight;
+    saved.set(place, { shape: [...trained.shape], data: withTokens(readTensor(ref), values, trained) });
+    // Embeddings and output layer part where only one of them has these rows.
+    const spec = model.parameters.find(({ name }) => name === trained.weight)!;
+    if (spec.kind === 'embedding' && spec.output && (place === OUTPUT || !trained.readers.includes(OUTPUT_LAYER))) output = ref;
+  }
+  return { model, deltas, saved, names, output };
 }
+
+const sharedEmbeddings = (adapter: Adapter, where: string): LabError => new LabError({ code: 'merge.shared-embeddings', file: adapter.folder, where, cause: 'encoder and decoder share the embeddings, and would need different ones', action: 'use this adapter unmerged' });
 
 /** The bias of a module plus scaling · the bias of its B. Error `merge.no-bias` where the module has none to add it to. */
 function withLoraBias({ name, scaling, out_features }: AdaptedModule, adapter: Adapter, model: LoadedModel, trained: Float32Array | undefined): { shape: number[]; data: Float32Array } {
@@ -143,9 +171,11 @@ function matrix(adapter: Adapter, name: string, shape: number[]): Float32Array {
 }
 
 /** Writes the weights into as many files as the base has, under the same file names. Returns their bytes. */
-async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergePlan): Promise<number> {
-  const files = groupByFile(checkpoint);
-  const added = [...plan.saved.keys()].filter(name => ![...plan.names.values()].includes(name));
+export async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergePlan): Promise<number> {
+  const stale = staleCopies(checkpoint, plan);
+  const files = groupByFile(checkpoint).map(([file, refs]) => [file, refs.filter(ref => !stale.has(ref.name))] as const);
+  const kept = new Set(plan.names.values());
+  const added = [...plan.saved.keys()].filter(name => !kept.has(name) && (stale.has(name) || !checkpoint.tensors.has(name)));
   const index: Record<string, string> = {};
   let bytes = 0;
   let total_size = 0;
@@ -154,6 +184,8 @@ async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergeP
     if (place === files.length - 1) {
       const dtype = majorityType(checkpoint);
       for (const name of added) tensors.push({ name, dtype, ...plan.saved.get(name)! });
+      const { output } = plan;
+      if (output && !checkpoint.tensors.has(OUTPUT) && !plan.saved.has(OUTPUT)) tensors.push({ name: OUTPUT, dtype: output.dtype, shape: output.shape, data: () => readBytes(output) });
     }
     for (const tensor of tensors) index[tensor.name] = file;
     makeFolder(resolve(folder, file, '..'));
@@ -166,6 +198,17 @@ async function writeWeights(folder: string, checkpoint: Checkpoint, plan: MergeP
     writeFile(join(folder, INDEX_NAME), `${JSON.stringify({ metadata: { total_size }, weight_map }, null, 2)}\n`);
   }
   return bytes;
+}
+
+/** Tensors that a checkpoint stores once more under another name, as the tied output layer, and that would be of the old weight. */
+function staleCopies({ tensors }: Checkpoint, { model, deltas, saved, names }: MergePlan): Set<string> {
+  const stale = new Set<string>();
+  for (const { name, kind, output } of model.parameters) {
+    if (!deltas.has(name) && !saved.has(name)) continue;
+    const copies = [...model.family.storedNames(name), ...(kind === 'embedding' && output && !saved.has(OUTPUT) && !deltas.has(name) ? [OUTPUT] : [])];
+    for (const copy of copies) if (tensors.has(copy) && !names.has(copy)) stale.add(copy);
+  }
+  return stale;
 }
 
 /** Stored tensors by the file they go to, in the order of the file names. */
@@ -194,10 +237,10 @@ function majorityType(checkpoint: Checkpoint): 'F32' | 'F16' | 'BF16' {
   return most === 'F16' || most === 'BF16' ? most : 'F32';
 }
 
-function mergedConfig({ config }: Checkpoint, { model }: MergePlan): Record<string, unknown> {
+export function mergedConfig({ config }: Checkpoint, { model, output }: MergePlan): Record<string, unknown> {
   const { labels, family, task } = model;
   const architectures = family.architecture ? [family.architecture(task, config)] : config.architectures;
-  if (!hasClasses(task)) return { ...config, architectures };
+  if (!hasClasses(task)) return { ...config, architectures, ...(output ? { tie_word_embeddings: false } : {}) };
   const merged: Record<string, unknown> = {
     ...config, architectures,
     id2label: Object.fromEntries(labels.map((label, id) => [id, label])),

@@ -11,7 +11,7 @@ export interface Delta { A: Float32Array; B: Float32Array; r: number; in_feature
 /** Values merged at a time. */
 const CHUNK = 1 << 20;
 /** The largest float32 values that do not round to infinity. */
-const LIMITS: Record<string, number> = { F16: 65520, BF16: 3.3961775292304957e38, F32: Infinity, F64: Infinity };
+export const LIMITS: Record<string, number> = { F16: 65520, BF16: 3.3961775292304957e38, F32: Infinity, F64: Infinity };
 
 /** The rows of the merged weight as float32, a few at a time. Error `merge.not-finite`, also where the sum does not fit the stored type. */
 export function* mergedChunks(ref: TensorRef, delta: Delta): Generator<Float32Array> {

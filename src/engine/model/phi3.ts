@@ -25,7 +25,7 @@ function layer(context: ForwardContext, c: Phi3Config, i: number, hidden_states:
 }
 
 export const phi3 = decoderFamily<Phi3Config>({
-  model_type: 'phi3', class_name: 'Phi3', default_target_modules: [],
+  model_type: 'phi3', class_name: 'Phi3', default_target_modules: [], pad_token_id: 32_000,
   read(config) {
     const c = readDecoder(config, { epsilon: 1e-5, rotary: ROTARY });
     const window = optionalSize(config, 'sliding_window');

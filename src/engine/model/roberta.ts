@@ -17,7 +17,7 @@ export const roberta: Family = {
   parameters(config, task, num_labels) {
     const c = readEncoder(config);
     const d = c.hidden_size;
-    return [...embeddingSpecs(c, 'roberta'), ...layerSpecs(c, 'roberta'), ...(task === 'TOKEN_CLS' ? denseSpecs('classifier', num_labels, d) : [...denseSpecs('classifier.dense', d, d), ...denseSpecs('classifier.out_proj', num_labels, d)])];
+    return [...embeddingSpecs({ ...c, pad_token_id: padToken(config, 1) }, 'roberta', true), ...layerSpecs(c, 'roberta'), ...(task === 'TOKEN_CLS' ? denseSpecs('classifier', num_labels, d) : [...denseSpecs('classifier.dense', d, d), ...denseSpecs('classifier.out_proj', num_labels, d)])];
   },
   storedNames: name => encoderNames(name, 'roberta'),
   limits(config) {

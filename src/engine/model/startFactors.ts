@@ -68,6 +68,8 @@ export function checkStart(lora: LoraSettings, modules: readonly AdaptedModule[]
   if (lora.init_adapter !== null) throw problem('cannot be used with init_adapter, which brings its own start', 'remove one of the two');
   if (lora.use_dora) throw problem('cannot be used with use_dora: no plain LoRA would hold the result', 'turn one of the two off');
   if (lora.use_rslora && Object.keys({ ...lora.rank_pattern, ...lora.alpha_pattern }).length) throw problem('cannot be used with use_rslora together with rank_pattern or alpha_pattern, as in PEFT', 'turn one of them off');
+  const embedding = modules.find(module => module.embedding);
+  if (embedding) throw problem(`cannot be used on ${embedding.name}, which is an embedding`, 'use true, or take the embedding out of target_modules');
   const transposed = modules.find(module => module.fan_in_fan_out);
   if (start === 'olora' && transposed) throw problem(`cannot be used on ${transposed.name}, whose weight is stored transposed (PEFT neither)`, 'use "pissa"');
   const wide = modules.find(({ r, in_features, out_features }) => 2 * r > Math.min(in_features, out_features));

@@ -57,7 +57,7 @@ function feedForward(config: Config, otherwise: string): Pick<T5Config, 'activat
 }
 
 const attentionOf = (stack: Stack, i: number): string => `${stack}.block.${i}.layer.0.SelfAttention`;
-const biasOf = (stack: Stack): string => `${attentionOf(stack, 0)}.relative_attention_bias.weight`;
+const biasOf = (stack: Stack): string => `${attentionOf(stack, 0)}.relative_attention_bias`;
 
 function parameters(config: Config): ParameterSpec[] {
   const c = readConfig(config);
@@ -71,7 +71,7 @@ function parameters(config: Config): ParameterSpec[] {
     const last = stack === 'encoder' ? 1 : 2;
     return [
       ...attention(attentionOf(stack, i)),
-      ...(i === 0 ? [{ name: biasOf(stack), shape: [c.relative.buckets, c.heads], kind: 'embedding' as const, init: 'normal' as const, fixed: 'the position bias stays as it is' }] : []),
+      ...(i === 0 ? [{ name: `${biasOf(stack)}.weight`, shape: [c.relative.buckets, c.heads], kind: 'embedding' as const, init: 'normal' as const, fixed: 'the position bias stays as it is' }] : []),
       normSpec(`${at}.0.layer_norm`, d),
       ...(stack === 'decoder' ? [...attention(`${at}.1.EncDecAttention`), normSpec(`${at}.1.layer_norm`, d)] : []),
       ...(c.gated ? ['wi_0', 'wi_1'] : ['wi']).flatMap(name => linearSpec(`${at}.${last}.DenseReluDense.${name}`, c.intermediate_size, d)),
@@ -80,18 +80,18 @@ function parameters(config: Config): ParameterSpec[] {
     ];
   };
   return [
-    { name: 'shared.weight', shape: [c.vocab_size, d], kind: 'embedding', init: 'normal', fixed: 'encoder and decoder use it under other names, where a trained copy would not be read' },
+    { name: 'shared.weight', shape: [c.vocab_size, d], kind: 'embedding', init: 'normal', modules: STACKS.map(stack => `${stack}.embed_tokens`), ...(c.tied ? { output: true } : {}), fixed: 'encoder and decoder use it under other names, where a trained copy would not be read' },
     ...STACKS.flatMap(stack => [...Array.from({ length: c.layers[stack] }, (_, i) => block(stack, i)).flat(), normSpec(`${stack}.final_layer_norm`, d)]),
     ...(c.tied ? [] : [{ name: 'lm_head.weight', shape: [c.vocab_size, d], kind: 'linear' as const, init: 'normal' as const, output: true as const }]),
   ];
 }
 
-/** One stack: token numbers [N] → hidden states [N, d] before the last norm. `encoded` [T, d] is what the decoder attends to; null where its keys and values are there already. */
-function runStack(context: ForwardContext, c: T5Config, stack: Stack, ids: tf.Tensor, encoded: tf.Tensor | null = null): tf.Tensor {
-  const { batch, weight, dropout } = context;
-  const buckets = stack === 'encoder' ? batch.relative_buckets : batch.decoder_relative_buckets;                    // [S, S]
-  const position_bias = tf.gather(tf.transpose(weight(biasOf(stack))), buckets as tf.Tensor2D, 1);                  // [h, S, S]
-  let hidden_states = dropout(tf.gather(weight('shared.weight'), ids as tf.Tensor1D), c.dropout);                   // [N, d]
+/** One stack: its tokens → hidden states [N, d] before the last norm. `encoded` [T, d] is what the decoder attends to; null where its keys and values are there already. */
+function runStack(context: ForwardContext, c: T5Config, stack: Stack, encoded: tf.Tensor | null = null): tf.Tensor {
+  const { embed, dropout } = context;
+  const biases = embed(biasOf(stack), stack === 'encoder' ? 'relative_buckets' : 'decoder_relative_buckets');       // [S, S, h]
+  const position_bias = tf.transpose(biases, [2, 0, 1]);                                                            // [h, S, S]
+  let hidden_states = dropout(embed(`${stack}.embed_tokens`, stack === 'encoder' ? 'input_ids' : 'decoder_input_ids'), c.dropout);   // [N, d]
   for (let i = 0; i < c.layers[stack]; i++) {
     const at = `${stack}.block.${i}`;
     hidden_states = encoded ? context.block(at, [hidden_states, encoded], (block, x, e, bias) => layer(block, c, stack, i, x, bias, e), [position_bias])
@@ -136,12 +136,12 @@ function feed({ linear, dropout }: ForwardContext, c: T5Config, at: string, x: t
 
 function encode(context: ForwardContext, config: Config): tf.Tensor {
   const c = readConfig(config);
-  return context.dropout(norm(context, 'encoder.final_layer_norm', runStack(context, c, 'encoder', context.batch.input_ids), c.epsilon), c.dropout);
+  return context.dropout(norm(context, 'encoder.final_layer_norm', runStack(context, c, 'encoder'), c.epsilon), c.dropout);
 }
 
 function decodedStates(context: ForwardContext, config: Config, encoded: tf.Tensor | null): OutputStates {
   const c = readConfig(config);
-  const hidden_states = runStack(context, c, 'decoder', context.batch.decoder_input_ids, encoded);                  // [U, d]
+  const hidden_states = runStack(context, c, 'decoder', encoded);                                                  // [U, d]
   const read = context.dropout(norm(context, 'decoder.final_layer_norm', context.headTokens(hidden_states), c.epsilon), c.dropout);
   return { states: c.scaled ? tf.mul(read, c.hidden_size ** -0.5) : read, weight: outputWeight(c.tied ? 'shared' : null), softcap: null };
 }

@@ -1,15 +1,19 @@
-/** Which linear layers a LoRA configuration adapts, and with which rank and alpha: PEFT's rules, but nothing is ignored silently. */
+/** Which linear layers and embeddings a LoRA configuration adapts, and with which rank and alpha: PEFT's rules, but nothing is ignored silently. */
 import { LabError } from '../errors';
 import { isInLayers, layerOf, matchesSuffix, scalingOf } from '../../protocol/adapterMath';
 import { nearestNames, type LoraSettings } from '../../protocol/experiment';
 import type { AdaptedModule } from './lora.types';
 import { fullMatcher, pythonRegExp } from './pythonRegExp';
 
-export interface LinearModule {
+export interface AdaptableModule {
   name: string;
   in_features: number;
   out_features: number;
   fan_in_fan_out?: boolean;
+  /** An embedding, which only its name adapts: `all-linear` leaves it out. */
+  embedding?: true;
+  /** The frozen weight's name, where it is not `<name>.weight`. */
+  weight?: string;
   /** The output layer over the vocabulary: `all-linear` leaves it out, as PEFT does. */
   output?: boolean;
 }
@@ -18,13 +22,13 @@ export interface LinearModule {
 export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'use_rslora' | 'target_modules' | 'exclude_modules' | 'layers_to_transform' | 'layers_pattern' | 'rank_pattern' | 'alpha_pattern' | 'modules_to_save'>;
 
 /**
- * The adapted modules, in the order of `modules` (all linear layers of the task model).
+ * The adapted modules, in the order of `modules` (all linear layers and embeddings of the task model).
  * `defaults` stand in for `target_modules: null`; `heads` are trained whole and never adapted, like `modules_to_save`.
  *
  * Errors: `lora.target-not-found` (an entry or expression matches nothing), `lora.regex-invalid`, `lora.layers`,
  * `lora.rank-too-high`, `lora.rank-invalid`, `lora.pattern-not-found`, `lora.nothing-to-adapt`.
  */
-export function matchTargets(modules: readonly LinearModule[], lora: TargetSettings, defaults: readonly string[], heads: readonly string[]): AdaptedModule[] {
+export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSettings, defaults: readonly string[], heads: readonly string[]): AdaptedModule[] {
   const names = modules.map(module => module.name);
   const whole = [...heads, ...namesOf(lora.modules_to_save)];
   const isWhole = (name: string) => whole.some(saved => isInside(name, saved));
@@ -33,7 +37,7 @@ export function matchTargets(modules: readonly LinearModule[], lora: TargetSetti
 
   const targets = lora.target_modules ?? defaults;
   if (!targets.length) throw new LabError({ code: 'lora.no-default', where: 'lora.target_modules', cause: 'there are no default target_modules for this architecture', action: `name the modules to adapt, e.g. "all-linear", or some of: ${suffixes(names).join(', ')}` });
-  const outputs = modules.filter(module => module.output).map(module => module.name);
+  const outputs = modules.filter(module => module.output || module.embedding).map(module => module.name);
   const isTarget = isAllLinear(targets) ? (name: string) => !heads.includes(name) && !outputs.includes(name) : matcher(targets, 'target_modules');
   if (!isAllLinear(targets)) checkTargets(targets, names, isWhole);
   const candidates = modules.filter(module => adaptable(module.name) && isTarget(module.name));
@@ -41,7 +45,7 @@ export function matchTargets(modules: readonly LinearModule[], lora: TargetSetti
   if (layers.length || lora.layers_pattern !== null) checkLayers(targets, layers, lora.layers_pattern, candidates.map(module => module.name));
   // A full name is no matter of layers.
   const matched = candidates.filter(({ name }) => typeof targets === 'string' || targets.includes(name) || isInLayers(name, lora));
-  if (!matched.length) throw new LabError({ code: 'lora.nothing-to-adapt', where: 'lora.target_modules', cause: 'no linear layer is left to adapt', action: `loosen exclude_modules, or target one of: ${suffixes(names).join(', ')}` });
+  if (!matched.length) throw new LabError({ code: 'lora.nothing-to-adapt', where: 'lora.target_modules', cause: 'no module is left to adapt', action: `loosen exclude_modules, or target one of: ${suffixes(names).join(', ')}` });
 
   checkPatternKeys(lora.rank_pattern, 'rank_pattern', names);
   checkPatternKeys(lora.alpha_pattern, 'alpha_pattern', names);
@@ -54,7 +58,7 @@ export function patternValue(pattern: Readonly<Record<string, number>>, name: st
   return key === undefined ? otherwise : pattern[key];
 }
 
-function adapt({ output: _, ...module }: LinearModule, lora: TargetSettings): AdaptedModule {
+function adapt({ output: _, ...module }: AdaptableModule, lora: TargetSettings): AdaptedModule {
   const r = patternValue(lora.rank_pattern, module.name, lora.r);
   const lora_alpha = patternValue(lora.alpha_pattern, module.name, lora.lora_alpha);
   const limit = Math.min(module.in_features, module.out_features);
@@ -94,7 +98,7 @@ function checkTargets(targets: string | readonly string[], names: string[], isWh
     const found = names.filter(matches);
     if (found.length && !found.every(isWhole)) continue;
     const near = nearestNames(target.slice(0, 200), suffixes(names.filter(name => !isWhole(name))), 3).map(name => `"${name}"`).join(', ');
-    const cause = found.length === 0 ? `"${target}" matches no linear layer of this model`
+    const cause = found.length === 0 ? `"${target}" matches no linear layer or embedding of this model`
       : `"${target}" matches only ${found[0]}, which is trained whole (modules_to_save)`;
     throw new LabError({ code: 'lora.target-not-found', where: 'lora.target_modules', cause, action: found.length ? 'remove one of the two' : `did you mean ${near}?` });
   }
@@ -116,7 +120,7 @@ function checkPatternKeys(pattern: Readonly<Record<string, number>>, key: string
     const expression = endMatcher(entry, key);
     if (names.some(name => expression.test(name))) continue;
     const near = nearestNames(entry.slice(0, 200), suffixes(names), 3).map(name => `"${name}"`).join(', ');
-    throw new LabError({ code: 'lora.pattern-not-found', where: `lora.${key}`, cause: `"${entry}" matches no linear layer of this model`, action: `did you mean ${near}?` });
+    throw new LabError({ code: 'lora.pattern-not-found', where: `lora.${key}`, cause: `"${entry}" matches no linear layer or embedding of this model`, action: `did you mean ${near}?` });
   }
 }
 

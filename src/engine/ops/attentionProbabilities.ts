@@ -12,13 +12,15 @@ export const attentionProbabilities = defineOp<'q' | 'k' | 'bias', { scale: numb
   compose({ q, k, bias }, { scale }) {
     return tf.softmax(tf.add(tf.mul(groupedMatMul(q, k, true), scale), bias));
   },
-  save: { inputs: ['q', 'k'], outputs: [true] },
-  gradient(dy, [q, k, p], { scale }) {
+  save: { inputs: ['q', 'k', 'bias'], outputs: [true] },
+  gradient(dy, [q, k, bias, p], { scale }) {
     const weighted = tf.mul(dy, p);
-    const dscores = tf.mul(tf.sub(weighted, tf.mul(p, tf.sum(weighted, -1, true))), scale);   // [B, h, S, S]
+    const dbiased = tf.sub(weighted, tf.mul(p, tf.sum(weighted, -1, true)));                     // [B, h, S, S]
+    const dscores = tf.mul(dbiased, scale);
     return {
       q: () => groupedMatMul(dscores, k),
       k: () => tf.matMul(grouped(dscores, k.shape[1]!), grouped(q, k.shape[1]!), true, false),   // sums over the heads of a group
+      bias: () => sumTo(dbiased, bias.shape),
     };
   },
   lower(graph, { q, k, bias }, { scale }) {
@@ -29,6 +31,13 @@ export const attentionProbabilities = defineOp<'q' | 'k' | 'bias', { scale: numb
     return graph.node('Softmax', [graph.node('Add', [scores, bias], scores)], scores, { axis: -1 });
   },
 });
+
+/** x summed over the axes that `shape` lacks or has as 1. */
+function sumTo(x: tf.Tensor, shape: readonly number[]): tf.Tensor {
+  const before = x.shape.length - shape.length;
+  const axes = x.shape.map((_, axis) => axis).filter(axis => axis < before || (shape[axis - before] === 1 && x.shape[axis] !== 1));
+  return axes.length ? tf.reshape(tf.sum(x, axes), [...shape]) : x;
+}
 
 /** The heads of each of `g` groups as rows of one matrix: x [B, h, S, w] → [B, g, h/g · S, w]. */
 function grouped(x: tf.Tensor, g: number): tf.Tensor {

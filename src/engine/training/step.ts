@@ -11,12 +11,14 @@ import { vocabularyLogits } from '../model/decoder';
 import { topIsLabel } from '../ops/topIsLabel';
 import { vocabularyLoss } from '../ops/vocabularyLoss';
 import type { AdapterPlan } from '../model/lora.types';
+import { OUTPUT_LAYER } from '../model/trainedTokens';
 import type { LoadedModel } from '../model/weights';
 import { batchFeeds, batchInputs, batchSizes, dependsOnBatch, rowsRead, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
 import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
+import { tableFeeds, tableSpecs, type TableSite } from './tableRows';
 import { Widening } from './widening';
 import { afterPrefix, findPrefix, PREFIX_STATES, prefixProgram, type Prefix, type RecordedLayer } from './prefix';
 import { PrefixStates } from './prefixStates';
@@ -42,6 +44,9 @@ export interface StepOptions {
   /** Splits the step after the layers that nothing is trained in, if there are such and no dropout is applied there. */
   split_prefix?: boolean;
 }
+
+/** PEFT's `loraplus_lr_embedding`. */
+const EMBEDDING_RATE = 1e-6;
 
 /** Of a vocabulary of 50,000 the logits then take a sixth of their memory, and products of this width are as fast as wider ones. */
 const CHUNK_CLASSES = 8192;
@@ -87,9 +92,13 @@ async function compilePrograms(options: Omit<StepOptions, 'trainables'>): Promis
   return { executor, step, built, prefix, async dispose() { await prefix?.dispose(); await step.dispose(); await executor.dispose(); } };
 }
 
+/** What a forward pass tells of itself: `dropoutSite` makes the listener of one pass. */
+type Listeners = { dropoutSite: () => ContextOptions['dropoutSite'] } & Pick<ContextOptions, 'tableSite' | 'aroundBlock'>;
+
 interface StepProgram {
   program: Program;
   sites: DropoutSite[];
+  tables: TableSite[];
   layout: BatchLayout;
   /** The frozen layers that the program leaves out, and the program that computes them. */
   prefix: (Prefix & { program: Program }) | null;
@@ -97,7 +106,7 @@ interface StepProgram {
   prefix_dropout: boolean;
 }
 
-/** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
+/** The program of forward, loss and gradients, the dropout sites in it, and the trained tables that it reads. Exported for tests and for printing. */
 export function stepProgram({ model, plan, lora, training, train, read, split_prefix = false, chunk_classes = CHUNK_CLASSES }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
@@ -105,13 +114,14 @@ export function stepProgram({ model, plan, lora, training, train, read, split_pr
   const layout = { ...own, ...(read ? { read, pad_token_id: null } : {}), targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
-  const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null, prefix: Prefix | null, aroundBlock?: ContextOptions['aroundBlock']): Program => ({
+  const program = (sites: DropoutSite[], tables: TableSite[], prefix: Prefix | null, { dropoutSite, ...heard }: Listeners): Program => ({
     name: 'step',
     weights: model.weights,
     inputs: [
       ...batchInputs(layout),
       { name: 'loss_scale', dtype: 'float32', shape: [] },
       ...dropoutInputs(sites, layout),
+      ...tableSpecs(tables),
       ...(prefix ? [{ name: PREFIX_STATES, dtype: 'float32' as const, shape: ['T', prefix.width] }] : []),
       ...(plan ? [
         { name: 'trainables', dtype: 'float32' as const, shape: [size] },
@@ -123,8 +133,8 @@ export function stepProgram({ model, plan, lora, training, train, read, split_pr
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
     forward(inputs, weight): Record<string, tf.Tensor> {
       const context = forwardContext({
-        inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(),
-        gradient_checkpointing: train && training?.gradient_checkpointing, aroundBlock: prefix ? afterPrefix(prefix, inputs[PREFIX_STATES]) : aroundBlock,
+        inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), ...heard,
+        gradient_checkpointing: train && training?.gradient_checkpointing, ...(prefix ? { aroundBlock: afterPrefix(prefix, inputs[PREFIX_STATES]) } : {}),
       });
       const output = train && task !== 'SEQ_CLS' ? family.output?.(context, config) : undefined;
       if (output && isFrozen(output.weight, plan) && parameters.get(output.weight)!.shape[0] > chunk_classes) {
@@ -141,27 +151,31 @@ export function stepProgram({ model, plan, lora, training, train, read, split_pr
     },
   });
 
-  // A first trace finds the places where dropout is applied, which the program's inputs depend on, and the layers that are frozen.
+  // A first trace finds the places where dropout is applied and trained tables are read, which the program's inputs depend on, and the layers that are frozen.
   const sites: DropoutSite[] = [];
+  const tables: TableSite[] = [];
   const layers: RecordedLayer[] = [];
-  const recordLayer = (_: tf.Tensor, compute: () => tf.Tensor): tf.Tensor => {
+  const aroundBlock = (_: tf.Tensor, compute: () => tf.Tensor): tf.Tensor => {
     const result = compute();
     layers.push({ result: getRecorder().graphValue(result), sites: sites.length });
     return result;
   };
-  const graph = train ? survey(program([], () => site => { sites.push(site); return null; }, null, recordLayer)) : null;
+  const graph = train ? survey(program([], [], null, {
+    dropoutSite: () => site => { sites.push(site); return null; }, tableSite: site => { tables.push(site); return false; }, aroundBlock,
+  })) : null;
   const found = graph && split_prefix && !dependsOnBatch(layout) ? findPrefix(graph, plan!.trainables.map(t => t.name), layers) : null;
   const prefix = found && !found.dropout ? found : null;
   let next = 0;
   return {
-    program: program(sites, () => { next = 0; return () => (train ? next++ : null); }, prefix), sites, layout,
+    program: program(sites, tables, prefix, { dropoutSite: () => { next = 0; return () => (train ? next++ : null); }, tableSite: () => train }), sites, tables, layout,
     prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters }) }, prefix_dropout: found !== null && found.dropout,
   };
 }
 
 /** Whether neither the parameter nor an adapter of its module is trained. */
 const isFrozen = (parameter: string, plan: AdapterPlan | null): boolean =>
-  !plan?.trainables.some(trained => trained.parameter === parameter) && !plan?.modules.some(module => `${module.name}.weight` === parameter);
+  !plan?.trainables.some(trained => trained.parameter === parameter) && !plan?.modules.some(module => `${module.name}.weight` === parameter)
+  && !plan?.tokens?.some(({ readers }) => readers.includes(OUTPUT_LAYER));
 
 /** Runs a program's forward function on the recorder. */
 function survey(program: Program): Graph {
@@ -202,8 +216,11 @@ class Step implements TrainingStep {
     const { loraplus_lr_ratio: ratio } = options.training;
     if (ratio !== null) {
       this.rates = new Float32Array(trainables.length).fill(1);
-      // As in PEFT whatever is no matrix learns as B does, the head's bias too.
-      for (const { name, shape, offset, size } of plan?.trainables ?? []) if (name.includes('lora_B') || shape.length === 1) this.rates.fill(ratio, offset, offset + size);
+      // As in PEFT whatever is no matrix learns as B does, the head's bias too, and adapters of embeddings at a rate of their own.
+      for (const { name, shape, offset, size } of plan?.trainables ?? []) {
+        if (name.includes('lora_embedding_')) this.rates.fill(EMBEDDING_RATE / options.training.learning_rate, offset, offset + size);
+        else if (name.includes('lora_B') || shape.length === 1) this.rates.fill(ratio, offset, offset + size);
+      }
     }
   }
 
@@ -253,11 +270,13 @@ class Step implements TrainingStep {
   }
 
   private async feeds(examples: Example[], longest: number, loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
-    const { options: { plan, train }, programs: { built: { sites, layout }, prefix } } = this;
+    const { options: { plan, train }, programs: { built: { sites, tables, layout }, prefix } } = this;
     const vector = (values: Float32Array): Feeds[string] => { const data = this.widening?.widen(values) ?? values; return { data, shape: [data.length] }; };
+    const batch = batchFeeds(examples, layout, longest);
     return {
-      ...batchFeeds(examples, layout, longest),
+      ...batch,
       ...dropoutFeeds(sites, layout, batchSizes(examples, layout), dropout),
+      ...tableFeeds(tables, batch),
       ...(prefix ? { [PREFIX_STATES]: { data: await prefix.of(examples), shape: [batchSizes(examples, layout).T, prefix.prefix.width] } } : {}),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {

@@ -21,7 +21,8 @@ export interface Constant { name: string; dtype: ValueType; shape: number[]; dat
 /** Every WebGPU device takes buffers of this size (maxStorageBufferBindingSize of https://www.w3.org/TR/webgpu/#limits), many only of this. */
 const SMALLEST_LIMIT = 1 << 27;
 
-const PRIMES = [10007, 10009, 10037, 10039, 10061, 10067, 10069, 10079, 10091, 10093, 10099, 10103];
+const PRIMES = [10007, 10009, 10037, 10039, 10061, 10067, 10069, 10079, 10091, 10093, 10099, 10103,
+  10111, 10133, 10139, 10141, 10151, 10159, 10163, 10169, 10177, 10181, 10193, 10211, 10223, 10243, 10247, 10253, 10259, 10267, 10271, 10273, 10289, 10301];
 
 /** The marker sizes of one program's symbols. */
 export class DynamicSizes {

@@ -22,7 +22,7 @@ export function writeExperiment(folder: string, row: Row, member?: Changes): voi
   writeFileSync(join(folder, row.base, 'config.json'), JSON.stringify({ ...config, ...Object.fromEntries(dropout.map(key => [key, row.dropout])) }));
   // To be halved, the members of a sweep are compared on a few examples.
   const halving = row.sweep?.halving !== undefined && !member;
-  if (halving) writeFileSync(join(folder, 'eval.jsonl'), `${lines.slice(0, row.batch).map(line => JSON.stringify(line)).join('\n')}\n`);
+  if (halving) writeFileSync(join(folder, 'eval.jsonl'), `${lines.slice(0, row.batch / 2).map(line => JSON.stringify(line)).join('\n')}\n`);
   const of = (section: string): object => Object.fromEntries(Object.entries(member ?? {}).flatMap(([key, value]) => (key.startsWith(`${section}.`) ? [[key.slice(section.length + 1), value]] : [])));
   writeFileSync(join(folder, 'bench.lora.json'), JSON.stringify({
     base_model: row.base, task, ...(row.sweep && !member ? { sweep: row.sweep } : {}),

@@ -7,6 +7,7 @@ import { h, setText, show } from './dom';
 import { formatDuration, formatNumber, formatPercent } from './format';
 import { rankStops } from './ranges';
 import type { MetricSeries, Point } from './series';
+import { sweepCard } from './sweepCard';
 import type { Part, View } from './view';
 
 const TRAIN: LineStyle = { label: 'Train loss, smoothed', colour: 'blue', width: 2 };
@@ -41,10 +42,11 @@ export function chartsPane(): Part {
   const cards = KINDS.map(metricCard);
   const ratio = ratioCard();
   const evaluations = evaluationTable();
+  const sweep = sweepCard();
   return {
-    element: h('section', { class: 'charts', id: 'charts', 'aria-label': 'Charts' }, cards[0].element, ratio.element, ...cards.slice(1).map(card => card.element), evaluations.element),
+    element: h('section', { class: 'charts', id: 'charts', 'aria-label': 'Charts' }, sweep.element, cards[0].element, ratio.element, ...cards.slice(1).map(card => card.element), evaluations.element),
     update(view) {
-      for (const card of [...cards, ratio, evaluations]) card.update(view);
+      for (const card of [sweep, ...cards, ratio, evaluations]) card.update(view);
     },
   };
 }
@@ -79,9 +81,9 @@ function metricCard({ id, title, styles, texts, lines, now: latest }: Kind): Par
 }
 
 /** Which line is which, drawn as the lines are: by width, dash and mark, not by colour alone. */
-function keyOf(styles: readonly LineStyle[]): HTMLElement {
+export function keyOf(styles: readonly LineStyle[]): HTMLElement {
   return h('ul', { class: 'line-key', 'aria-hidden': 'true' }, ...styles.map(style =>
-    h('li', {}, h('span', { class: `line ${style.colour}${style.faint ? ' faint' : ''}${style.dash ? ' dashed' : ''}` }), style.label)));
+    h('li', {}, h('span', { class: `line ${style.colour}${style.faint ? ' faint' : ''}${style.dash ? (style.dash[0] > 2 ? ' dashed' : ' dotted') : ''}` }), style.label)));
 }
 
 /** Trainable share over rank, with the present rank marked: what the slider would give at each position. */

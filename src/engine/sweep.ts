@@ -10,6 +10,7 @@ import { prepare, prepareVariant, type Prepared } from './prepare';
 import { folderToResume, newFolder, withPlace, type RunOptions } from './run';
 import { openSweepFolder, type SweepFolder } from './sweepFolder';
 import { Member } from './sweepMember';
+import { evaluate } from './training/evaluate';
 import { planSchedule } from './training/schedule';
 import { createSharedSteps } from './training/step';
 import type { Summary, SweepMember, SweepSummary } from '../protocol/metrics';
@@ -48,9 +49,13 @@ export async function runSweep({ experiment_file, resume, cwd, control, report }
     folder ??= openSweepFolder(path, { resume: false });
     if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
     const sets = keepPrefix({ step: shared.steps[0], experiment: source.experiment, prepared, folder: folder.path, report });
+    // With B at zero no adapter changes anything yet, whatever its rank and alpha.
+    const same = source.experiment.lora.init_lora_weights !== false || source.experiment.lora.init_adapter !== null;
+    const evaluated = sets.eval && training.eval_strategy !== 'no' && same && !earlier;
+    const eval_before = evaluated ? await evaluate(shared.steps[0], sets.eval!, prepared.model, training.per_device_eval_batch_size, () => control.throwIfStopped()) : null;
     const members = names.map((name, i) => new Member({
       name, changes: source.sweep!.members[i], path: join(path, name), source: { ...source, experiment: experiments[i], sweep: null },
-      prepared: { ...variants[i], ...sets }, step: shared!.steps[i], report,
+      prepared: { ...variants[i], ...sets }, step: shared!.steps[i], report, eval_before,
     }));
     if (earlier) for (const member of members) member.takeUp(earlier.members.find(({ name }) => name === member.name)!.state, readSummary(join(path, member.name)));
     const table = new SweepTable(folder, members, { source, prepared, device: shared.steps[0].device, begun });

@@ -13,7 +13,7 @@ import { Trainer } from './trainer';
 import { readOptimizer } from './trainerState';
 import type { TrainingStep } from './training/step.types';
 import type { Changes } from '../protocol/sweep';
-import { isEvalRecord, type MetricRecord, type Summary, type SweepMember } from '../protocol/metrics';
+import { isEvalRecord, type EvalResult, type MetricRecord, type Summary, type SweepMember } from '../protocol/metrics';
 
 export interface MemberOptions {
   name: string;
@@ -24,6 +24,8 @@ export interface MemberOptions {
   prepared: Prepared;
   step: TrainingStep;
   report: Reporter;
+  /** The evaluation before the first step, if that is the same for all members. */
+  eval_before: EvalResult | null;
 }
 
 export class Member {
@@ -79,7 +81,7 @@ export class Member {
   }
 
   private async train(): Promise<void> {
-    const { path, source, prepared, step } = this.options;
+    const { path, source, prepared, step, eval_before } = this.options;
     const resume = hasRun(path) && findCheckpoint(path).folder !== null;
     const folder = openRunFolder(path, { resume });
     try {
@@ -89,7 +91,7 @@ export class Member {
       folder.needSpace(spaceFor(prepared.plan.trainable_parameters));
       folder.writeExperiment(source.experiment);
       announce(source, prepared, folder, step.device, report);
-      this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? freshState(prepared), control: this.control, report }).train(folder);
+      this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? { ...freshState(prepared), eval_before }, control: this.control, report }).train(folder);
       this.state = this.summary.state;
     } catch (error) {
       // That one member diverges says something about its settings; the others are not concerned.

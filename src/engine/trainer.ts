@@ -48,7 +48,7 @@ export class Trainer {
     const { state, schedule, options: { experiment: { training }, prepared, control } } = this;
     let stopped = false;
     try {
-      if (state.step === 0 && training.eval_strategy !== 'no') state.eval_before = await this.evaluate();
+      if (state.step === 0 && training.eval_strategy !== 'no') state.eval_before ??= await this.evaluate();
       // A run that was stopped during an evaluation catches up on it.
       if (state.step > 0 && state.evaluated < state.step && this.due('eval', state.step)) {
         await this.evaluateAndLog(folder);

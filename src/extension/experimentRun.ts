@@ -2,11 +2,12 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { RunStarted } from '../protocol/engine';
-import type { MetricRecord, Summary } from '../protocol/metrics';
+import type { MetricRecord, Summary, SweepSummary } from '../protocol/metrics';
 import { EMPTY_RUN, isActive, type RunView } from '../protocol/panel';
 import { EngineClient, type EngineOptions } from './engineClient';
 import { toReport } from './reports';
-import { isAdapter, readMetrics, readRunFolder, readSummary } from './runFolders';
+import { isAdapter, readMetrics, readRunFolder, readSummary, readSweep } from './runFolders';
+import { SweepHistory } from './sweepHistory';
 
 export class ExperimentRun {
   private readonly changed = new vscode.EventEmitter<void>();
@@ -15,6 +16,7 @@ export class ExperimentRun {
   private engine: Promise<EngineClient> | undefined;
   private current: RunView = EMPTY_RUN;
   private history: MetricRecord[] = [];
+  private members: SweepHistory | undefined;
 
   readonly onDidChange = this.changed.event;
   readonly onDidAppend = this.appended.event;
@@ -26,14 +28,18 @@ export class ExperimentRun {
   get active(): boolean { return isActive(this.current.status); }
 
   /** Trains until the run ends, in an engine of its own. Never rejects: what went wrong is in the view. */
-  async train(options: EngineOptions, resume: boolean): Promise<void> {
+  async train(options: EngineOptions, { resume, sweep }: { resume: boolean; sweep: boolean }): Promise<void> {
     this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
+    this.members = sweep ? new SweepHistory() : undefined;
     if (!resume) this.replaceHistory([]);
     try {
       const engine = await (this.engine = EngineClient.start(options));
       this.listen(engine);
-      const summary = await engine.request('train', { experiment_file: this.experimentFile, resume });
-      this.update({ status: summary.state, summary, adapter: summary.full_finetuning ? null : summary.adapter, progress: null });
+      if (sweep) await this.showSweep(await engine.request('sweep', { experiment_file: this.experimentFile, resume }));
+      else {
+        const summary = await engine.request('train', { experiment_file: this.experimentFile, resume });
+        this.update({ status: summary.state, summary, adapter: summary.full_finetuning ? null : summary.adapter, progress: null });
+      }
     } catch (error) {
       const report = toReport(error);
       // Stopping before there is anything to save is what the person asked for, not a failure.
@@ -68,12 +74,37 @@ export class ExperimentRun {
 
   /** Takes up what an earlier run left in `folder`: metrics, summary, checkpoints. */
   async load(folder: string): Promise<void> {
+    const sweep = await readSweep(folder);
+    if (sweep && !this.active) return this.loadSweep(sweep, folder);
     const run = await readRunFolder(folder);
     if (!run || this.active) return;
     const [records, summary] = await Promise.all([readMetrics(folder), readSummary(folder)]);
     if (this.active) return;
+    this.members = undefined;
     this.replaceHistory(records);
     this.update({ ...EMPTY_RUN, status: run.status === 'active' ? 'failed' : run.status, folder, summary, started: startedFrom(summary, folder) });
+    await this.lookAtFolder();
+  }
+
+  /** A sweep that has ended: its best member is what can be tried, saved and merged. */
+  private async showSweep(sweep: SweepSummary): Promise<void> {
+    const best = sweep.best === null ? null : path.join(sweep.folder, sweep.best);
+    const summary = best === null ? null : await readSummary(best);
+    this.members?.show(sweep.best);
+    this.replaceHistory(best === null ? [] : await readMetrics(best));
+    this.update({
+      status: sweep.state === 'stopped' ? 'stopped' : 'finished', summary, folder: best ?? sweep.folder, adapter: summary?.adapter ?? null, started: startedFrom(summary, best ?? sweep.folder), progress: null,
+      sweep: this.members?.view(sweep.members) ?? null,
+    });
+  }
+
+  private async loadSweep(sweep: SweepSummary, folder: string): Promise<void> {
+    this.members = new SweepHistory();
+    for (const { name } of sweep.members) this.members.replace(name, await readMetrics(path.join(folder, name)));
+    if (this.active) return;
+    this.update(EMPTY_RUN);
+    // A sweep that says it runs was killed.
+    await this.showSweep({ ...sweep, folder, state: sweep.state === 'running' ? 'stopped' : sweep.state });
     await this.lookAtFolder();
   }
 
@@ -103,10 +134,17 @@ export class ExperimentRun {
   private listen(engine: EngineClient): void {
     engine.on('started', ({ history, ...started }) => {
       this.replaceHistory(history);
+      this.members?.replace(undefined, history);
       this.update({ started, folder: started.run_folder, progress: null });
+    });
+    engine.on('member', ({ name, number, members }) => {
+      this.members?.show(name);
+      this.replaceHistory(this.members?.of(name) ?? []);
+      this.update({ sweep: this.members?.view(members) ?? null, progress: { message: `Member ${number + 1} of ${members.length}: ${name}`, fraction: null } });
     });
     engine.on('metrics', ({ records }) => {
       this.history.push(...records);
+      this.members?.append(records);
       this.appended.fire({ records, reset: false });
       this.changed.fire();
     });
@@ -123,7 +161,7 @@ export class ExperimentRun {
     if (!folder) return;
     const run = await readRunFolder(folder).catch(() => undefined);
     const adapter = this.current.adapter ?? path.join(folder, 'adapter');
-    this.update({ adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (run?.checkpoints.length ?? 0) > 0 });
+    this.update({ adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || (run?.checkpoints.length ?? 0) > 0) });
   }
 
   private replaceHistory(records: readonly MetricRecord[]): void {

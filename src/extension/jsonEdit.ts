@@ -1,13 +1,14 @@
 /** Reading and editing experiment files as text, so that comments and layout survive. Pure. */
 import { findNodeAtLocation, modify, applyEdits, parse, parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
 import { parseExperiment, SECTIONS, SETTINGS, type Problem } from '../protocol/experiment';
+import { parseSweep } from '../protocol/sweep';
 import type { ExperimentValues } from '../protocol/panel';
 
 export interface Change { path: string[]; value: unknown }
 /** Characters from `start` to before `end`. */
 export interface Span { start: number; end: number }
 export interface PlacedProblem extends Problem { span: Span }
-export interface Reading { values: ExperimentValues; problems: PlacedProblem[]; syntaxError: boolean }
+export interface Reading { values: ExperimentValues; problems: PlacedProblem[]; syntaxError: boolean; sweep: boolean }
 
 const PARSE_OPTIONS = { allowTrailingComma: true, disallowComments: false };
 
@@ -20,9 +21,10 @@ export function readExperiment(text: string): Reading {
     path: [], cause: `not valid JSON: ${printParseErrorCode(error.error).replace(/([A-Z])/g, ' $1').trim().toLowerCase()}`, action: 'correct the text at this place',
     span: { start: error.offset, end: error.offset + Math.max(1, error.length) },
   }));
-  const { problems } = parseExperiment(json);
+  const sweep = parseSweep(json);
+  const problems = [...parseExperiment(json).problems, ...sweep.problems];
   const placed = problems.map(problem => ({ ...problem, span: spanOf(tree, problem.path) }));
-  return { values: lenientValues(json, problems), problems: syntax.length ? syntax : placed, syntaxError: syntax.length > 0 };
+  return { values: lenientValues(json, problems), problems: syntax.length ? syntax : placed, syntaxError: syntax.length > 0, sweep: sweep.sweep !== null };
 }
 
 /** Applies changes to JSON text one after the other. A value of undefined removes its key. */

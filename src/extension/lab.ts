@@ -101,7 +101,7 @@ export class Lab {
     this.memory.cancel();
     await document.save();
     const run = this.runOf(document.file);
-    await run.train(this.engineOptions, resume);
+    await run.train(this.engineOptions, { resume, sweep: document.reading.sweep });
     return run;
   }
 

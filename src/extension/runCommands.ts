@@ -81,5 +81,6 @@ function activeRun(lab: Lab) {
 }
 
 function runOf(node: RunNode): RunNode & { kind: 'run' } {
+  if (node.kind === 'sweep') throw new ReportedError({ code: 'run.sweep', file: node.folder, cause: 'this is a sweep, which is several runs', action: 'choose one of the runs below it' });
   return node.kind === 'run' ? node : runOf(node.parent);
 }

@@ -1,7 +1,7 @@
 /** Run folders on disk, read as the engine writes them. Never writes. */
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
-import { isEvalRecord, shownMetrics, type ShownMetric, type MetricRecord, type Summary } from '../protocol/metrics';
+import { isEvalRecord, shownMetrics, type ShownMetric, type MetricRecord, type Summary, type SweepSummary } from '../protocol/metrics';
 
 /** Enough of `metrics.jsonl` for the last train and evaluation lines. */
 const TAIL_BYTES = 64 * 1024;
@@ -46,13 +46,17 @@ export async function readRunFolder(folder: string): Promise<RunFolder | undefin
 
 /** Run folders among `folders` and directly inside `parents`, newest first. */
 export async function listRunFolders(folders: readonly string[], parents: readonly string[]): Promise<RunFolder[]> {
+  const all = [...new Set([...folders, ...await foldersInside(parents)])];
+  const runs = await Promise.all(all.map(folder => readRunFolder(folder).catch(() => undefined)));
+  return runs.filter(run => run !== undefined).sort((a, b) => b.time - a.time);
+}
+
+async function foldersInside(parents: readonly string[]): Promise<string[]> {
   const inside = await Promise.all(parents.map(async parent => {
     const entries = await fs.readdir(parent, { withFileTypes: true }).catch(() => []);
     return entries.filter(e => e.isDirectory() && !e.name.startsWith('.')).map(e => path.join(parent, e.name));
   }));
-  const all = [...new Set([...folders, ...inside.flat()])];
-  const runs = await Promise.all(all.map(folder => readRunFolder(folder).catch(() => undefined)));
-  return runs.filter(run => run !== undefined).sort((a, b) => b.time - a.time);
+  return inside.flat();
 }
 
 /** Every line of `metrics.jsonl` that can be read. A torn last line is what a killed run leaves; it is dropped. */
@@ -64,6 +68,22 @@ export async function readMetrics(folder: string): Promise<MetricRecord[]> {
 export async function readSummary(folder: string): Promise<Summary | null> {
   const text = await fs.readFile(path.join(folder, 'summary.json'), 'utf8').catch(() => null);
   return text === null ? null : (parseJson(text) as Summary | undefined) ?? null;
+}
+
+/** What stands in the folder of a sweep; null if it is none. */
+export async function readSweep(folder: string): Promise<SweepSummary | null> {
+  const text = await fs.readFile(path.join(folder, 'sweep.json'), 'utf8').catch(() => null);
+  return text === null ? null : (parseJson(text) as SweepSummary | undefined) ?? null;
+}
+
+/** The folders of sweeps among `folders` and directly inside `parents`, newest first. */
+export async function listSweepFolders(folders: readonly string[], parents: readonly string[]): Promise<{ folder: string; sweep: SweepSummary; time: number }[]> {
+  const all = [...new Set([...folders, ...await foldersInside(parents)])];
+  const found = await Promise.all(all.map(async folder => {
+    const [sweep, status] = await Promise.all([readSweep(folder), fs.stat(folder).catch(() => undefined)]);
+    return sweep && status ? [{ folder, sweep, time: status.mtimeMs }] : [];
+  }));
+  return found.flat().sort((a, b) => b.time - a.time);
 }
 
 /** True for a folder in PEFT format. */

@@ -1,15 +1,16 @@
 /** The Runs tree: run folders of the workspace, with their checkpoints and adapters. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { isEvalRecord, shownMetrics } from '../protocol/metrics';
+import { isEvalRecord, shownMetrics, type SweepSummary } from '../protocol/metrics';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
 import { readExperiment } from './jsonEdit';
-import { listRunFolders, type RunFolder } from './runFolders';
+import { listRunFolders, listSweepFolders, type RunFolder } from './runFolders';
 
 export type RunNode =
-  | { kind: 'run'; run: RunFolder; experiment: string | undefined; active: ExperimentRun | undefined }
+  | { kind: 'sweep'; folder: string; sweep: SweepSummary; time: number; active: boolean; runs: RunNode[] }
+  | { kind: 'run'; run: RunFolder; experiment: string | undefined; active: ExperimentRun | undefined; parent?: RunNode }
   | { kind: 'checkpoint'; folder: string; step: number; parent: RunNode }
   | { kind: 'adapter'; folder: string; parent: RunNode };
 
@@ -28,7 +29,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true }));
     this.disposables.add(lab.onDidChangeRun(() => this.runChanged()));
     this.disposables.add(lab.onDidChangeExperiment(() => this.refreshSoon()));
-    const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher('**/{summary.json,adapter_config.json}'));
+    const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher('**/{summary.json,sweep.json,adapter_config.json}'));
     for (const event of [watcher.onDidCreate, watcher.onDidChange, watcher.onDidDelete]) this.disposables.add(event(() => this.refreshSoon()));
   }
 
@@ -38,6 +39,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
 
   async getChildren(node?: RunNode): Promise<RunNode[]> {
     if (!node) return this.runs();
+    if (node.kind === 'sweep') return node.runs;
     if (node.kind !== 'run') return [];
     const { adapter, checkpoints } = node.run;
     return [
@@ -47,11 +49,12 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   }
 
   getParent(node: RunNode): RunNode | undefined {
-    return node.kind === 'run' ? undefined : node.parent;
+    return node.kind === 'sweep' ? undefined : node.parent;
   }
 
   getTreeItem(node: RunNode): vscode.TreeItem {
     if (node.kind === 'run') return runItem(node);
+    if (node.kind === 'sweep') return sweepItem(node);
     const item = new vscode.TreeItem(node.kind === 'adapter' ? 'adapter' : `checkpoint ${node.step}`);
     item.id = node.folder;
     item.iconPath = new vscode.ThemeIcon(node.kind === 'adapter' ? 'package' : 'save');
@@ -83,15 +86,24 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     // An earlier run in the same output_dir was moved to a folder beside it.
     parents.push(...experiments.flatMap(({ output }) => (output ? path.dirname(output) : [])));
     const folders = [...mine, ...experiments.flatMap(({ output }) => output ?? [])].map(folder => path.normalize(folder));
-    const runs = await listRunFolders(folders, [...new Set(parents)]);
-    const nodes = runs.map((run): RunNode => {
+    const sweeps = await listSweepFolders([...folders, ...mine.map(folder => path.dirname(path.normalize(folder)))], [...new Set(parents)]);
+    const runs = await listRunFolders([...folders, ...sweeps.flatMap(({ folder, sweep }) => sweep.members.map(({ name }) => path.join(folder, name)))], [...new Set(parents)]);
+    const ofSweep = (folder: string): string | undefined => sweeps.find(sweep => sweep.folder === path.dirname(folder))?.folder;
+    const nodes = runs.map(run => {
       const owner = this.lab.allRuns.find(r => r.view.folder && path.normalize(r.view.folder) === run.folder);
       const active = owner?.active ? owner : undefined;
-      const experiment = owner?.experimentFile ?? experiments.find(e => e.output && path.normalize(e.output) === run.folder)?.file;
-      return { kind: 'run', run: active ? { ...run, status: 'active' } : run, experiment, active };
+      const experiment = owner?.experimentFile ?? experiments.find(e => e.output && [run.folder, ofSweep(run.folder)].includes(path.normalize(e.output)))?.file;
+      return { kind: 'run' as const, run: active ? { ...run, status: 'active' as const } : run, experiment, active, parent: undefined as RunNode | undefined };
     });
-    this.shownActive = nodes.find(node => node.kind === 'run' && node.active);
-    return nodes;
+    this.shownActive = nodes.find(node => node.active);
+    const groups = sweeps.map(({ folder, sweep, time }) => {
+      // The best first, as the sweep ranks them.
+      const members = sweep.members.flatMap(({ name }) => nodes.find(node => node.run.folder === path.join(folder, name)) ?? []);
+      const group: RunNode & { kind: 'sweep' } = { kind: 'sweep', folder, sweep, time, active: members.some(node => node.active), runs: members };
+      for (const node of members) node.parent = group;
+      return group;
+    });
+    return [...groups, ...nodes.filter(node => !node.parent)].sort((a, b) => timeOf(b) - timeOf(a));
   }
 }
 
@@ -103,6 +115,23 @@ async function outputFolder(uri: vscode.Uri): Promise<string | undefined> {
   } catch {
     return undefined;
   }
+}
+
+const timeOf = (node: RunNode & { kind: 'sweep' | 'run' }): number => (node.kind === 'sweep' ? node.time : node.run.time);
+
+/** A sweep: how many of its members have ended, and the best value so far. */
+function sweepItem({ folder, sweep, active }: RunNode & { kind: 'sweep' }): vscode.TreeItem {
+  const item = new vscode.TreeItem(path.basename(folder), vscode.TreeItemCollapsibleState.Expanded);
+  const status = active ? 'running' : sweep.state === 'running' ? 'failed' : sweep.state;
+  const ended = sweep.members.filter(({ state }) => ['finished', 'halved', 'failed'].includes(state)).length;
+  const best = sweep.members[0]?.value;
+  item.id = folder;
+  item.description = [`sweep ${ended}/${sweep.members.length}`, ...(best === null || best === undefined ? [] : [`best ${sweep.metric} ${best.toFixed(3)}`])].join(' · ');
+  item.iconPath = ICONS[status === 'running' ? 'active' : status];
+  item.contextValue = 'sweep';
+  item.tooltip = `${folder}\n${status}, ${item.description}`;
+  item.accessibilityInformation = { label: `sweep ${path.basename(folder)}, ${status}, ${item.description}` };
+  return item;
 }
 
 const ICONS: Record<RunFolder['status'], vscode.ThemeIcon> = {

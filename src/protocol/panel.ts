@@ -7,7 +7,7 @@ import type { Completion, ErrorReport, ModuleInfo, Prediction, Progress, RunStar
 import type { Experiment, Problem } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MemoryView } from './memory';
-import type { MetricRecord, Summary } from './metrics';
+import type { MetricRecord, Summary, SweepMember } from './metrics';
 
 /** Values as far as the file could be read: a key with a problem holds its default, `target_modules` is as written. */
 export type ExperimentValues = Omit<Experiment, 'lora'> & { lora: Experiment['lora'] & AdapterSettings };
@@ -40,6 +40,15 @@ export interface ExperimentView {
 export type RunStatus = 'none' | RunState | 'finished' | 'stopped' | 'failed';
 export const isActive = (status: RunStatus): boolean => !['none', 'finished', 'stopped', 'failed'].includes(status);
 
+/** A sweep as the panel shows it, the best member first. */
+export interface SweepView {
+  members: SweepMember[];
+  /** The member whose metrics are shown. */
+  shown: string | null;
+  /** Training losses of each member by step, thinned out. */
+  curves: Record<string, [step: number, loss: number][]>;
+}
+
 /** The experiment's latest run, without its metrics. */
 export interface RunView {
   status: RunStatus;
@@ -55,6 +64,8 @@ export interface RunView {
   resumable: boolean;
   /** True while a checkpoint is written on request. */
   saving: boolean;
+  /** Where the experiment is a sweep; the rest is then said of the member that is shown. */
+  sweep: SweepView | null;
 }
 
 export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[] }
@@ -111,7 +122,7 @@ export interface PanelNotifications {
 }
 
 export const EMPTY_RUN: RunView = {
-  status: 'none', started: null, progress: null, error: null, summary: null, folder: null, adapter: null, resumable: false, saving: false,
+  status: 'none', started: null, progress: null, error: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, sweep: null,
 };
 
 /** Metrics as CSV with one column for every key that occurs, in the order of first occurrence. */

@@ -4,7 +4,8 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT, built } from '../support/paths';
-import type { Summary, TrainRecord } from '../../src/protocol/metrics';
+import type { Summary, SweepSummary, TrainRecord } from '../../src/protocol/metrics';
+import { parseSweep, type Changes } from '../../src/protocol/sweep';
 import { BASES, makeBase } from './bases';
 import { writeExperiment } from './experiment';
 import type { Row } from './rows';
@@ -32,6 +33,7 @@ export function run(command: string, args: string[], line: (text: string) => voi
 
 /** Trains the row that `prepare` wrote. */
 export async function measureOurs(row: Row): Promise<Measurement> {
+  if (row.sweep) return measureOurSweep(row);
   const output = join(folder, 'run');
   rmSync(output, { recursive: true, force: true });
   const begun = performance.now();
@@ -50,8 +52,42 @@ export async function measureOurs(row: Row): Promise<Measurement> {
   };
 }
 
+/** All members in one process. Their time is that of training and evaluating, as for a single run, not that of the start. */
+async function measureOurSweep(row: Row): Promise<Measurement> {
+  rmSync(join(folder, 'run'), { recursive: true, force: true });
+  const sweep = JSON.parse(await run(process.execPath, [built('engine/cli.js'), 'sweep', join(folder, 'bench.lora.json')])) as SweepSummary;
+  const read = (name: string, file: string): string => readFileSync(join(sweep.folder, name, file), 'utf8');
+  const seconds = sweep.members.reduce((sum, { name }) => sum + (JSON.parse(read(name, 'summary.json')) as Summary).seconds, 0);
+  const [first] = sweep.members.map(({ name }) => name).sort();
+  const records = read(first, 'metrics.jsonl').trim().split('\n').map(line => JSON.parse(line) as TrainRecord).filter(({ loss }) => loss !== undefined);
+  return {
+    ...speedOf(row, sweep.members.length, seconds), peak_memory_bytes: sweep.peak_memory_bytes,
+    first_step_seconds: sweep.seconds - seconds + records[0].time, losses: records.map(({ loss }) => Number(loss)),
+  };
+}
+
+/** One process after the other. */
+async function measurePeftSweep(row: Row, members: readonly Changes[]): Promise<Measurement> {
+  const measured: Measurement[] = [];
+  for (const member of members) {
+    writeExperiment(folder, row, member);
+    measured.push(await measurePeft({ ...row, sweep: undefined }));
+  }
+  writeExperiment(folder, row);
+  const seconds = measured.reduce((sum, m) => sum + (row.steps * row.batch) / m.examples_per_second, 0);
+  return { ...speedOf(row, members.length, seconds), peak_memory_bytes: Math.max(...measured.map(m => m.peak_memory_bytes)), first_step_seconds: measured[0].first_step_seconds, losses: measured[0].losses };
+}
+
+/** Of so many experiments, all examples being of one length. */
+function speedOf({ steps, batch, lengths }: Row, experiments: number, seconds: number): Pick<Measurement, 'tokens_per_second' | 'examples_per_second'> {
+  const examples_per_second = (experiments * steps * batch) / seconds;
+  return { examples_per_second, tokens_per_second: examples_per_second * lengths[0] };
+}
+
 /** The same in PEFT. */
 export async function measurePeft(row: Row): Promise<Measurement> {
+  const sweep = row.sweep && parseSweep({ sweep: row.sweep }).sweep;
+  if (sweep) return measurePeftSweep(row, sweep.members);
   const begun = performance.now();
   let first = 0;
   const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), folder, row.padding, ...(row.counts_first ? ['counts_first'] : [])], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });

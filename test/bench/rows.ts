@@ -19,6 +19,8 @@ export interface Row {
   target_modules: string | string[];
   /** Layers with adapters; default all. */
   layers?: number[];
+  /** Experiments that differ, in one process of ours and one after the other in PEFT; speed is that of all of them, as if each were trained to its end. */
+  sweep?: Record<string, unknown>;
   /** Share of each example's tokens that is learned, at its end; default all. */
   labelled?: number;
   /** Settings of our engine beside the device. */
@@ -39,6 +41,7 @@ function sst2(count: number): number[] {
   return Array.from({ length: count }, () => Math.min(66, Math.max(4, Math.round(Math.exp(3.03 + 0.56 * stream.normal())))));
 }
 
+const EIGHT = { 'lora.r': [4, 8], 'training.learning_rate': [1e-4, 2e-4, 5e-4, 1e-3] };
 const bert = { base: 'bert-base' as const, batch: 16, dropout: 0, target_modules: ['query', 'value'], padding: 'longest' as const };
 const ragged = { ...bert, lengths: sst2(256), steps: 16, unit: 'examples/s' as const };
 const gpt2 = { base: 'gpt2' as const, lengths: dense(40, 256), batch: 8, steps: 5, dropout: 0, target_modules: ['c_attn'], padding: 'longest' as const, unit: 'tokens/s' as const };
@@ -53,4 +56,6 @@ export const ROWS: Row[] = [
   { ...gpt2, name: 'GPT-2 small, prompts and completions, 30 % of the tokens learned', labelled: 0.3, must: 1.8 },
   { ...gpt2, name: 'Qwen2-0.5B shape, all-linear, 2 × 512 tokens', base: 'qwen2-0.5b', lengths: dense(8, 512), batch: 2, steps: 4, target_modules: 'all-linear', must: 1 },
   { ...bert, name: 'BERT-base, adapters in the top 4 layers, 3 epochs of 3 steps', lengths: dense(48, 128), steps: 9, counts_first: true, layers: [8, 9, 10, 11], unit: 'tokens/s', must: 1.3 },
+  { ...bert, name: '8 experiments of rank and learning rate, adapters in the top 4 layers, 3 epochs', lengths: dense(32, 128), steps: 6, counts_first: true, layers: [8, 9, 10, 11], sweep: EIGHT, unit: 'tokens/s', must: 1.7 },
+  { ...bert, name: 'the same with successive halving', lengths: dense(32, 128), steps: 6, counts_first: true, layers: [8, 9, 10, 11], sweep: { ...EIGHT, halving: { eta: 2, min_epochs: 1 } }, unit: 'tokens/s', must: 3 },
 ];

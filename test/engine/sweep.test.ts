@@ -8,7 +8,7 @@ import { LabError } from '../../src/engine/errors';
 import { readAdapter } from '../../src/engine/model/adapter';
 import { SILENT, type Reporter } from '../../src/engine/reporter';
 import { runSweep } from '../../src/engine/sweep';
-import { isEvalRecord, type SweepSummary } from '../../src/protocol/metrics';
+import { isEvalRecord, type Summary, type SweepSummary } from '../../src/protocol/metrics';
 import { memberName, parseSweep } from '../../src/protocol/sweep';
 import { assertClose } from '../support/close';
 import { inTemporaryFolder } from '../support/faults';
@@ -46,7 +46,9 @@ test('every member is the run that its settings give alone, in its own run folde
       assert.deepEqual(found.tensors.get(tensor)!.shape, shape);
       assertClose(found.tensors.get(tensor)!.data, data, 1e-3, tensor);
     }
-    assert.equal((JSON.parse(readFileSync(join(own, 'summary.json'), 'utf8')) as { state: string }).state, 'finished');
+    const [mine, its] = [own, join(alone, 'run')].map(run => JSON.parse(readFileSync(join(run, 'summary.json'), 'utf8')) as Summary);
+    assert.equal(mine.state, 'finished');
+    assertClose([mine.eval_before!.loss, mine.eval!.loss], [its.eval_before!.loss, its.eval!.loss], 1e-4, 'evaluations');
   }
   assert.deepEqual(summary.members.map(({ value }) => value), summary.members.map(({ value }) => value!).sort((a, b) => a - b), 'the lowest loss first');
   assert.deepEqual([summary.metric, summary.best], ['eval_loss', summary.members[0].name]);

@@ -60,3 +60,17 @@ test('recomputed activations on WebGPU, dropout included, give what the plain st
     assertClose(gpu.exp_avg, cpu.exp_avg, 1e-3, 'moments');
   }
 });
+
+test('a step that is split after its frozen layers gives on WebGPU what the whole one gives on the CPU', async t => {
+  await opened;
+  if (skip) return t.skip(skip);
+  for (const [model, examples, target_modules] of [
+    [() => tinyBert(), tinyExamples([5, 9, 3]), ['layer.1.attention.self.query']], [() => tinyDecoder(TINY_DECODERS.llama, 'CAUSAL_LM'), tinyTexts([5, 9, 3]), ['layers.1.self_attn.v_proj']],
+  ] as [() => LoadedModel, Example[], string[]][]) {
+    const both = [await noisyStep(model(), { device: 'webgpu', lora: { target_modules }, split_prefix: true }), await noisyStep(model(), { lora: { target_modules } })];
+    assert.ok(both[0].prefix);
+    const [split, whole] = await Promise.all(both.map(async step => [(await step.accumulate(examples, 0.5, null)).loss, (await step.update({ learning_rate: 1e-2, step: 1 })).grad_norm, (await step.evaluate(examples)).loss]));
+    assertClose(split, whole, 1e-3, 'loss, gradient norm, evaluation');
+    for (const step of both) await step.dispose();
+  }
+});

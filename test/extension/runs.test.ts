@@ -134,4 +134,21 @@ suite('Runs', () => {
     assert.ok((await runRows()).every(row => !row.startsWith('busy:')));
     assert.equal((await state()).run.status, 'none');
   });
+
+  test('Start on a sweep trains its members, and the tree shows them below it, the best first', async () => {
+    await useExperiment('swept', [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }]);
+    await start();
+    const { run } = await state();
+    assert.equal(run.status, 'finished', JSON.stringify(run.error));
+    const { runTree } = await lab();
+    const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.sweep.state === 'finished'));
+    assert.match(String(runTree.getTreeItem(sweep).description), /^sweep 2\/2 · best eval_loss \d\.\d{3}$/);
+    const members = await runTree.getChildren(sweep);
+    const labels = members.map(node => runTree.getTreeItem(node).label);
+    assert.deepEqual([...labels].sort(), ['01-r-2', '02-r-4']);
+    assert.equal((await runTree.getChildren()).some(node => node.kind === 'run' && /^0\d-r-/.test(node.run.name)), false, 'members are listed once');
+    assert.equal(run.folder, inWorkspace('runs/swept', String(labels[0])), 'the best one can be tried, saved and merged');
+    assert.equal(run.metrics, metricsOf(run.folder!).length);
+    assert.equal((await runTree.getChildren(members[1])).some(node => node.kind === 'adapter'), true);
+  });
 });

@@ -7,7 +7,7 @@ import type { Browser, Page } from 'playwright-core';
 import { ROOT } from '../support/paths';
 import { settingsOf } from '../../src/protocol/memory';
 import { axisStart } from '../../webview/axis';
-import { experiment, memory, metrics, run, values, VIEWS } from './support/fixtures';
+import { experiment, memory, metrics, run, SWEEP, values, VIEWS } from './support/fixtures';
 
 interface Opened { page: Page; errors: string[] }
 interface Preview { servePreview(): Promise<{ address: string; stop(): Promise<void> }>; openPanel(browser: Browser, address: string, options?: { state?: string; theme?: string; width?: number }): Promise<Opened> }
@@ -271,4 +271,21 @@ test('memory is measured on request, and the measurement can be cancelled', () =
   const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, device_memory_bytes: null };
   await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: { values: settingsOf(values()), trainable: 16_642, result } }) }) });
   await eventually(page, '#memory-estimate', '412 MB');
+}));
+
+test('a sweep shows its members, the best first, and follows their ranking', () => inPanel({ state: 'sweep' }, async page => {
+  const rows = (): Promise<string[]> => page.locator('#sweep tbody tr').evaluateAll(found => found.map(row => Array.from(row.children, cell => cell.textContent).join(' | ')));
+  assert.deepEqual(await rows(), [
+    'r 8, learning_rate 0.0003 | finished | 300 | 8,000 | 0.214 | 0.214', 'r 8, learning_rate 0.001 | running | 300 | 8,000 | 0.26 | 0.26',
+    'r 4, learning_rate 0.0003 | halved | 300 | 4,000 | 0.41 | 0.41', 'r 4, learning_rate 0.001 | failed | 300 | 4,000 | – | –',
+  ]);
+  assert.deepEqual(await page.locator('#sweep .line-key li').allTextContents(), ['r 4, learning_rate 0.0003', 'r 4, learning_rate 0.001', 'r 8, learning_rate 0.0003', 'r 8, learning_rate 0.001']);
+  assert.equal(await text(page, '#now-sweep'), 'best: r 8, learning_rate 0.0003');
+  assert.equal(await page.locator('#sweep tr[aria-current] td').first().textContent(), 'r 8, learning_rate 0.001');
+  const [first, second, ...others] = SWEEP.members;
+  await notify(page, 'run', { run: run({ sweep: { ...SWEEP, members: [{ ...second, state: 'finished', value: 0.2 }, first, ...others] } }) });
+  await eventually(page, '#now-sweep', 'best: r 8, learning_rate 0.001');
+  assert.match((await rows())[0], /^r 8, learning_rate 0.001 \| finished/);
+  await notify(page, 'run', { run: run() });
+  await page.waitForSelector('#sweep', { state: 'hidden' });
 }));

@@ -11,9 +11,6 @@ export class PrefixStore {
   /** `path` is the file, which is created only when `limit` bytes are used up. Errors of all methods: `disk.*`. */
   constructor(private readonly limit: number, private readonly path: string) {}
 
-  /** Bytes in memory and in the file. */
-  get bytes(): { memory: number; file: number } { return { memory: this.held, file: this.file?.size ?? 0 }; }
-
   has(set: number, index: number): boolean { return this.entries.get(set)?.has(index) ?? false; }
 
   /** Keeps a copy of the states. */

@@ -2,7 +2,7 @@
 import type { ModuleInfo, RunStarted } from '../../../src/protocol/engine';
 import { parseExperiment, type Experiment } from '../../../src/protocol/experiment';
 import type { MemoryView } from '../../../src/protocol/memory';
-import type { MetricRecord, Summary } from '../../../src/protocol/metrics';
+import type { MetricRecord, Summary, SweepMember } from '../../../src/protocol/metrics';
 import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView, type RunView, type TryResult } from '../../../src/protocol/panel';
 
 const FOLDER = '/home/ada/experiments/reviews';
@@ -101,6 +101,11 @@ function languageMetrics(steps: number): MetricRecord[] {
 
 const LANGUAGE_SUMMARY: Summary = { ...SUMMARY, eval_before: { loss: 3.912, perplexity: 50, token_accuracy: 0.112 }, eval: { loss: 0.021, perplexity: 1.0212, token_accuracy: 0.943 } };
 
+/** Four members of a sweep, the best first; the second one is training. */
+const MEMBERS: SweepMember[] = ([['03-r-8-learning_rate-0.0003', 8, 3e-4, 'finished', 0.214], ['04-r-8-learning_rate-0.001', 8, 1e-3, 'running', 0.26], ['01-r-4-learning_rate-0.0003', 4, 3e-4, 'halved', 0.41], ['02-r-4-learning_rate-0.001', 4, 1e-3, 'failed', null]] as const)
+  .map(([name, r, rate, state, value]) => ({ name, changes: { 'lora.r': r, 'training.learning_rate': rate }, state, value, steps: 300, trainable_parameters: 1000 * r, train_loss: value, eval: null, ...(state === 'failed' ? { error: 'the loss became NaN' } : {}) }));
+export const SWEEP = { members: MEMBERS, shown: MEMBERS[1].name, curves: Object.fromEntries(MEMBERS.map(({ name }, i) => [name, Array.from({ length: 50 }, (_, step): [number, number] => [6 * step, 0.7 - 0.01 * step + 0.03 * i])])) };
+
 /** The states that the panel can be in, by name. */
 export const VIEWS: Record<string, PanelView> = {
   none: { experiment: null, run: EMPTY_RUN, metrics: [] },
@@ -126,6 +131,7 @@ export const VIEWS: Record<string, PanelView> = {
   },
   preparing: { experiment: experiment(), run: run({ status: 'preparing', started: null, progress: { message: 'Reading train.jsonl', fraction: 0.35 } }), metrics: [] },
   running: { experiment: experiment(), run: run(), metrics: metrics(300) },
+  sweep: { experiment: experiment(), run: run({ sweep: SWEEP }), metrics: metrics(300) },
   paused: { experiment: experiment(), run: run({ status: 'paused', saving: true }), metrics: metrics(300) },
   failed: {
     experiment: experiment(),

@@ -1,0 +1,42 @@
+/** The metrics of every member of a sweep, and what the panel shows of them. Pure. */
+import { isEvalRecord, type MetricRecord, type SweepMember } from '../protocol/metrics';
+import type { SweepView } from '../protocol/panel';
+
+/** Points of one member's curve: enough to compare it with the others. */
+const MOST_POINTS = 200;
+
+export class SweepHistory {
+  private readonly records = new Map<string, MetricRecord[]>();
+  private shown: string | null = null;
+
+  /** The member that later records belong to. */
+  show(name: string | null): void { this.shown = name; }
+
+  of(name: string): readonly MetricRecord[] { return this.records.get(name) ?? []; }
+
+  append(records: readonly MetricRecord[]): void {
+    if (this.shown === null) return;
+    if (!this.records.has(this.shown)) this.records.set(this.shown, []);
+    this.records.get(this.shown)!.push(...records);
+  }
+
+  /** All records of a member; undefined stands for the one that is shown. */
+  replace(name: string | undefined, records: readonly MetricRecord[]): void {
+    const member = name ?? this.shown;
+    if (member !== null) this.records.set(member, [...records]);
+  }
+
+  view(members: SweepMember[]): SweepView {
+    return { members, shown: this.shown, curves: Object.fromEntries(members.map(({ name }) => [name, curve(this.of(name))])) };
+  }
+}
+
+/** Means over stretches of equal length, so that curves of many steps can be told apart. */
+function curve(records: readonly MetricRecord[]): [step: number, loss: number][] {
+  const losses = records.flatMap((record): [number, number][] => (isEvalRecord(record) || !Number.isFinite(Number(record.loss)) ? [] : [[record.step, Number(record.loss)]]));
+  const size = Math.max(1, Math.ceil(losses.length / MOST_POINTS));
+  return Array.from({ length: Math.ceil(losses.length / size) }, (_, i) => {
+    const stretch = losses.slice(i * size, (i + 1) * size);
+    return [stretch.at(-1)![0], stretch.reduce((sum, [, loss]) => sum + loss, 0) / stretch.length];
+  });
+}

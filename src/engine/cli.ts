@@ -18,8 +18,8 @@ const USAGE = `LoRA Lab
   npm run --silent lab -- train EXPERIMENT [--resume]                trains an experiment (*.lora.json); --resume goes on from the last checkpoint
   npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
   npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME]
-                                                                     classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv or
-                                                                     .txt file (one text a line); T5 writes the target of each source (column "source");
+                                                                     classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv,
+                                                                     .parquet or .txt file (one text a line); T5 writes the target of each source (column "source");
                                                                      writing takes --max_new_tokens N and, to draw instead
                                                                      of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N]
   npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
@@ -119,7 +119,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
 
 function readTexts(file: string, text_column: string, text_pair_column: string | null): { texts: string[]; pairs?: string[] } {
   if (extname(file) === '.txt') {
-    if (text_pair_column !== null) throw usageError('--text_pair_column needs a file with columns: .jsonl, .csv or .tsv');
+    if (text_pair_column !== null) throw usageError('--text_pair_column needs a file with columns: .jsonl, .csv, .tsv or .parquet');
     return { texts: readText(file, 1 << 28).split(/\r?\n/).filter(line => line !== '') };
   }
   const rows = [...readRows({ file, text_column, text_pair_column, label_column: null })];

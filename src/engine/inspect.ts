@@ -1,5 +1,5 @@
 /** What a checkpoint consists of and what a LoRA configuration does to it, from headers alone. */
-import { scanLabels } from './data/examples';
+import { scanLabels, writtenClasses } from './data/examples';
 import { labelsFor } from './data/labels';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
@@ -41,7 +41,7 @@ export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = 
 /** Class names of the data; null if it cannot be read, which a run will say with more to go by. */
 function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset']>, config: Record<string, unknown>, stored: number | null, problem_type: ProblemType): string[] | null {
   const { train: file, text_column, label_column } = dataset;
-  try { return labelsFor(config, stored, scanLabels({ file, dataset: { text_column, label_column }, problem_type }), problem_type === 'multi_label_classification' ? 1 : 2).names; } catch { return null; }
+  try { return labelsFor(config, stored, scanLabels({ file, dataset: { text_column, label_column }, problem_type }), problem_type === 'multi_label_classification' ? 1 : 2, writtenClasses(file, { label_column })).names; } catch { return null; }
 }
 
 function settingsOf(lora: Record<string, unknown>): LoraSettings {

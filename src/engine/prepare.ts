@@ -4,7 +4,7 @@ import type { ExperimentFile } from './experimentFile';
 import { loadChatTemplate } from './data/chatTemplate';
 import { checkColumns } from './data/columns';
 import { endOfText } from './data/endOfText';
-import { loadExamples, scanLabels, type ExampleSet } from './data/examples';
+import { checkSameClasses, loadExamples, scanLabels, writtenClasses, type ExampleSet } from './data/examples';
 import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
 import { languageForm, loadTexts } from './data/languageExamples';
 import { loadPairs } from './data/pairExamples';
@@ -58,6 +58,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const problem_type = problemTypeOf(checkpoint.config, { asked: source.experiment.problem_type, trained: start?.problem_type, classes });
   const rule = bestRule(source.experiment, task === 'SEQ_CLS' ? problem_type : task);
   const set = task !== 'SEQ_CLS' ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, start, classes, problem_type, { file: files.train, dataset });
+  if (set && problem_type !== 'regression' && files.eval) checkSameClasses(files.train, files.eval, dataset);
   const base = modelOf(checkpoint, { task, labels: set?.names ?? [], problem_type, seed: training.seed, families });
   const model = start ? withAdapterWeights(base, start) : base;
   const plan = planAdapter(model, lora);
@@ -79,7 +80,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   }
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
-  return { model: whole, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
+  return { model: whole, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, dataset) : null) };
 }
 
 /** What reading texts takes beside the file. */
@@ -98,11 +99,12 @@ function storedClasses(checkpoint: Checkpoint, family: Family, task: string, sta
 function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: number | null, problem_type: ProblemType, { file, dataset }: { file: string; dataset: DatasetSettings }): LabelSet {
   if (problem_type === 'regression') return labelsFromNames(start?.labels?.length === 1 ? start.labels : VALUE_LABELS);
   const values = scanLabels({ file, dataset, problem_type });
-  return start?.labels ? labelsFromNames(start.labels) : labelsFor(config, classes, values, problem_type === 'multi_label_classification' ? 1 : 2);
+  return start?.labels ? labelsFromNames(start.labels) : labelsFor(config, classes, values, problem_type === 'multi_label_classification' ? 1 : 2, writtenClasses(file, dataset));
 }
 
-function fingerprint(sets: (ExampleSet | null)[]): string {
-  const hash = createHash('sha256');
+/** `classes` are names that the data itself gives to the numbers of its classes. */
+function fingerprint(sets: (ExampleSet | null)[], classes: readonly string[] | null): string {
+  const hash = createHash('sha256').update(classes ? JSON.stringify(classes) : '');
   for (const set of sets) {
     hash.update(`${set?.length ?? 0} `);
     for (let i = 0; i < (set?.length ?? 0); i++) {

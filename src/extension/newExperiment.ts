@@ -1,6 +1,7 @@
 /** Makes an experiment file from a checkpoint folder and a data file that the person picks. */
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
+import { asyncBufferFromFile, parquetMetadataAsync, parquetSchema } from 'hyparquet';
 import * as vscode from 'vscode';
 import type { Lab } from './lab';
 import { ReportedError } from './reports';
@@ -19,7 +20,7 @@ export async function newExperiment(lab: Lab, args: NewExperimentArguments = {})
     throw new ReportedError({ code: 'checkpoint.no-config', file: model, cause: 'the folder has no config.json', action: 'choose a folder in the Hugging Face layout' });
   }
   const train = args.train ?? (await vscode.window.showOpenDialog({
-    title: 'New experiment (2 of 3): training data', filters: { 'Training data': ['jsonl', 'csv', 'tsv'] }, openLabel: 'Train on this', defaultUri: start,
+    title: 'New experiment (2 of 3): training data', filters: { 'Training data': ['jsonl', 'csv', 'tsv', 'parquet'] }, openLabel: 'Train on this', defaultUri: start,
   }))?.[0].fsPath;
   if (!train) return undefined;
   const file = args.file ?? (await vscode.window.showSaveDialog({
@@ -50,14 +51,29 @@ async function experimentText(folder: string, model: string, train: string): Pro
   return `${JSON.stringify(experiment, null, 2)}\n`;
 }
 
-/** Column names from the first line of the data. */
+/** Column names from the beginning of the data. */
 async function columns(train: string): Promise<{ text_column: string; label_column: string }> {
-  const handle = await fs.open(train);
-  const { buffer, bytesRead } = await handle.read(Buffer.alloc(65536), 0, 65536, 0).finally(() => handle.close());
-  const line = buffer.subarray(0, bytesRead).toString('utf8').replace(/^\uFEFF/, '').split(/\r?\n/)[0];
-  const names = train.endsWith('.jsonl') ? keysOf(line) : line.split(train.endsWith('.tsv') ? '\t' : ',').map(name => name.trim().replace(/^"|"$/g, ''));
+  const names = /\.parquet$/i.test(train) ? await parquetNames(train) : namesOf(await firstLine(train), train);
   const find = (pattern: RegExp, fallback: string): string => names.find(name => pattern.test(name)) ?? fallback;
   return { text_column: find(/^(text|sentence|review|content|body)$/i, 'text'), label_column: find(/^(labels?|class|category|target)$/i, 'label') };
+}
+
+async function firstLine(train: string): Promise<string> {
+  const handle = await fs.open(train);
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(65536), 0, 65536, 0).finally(() => handle.close());
+  return buffer.subarray(0, bytesRead).toString('utf8').replace(/^\uFEFF/, '').split(/\r?\n/)[0];
+}
+
+const namesOf = (line: string, train: string): string[] =>
+  (train.endsWith('.jsonl') ? keysOf(line) : line.split(train.endsWith('.tsv') ? '\t' : ',').map(name => name.trim().replace(/^"|"$/g, '')));
+
+/** None of a file that is damaged: the run will say what is wrong with it. */
+async function parquetNames(train: string): Promise<string[]> {
+  try {
+    return parquetSchema(await parquetMetadataAsync(await asyncBufferFromFile(train))).children.map(({ element }) => element.name);
+  } catch {
+    return [];
+  }
 }
 
 function keysOf(line: string): string[] {

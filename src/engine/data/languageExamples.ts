@@ -130,7 +130,7 @@ function conversation(messages: readonly Message[], tokenizer: LanguageTokenizer
 const messagesColumn = (name: string): Column<Message[]> => ({
   name,
   read(value, column, at) {
-    const wrong = (what: string): LabError => problem('dataset.wrong-type', at, `${what} in "${column}"`, 'give a list of {"role": "user", "content": "…"} and {"role": "assistant", "content": "…"} in a .jsonl file');
+    const wrong = (what: string): LabError => problem('dataset.wrong-type', at, `${what} in "${column}"`, 'give a list of {"role": "user", "content": "…"} and {"role": "assistant", "content": "…"} in a .jsonl or .parquet file');
     if (!Array.isArray(value)) throw wrong(`there is ${describe(value)} instead of a list of messages`);
     if (!value.length) throw wrong('there is an empty list of messages');
     return value.map((message: unknown) => {

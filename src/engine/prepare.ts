@@ -7,6 +7,7 @@ import { endOfText } from './data/endOfText';
 import { checkSameClasses, loadExamples, scanLabels, writtenClasses, type ExampleSet } from './data/examples';
 import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
 import { languageForm, loadTexts } from './data/languageExamples';
+import { packRows } from './data/packing';
 import { loadPairs } from './data/pairExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
@@ -31,12 +32,17 @@ export interface Prepared {
   /** Start values of everything that is trained, flat [plan.trainable_parameters]. */
   trainables: Float32Array;
   train: ExampleSet;
+  /** With `packing` the training examples of each row; null where every example is a row. */
+  rows: Uint32Array[] | null;
   eval: ExampleSet | null;
   /** How evaluations are compared. */
   rule: BestRule;
   /** Hash over all tokens and labels: a run resumes only on the data that it began with. */
   data_fingerprint: string;
 }
+
+/** What batches are made of: rows of packed examples, or examples. */
+export const rowsOf = ({ rows, train }: Pick<Prepared, 'rows' | 'train'>): number => rows?.length ?? train.length;
 
 /** `labels` fixes the class names of a resumed run. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
 export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>): Prepared {
@@ -78,9 +84,11 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
     if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
     if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples so much was cut off that nothing is learned from them: their prompts alone fill max_length ${training.max_length}` });
   }
+  const rows = training.packing ? packRows(Array.from({ length: train.length }, (_, i) => train.get(i).input_ids.length), training.max_length) : null;
+  if (rows) report.log({ level: 'info', message: `${train.length} training examples in ${rows.length} rows of up to ${training.max_length} tokens, ${Math.round(100 * train.tokens / (rows.length * training.max_length))} % full` });
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
-  return { model: whole, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, dataset) : null) };
+  return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, dataset) : null) };
 }
 
 /** What reading texts takes beside the file. */

@@ -4,7 +4,7 @@ import { RunControl, StopRequested } from './control';
 import { LabError } from './errors';
 import { listFolder, lookUp, readJsonObject } from './files';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
-import { prepare, type Prepared } from './prepare';
+import { prepare, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import { openRunFolder, type RunFolder } from './runFolder';
 import { compareExperiments, readOptimizer, readState, type TrainerState } from './trainerState';
@@ -64,8 +64,9 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
   }
 }
 
-function announce(source: ExperimentFile, { model, plan, train, eval: evaluation }: Prepared, folder: RunFolder, device: string, report: Reporter): void {
-  const { total_steps, epochs } = planSchedule(train.length, source.experiment.training);
+function announce(source: ExperimentFile, prepared: Prepared, folder: RunFolder, device: string, report: Reporter): void {
+  const { model, plan, train, eval: evaluation } = prepared;
+  const { total_steps, epochs } = planSchedule(rowsOf(prepared), source.experiment.training);
   report.started({
     run_folder: folder.path, total_steps, num_train_epochs: epochs, trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
     train_examples: train.length, eval_examples: evaluation?.length ?? 0, labels: model.labels, device, history: folder.readMetrics(),

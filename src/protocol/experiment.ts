@@ -94,7 +94,7 @@ export const SETTINGS = {
     init_adapter: optionalText('PEFT adapter folder to start from, instead of a fresh A and B = 0.', true),
   },
   training: {
-    per_device_train_batch_size: integer(8, { minimum: 1 }, 'Examples in one forward and backward pass.'),
+    per_device_train_batch_size: integer(8, { minimum: 1 }, 'Examples in one forward and backward pass; with `packing`, rows.'),
     per_device_eval_batch_size: integer(8, { minimum: 1 }, 'Examples in one evaluation pass.'),
     gradient_accumulation_steps: integer(1, { minimum: 1 }, 'Batches whose gradients are summed before one optimizer step.'),
     num_train_epochs: number(3, { exclusiveMinimum: 0 }, 'Passes over the training data. Ignored if `max_steps` is positive.'),
@@ -112,6 +112,7 @@ export const SETTINGS = {
     shuffle: boolean(true, 'Draw the examples in a new random order each epoch.'),
     max_length: integer(128, { minimum: 2 }, 'Longest example in tokens; the rest is cut off. Default: 128, or as many as the model has positions.'),
     max_target_length: optionalInteger({ minimum: 2 }, 'Longest target in tokens; the rest is cut off, but for the end-of-text token. Default: `max_length`. Only for `SEQ_2_SEQ_LM`.'),
+    packing: boolean(false, 'Puts several short examples into one row of up to `max_length` tokens, by best fit and without cutting one, as TRL does. They do not see each other and their positions restart, so the loss stays the same; `per_device_train_batch_size` and epochs then count rows. Evaluation is not changed by it. Only for `CAUSAL_LM`.'),
     eval_strategy: choice('epoch', STRATEGIES, 'When to evaluate.'),
     eval_steps: optionalInteger({ minimum: 1 }, 'Steps between evaluations with `eval_strategy: "steps"`; default `logging_steps`.'),
     save_strategy: choice('epoch', STRATEGIES, 'When to write a checkpoint.'),

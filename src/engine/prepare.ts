@@ -44,6 +44,9 @@ export interface Prepared {
 /** What batches are made of: rows of packed examples, or examples. */
 export const rowsOf = ({ rows, train }: Pick<Prepared, 'rows' | 'train'>): number => rows?.length ?? train.length;
 
+/** Numbers of the examples in a batch of them, or of rows. */
+export const examplesIn = ({ rows }: Pick<Prepared, 'rows'>, batch: Uint32Array): Uint32Array => (rows ? Uint32Array.from(Array.from(batch).flatMap(row => Array.from(rows[row]))) : batch);
+
 /** `labels` fixes the class names of a resumed run. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
 export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>): Prepared {
   const { experiment: { base_model, task, dataset, lora, training } } = source;

@@ -5,7 +5,7 @@ import { StopRequested } from './control';
 import { epochBatches } from './data/batches';
 import { LabError } from './errors';
 import { fillTrainables, readAdapter, writeAdapter, type AdapterContent } from './model/adapter';
-import { rowsOf, type Prepared } from './prepare';
+import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import type { RunFolder } from './runFolder';
 import { writeState, type TrainerState } from './trainerState';
@@ -40,8 +40,6 @@ export class Trainer {
     this.schedule = planSchedule(rowsOf(options.prepared), options.experiment.training);
     this.begun = performance.now() - 1000 * this.state.seconds;
   }
-
-  async dispose(): Promise<void> { await this.options.step.dispose(); }
 
   /** Trains until the last step or until a stop is asked for, and saves the adapter. */
   async train(folder: RunFolder): Promise<Summary> {
@@ -81,7 +79,7 @@ export class Trainer {
     const { state, schedule, options: { prepared, step: compiled, control, experiment: { training } } } = this;
     const begun = performance.now();
     const number = state.step + 1;
-    const batches = window.map(batch => Array.from(batch).flatMap(row => Array.from(prepared.rows?.[row] ?? [row], i => prepared.train.get(i))));
+    const batches = window.map(batch => Array.from(examplesIn(prepared, batch), i => prepared.train.get(i)));
     const count = batches.reduce((sum, examples) => sum + compiled.count(examples), 0);
     let loss = 0, tokens = 0;
     for (const [micro_step, examples] of batches.entries()) {

@@ -127,6 +127,8 @@ export const SETTINGS = {
   engine: {
     device: choice('auto', DEVICES, 'Device that runs the step. `auto`: CUDA if a probe step runs on it, else WebGPU on a real GPU, else the CPU. `tensorflow`: `@tensorflow/tfjs-node-gpu` or `@tensorflow/tfjs-node`, if installed. A device named here that cannot be used is an error.'),
     precision: choice('fp32', ['fp32'] as const, 'Number format of the frozen base weights.'),
+    prefix_cache: choice('auto', ['auto', 'off'] as const, 'Layers below the first one that anything is trained in make the same of an example in every epoch. `auto`: in runs of more than one epoch they are computed once for each example, unless the base applies dropout in them.'),
+    prefix_cache_mb: integer(1024, { minimum: 0 }, 'Megabytes of memory that `prefix_cache` may take; what exceeds them lies in a file in the run folder until the run ends.'),
   },
 } as const;
 

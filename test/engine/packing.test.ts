@@ -83,6 +83,14 @@ test('a packed run counts rows, learns every token once an epoch, and resumes ex
   }
 }));
 
+test('the states of frozen layers that are kept change nothing in a packed run', () => inTemporaryFolder(async folder => {
+  const losses = await Promise.all(['auto', 'off'].map(async prefix_cache => {
+    await startRun(copyCase(join(folder, prefix_cache), { lora: { layers_to_transform: [1], target_modules: ['c_attn'] }, training: { ...PACKED, num_train_epochs: 3 }, engine: { prefix_cache } }, 'gpt2-text')).ended;
+    return trainRecords(join(folder, prefix_cache, 'run')).map(({ loss }) => loss as number);
+  }));
+  assertClose(losses[0], losses[1], 1e-5, 'losses');
+}));
+
 test('a batch of all rows is the batch of all examples: the same losses step by step, and the same evaluation', () => inTemporaryFolder(async folder => {
   const all = { max_length: 48, per_device_train_batch_size: 1000, gradient_accumulation_steps: 1, max_steps: 4, eval_strategy: 'steps', eval_steps: 4, save_strategy: 'no' };
   const records = await Promise.all([true, false].map(async packing => {

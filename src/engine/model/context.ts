@@ -23,6 +23,8 @@ export interface ContextOptions {
   layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
+  /** Called for each layer with the states that enter it; returns those that leave it, by `compute` or otherwise. */
+  aroundBlock?: (entering: tf.Tensor, compute: () => tf.Tensor) => tf.Tensor;
 }
 
 /** Input [modules]: the scaling of each adapter, in the order of the plan. */
@@ -72,7 +74,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   /** cos and sin of every token's position, [T, w] each: the same for all layers. */
   let turns: { cos: tf.Tensor; sin: tf.Tensor } | undefined;
 
-  return {
+  const context: ForwardContext = {
     batch: inputs as unknown as BatchTensors,
     reads: layout.read,
     weight,
@@ -127,5 +129,11 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const tokens = gatherRows({ x: rows, rows: inputs[of + tokenRows(h)], inverse: inputs[of + slotRows(h)] }, {});   // [T, h, head_dim]
       return tf.reshape(tokens, [-1, h * head_dim]);
     },
+
+    block(at, entering, run, constants = []) {
+      const compute = (): tf.Tensor => run(context, ...entering, ...constants);
+      return options.aroundBlock ? options.aroundBlock(entering[0], compute) : compute();
+    },
   };
+  return context;
 }

@@ -22,7 +22,8 @@ const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as cons
 /** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files. */
 export async function createSession(program: Program, traced: Traced, settings: SessionSettings): Promise<ort.InferenceSession> {
   const { graph, gradients } = traced;
-  const used = [...graph.weights].map(([value, name]) => ({ value, weight: program.weights.get(name)! }));
+  const read = new Set([...traced.forward, ...traced.backward].flatMap(node => node.inputs));
+  const used = [...graph.weights].filter(([value]) => read.has(value)).map(([value, name]) => ({ value, weight: program.weights.get(name)! }));
   const folder = commonFolder(used.map(u => u.weight));
   const initializers: Initializer[] = [];
   const casts: GraphNode[] = [];

@@ -1,0 +1,31 @@
+/** Data and experiment of one row of the bench. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { random } from '../../src/engine/random';
+import { BASES, word, WORDS } from './bases';
+import type { Row } from './rows';
+
+/** Writes `train.jsonl`, `bench.lora.json` and the dropout into the base's config.json. */
+export function writeExperiment(folder: string, row: Row): void {
+  const { task, config, dropout } = BASES[row.base];
+  const stream = random(2, 'bench-words');
+  const words = (count: number): string => Array.from({ length: count }, () => word(Math.floor(stream.next() * WORDS))).join(' ');
+  const lines = row.lengths.map((length, i) => {
+    // [CLS] and [SEP] around a text, the end-of-text token after what a language model learns.
+    if (task === 'SEQ_CLS') return { text: words(length - 2), label: i % 2 };
+    if (row.labelled === undefined) return { text: words(length - 1) };
+    const completion = Math.round(length * row.labelled);
+    return { prompt: words(length - completion), completion: ` ${words(completion - 1)}` };
+  });
+  writeFileSync(join(folder, 'train.jsonl'), `${lines.map(line => JSON.stringify(line)).join('\n')}\n`);
+  writeFileSync(join(folder, row.base, 'config.json'), JSON.stringify({ ...config, ...Object.fromEntries(dropout.map(key => [key, row.dropout])) }));
+  writeFileSync(join(folder, 'bench.lora.json'), JSON.stringify({
+    base_model: row.base, task,
+    dataset: { train: 'train.jsonl', ...(row.labelled === undefined ? {} : { prompt_column: 'prompt', completion_column: 'completion' }) },
+    lora: { r: row.rank ?? 8, lora_alpha: 16, target_modules: row.target_modules, lora_dropout: row.dropout, ...(row.layers ? { layers_to_transform: row.layers } : {}) },
+    training: {
+      per_device_train_batch_size: row.batch, max_steps: row.steps, learning_rate: 5e-4, lr_scheduler_type: 'constant', shuffle: false, max_length: Math.max(...row.lengths, 128), save_strategy: 'no', eval_strategy: 'no',
+    },
+    engine: { device: 'cpu', ...row.engine }, output_dir: 'run',
+  }, null, 2));
+}

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { packRows } from '../../src/engine/data/packing';
+import { epochBatches } from '../../src/engine/data/batches';
 import { checkColumns } from '../../src/engine/data/columns';
 import type { ExperimentFile } from '../../src/engine/experimentFile';
 import { LabError } from '../../src/engine/errors';
 import { random } from '../../src/engine/random';
+import { portions } from '../../src/engine/training/portions';
 import { parseExperiment } from '../../src/protocol/experiment';
 
 const sum = (values: Iterable<number>): number => Array.from(values).reduce((a, b) => a + b, 0);
@@ -26,6 +28,20 @@ test('every example is in one row, rows are full but for a few percent, and the 
     for (const row of rows) assert.ok(sum(Array.from(row, i => lengths[i])) <= max_length);
     assert.ok(sum(lengths) / (rows.length * max_length) > 0.97, `${rows.length} rows of ${max_length}`);
     assert.deepEqual(packRows(lengths, max_length), rows);
+  }
+});
+
+test('rows of a quarter of a portion fill portions: fewer of them than the same tokens unpacked take', () => {
+  const draw = random(8, 'lengths');
+  const lengths = Array.from({ length: 960 }, () => 10 + Math.floor(draw.next() * 111));
+  const options = { seed: 1, epoch: 0, shuffle: true };
+  const rows = packRows(lengths, 128);
+  for (const batch of [4, 8]) {
+    const packed = epochBatches(rows.length, batch, options).map(numbers => Array.from(numbers).flatMap(row => Array.from(rows[row])));
+    const found = packed.map(places => portions(places.map(i => lengths[i]), 512, true));
+    assert.deepEqual(found.map(list => list.length), packed.map((_, i) => Math.ceil(Math.min(batch, rows.length - i * batch) / 4)));
+    const unpacked = epochBatches(lengths.length, 2 * batch, options).map(numbers => portions(Array.from(numbers, i => lengths[i]), 512));
+    assert.ok(found.flat().length < 0.85 * unpacked.flat().length, `${found.flat().length} portions instead of ${unpacked.flat().length}`);
   }
 });
 

@@ -6,7 +6,7 @@ import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { lookUp, readJsonObject } from './files';
 import { planAdapter } from './model/lora';
 import { keepPrefix } from './prefixCache';
-import { prepare, prepareVariant, type Prepared, rowsOf } from './prepare';
+import { prepare, prepareVariant, rowsOf, type Prepared } from './prepare';
 import { folderToResume, newFolder, withPlace, type RunOptions } from './run';
 import { openSweepFolder, type SweepFolder } from './sweepFolder';
 import { Member } from './sweepMember';

@@ -68,7 +68,7 @@ export const SETTINGS = {
     label_column: text('label', 'Column that holds the label: a name or a class number; a list of them, or a number, as `problem_type` says. Only for `SEQ_CLS`.'),
     prompt_column: optionalText('Column that holds the prompt, from which nothing is learned. Only for `CAUSAL_LM`, with `completion_column`; then `text_column` is not read.'),
     completion_column: optionalText('Column that holds the completion, which is learned with the end-of-text token. Only for `CAUSAL_LM`, with `prompt_column`.'),
-    messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned. Only for `CAUSAL_LM` and `.jsonl` or `.parquet`.'),
+    messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned, or exactly what the template marks by `{% generation %}`. Only for `CAUSAL_LM` and `.jsonl` or `.parquet`.'),
     source_column: text('source', 'Column that holds the text that the encoder reads, task prefix included. Only for `SEQ_2_SEQ_LM`.'),
     target_column: text('target', 'Column that holds the text to be written for it; the end-of-text token is learned with it. Only for `SEQ_2_SEQ_LM`.'),
   },

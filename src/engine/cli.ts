@@ -19,8 +19,8 @@ const USAGE = `LoRA Lab
   npm run --silent lab -- sweep EXPERIMENT [--resume]                trains every member of the experiment's section "sweep" on one base in memory and ranks them
   npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
   npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME]
-                                                                     classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv or
-                                                                     .txt file (one text a line); T5 writes the target of each source (column "source");
+                                                                     classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv,
+                                                                     .parquet or .txt file (one text a line); T5 writes the target of each source (column "source");
                                                                      with TOKEN_CLS tags the words of each list, or of a text split at spaces (column "tokens");
                                                                      writing takes --max_new_tokens N and, to draw instead
                                                                      of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N];
@@ -131,7 +131,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
 
 function readTexts(file: string, text_column: string, text_pair_column: string | null): { texts: string[]; pairs?: string[] } {
   if (extname(file) === '.txt') {
-    if (text_pair_column !== null) throw usageError('--text_pair_column needs a file with columns: .jsonl, .csv or .tsv');
+    if (text_pair_column !== null) throw usageError('--text_pair_column needs a file with columns: .jsonl, .csv, .tsv or .parquet');
     return { texts: readText(file, 1 << 28).split(/\r?\n/).filter(line => line !== '') };
   }
   const rows = [...readRows({ file, text_column, text_pair_column, label_column: null })];

@@ -1,5 +1,5 @@
 /** What a checkpoint consists of and what a LoRA configuration does to it, from headers alone. */
-import { scanLabels } from './data/examples';
+import { scanLabels, writtenClasses } from './data/examples';
 import { labelsFor } from './data/labels';
 import { scanTags } from './data/tagExamples';
 import { openCheckpoint } from './model/checkpoint';
@@ -43,7 +43,8 @@ export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = 
 function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset']>, config: Record<string, unknown>, stored: number | null, task: string, problem_type: ProblemType): string[] | null {
   const { train: file, text_column, label_column } = dataset;
   const values = (): Set<string | number> => (task === 'TOKEN_CLS' ? scanTags({ file, dataset }) : scanLabels({ file, dataset: { text_column, label_column }, problem_type }));
-  try { return labelsFor(config, stored, values(), problem_type === 'multi_label_classification' ? 1 : 2).names; } catch { return null; }
+  const written = (): string[] | null => writtenClasses(file, task === 'TOKEN_CLS' ? dataset.tags_column : label_column);
+  try { return labelsFor(config, stored, values(), problem_type === 'multi_label_classification' ? 1 : 2, written()).names; } catch { return null; }
 }
 
 function settingsOf({ full, ...lora }: Record<string, unknown>): LoraSettings {

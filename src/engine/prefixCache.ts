@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { batchesByLength, epochBatches } from './data/batches';
 import { freeBytes } from './files';
-import type { Prepared } from './prepare';
+import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import { temporaryName } from './transaction';
 import { PrefixStore } from './training/prefixStore';
@@ -12,8 +12,8 @@ import { tokensOf, type TrainingStep } from './training/step.types';
 import type { Experiment } from '../protocol/experiment';
 
 /** Whether a run may gain by it: only from the second epoch on is there anything that was computed before. */
-export function wantsPrefix({ engine, training }: Experiment, train_examples: number): boolean {
-  const { total_steps, steps_per_epoch } = planSchedule(train_examples, training);
+export function wantsPrefix({ engine, training }: Experiment, train_rows: number): boolean {
+  const { total_steps, steps_per_epoch } = planSchedule(train_rows, training);
   return engine.prefix_cache === 'auto' && total_steps > steps_per_epoch;
 }
 
@@ -49,11 +49,12 @@ export function keepPrefix({ step, experiment, prepared, folder, report }: Prefi
 }
 
 /** Both sets, followed in the order of their first use. */
-function followed(states: PrefixStates, { training }: Experiment, { train, eval: evaluation }: Prepared): Pick<Prepared, 'train' | 'eval'> {
+function followed(states: PrefixStates, { training }: Experiment, prepared: Prepared): Pick<Prepared, 'train' | 'eval'> {
+  const { train, eval: evaluation } = prepared;
   const { seed, shuffle, per_device_train_batch_size, per_device_eval_batch_size } = training;
   const lengths = Array.from({ length: evaluation?.length ?? 0 }, (_, i) => tokensOf(evaluation!.get(i)));
   return {
-    train: states.follow(train, epochBatches(train.length, per_device_train_batch_size, { seed, epoch: 0, shuffle })),
+    train: states.follow(train, epochBatches(rowsOf(prepared), per_device_train_batch_size, { seed, epoch: 0, shuffle }).map(batch => examplesIn(prepared, batch))),
     eval: evaluation && states.follow(evaluation, batchesByLength(lengths, per_device_eval_batch_size)),
   };
 }

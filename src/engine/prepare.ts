@@ -4,9 +4,10 @@ import type { ExperimentFile } from './experimentFile';
 import { loadChatTemplate } from './data/chatTemplate';
 import { checkColumns } from './data/columns';
 import { endOfText } from './data/endOfText';
-import { loadExamples, scanLabels, type ExampleSet } from './data/examples';
+import { checkSameClasses, loadExamples, scanLabels, writtenClasses, type ExampleSet } from './data/examples';
 import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
 import { languageForm, loadTexts } from './data/languageExamples';
+import { packRows } from './data/packing';
 import { loadPairs } from './data/pairExamples';
 import { loadTags, scanTags } from './data/tagExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
@@ -36,6 +37,8 @@ export interface Prepared {
   /** Start values of everything that is trained, flat [plan.trainable_parameters]. */
   trainables: Float32Array;
   train: ExampleSet;
+  /** With `packing` the training examples of each row; null where every example is a row. */
+  rows: Uint32Array[] | null;
   eval: ExampleSet | null;
   /** How evaluations are compared. */
   rule: BestRule;
@@ -44,6 +47,12 @@ export interface Prepared {
   /** Hash over all tokens and labels: a run resumes only on the data that it began with. */
   data_fingerprint: string;
 }
+
+/** What batches are made of: rows of packed examples, or examples. */
+export const rowsOf = ({ rows, train }: Pick<Prepared, 'rows' | 'train'>): number => rows?.length ?? train.length;
+
+/** Numbers of the examples in a batch of them, or of rows. */
+export const examplesIn = ({ rows }: Pick<Prepared, 'rows'>, batch: Uint32Array): Uint32Array => (rows ? Uint32Array.from(Array.from(batch).flatMap(row => Array.from(rows[row]))) : batch);
 
 /** `labels` fixes the class names of a resumed run. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
 export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>): Prepared {
@@ -64,7 +73,10 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const classes = hasClasses(task) ? storedClasses(checkpoint, family, task, start) : null;
   const problem_type = problemTypeOf(checkpoint.config, { task, asked: source.experiment.problem_type, trained: start?.problem_type, classes });
   const rule = bestRule(source.experiment, task === 'SEQ_CLS' ? problem_type : task);
-  const set = !hasClasses(task) ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, start, classes, problem_type, () => (task === 'TOKEN_CLS' ? scanTags({ file: files.train, dataset }) : scanLabels({ file: files.train, dataset, problem_type })));
+  const class_column = task === 'TOKEN_CLS' ? dataset.tags_column : dataset.label_column;
+  const scan = (): Set<string | number> => (task === 'TOKEN_CLS' ? scanTags({ file: files.train, dataset }) : scanLabels({ file: files.train, dataset, problem_type }));
+  const set = !hasClasses(task) ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, start, classes, problem_type, scan, () => writtenClasses(files.train, class_column));
+  if (set && problem_type !== 'regression' && files.eval) checkSameClasses(files.train, files.eval, class_column);
   const base = modelOf(checkpoint, { task, labels: set?.names ?? [], problem_type, seed: training.seed, families });
   const model = start ? withAdapterWeights(base, start) : base;
   const plan = planAdapter(model, lora);
@@ -87,10 +99,12 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
     if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
     if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples nothing is learned: ${task === 'TOKEN_CLS' ? 'no word has both tokens and a tag' : `their prompts alone fill max_length ${training.max_length}`}` });
   }
+  const rows = training.packing ? packRows(Array.from({ length: train.length }, (_, i) => train.get(i).input_ids.length), training.max_length) : null;
+  if (rows) report.log({ level: 'info', message: `${train.length} training examples in ${rows.length} rows of up to ${training.max_length} tokens, ${Math.round(100 * train.tokens / (rows.length * training.max_length))} % full` });
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
   const writing = training.predict_with_generate ? { tokenizer, ends: endTokens(checkpoint, tokenizer), longest: longestText(training, limits.max_positions, family.seq2seq !== undefined) } : null;
-  return { model: whole, plan, trainables, train, eval: evaluation, rule, writing, data_fingerprint: fingerprint([train, evaluation]) };
+  return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, writing, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, class_column) : null) };
 }
 
 /** Tokens of the longest text that is written: `generation_max_length`, else as many as an example may have, a decoder's start token included. */
@@ -118,14 +132,15 @@ function storedClasses(checkpoint: Checkpoint, family: Family, task: string, sta
 }
 
 /** Class names: the start adapter's if it records them, else those of the checkpoint or the data. */
-function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: number | null, problem_type: ProblemType, scan: () => Set<string | number>): LabelSet {
+function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: number | null, problem_type: ProblemType, scan: () => Set<string | number>, written: () => string[] | null): LabelSet {
   if (problem_type === 'regression') return labelsFromNames(start?.labels?.length === 1 ? start.labels : VALUE_LABELS);
   const values = scan();
-  return start?.labels ? labelsFromNames(start.labels) : labelsFor(config, classes, values, problem_type === 'multi_label_classification' ? 1 : 2);
+  return start?.labels ? labelsFromNames(start.labels) : labelsFor(config, classes, values, problem_type === 'multi_label_classification' ? 1 : 2, written());
 }
 
-function fingerprint(sets: (ExampleSet | null)[]): string {
-  const hash = createHash('sha256');
+/** `classes` are names that the data itself gives to the numbers of its classes. */
+function fingerprint(sets: (ExampleSet | null)[], classes: readonly string[] | null): string {
+  const hash = createHash('sha256').update(classes ? JSON.stringify(classes) : '');
   for (const set of sets) {
     hash.update(`${set?.length ?? 0} `);
     for (let i = 0; i < (set?.length ?? 0); i++) {

@@ -5,7 +5,7 @@ import { LabError } from './errors';
 import { listFolder, lookUp, readJsonObject } from './files';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { keepPrefix, wantsPrefix } from './prefixCache';
-import { prepare, type Prepared } from './prepare';
+import { prepare, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import { openRunFolder, type RunFolder } from './runFolder';
 import { compareExperiments, readOptimizer, readState, type TrainerState } from './trainerState';
@@ -47,7 +47,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     report.progress({ message: 'Preparing the model', fraction: null });
     const { model, plan } = prepared;
     const { lora, training, engine } = source.experiment;
-    const split_prefix = wantsPrefix(source.experiment, prepared.train.length);
+    const split_prefix = wantsPrefix(source.experiment, rowsOf(prepared));
     step = await createTrainingStep({ model, plan, lora, training, device: engine.device, trainables: prepared.trainables, train: true, split_prefix });
     if (optimizer) step.restore(optimizer);
     control.throwIfStopped();
@@ -69,8 +69,9 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
 }
 
 /** Tells what is about to be trained. */
-export function announce(source: ExperimentFile, { model, plan, train, eval: evaluation }: Prepared, folder: RunFolder, device: string, report: Reporter): void {
-  const { total_steps, epochs } = planSchedule(train.length, source.experiment.training);
+export function announce(source: ExperimentFile, prepared: Prepared, folder: RunFolder, device: string, report: Reporter): void {
+  const { model, plan, train, eval: evaluation } = prepared;
+  const { total_steps, epochs } = planSchedule(rowsOf(prepared), source.experiment.training);
   report.started({
     run_folder: folder.path, total_steps, num_train_epochs: epochs, trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
     train_examples: train.length, eval_examples: evaluation?.length ?? 0, labels: model.labels, device, history: folder.readMetrics(),

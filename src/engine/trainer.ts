@@ -7,7 +7,7 @@ import { LabError } from './errors';
 import { evaluateWriting } from './generation/evaluateWriting';
 import { fillTrainables, readAdapter, writeAdapter, type AdapterContent } from './model/adapter';
 import { readValues, writeModel } from './model/trainedModel';
-import type { Prepared } from './prepare';
+import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import type { RunFolder } from './runFolder';
 import { writeState, type TrainerState } from './trainerState';
@@ -39,7 +39,7 @@ export class Trainer {
 
   constructor(private readonly options: TrainerOptions) {
     this.state = { ...options.state, unlogged: { ...options.state.unlogged }, best: options.state.best ?? NONE_YET };
-    this.schedule = planSchedule(options.prepared.train.length, options.experiment.training);
+    this.schedule = planSchedule(rowsOf(options.prepared), options.experiment.training);
     this.begun = performance.now() - 1000 * this.state.seconds;
   }
 
@@ -57,7 +57,7 @@ export class Trainer {
       this.options.report.state({ state: 'running' });
       while (this.goesOn()) {
         const epoch = Math.floor(state.step / schedule.steps_per_epoch);
-        const batches = epochBatches(prepared.train.length, training.per_device_train_batch_size, { seed: training.seed, epoch, shuffle: training.shuffle });
+        const batches = epochBatches(rowsOf(prepared), training.per_device_train_batch_size, { seed: training.seed, epoch, shuffle: training.shuffle });
         const begin = (state.step % schedule.steps_per_epoch) * training.gradient_accumulation_steps;
         for (let first = begin; first < batches.length && this.goesOn(); first += training.gradient_accumulation_steps) {
           await this.heedRequests(folder);
@@ -76,12 +76,12 @@ export class Trainer {
 
   private goesOn(): boolean { return this.state.step < this.schedule.total_steps && !stopsEarly(this.state.best, this.options.prepared.rule); }
 
-  /** One optimizer step over the batches of an accumulation window. `epoch` is the place after it. */
+  /** One optimizer step over the batches of an accumulation window: numbers of examples, or of rows that hold several. `epoch` is the place after it. */
   private async trainStep(window: Uint32Array[], epoch: number, folder: RunFolder): Promise<void> {
     const { state, schedule, options: { prepared, step: compiled, control, experiment: { training } } } = this;
     const begun = performance.now();
     const number = state.step + 1;
-    const batches = window.map(batch => Array.from(batch, i => prepared.train.get(i)));
+    const batches = window.map(batch => Array.from(examplesIn(prepared, batch), i => prepared.train.get(i)));
     const count = batches.reduce((sum, examples) => sum + compiled.count(examples), 0);
     let loss = 0, tokens = 0;
     for (const [micro_step, examples] of batches.entries()) {

@@ -1,6 +1,7 @@
 /** Makes an experiment file from a checkpoint folder and a data file that the person picks. */
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
+import { asyncBufferFromFile, parquetMetadataAsync, parquetSchema } from 'hyparquet';
 import * as vscode from 'vscode';
 import type { Lab } from './lab';
 import { ReportedError } from './reports';
@@ -19,7 +20,7 @@ export async function newExperiment(lab: Lab, args: NewExperimentArguments = {})
     throw new ReportedError({ code: 'checkpoint.no-config', file: model, cause: 'the folder has no config.json', action: 'choose a folder in the Hugging Face layout' });
   }
   const train = args.train ?? (await vscode.window.showOpenDialog({
-    title: 'New experiment (2 of 3): training data', filters: { 'Training data': ['jsonl', 'csv', 'tsv'] }, openLabel: 'Train on this', defaultUri: start,
+    title: 'New experiment (2 of 3): training data', filters: { 'Training data': ['jsonl', 'csv', 'tsv', 'parquet'] }, openLabel: 'Train on this', defaultUri: start,
   }))?.[0].fsPath;
   if (!train) return undefined;
   const file = args.file ?? (await vscode.window.showSaveDialog({
@@ -52,19 +53,37 @@ async function experimentText(folder: string, model: string, train: string): Pro
 }
 
 type Columns = { task: 'SEQ_CLS'; text_column: string; label_column: string } | { task: 'TOKEN_CLS'; tokens_column: string; tags_column: string };
+interface Header { names: string[]; lists: string[] }
 
-/** Task and column names from the first line of the data: a list of words with a list of tags is token classification. */
+/** Task and column names from the beginning of the data: a list of words with a list of tags is token classification. */
 async function columns(train: string): Promise<Columns> {
-  const handle = await fs.open(train);
-  const { buffer, bytesRead } = await handle.read(Buffer.alloc(65536), 0, 65536, 0).finally(() => handle.close());
-  const line = buffer.subarray(0, bytesRead).toString('utf8').replace(/^\uFEFF/, '').split(/\r?\n/)[0];
-  const row = train.endsWith('.jsonl') ? objectOf(line) : {};
-  const lists = Object.keys(row).filter(name => Array.isArray(row[name]));
+  const { names, lists } = /\.parquet$/i.test(train) ? await parquetHeader(train) : headerOf(await firstLine(train), train);
   const [tokens_column, tags_column] = [/^(tokens|words)$/i, /^(tags|labels|.+_tags)$/i].map(pattern => lists.find(name => pattern.test(name)));
   if (tokens_column && tags_column) return { task: 'TOKEN_CLS', tokens_column, tags_column };
-  const names = train.endsWith('.jsonl') ? Object.keys(row) : line.split(train.endsWith('.tsv') ? '\t' : ',').map(name => name.trim().replace(/^"|"$/g, ''));
   const find = (pattern: RegExp, fallback: string): string => names.find(name => pattern.test(name)) ?? fallback;
   return { task: 'SEQ_CLS', text_column: find(/^(text|sentence|review|content|body)$/i, 'text'), label_column: find(/^(labels?|class|category|target)$/i, 'label') };
+}
+
+async function firstLine(train: string): Promise<string> {
+  const handle = await fs.open(train);
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(65536), 0, 65536, 0).finally(() => handle.close());
+  return buffer.subarray(0, bytesRead).toString('utf8').replace(/^\uFEFF/, '').split(/\r?\n/)[0];
+}
+
+function headerOf(line: string, train: string): Header {
+  if (!train.endsWith('.jsonl')) return { names: line.split(train.endsWith('.tsv') ? '\t' : ',').map(name => name.trim().replace(/^"|"$/g, '')), lists: [] };
+  const row = objectOf(line);
+  return { names: Object.keys(row), lists: Object.keys(row).filter(name => Array.isArray(row[name])) };
+}
+
+/** None of a file that is damaged: the run will say what is wrong with it. */
+async function parquetHeader(train: string): Promise<Header> {
+  try {
+    const { children } = parquetSchema(await parquetMetadataAsync(await asyncBufferFromFile(train)));
+    return { names: children.map(({ element }) => element.name), lists: children.filter(column => column.children.length > 0).map(({ element }) => element.name) };
+  } catch {
+    return { names: [], lists: [] };
+  }
 }
 
 function objectOf(line: string): Record<string, unknown> {

@@ -62,13 +62,13 @@ export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
 
 export const SETTINGS = {
   experiment: {
-    base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json` or `vocab.txt`.', true),
+    base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json`, `vocab.txt`, or `vocab.json` with `merges.txt`.', true),
     task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `TOKEN_CLS`: a tag for each word, such as named entities. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns. `SEQ_2_SEQ_LM`: a target text for each source text (T5).'),
     problem_type: optionalChoice(PROBLEM_TYPES, 'What the labels of `SEQ_CLS` are: one class (`single_label_classification`), a list of classes, any number of which may apply (`multi_label_classification`), or a number (`regression`). Default: `problem_type` of config.json, else one class.'),
     output_dir: optionalText('Run folder, relative to this file. Default: `.lora/runs/<time>-<name>`.', true),
   },
   dataset: {
-    train: required('Training examples: `.jsonl`, `.csv` or `.tsv` (with a header line).', true),
+    train: required('Training examples: `.jsonl`, `.csv` or `.tsv` (with a header line), or `.parquet`.', true),
     eval: optionalText('Evaluation examples, in the same form as `train`.', true),
     text_column: text('text', 'Column that holds the text.'),
     text_pair_column: optionalText('Column that holds a second text, for pairs of sentences. Only for `SEQ_CLS`.'),
@@ -77,7 +77,7 @@ export const SETTINGS = {
     tags_column: text('ner_tags', 'Column that holds the words\' tags, a list of names or numbers; -100 marks a word that is not learned. The first token of each word is given its tag. Only for `TOKEN_CLS`.'),
     prompt_column: optionalText('Column that holds the prompt, from which nothing is learned. Only for `CAUSAL_LM`, with `completion_column`; then `text_column` is not read.'),
     completion_column: optionalText('Column that holds the completion, which is learned with the end-of-text token. Only for `CAUSAL_LM`, with `prompt_column`.'),
-    messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned. Only for `CAUSAL_LM` and `.jsonl`.'),
+    messages_column: optionalText('Column that holds a conversation, a list of `{"role", "content"}`; the checkpoint\'s chat template is applied and the assistant\'s turns are learned, or exactly what the template marks by `{% generation %}`. Only for `CAUSAL_LM` and `.jsonl` or `.parquet`.'),
     source_column: text('source', 'Column that holds the text that the encoder reads, task prefix included. Only for `SEQ_2_SEQ_LM`.'),
     target_column: text('target', 'Column that holds the text to be written for it; the end-of-text token is learned with it. Only for `SEQ_2_SEQ_LM`.'),
   },
@@ -104,7 +104,7 @@ export const SETTINGS = {
     init_adapter: optionalText('PEFT adapter folder to start from, instead of a fresh A and B = 0.', true),
   },
   training: {
-    per_device_train_batch_size: integer(8, { minimum: 1 }, 'Examples in one forward and backward pass.'),
+    per_device_train_batch_size: integer(8, { minimum: 1 }, 'Examples in one forward and backward pass; with `packing`, rows.'),
     per_device_eval_batch_size: integer(8, { minimum: 1 }, 'Examples in one evaluation pass.'),
     gradient_accumulation_steps: integer(1, { minimum: 1 }, 'Batches whose gradients are summed before one optimizer step.'),
     gradient_checkpointing: boolean(false, 'Keep only the inputs of each layer for the backward pass, and compute the rest of it a second time: less memory, the same losses, about a third more time.'),
@@ -123,6 +123,7 @@ export const SETTINGS = {
     shuffle: boolean(true, 'Draw the examples in a new random order each epoch.'),
     max_length: integer(128, { minimum: 2 }, 'Longest example in tokens; the rest is cut off. Default: 128, or as many as the model has positions.'),
     max_target_length: optionalInteger({ minimum: 2 }, 'Longest target in tokens; the rest is cut off, but for the end-of-text token. Default: `max_length`. Only for `SEQ_2_SEQ_LM`.'),
+    packing: boolean(false, 'Puts several short examples into one row of up to `max_length` tokens, by best fit and without cutting one, as TRL does. They do not see each other and their positions restart, so the loss stays the same; `per_device_train_batch_size` and epochs then count rows. Evaluation is not changed by it. Only for `CAUSAL_LM`.'),
     eval_strategy: choice('epoch', STRATEGIES, 'When to evaluate.'),
     eval_steps: optionalInteger({ minimum: 1 }, 'Steps between evaluations with `eval_strategy: "steps"`; default `logging_steps`.'),
     predict_with_generate: boolean(false, 'Write at each evaluation what the targets should be, greedily, and measure `exact_match`, `rouge1`, `rouge2` and `rougeL`: the target of each source (`SEQ_2_SEQ_LM`), or of `CAUSAL_LM` the completion or the last turn of the assistant. The base weights are in memory twice meanwhile.'),

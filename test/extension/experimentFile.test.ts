@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
+import { fixture } from '../support/paths';
 import { inWorkspace, lineOf, state, until, useExperiment } from './support';
 
 /** Texts of the problems that VS Code underlines in a file. */
@@ -86,6 +87,15 @@ suite('Experiment file', () => {
     assert.equal(await lineOf(file, 'base_model'), '"base_model": "model",');
     await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file }), /EEXIST/);
     await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('runs'), train: inWorkspace('train.jsonl'), file }), /no config\.json/);
+  });
+
+  test('a new experiment reads the column names of a Parquet file', async () => {
+    const file = inWorkspace('made-of-parquet.lora.json');
+    copyFileSync(fixture('parquet/reviews.parquet'), inWorkspace('reviews.parquet'));
+    await vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('reviews.parquet'), file });
+    assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')).dataset, { train: 'reviews.parquet', text_column: 'sentence', label_column: 'label' });
+    await until('it is the current experiment', async () => (await state()).experiment === file);
+    assert.deepEqual((await state()).problems, []);
   });
 
   test('a checkpoint that cannot be read shows in the tree, and the next one is read', async () => {

@@ -1,6 +1,6 @@
 /** Texts, prompts with completions and conversations as training examples of a language model. */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { loadChatTemplate } from '../../src/engine/data/chatTemplate';
@@ -82,6 +82,35 @@ test('templates that end a turn with the end-of-text token get no second one; to
   const set = loadTexts({ file, dataset: MESSAGES, tokenizer, template, eos: 0, max_length: 64, limits: { vocab_size: 320, max_positions: 64 } });
   assert.equal(taught(set.get(0), tokenizer), 'very<eos>');
 }));
+
+test('a template that marks generations teaches exactly what it marks, however it lays out its tags', () => inTemporaryFolder(folder => {
+  const tokenizer = loadTokenizer(CHAT);
+  const file = join(folder, 'data.jsonl');
+  const turns = [['user', 'a'], ['assistant', 'very good'], ['user', 'c'], ['assistant', 'fine']].map(([role, content]) => ({ role, content }));
+  writeFileSync(file, JSON.stringify({ messages: turns }));
+  const of = (chat_template: string): string => {
+    const example = loadTexts({ file, dataset: MESSAGES, tokenizer, template: loadChatTemplate(folder, { chat_template }), eos: 0, max_length: 64, limits: { vocab_size: 320, max_positions: 64 } }).get(0);
+    return `${taught(example, tokenizer)}|${tokenizer.decode(example.input_ids)}`;
+  };
+  const around = (begin: string, end: string): string => `{% for m in messages %}{% if m.role == 'assistant' %}so>${begin}{{ m.content }}${end} !{% else %}{{ m.content }} ? {% endif %}{% endfor %}`;
+  const text = 'a ? so>very good !c ? so>fine !';
+  assert.equal(of(around('{% generation %}', '{% endgeneration %}')), `very goodfine|${text}`);
+  assert.equal(of(around('{% generation %}\n', '\n  {%- endgeneration %}\n')), `very goodfine|${text}`);
+  assert.equal(of(around('  {%- generation -%}  ', '  {%-endgeneration-%}')), `very goodfine|${text.replaceAll(' !', '!')}`);
+  // Earlier turns may be written differently once later ones follow: what is learned is marked, not guessed.
+  assert.match(of(`{{ messages | length }} ${around('{% generation %}', '{% endgeneration %}')}`), /^very goodfine\|4 a/);
+  assert.throws(() => of(around('{% generation %}{% endgeneration %}', '')), refusal('dataset.nothing-to-learn', /line 1/));
+}));
+
+test('a text or completion that ends with the end-of-text token gets no second one', async () => {
+  const folder = fixture('references/gpt2-text/model');
+  const end = JSON.parse(readFileSync(join(folder, 'tokenizer_config.json'), 'utf8')).eos_token as string;
+  const { examples: [text, plain], tokenizer } = await load([{ text: `the film${end}` }, { text: 'the film' }], NONE, { folder });
+  assert.deepEqual(text.input_ids, plain.input_ids);
+  const { examples: [completion, empty] } = await load([{ prompt: 'good ?', completion: ` yes${end}` }, { prompt: `good ?${end}`, completion: '' }], COMPLETION, { folder });
+  assert.equal(taught(completion, tokenizer), ' yes<eos>');
+  assert.equal(taught(empty, tokenizer), '<eos>');
+});
 
 test('what is too long is cut at its end; an example of which only the prompt is left is counted', async () => {
   const long = 'the film was good '.repeat(3).trim();

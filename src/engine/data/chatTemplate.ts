@@ -7,8 +7,15 @@ import { specialToken } from './tokenizer';
 
 export interface Message { role: string; content: string }
 
-/** Writes messages as one text; with `add_generation_prompt` also what stands before the assistant's next turn. */
-export type ChatTemplate = (messages: readonly Message[], add_generation_prompt: boolean) => string;
+export interface ChatTemplate {
+  /** Writes messages as one text; with `add_generation_prompt` also what stands before the assistant's next turn. */
+  (messages: readonly Message[], add_generation_prompt: boolean): string;
+  /** Where the template itself marks by `{% generation %}` what the assistant writes: the text, and the places `[begin, end)` in it. */
+  marked?(messages: readonly Message[]): { text: string; places: [number, number][] };
+}
+
+/** Stand for the two tags in a rendered text: characters that no text holds. */
+const [BEGIN, END] = ['\ufdd0', '\ufdd1'];
 
 const LARGEST_TEMPLATE = 1 << 20;
 const SPECIAL_TOKENS = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'];
@@ -23,12 +30,37 @@ export function loadChatTemplate(folder: string, config: Record<string, unknown>
   const source = own ? readText(file, LARGEST_TEMPLATE) : fromConfig(config.chat_template);
   const place = own ? file : join(folder, 'tokenizer_config.json');
   if (source === undefined) throw new LabError({ code: 'tokenizer.no-chat-template', file: folder, cause: 'the checkpoint has no chat template', action: 'use a checkpoint that was made for conversations, or write the data as prompt_column and completion_column' });
-  let template: Template;
-  try { template = new Template(source); } catch (error) {
+  let template: Template, marking: Template | undefined;
+  try {
+    template = new Template(source);
+    const marked = markGenerations(source);
+    if (marked !== source) marking = new Template(marked);
+  } catch (error) {
     throw new LabError({ code: 'tokenizer.chat-template', file: place, where: 'chat_template', cause: `is not a template that can be used: ${(error as Error).message}`, action: 'use the chat template that belongs to this checkpoint' }, { cause: error });
   }
   const tokens = Object.fromEntries(SPECIAL_TOKENS.flatMap(name => { const token = specialToken(config, name); return token === null ? [] : [[`${name}_token`, token]]; }));
-  return (messages, add_generation_prompt) => template.render({ ...tokens, messages: structuredClone(messages), tools: null, documents: null, add_generation_prompt });
+  const render = (by: Template, messages: readonly Message[], add_generation_prompt: boolean): string =>
+    by.render({ ...tokens, messages: structuredClone(messages), tools: null, documents: null, add_generation_prompt });
+  return Object.assign((messages: readonly Message[], prompt: boolean) => render(template, messages, prompt), marking && { marked: (messages: readonly Message[]) => placesOf(render(marking, messages, false)) });
+}
+
+/**
+ * The tags as expressions that leave a mark. The library drops the tags; as of any block, white space before one at the beginning of a line
+ * and the line end after it do not count.
+ */
+function markGenerations(source: string): string {
+  return source.replace(/(^[ \t]*)?\{%(-?)\s*(end)?generation\s*(-?)%\}\n?/gm, (_, _before: string | undefined, left: string, end: string | undefined, right: string) => `{{${left} '${end ? END : BEGIN}' ${right}}}`);
+}
+
+function placesOf(marked: string): { text: string; places: [number, number][] } {
+  const places: [number, number][] = [];
+  let text = '';
+  for (const piece of marked.split(/([\ufdd0\ufdd1])/)) {
+    if (piece === BEGIN) places.push([text.length, text.length]);
+    else if (piece === END) places.at(-1)![1] = text.length;
+    else text += piece;
+  }
+  return { text, places };
 }
 
 function fromConfig(template: unknown): string | undefined {

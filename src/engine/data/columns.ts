@@ -24,6 +24,7 @@ export function checkColumns({ experiment: { task, problem_type, dataset, traini
     new LabError({ code: 'dataset.columns', where, cause: `is not used by ${task}`, action: `remove it, or set "task" to ${other}` });
   if (foreign) throw refuse(`dataset.${foreign}`, TASKS.find(other => reads(other, foreign)));
   if (task !== 'SEQ_2_SEQ_LM' && training.max_target_length !== null) throw refuse('training.max_target_length', 'SEQ_2_SEQ_LM');
+  if (task !== 'CAUSAL_LM' && training.packing) throw refuse('training.packing', 'CAUSAL_LM');
   if (task === 'CAUSAL_LM') languageForm(dataset);
   checkWriting(task, dataset, training);
 }

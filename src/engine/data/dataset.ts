@@ -4,6 +4,8 @@ import { nearest, type ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { readCsv } from './csv';
 import { readLines } from './lines';
+import { readParquet } from './parquet';
+import { parquetColumns } from './parquetFooter';
 
 export interface Row {
   text: string;
@@ -13,7 +15,7 @@ export interface Row {
   label: string | number | null;
   /** All classes of the row, with `multi_label_classification`; `label` is null then. */
   labels?: (string | number)[];
-  /** Line on which the row starts in its file, counted from 1. */
+  /** Line on which the row starts in its file, or number of the row in a Parquet file, counted from 1. */
   line: number;
 }
 
@@ -66,9 +68,9 @@ export interface RecordOptions<C extends Columns> {
 }
 
 /**
- * The chosen columns of a `.jsonl`, `.csv` or `.tsv` file, row by row in their order.
- * Errors, each with file and line: `dataset.bad-line`, `dataset.missing-column`, `dataset.wrong-type`, `dataset.line-too-long`,
- * `dataset.not-utf8`; for the whole file: `dataset.empty`, `dataset.no-file`, `dataset.format`, and those of the disk.
+ * The chosen columns of a `.jsonl`, `.csv`, `.tsv` or `.parquet` file, row by row in their order.
+ * Errors, each with file and line (or row): `dataset.bad-line`, `dataset.missing-column`, `dataset.wrong-type`, `dataset.line-too-long`,
+ * `dataset.not-utf8`; for the whole file: `dataset.empty`, `dataset.no-file`, `dataset.format`, those of `readParquet`, and those of the disk.
  */
 export function* readRecords<C extends Columns>(options: RecordOptions<C>): Generator<{ values: ValuesOf<C>; line: number }> {
   const { file } = options;
@@ -87,9 +89,10 @@ function recordsOf(options: RecordOptions<Columns>): Generator<AnyRecord> {
     case '.jsonl': return jsonRows(options);
     case '.csv': return csvRows(options, ',');
     case '.tsv': return csvRows(options, '\t');
+    case '.parquet': return parquetRows(options);
     default: throw new LabError({
       code: 'dataset.format', file: options.file, cause: `files of the type "${extname(options.file)}" are not read`,
-      action: 'use .jsonl (one JSON object per line), .csv or .tsv (with a header line)',
+      action: 'use .jsonl (one JSON object per line), .csv or .tsv (with a header line), or .parquet',
     });
   }
 }
@@ -130,9 +133,27 @@ function* csvRows({ file, columns, keys, onRead }: RecordOptions<Columns>, delim
   }
 }
 
+function* parquetRows({ file, columns, keys, onRead }: RecordOptions<Columns>): Generator<AnyRecord> {
+  const names = parquetColumns(file);
+  for (const { name } of Object.values(columns)) {
+    if (!names.includes(name)) throw missingColumn(names, name, keys, { file });
+    if (names.indexOf(name) !== names.lastIndexOf(name)) throw new LabError({ code: 'dataset.bad-line', file, cause: `has two columns of the name "${name}"`, action: 'give every column its own name' });
+  }
+  for (const { values, row } of readParquet(file, Object.values(columns).map(({ name }) => name), onRead)) {
+    const at: Place = { file, line: row };
+    yield { values: Object.fromEntries(Object.entries(columns).map(([key, { name, read }]) => [key, read(values[name], name, at)])), line: row };
+  }
+}
+
+/** A line of a text file, or a row of a Parquet file. */
 export interface Place { file: string; line: number }
 
-export const problem = (code: string, { file, line }: Place, cause: string, action: string): LabError => new LabError({ code, file, where: `line ${line}`, cause, action });
+/** The place in words. */
+export const placeIn = ({ file, line }: Place): string => `${isParquet(file) ? 'row' : 'line'} ${line}`;
+
+export const isParquet = (file: string): boolean => extname(file).toLowerCase() === '.parquet';
+
+export const problem = (code: string, at: Place, cause: string, action: string): LabError => new LabError({ code, file: at.file, where: placeIn(at), cause, action });
 
 function parseObject(json: string, at: Place): Record<string, unknown> {
   let value: unknown;
@@ -150,14 +171,14 @@ function columnOf(header: string[], column: string, keys: string, at: Place): nu
   return index;
 }
 
-function missingColumn(columns: string[], column: string, keys: string, at: Place): LabError {
+function missingColumn(columns: string[], column: string, keys: string, at: Place | { file: string }): LabError {
   const near = nearest(column, columns);
   const action = near ? `did you mean "${clip(near)}"?`
     : columns.length === 1 && columns[0].includes(';') ? 'separate the columns with commas instead of semicolons'
       : `set ${keys} to columns of this file`;
   const some = columns.slice(0, 10).map(name => `"${clip(name)}"`).join(', ');
   const there = columns.length ? `the columns are ${some}${columns.length > 10 ? ', …' : ''}` : 'there are no columns';
-  return problem('dataset.missing-column', at, `there is no column "${column}"; ${there}`, action);
+  return new LabError({ code: 'dataset.missing-column', file: at.file, where: 'line' in at ? placeIn(at) : undefined, cause: `there is no column "${column}"; ${there}`, action });
 }
 
 export function textOf(value: unknown, column: string, at: Place): string {
@@ -177,7 +198,7 @@ function labelOf(value: unknown, column: string, at: Place): string | number {
 
 function labelsOf(value: unknown, column: string, at: Place): (string | number)[] {
   if (!Array.isArray(value)) {
-    throw problem('dataset.wrong-type', at, `the labels in "${column}" are ${describe(value)}, not a list`, 'give a list of class names or class numbers, in a .jsonl file, or set problem_type to what the labels are');
+    throw problem('dataset.wrong-type', at, `the labels in "${column}" are ${describe(value)}, not a list`, 'give a list of class names or class numbers, in a .jsonl or .parquet file, or set problem_type to what the labels are');
   }
   return value.map(label => labelOf(label, column, at));
 }
@@ -191,6 +212,8 @@ function valueOf(value: unknown, column: string, at: Place): number {
 export function describe(value: unknown): string {
   if (value === undefined) return 'missing';
   if (Array.isArray(value)) return 'a list';
+  // JSON would write null for these; Parquet holds them.
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
   return typeof value === 'object' && value !== null ? 'an object' : clip(JSON.stringify(value));
 }
 

@@ -2,7 +2,7 @@
 import type { ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import type { Example } from '../training/step.types';
-import type { Row } from './dataset';
+import { placeIn, type Row } from './dataset';
 import { GrowingIntegers } from './growingIntegers';
 import type { LabelSet } from './labels';
 
@@ -39,7 +39,7 @@ export function classOf(label: string | number, { line }: Pick<Row, 'line'>, lab
   if (number !== undefined) return number;
   const some = labels.names.slice(0, 10).map(name => JSON.stringify(name)).join(', ');
   throw new LabError({
-    code: 'dataset.unknown-label', file, where: `line ${line}`, cause: `the label ${JSON.stringify(label)} is none of the classes ${some}${labels.names.length > 10 ? `, … (${labels.names.length})` : ''}`,
+    code: 'dataset.unknown-label', file, where: placeIn({ file, line }), cause: `the label ${JSON.stringify(label)} is none of the classes ${some}${labels.names.length > 10 ? `, … (${labels.names.length})` : ''}`,
     action: 'correct the label: only classes that the training data or the checkpoint name can be learned',
   });
 }

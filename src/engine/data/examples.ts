@@ -2,10 +2,11 @@
 import type { DatasetSettings, ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import type { Example } from '../training/step.types';
-import { readRows, type Row } from './dataset';
+import { isParquet, placeIn, readRows, type Row } from './dataset';
 import { GrowingIntegers } from './growingIntegers';
 import { exampleLabels } from './exampleLabels';
 import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
+import { parquetClassNames } from './parquetFooter';
 import type { TextTokenizer } from './tokenizer';
 
 export interface ExampleSet {
@@ -53,11 +54,21 @@ export function scanLabels({ file, dataset, problem_type = 'single_label_classif
   const several = problem_type === 'multi_label_classification';
   if (several && lines.size === 0) throw new LabError({ code: 'dataset.labels', file, cause: 'no example has a label', action: 'add labels to the lists in dataset.label_column' });
   const problem = labelProblem(lines.keys(), several ? 1 : 2);
-  if (problem) throw new LabError({ code: 'dataset.labels', file, where: `line ${lines.get(problem.value)}`, cause: problem.cause, action: problem.action });
+  if (problem) throw new LabError({ code: 'dataset.labels', file, where: placeIn({ file, line: lines.get(problem.value)! }), cause: problem.cause, action: problem.action });
   if (lines.size > 1000 && lines.size > rows / 2) {
     throw new LabError({ code: 'dataset.labels', file, cause: `the ${rows} examples have ${lines.size} different labels`, action: `check that dataset.label_column, "${dataset.label_column}", is the column with the classes` });
   }
   return new Set(lines.keys());
+}
+
+/** Names that a Parquet file of `datasets` gives to the class numbers in a column; null if there are none. Errors: those of `readRows`. */
+export const writtenClasses = (file: string, column: string): string[] | null => (isParquet(file) ? parquetClassNames(file, column) : null);
+
+/** Error `dataset.labels`: the evaluation file numbers other classes than the training file, or the same ones in another order. */
+export function checkSameClasses(train: string, evaluation: string, column: string): void {
+  const [ours, theirs] = [train, evaluation].map(file => writtenClasses(file, column)?.join(', '));
+  if (ours === undefined || theirs === undefined || ours === theirs) return;
+  throw new LabError({ code: 'dataset.labels', file: evaluation, where: `column "${column}"`, cause: `numbers the classes ${theirs}, the training data numbers ${ours}`, action: 'write both files with the same ClassLabel' });
 }
 
 /**
@@ -111,7 +122,7 @@ export function checkIds(ids: ArrayLike<number> & Iterable<number>, vocab_size: 
   const wrong = Array.prototype.find.call(ids, (id: number) => id < 0 || id >= vocab_size) as number | undefined;
   if (wrong === undefined) return;
   throw new LabError({
-    code: 'dataset.token-beyond-vocabulary', file, where: `line ${line}`, cause: `the tokenizer makes the token ${wrong} of this text, the model knows the tokens 0 to ${vocab_size - 1}`,
+    code: 'dataset.token-beyond-vocabulary', file, where: placeIn({ file, line }), cause: `the tokenizer makes the token ${wrong} of this text, the model knows the tokens 0 to ${vocab_size - 1}`,
     action: 'check that tokenizer.json or vocab.txt belongs to this checkpoint',
   });
 }
@@ -120,7 +131,7 @@ function checkTypes(types: Int32Array, type_vocab_size: number, { line }: Row, f
   const wrong = types.find(type => type < 0 || type >= type_vocab_size);
   if (wrong === undefined) return;
   throw new LabError({
-    code: 'dataset.token-type', file, where: `line ${line}`, cause: `the tokenizer gives the segment number ${wrong}, the model knows ${type_vocab_size}`,
+    code: 'dataset.token-type', file, where: placeIn({ file, line }), cause: `the tokenizer gives the segment number ${wrong}, the model knows ${type_vocab_size}`,
     action: 'check that tokenizer.json belongs to this checkpoint',
   });
 }

@@ -32,11 +32,11 @@ export function labelsFromNames(given: readonly string[]): LabelSet {
 
 /**
  * The classes of a new run. Names come from the checkpoint's config where they fit the data, else from the data itself:
- * texts in order of their code points, or the class numbers 0 … n - 1.
+ * texts in order of their code points, or the class numbers 0 … n - 1, by the names that the data file has `written` for them.
  * `headClasses` is the number of rows of the stored classifier, null if the checkpoint has none.
  * Error: `dataset.labels`, without a file: `scanLabels` reports the same problems with file and line.
  */
-export function labelsFor(config: Record<string, unknown>, headClasses: number | null, values: Iterable<string | number>, least = 2): LabelSet {
+export function labelsFor(config: Record<string, unknown>, headClasses: number | null, values: Iterable<string | number>, least = 2, written: readonly string[] | null = null): LabelSet {
   const data = [...values];
   const known = configLabels(config as Config);
   if (data.length === 0) return labelsFromNames(known);
@@ -53,12 +53,19 @@ export function labelsFor(config: Record<string, unknown>, headClasses: number |
   if (named && (headClasses !== null || fitting > 0)) return fromConfig;
   const classes = (data as number[]).reduce((most, number) => Math.max(most, number)) + 1;
   const promised = Math.max(headClasses ?? 0, known.length);
+  if (written && classes <= written.length && promised <= written.length && namesNumbers(written)) return labelsFromNames(written);
   // 10 numbers in use for every 100 classes are plausible in a small sample; 2 for 5,000 are not class numbers.
   if (classes > promised && classes > Math.max(1000, 10 * data.length)) {
     throw new LabError({ code: 'dataset.labels', cause: `the class numbers go up to ${classes - 1}, but only ${data.length} different ones occur`, action: 'number the classes 0, 1, 2, …, or write the labels as texts' });
   }
   return labelsFromNames(Array.from({ length: Math.max(classes, promised) }, (_, number) => String(number)));
 }
+
+/** Whether the number of a class may stand for its name: not where the names are other numbers themselves. */
+const namesNumbers = (names: readonly string[]): boolean => {
+  const { numberOf } = labelsFromNames(names);
+  return names.every((_, number) => numberOf(number) === number);
+};
 
 /** What is wrong with the distinct labels of a training file, and the value that shows it. `least`: how many there must be. */
 export function labelProblem(values: Iterable<string | number>, least = 2): { value: string | number; cause: string; action: string } | undefined {

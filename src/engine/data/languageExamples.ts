@@ -40,8 +40,8 @@ export function languageForm({ prompt_column, completion_column, messages_column
 interface Learned { ids: number[]; learned: (i: number) => boolean }
 
 /**
- * Tokenizes every row of a file. The end-of-text token follows every text and is learned, even where it is the padding token too.
- * Position t is to predict token t + 1 where that token is learned: all of a text, the completion, the assistant's turns.
+ * Tokenizes every row of a file. The end-of-text token follows every text that does not end with it, and is learned, even where it is the padding token too.
+ * Position t is to predict token t + 1 where that token is learned: all of a text, the completion, the assistant's turns or what the chat template marks by `{% generation %}`.
  * Errors: `training.max-length`, `dataset.columns`, `dataset.nothing-to-learn`, `dataset.chat-template`, `dataset.token-beyond-vocabulary`, and those of `readRecords`.
  */
 export function loadTexts(options: LoadTextsOptions): ExampleSet {
@@ -83,20 +83,35 @@ function* learnedRows({ file, dataset, tokenizer, eos, template, onProgress: onR
   } else if (form === 'completion') {
     const columns = { prompt: textColumn(dataset.prompt_column!), completion: textColumn(dataset.completion_column!) };
     for (const { values: { prompt, completion }, line } of readRecords({ file, columns, keys, onRead })) {
-      const whole = [...tokenizer.before, ...tokenizer.tokens(prompt + completion), eos];
-      const begin = common(whole, [...tokenizer.before, ...tokenizer.tokens(prompt)]);
+      const given = [...tokenizer.before, ...tokenizer.tokens(prompt)];
+      const whole = ended([...tokenizer.before, ...tokenizer.tokens(prompt + completion)], eos, given.length);
+      const begin = common(whole, given);
       yield { example: { ids: whole, learned: i => i >= begin }, line };
     }
   } else {
-    for (const { values: { text }, line } of readRecords({ file, columns: { text: textColumn(dataset.text_column) }, keys, onRead })) yield { example: { ids: [...tokenizer.before, ...tokenizer.tokens(text), eos], learned: () => true }, line };
+    for (const { values: { text }, line } of readRecords({ file, columns: { text: textColumn(dataset.text_column) }, keys, onRead })) yield { example: { ids: ended([...tokenizer.before, ...tokenizer.tokens(text)], eos, tokenizer.before.length), learned: () => true }, line };
   }
 }
+
+/** With the end-of-text token behind the last of them, unless the text of more than `before` tokens ends with it itself. */
+const ended = (ids: number[], eos: number, before: number): number[] => (ids.length > before && ids.at(-1) === eos ? ids : [...ids, eos]);
 
 /** How many tokens two sequences have in common at their start: a token that joins prompt and completion belongs to the completion. */
 function common(a: readonly number[], b: readonly number[]): number {
   let length = 0;
   while (length < a.length && length < b.length && a[length] === b[length]) length++;
   return length;
+}
+
+/** A conversation whose template marks what the assistant writes: exactly that is learned, each token that has a character of it. */
+function markedConversation({ text, places }: { text: string; places: [number, number][] }, tokenizer: LanguageTokenizer): Learned {
+  const ids = tokenizer.tokens(text);
+  const spans = places.filter(([begin, end]) => begin < end).map(([begin, end]): [number, number] => {
+    const before = tokenizer.tokens(text.slice(0, end));
+    const same = common(ids, before);
+    return [common(ids, tokenizer.tokens(text.slice(0, begin))), same + (same < before.length ? 1 : 0)];
+  });
+  return { ids, learned: i => spans.some(([begin, end]) => i >= begin && i < end) };
 }
 
 /**
@@ -110,6 +125,7 @@ function conversation(messages: readonly Message[], tokenizer: LanguageTokenizer
     }
   };
   const text = render(messages.length, false);
+  if (template.marked) return markedConversation(template.marked(messages), tokenizer);
   const ids = tokenizer.tokens(text);
   const place = (prefix: string): number | undefined => (text.startsWith(prefix) ? common(ids, tokenizer.tokens(prefix)) : undefined);
   const spans = messages.flatMap(({ role }, turn): [number, number][] => {
@@ -130,7 +146,7 @@ function conversation(messages: readonly Message[], tokenizer: LanguageTokenizer
 const messagesColumn = (name: string): Column<Message[]> => ({
   name,
   read(value, column, at) {
-    const wrong = (what: string): LabError => problem('dataset.wrong-type', at, `${what} in "${column}"`, 'give a list of {"role": "user", "content": "…"} and {"role": "assistant", "content": "…"} in a .jsonl file');
+    const wrong = (what: string): LabError => problem('dataset.wrong-type', at, `${what} in "${column}"`, 'give a list of {"role": "user", "content": "…"} and {"role": "assistant", "content": "…"} in a .jsonl or .parquet file');
     if (!Array.isArray(value)) throw wrong(`there is ${describe(value)} instead of a list of messages`);
     if (!value.length) throw wrong('there is an empty list of messages');
     return value.map((message: unknown) => {

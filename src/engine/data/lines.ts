@@ -63,7 +63,8 @@ export function* readLines(file: string, onRead?: (fraction: number) => void): G
   }
 }
 
-function sizeOf(file: string): number {
+/** Bytes of a data file. Error: `dataset.no-file`. */
+export function sizeOf(file: string): number {
   const info = lookUp(file);
   if (info?.isFile) return info.size;
   throw new LabError({ code: 'dataset.no-file', file, cause: info ? 'is not a file' : 'the data file does not exist', action: 'check the path, which is relative to the experiment file' });

@@ -86,7 +86,7 @@ function* taggedRows(file: string, { tokens_column, tags_column }: TagColumns, o
 /** csv has no lists: a field of it is refused like any other text. */
 function listOf(value: unknown, what: string, column: string, at: Place): unknown[] {
   if (Array.isArray(value)) return value;
-  throw problem('dataset.wrong-type', at, `the ${what} in "${column}" are ${describe(value)}, not a list`, `give a list of ${what}, in a .jsonl file`);
+  throw problem('dataset.wrong-type', at, `the ${what} in "${column}" are ${describe(value)}, not a list`, `give a list of ${what}, in a .jsonl or .parquet file`);
 }
 
 const wordsColumn = (name: string): Column<string[]> => ({ name, read: (value, column, at) => listOf(value, 'words', column, at).map(word => textOf(word, column, at)) });

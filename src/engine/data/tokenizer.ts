@@ -5,6 +5,7 @@ import { BertNormalizer, PrecompiledNormalizer, Tokenizer } from '@huggingface/t
 import { LabError } from '../errors';
 import { lookUp, readJsonObject } from '../files';
 import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
+import { readByteLevel } from './byteLevelTokenizer';
 import { ExactCharacterMap } from './characterMap';
 import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
 import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
@@ -42,22 +43,31 @@ const LARGEST_FILE = 128 << 20;
 const LONGEST_MATCH = 2000;
 
 /**
- * The tokenizer of a checkpoint folder: `tokenizer.json` with `tokenizer_config.json` if there is one, else `vocab.txt` of a BERT.
+ * The tokenizer of a checkpoint folder: `tokenizer.json` with `tokenizer_config.json` if there is one, else `vocab.txt` of a BERT, else `vocab.json` with
+ * `merges.txt` of a byte-level BPE.
  * With `words` it is given single words: one that takes text byte by byte puts a space before each.
  * Errors: `tokenizer.missing`, `tokenizer.invalid`, and those of the disk.
  */
 export function loadTokenizer(folder: string, { words = false }: { words?: boolean } = {}): LanguageTokenizer {
-  const file = ['tokenizer.json', 'vocab.txt'].map(name => join(folder, name)).find(path => lookUp(path)?.isFile);
-  if (!file) throw new LabError({ code: 'tokenizer.missing', file: folder, cause: 'holds no tokenizer.json and no vocab.txt', action: 'add the tokenizer files of this checkpoint' });
+  const file = ['tokenizer.json', 'vocab.txt', 'vocab.json'].map(name => join(folder, name)).find(path => lookUp(path)?.isFile);
+  if (!file) throw missing(folder);
   const configFile = join(folder, 'tokenizer_config.json');
-  const config = lookUp(configFile) ? read(configFile, readObject) : {};
-  const json = file.endsWith('.json') ? read(file, readObject) : read(file, path => readVocabulary(path, config));
+  const given = lookUp(configFile) ? read(configFile, readObject) : {};
+  const { json, config } = file.endsWith('vocab.json') ? read(file, () => readByteLevel(folder, given, LARGEST_FILE))
+    : { json: file.endsWith('.json') ? read(file, readObject) : read(file, path => readVocabulary(path, given)), config: given };
   try {
     const bert = file.endsWith('.txt') || isBertTokenizer(json, config);
     if (isT5Tokenizer(json, config)) return textTokenizer(t5Tokenizer(json, config, file), config, file);
     const built = bert ? bertTokenizer(json, config, file) : isRobertaTokenizer(json, config) ? robertaTokenizer(json, config, file) : json;
     return textTokenizer(words ? withPrefixSpace(built) : built, config, file);
   } catch (error) { throw unusable(error, file); }
+}
+
+function missing(folder: string): LabError {
+  const pieces = ['spiece.model', 'sentencepiece.bpe.model', 'tokenizer.model'].find(name => lookUp(join(folder, name))?.isFile);
+  return new LabError(pieces
+    ? { code: 'tokenizer.missing', file: join(folder, pieces), cause: 'is a SentencePiece model, which is not read, and there is no tokenizer.json', action: 'write a tokenizer.json beside it: AutoTokenizer.from_pretrained(folder).save_pretrained(folder) in transformers' }
+    : { code: 'tokenizer.missing', file: folder, cause: 'holds no tokenizer.json, no vocab.txt, and no vocab.json with merges.txt', action: 'add the tokenizer files of this checkpoint' });
 }
 
 /** The text of a special token in `tokenizer_config.json`, where it may be an object; null if there is none. */
@@ -79,7 +89,7 @@ const readObject = (file: string): Record<string, unknown> => readJsonObject(fil
 /** Reads a tokenizer file; what is wrong with its content becomes `tokenizer.invalid`. */
 function read<T>(file: string, reader: (file: string) => T): T {
   try { return reader(file); } catch (error) {
-    if (!(error instanceof LabError) || error.report.code.startsWith('disk.')) throw error;
+    if (!(error instanceof LabError) || /^(disk|tokenizer)\./.test(error.report.code)) throw error;
     throw new LabError({ ...error.report, code: 'tokenizer.invalid' }, { cause: error });
   }
 }
@@ -101,6 +111,9 @@ function givesSegments({ model_input_names, tokenizer_class }: Record<string, un
 
 function textTokenizer(json: Record<string, unknown>, config: Record<string, unknown>, file: string): LanguageTokenizer {
   checkModel(json.model as Record<string, unknown>);
+  const whole = (json.added_tokens as { content: string; single_word?: boolean }[] | undefined)?.find(token => token.single_word);
+  // The library would find it inside of words, too.
+  if (whole) throw new Error(`the added token "${whole.content}" stands for whole words only ("single_word"), which is not supported`);
   const tokenizer = new Tokenizer(json, config);
   const { normalizer, model } = tokenizer;
   if (normalizer instanceof BertNormalizer) tokenizer.normalizer = new ExactBertNormalizer(normalizer.config);

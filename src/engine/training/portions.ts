@@ -6,9 +6,13 @@
 /** Tokens of one portion. Of 128 … 2,048 this was the fastest for BERT-base on the CPU (test/bench/README.md). */
 export const PORTION_TOKENS = 512;
 
-/** Places of the examples, portion after portion, shorter ones first. A portion holds at most `tokens`, or one longer example. */
-export function portions(lengths: ArrayLike<number>, tokens = PORTION_TOKENS): number[][] {
-  const order = Array.from(lengths, (_, i) => i).sort((a, b) => lengths[a] - lengths[b] || a - b);
+/**
+ * Places of the examples, portion after portion, shorter ones first. A portion holds at most `tokens`, or one longer example.
+ * `in_order` leaves them as they come: packed rows fill portions, and sorted they would not.
+ */
+export function portions(lengths: ArrayLike<number>, tokens = PORTION_TOKENS, in_order = false): number[][] {
+  const order = Array.from(lengths, (_, i) => i);
+  if (!in_order) order.sort((a, b) => lengths[a] - lengths[b] || a - b);
   const result: number[][] = [];
   let room = 0;
   for (const place of order) {

@@ -250,7 +250,7 @@ class Step implements TrainingStep {
     const total = rows.reduce((sum, count) => sum + count, 0);
     const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
     const result: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
-    for (const [number, places] of portions(examples.map(tokensOf), this.options.portion_tokens).entries()) {
+    for (const [number, places] of portions(examples.map(tokensOf), this.options.portion_tokens, this.options.training.packing).entries()) {
       const read = places.reduce((sum, place) => sum + rows[place], 0);
       // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
       if (read === 0) continue;

@@ -21,13 +21,12 @@ const refusal = (code: string, says: RegExp) => (error: unknown): boolean => {
 test('values that are not supported are refused with their key', () => {
   for (const [name, change, says] of [
     ['llama', { hidden_act: 'gelu_fast' }, /hidden_act.*gelu_fast/],
-    ['llama', { rope_scaling: { rope_type: 'yarn', factor: 2 } }, /rope_type.*yarn/],
-    ['llama', { rope_scaling: { type: 'dynamic', factor: 2 } }, /rope_type.*dynamic/],
+    ['llama', { rope_scaling: { rope_type: 'proportional', factor: 2 } }, /rope_type.*proportional/],
     ['llama', { rope_parameters: { full_attention: { rope_type: 'default' } } }, /rope_parameters/],
     ['llama', { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
     ['llama', { num_key_value_heads: 3 }, /num_key_value_heads/],
     ['llama', { hidden_size: 18 }, /num_attention_heads/],
-    ['phi3', { rope_scaling: { type: 'longrope', short_factor: [1], long_factor: [1] } }, /rope_scaling|rope_type/],
+    ['phi3', { rope_scaling: { type: 'longrope', short_factor: [1, 2, 3], long_factor: [1, 2, 3] } }, /short_factor/],
     ['qwen2', { layer_types: ['full_attention', 'linear_attention'] }, /layer_types/],
     ['gemma', { use_bidirectional_attention: true }, /use_bidirectional_attention/],
     ['gpt2', { add_cross_attention: true }, /add_cross_attention/],

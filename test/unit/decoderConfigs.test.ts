@@ -26,7 +26,7 @@ test('values that are not supported are refused with their key', () => {
     ['llama', { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
     ['llama', { num_key_value_heads: 3 }, /num_key_value_heads/],
     ['llama', { hidden_size: 18 }, /num_attention_heads/],
-    ['phi3', { rope_scaling: { type: 'longrope', short_factor: [1], long_factor: [1] } }, /short_factor/],
+    ['phi3', { rope_scaling: { type: 'longrope', short_factor: [1, 2, 3], long_factor: [1, 2, 3] } }, /short_factor/],
     ['qwen2', { layer_types: ['full_attention', 'linear_attention'] }, /layer_types/],
     ['gemma', { use_bidirectional_attention: true }, /use_bidirectional_attention/],
     ['gpt2', { add_cross_attention: true }, /add_cross_attention/],

@@ -71,17 +71,17 @@ test('a row group is read when its rows are asked for, and the file is closed', 
 });
 
 test('the classes that datasets writes name the class numbers', () => {
-  const dataset = { label_column: 'label' };
-  assert.deepEqual(writtenClasses(fixture('reviews.parquet'), dataset), ['negative', 'positive']);
+  const column = 'label';
+  assert.deepEqual(writtenClasses(fixture('reviews.parquet'), column), ['negative', 'positive']);
   assert.deepEqual(writtenClasses(fixture('reviews.parquet'), 'tags'), ['plot', 'cast', 'sound']);
-  assert.equal(writtenClasses(fixture('texts-zstd.parquet'), dataset), null);
+  assert.equal(writtenClasses(fixture('texts-zstd.parquet'), column), null);
   const names = (written: string[], values: number[], head: number | null = null): string[] => labelsFor({}, head, values, 2, written).names;
   assert.deepEqual(names(['negative', 'positive'], [1, 0]), ['negative', 'positive']);
   assert.deepEqual(names(['negative', 'positive'], [1, 0], 2), ['negative', 'positive']);
   // A stored head of another size, a number beyond the names, and names that are other numbers.
   assert.deepEqual([names(['a', 'b'], [1, 0], 3), names(['a', 'b'], [0, 2]), names(['1', '2'], [0, 1])], [['0', '1', '2'], ['0', '1', '2'], ['0', '1']]);
   assert.deepEqual(labelsFor({ id2label: { 0: 'bad', 1: 'good' } }, 2, [0, 1], 2, ['negative', 'positive']).names, ['bad', 'good']);
-  assert.throws(() => checkSameClasses(fixture('reviews.parquet'), fixture('reviews-swapped.parquet'), dataset), refused('dataset.labels', 'column "label"', /positive, negative.*negative, positive/));
+  assert.throws(() => checkSameClasses(fixture('reviews.parquet'), fixture('reviews-swapped.parquet'), column), refused('column.labels', 'column "label"', /positive, negative.*negative, positive/));
 });
 
 test('nulls and values of another type are named by row', () => {

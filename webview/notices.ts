@@ -25,6 +25,11 @@ export function reportCard(title: string, report: ErrorReport, host: Host): HTML
     link.addEventListener('click', () => host.open(report.file!, report.where));
     links.append(link);
   }
+  if (report.code === 'device.missing') {
+    const install = h('button', { type: 'button', class: 'link', 'data-action': 'installRuntime' }, 'Install GPU runtime…');
+    install.addEventListener('click', () => host.act('installRuntime'));
+    links.append(install);
+  }
   const log = h('button', { type: 'button', class: 'link' }, 'Show log');
   log.addEventListener('click', () => host.act('showLog'));
   links.append(log);

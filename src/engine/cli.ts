@@ -11,6 +11,7 @@ import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
 import { predictTask } from './model/predictTask';
+import type { RuntimeName } from '../protocol/engine';
 import type { Summary } from '../protocol/metrics';
 
 const USAGE = `LoRA Lab
@@ -24,6 +25,11 @@ const USAGE = `LoRA Lab
                                                                      of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N]
   npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
   npm run --silent lab -- devices                                    what this machine can train on
+  npm run --silent lab -- install tensorflow|cuda [--from FILE|FOLDER|URL] [--variant gpu|cpu] [--link PYTHON] [--list]
+                                                                     fetches, checks and unpacks a GPU runtime (Linux, x64); --from gives the archive, a folder of
+                                                                     downloads or a mirror; --link uses the TensorFlow of a Python environment; --list names what
+                                                                     would be fetched, one address a line for wget -x -i -
+  npm run --silent lab -- uninstall tensorflow|cuda                  removes it
 
 Results go to standard output as JSON. Exit codes: 0 done, 2 the input is at fault, 130 interrupted with a checkpoint written.`;
 
@@ -42,6 +48,11 @@ function required(options: Options, name: string): string {
   const value = options[name];
   if (typeof value !== 'string' || value === '') throw usageError(`--${name} is missing`);
   return resolve(value);
+}
+
+function runtimeName(name: string): RuntimeName {
+  if (name === 'tensorflow' || name === 'cuda') return name;
+  throw usageError(`"${name}" is no runtime; there are tensorflow and cuda`);
 }
 
 function numberOf(options: Options, name: string): number {
@@ -114,6 +125,42 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
   async devices(args) {
     parse(args, {}, 0, '');
     return (await import('./executors/devices')).listDevices();
+  },
+
+  async install(args) {
+    const { options, positionals: [runtime] } = parse(args, { from: text, variant: text, link: text, list: { type: 'boolean' } }, 1, 'a runtime: tensorflow or cuda');
+    const variant = options.variant as 'gpu' | 'cpu' | undefined;
+    if (variant !== undefined && variant !== 'gpu' && variant !== 'cpu') throw usageError('--variant is gpu or cpu');
+    if (options.list) {
+      const sources = (await import('./executors/install/install')).listSources(runtimeName(runtime), variant);
+      process.stdout.write(`${sources.map(({ url }) => url).join('\n')}\n`);
+      process.exit(0);
+    }
+    const engine = startThread();
+    const progress = showProgress(engine, process.stderr);
+    let interrupted = false;
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (interrupted) process.exit(130);
+        interrupted = true;
+        void engine.request('cancelInstall', {});
+      });
+    }
+    try {
+      return await engine.request('install', {
+        runtime: runtimeName(runtime), variant, from: options.from === undefined ? null : /^https?:/.test(String(options.from)) ? String(options.from) : required(options, 'from'),
+        link: options.link === undefined ? null : required(options, 'link'),
+      });
+    } catch (error) {
+      if (!(error instanceof LabError) || error.report.code !== 'runtime.cancelled') throw error;
+      process.stderr.write('cancelled; nothing was left behind\n');
+      process.exit(130);
+    } finally { progress.end(); }
+  },
+
+  async uninstall(args) {
+    const { positionals: [runtime] } = parse(args, {}, 1, 'a runtime: tensorflow or cuda');
+    return startThread().request('uninstall', { runtime: runtimeName(runtime) });
   },
 };
 

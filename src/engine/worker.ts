@@ -4,6 +4,10 @@ import { ResponseError } from 'vscode-jsonrpc/node';
 import { threadConnection } from './channel';
 import { RunControl } from './control';
 import { LabError } from './errors';
+import { unlinkCudaProvider } from './executors/cuda';
+import { installRuntime, runtimeStates } from './executors/install/install';
+import { uninstall } from './executors/install/installed';
+import { probe } from './executors/probe';
 import { generate } from './generate';
 import { inspectCheckpoint } from './inspect';
 import { families } from './model/families';
@@ -18,6 +22,7 @@ type Handlers = { [K in Exclude<keyof EngineRequests, 'hello'>]: (params: Engine
 const connection = threadConnection(parentPort!);
 /** The run that is going on. One at a time. */
 let control: RunControl | undefined;
+let installing: AbortController | undefined;
 
 const notify = <K extends keyof EngineNotifications>(method: K) => (params: EngineNotifications[K]): void => { void connection.sendNotification(method, params); };
 const report: Reporter = { started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log') };
@@ -41,6 +46,16 @@ const handlers: Handlers = {
   merge: params => mergeAdapter({ ...params, families }),
   predict,
   generate: params => generate(params, { onText: notify('text') }),
+  async install(params) {
+    installing = new AbortController();
+    try { return await installRuntime(params, { signal: installing.signal, progress: report.progress, probe }); } finally { installing = undefined; }
+  },
+  cancelInstall: () => { installing?.abort(); return null; },
+  uninstall({ runtime }) {
+    if (runtime === 'cuda') unlinkCudaProvider();
+    return { removed: uninstall(runtime) };
+  },
+  runtimes: runtimeStates,
 };
 
 for (const [method, handler] of Object.entries(handlers) as [string, (params: unknown) => unknown][]) {

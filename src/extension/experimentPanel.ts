@@ -20,7 +20,7 @@ const COMMANDS: Record<PanelAction, string> = {
   start: 'loraLab.start', pause: 'loraLab.pause', resume: 'loraLab.resume', stop: 'loraLab.stop', saveCheckpoint: 'loraLab.saveCheckpoint',
   continueRun: 'loraLab.continueRun', saveAdapter: 'loraLab.saveAdapter', mergeAdapter: 'loraLab.mergeAdapter', openFile: 'loraLab.openFile', openRunFolder: 'loraLab.openRunFolder',
   copyMetrics: 'loraLab.copyMetrics', selectTargets: 'loraLab.selectTargetModules', pickExperiment: 'loraLab.pickExperiment', newExperiment: 'loraLab.newExperiment',
-  showLog: 'loraLab.showLog',
+  showLog: 'loraLab.showLog', installRuntime: 'loraLab.installRuntime',
 };
 
 export class ExperimentPanel implements vscode.WebviewPanelSerializer {

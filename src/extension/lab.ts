@@ -38,7 +38,7 @@ export class Lab {
   get model(): ModelState { return this.modelState; }
   get engineOptions(): EngineOptions {
     const folder = this.document && vscode.workspace.getWorkspaceFolder(this.document.uri) || vscode.workspace.workspaceFolders?.[0];
-    return { extensionPath: this.context.extensionPath, cwd: folder?.uri.fsPath, log: this.log };
+    return { extensionPath: this.context.extensionPath, cwd: folder?.uri.fsPath, runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
   }
 
   /** The run of the current experiment, whether it is active or lies on disk. */

@@ -89,6 +89,35 @@ export interface Completion {
   stopped: 'end' | 'length';
 }
 
+export type RuntimeName = 'tensorflow' | 'cuda';
+
+export interface InstallRequest {
+  runtime: RuntimeName;
+  /** TensorFlow with CUDA or for the CPU; the GPU's where the machine has an NVIDIA driver. */
+  variant?: 'gpu' | 'cpu';
+  /** The archive itself, a folder of downloads, or the address of a mirror; null takes the published ones. */
+  from?: string | null;
+  /** A Python, its environment or its package tensorflow, whose libraries are used instead of libtensorflow. */
+  link?: string | null;
+}
+
+export interface InstallReport {
+  runtime: RuntimeName;
+  folder: string;
+  version: string;
+  variant: 'gpu' | 'cpu';
+  bytes: number;
+  seconds: number;
+  /** How each part was checked. */
+  checked: string[];
+  /** Whether a probe step ran on it; `detail` says on what, or why not. */
+  works: boolean;
+  detail: string;
+}
+
+/** `version` is null where it is not installed, `missing` names what is no longer there. */
+export interface RuntimeState { runtime: RuntimeName; version: string | null; missing: string | null }
+
 /** Requests, host → engine: name → [parameters, result]. One engine process serves one `train` at a time. */
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
@@ -107,6 +136,12 @@ export interface EngineRequests {
   predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType }, Prediction[]];
   /** Greedy unless `temperature` is above 0. While it runs, `text` notifications carry what has been written. */
   generate: [{ base: string; adapter: string | null; prompts: string[]; max_new_tokens?: number; temperature?: number; top_k?: number; top_p?: number; seed?: number }, Completion[]];
+  /** While it runs, `progress` notifications tell how far it is. `cancelInstall` ends it with the error `runtime.cancelled`. */
+  install: [InstallRequest, InstallReport];
+  cancelInstall: [Record<string, never>, null];
+  uninstall: [{ runtime: RuntimeName }, { removed: boolean }];
+  /** `python` is a TensorFlow of this machine's Python that could be linked with. */
+  runtimes: [Record<string, never>, { runtimes: RuntimeState[]; python: { folder: string; version: string } | null; nvidia: boolean }];
 }
 
 export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }

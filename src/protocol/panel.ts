@@ -59,7 +59,7 @@ export interface PanelView { experiment: ExperimentView | null; run: RunView; me
 /** What the panel's buttons ask for. Each is a command of the extension. */
 export const PANEL_ACTIONS = [
   'start', 'pause', 'resume', 'stop', 'saveCheckpoint', 'continueRun', 'saveAdapter', 'mergeAdapter', 'openFile', 'openRunFolder', 'copyMetrics', 'selectTargets',
-  'pickExperiment', 'newExperiment', 'showLog',
+  'pickExperiment', 'newExperiment', 'showLog', 'installRuntime',
 ] as const;
 export type PanelAction = (typeof PANEL_ACTIONS)[number];
 

@@ -10,6 +10,7 @@ import { startThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
+import { Telemetry } from './telemetry';
 import { predictTask } from './model/predictTask';
 import type { RuntimeName } from '../protocol/engine';
 import type { Summary } from '../protocol/metrics';
@@ -68,6 +69,9 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
     const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
     const engine = startThread();
     const progress = showProgress(engine, process.stderr);
+    const telemetry = new Telemetry(engine.peaks, progress.telemetry);
+    telemetry.start();
+    engine.on('started', ({ device }) => telemetry.follow(device));
     let interrupted = false;
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.on(signal, () => {
@@ -81,7 +85,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
     try { summary = await engine.request('train', { experiment_file: resolve(file), resume: options.resume === true }); } catch (error) {
       if (error instanceof LabError && error.report.code === 'run.cancelled') { process.stderr.write('interrupted before the first step\n'); process.exit(130); }
       throw error;
-    } finally { progress.end(); }
+    } finally { progress.end(); telemetry.stop(); }
     if (summary.state === 'stopped') { process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`); process.exit(130); }
     return summary;
   },

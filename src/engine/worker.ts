@@ -1,5 +1,5 @@
 /** The engine's worker thread: everything that reads, computes or writes. Native calls block it; the main thread stays free. */
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { ResponseError } from 'vscode-jsonrpc/node';
 import { threadConnection } from './channel';
 import { RunControl } from './control';
@@ -14,18 +14,20 @@ import { families } from './model/families';
 import { mergeAdapter } from './model/merge';
 import { predict } from './predict';
 import type { Reporter } from './reporter';
+import { Peaks } from './telemetry';
 import { runExperiment } from './run';
 import type { EngineNotifications, EngineRequests, ErrorReport } from '../protocol/engine';
 
 type Handlers = { [K in Exclude<keyof EngineRequests, 'hello'>]: (params: EngineRequests[K][0]) => EngineRequests[K][1] | Promise<EngineRequests[K][1]> };
 
 const connection = threadConnection(parentPort!);
+const peaks = new Peaks((workerData as { peaks: SharedArrayBuffer }).peaks);
 /** The run that is going on. One at a time. */
 let control: RunControl | undefined;
 let installing: AbortController | undefined;
 
 const notify = <K extends keyof EngineNotifications>(method: K) => (params: EngineNotifications[K]): void => { void connection.sendNotification(method, params); };
-const report: Reporter = { started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log') };
+const report: Reporter = { started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log'), blocked: notify('blocked') };
 
 function running(): RunControl {
   if (control) return control;
@@ -34,10 +36,10 @@ function running(): RunControl {
 
 const handlers: Handlers = {
   inspect: inspectCheckpoint,
-  async train({ experiment_file, resume }) {
+  async train({ experiment_file, resume, wait_when_full }) {
     if (control) throw new LabError({ code: 'run.active', cause: 'this engine is training already', action: 'stop that run first' });
-    control = new RunControl();
-    try { return await runExperiment({ experiment_file, resume, cwd: process.cwd(), control, report }); } finally { control = undefined; }
+    control = new RunControl(wait_when_full);
+    try { return await runExperiment({ experiment_file, resume, cwd: process.cwd(), control, report, peaks }); } finally { control = undefined; }
   },
   pause: () => { running().want('pause'); return null; },
   resume: () => { running().want('run'); return null; },

@@ -60,7 +60,7 @@ export class Lab {
   /** Everything the panel of the current experiment shows. */
   view(): PanelView {
     const run = this.run;
-    return { experiment: this.experimentView(), run: run?.view ?? EMPTY_RUN, metrics: [...run?.metrics ?? []] };
+    return { experiment: this.experimentView(), run: run?.view ?? EMPTY_RUN, metrics: [...run?.metrics ?? []], telemetry: [...run?.telemetry ?? []] };
   }
 
   experimentView(): ExperimentView | null {

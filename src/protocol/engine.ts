@@ -3,7 +3,7 @@
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
 import type { ProblemType } from './experiment';
-import type { MetricRecord, Summary } from './metrics';
+import type { MetricRecord, Summary, TelemetrySample } from './metrics';
 
 /** Raised whenever either side changes the meaning of a message; the engine refuses a host of another version. */
 export const PROTOCOL_VERSION = 1;
@@ -124,7 +124,8 @@ export interface EngineRequests {
   /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
   inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: { train: string; text_column: string; label_column: string } }, Inspection];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
-  train: [{ experiment_file: string; resume: boolean }, Summary];
+  /** `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
+  train: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, Summary];
   pause: [Record<string, never>, null];
   resume: [Record<string, never>, null];
   /** Writes a checkpoint and the adapter, then ends the run; `train` answers with state `stopped`. */
@@ -152,6 +153,10 @@ export interface EngineNotifications {
   metrics: { records: MetricRecord[] };
   state: { state: RunState };
   progress: Progress;
+  /** Once a second while a run goes on. */
+  /** The run is paused because of this; null once it goes on. */
+  blocked: { report: ErrorReport | null };
+  telemetry: TelemetrySample;
   /** A piece of the completion of the prompt of this number. */
   text: { prompt: number; text: string };
   log: { level: 'info' | 'warn' | 'error'; message: string };

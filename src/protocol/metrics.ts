@@ -64,12 +64,30 @@ export interface Summary {
   device: string;
   seconds: number;
   peak_memory_bytes: number;
+  /** Most cores in use over a second, and of the GPU where it tells: memory of the whole card, share of its time. */
+  peak_cpu_cores?: number;
+  peak_gpu_memory_bytes?: number;
+  peak_gpu_utilization?: number;
   /** Absolute path of the saved adapter folder. */
   adapter: string;
   /** With `load_best_model_at_end`: the step whose checkpoint became the adapter. */
   best?: { step: number; metric: string; value: number };
   /** `early_stopping_patience` ended the run. */
   stopped_early?: boolean;
+}
+
+/** What a run takes of the machine at one moment. */
+export interface TelemetrySample {
+  /** Seconds since this part of the run began. */
+  time: number;
+  /** Memory of the engine's process, and of the whole machine. */
+  memory_bytes: number;
+  machine_memory_bytes: number;
+  /** Processor cores in use, of `cores`. */
+  cpu_cores: number;
+  cores: number;
+  /** Of the whole GPU, where the platform tells; `utilization` from 0 to 1. */
+  gpu?: { memory_bytes: number; memory_total_bytes: number | null; utilization: number | null };
 }
 
 /** An evaluation: the metrics of a classifier, or `perplexity` and `token_accuracy` of a language model. */

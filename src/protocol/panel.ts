@@ -5,7 +5,7 @@
 import type { AdapterSettings } from './adapterMath';
 import type { ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
 import type { Experiment, Problem } from './experiment';
-import type { MetricRecord, Summary } from './metrics';
+import type { MetricRecord, Summary, TelemetrySample } from './metrics';
 
 /** Values as far as the file could be read: a key with a problem holds its default, `target_modules` is as written. */
 export type ExperimentValues = Omit<Experiment, 'lora'> & { lora: Experiment['lora'] & AdapterSettings };
@@ -43,6 +43,8 @@ export interface RunView {
   started: Omit<RunStarted, 'history'> | null;
   progress: Progress | null;
   error: ErrorReport | null;
+  /** What the run waits for, while it is paused by itself: Resume tries again. */
+  blocked: ErrorReport | null;
   summary: Summary | null;
   /** Absolute path of the run folder, once known. */
   folder: string | null;
@@ -54,7 +56,11 @@ export interface RunView {
   saving: boolean;
 }
 
-export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[] }
+/** `telemetry` holds the last minutes of the run that is going on. */
+export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[]; telemetry?: TelemetrySample[] }
+
+/** Samples that host and panel keep. */
+export const TELEMETRY_KEPT = 300;
 
 /** What the panel's buttons ask for. Each is a command of the extension. */
 export const PANEL_ACTIONS = [
@@ -84,11 +90,12 @@ export interface PanelNotifications {
   run: { run: RunView };
   /** Appended records; `reset` replaces everything that was shown. */
   metrics: { records: MetricRecord[]; reset: boolean };
+  telemetry: { samples: TelemetrySample[]; reset: boolean };
   focusTry: Empty;
 }
 
 export const EMPTY_RUN: RunView = {
-  status: 'none', started: null, progress: null, error: null, summary: null, folder: null, adapter: null, resumable: false, saving: false,
+  status: 'none', started: null, progress: null, error: null, blocked: null, summary: null, folder: null, adapter: null, resumable: false, saving: false,
 };
 
 /** Metrics as CSV with one column for every key that occurs, in the order of first occurrence. */

@@ -1,7 +1,8 @@
 /** What the run takes of the machine, as it runs: one cell each for memory, processor, GPU and speed, with the last minutes as a line. */
+import { formatInteger } from '../src/protocol/adapterMath';
 import type { TelemetrySample } from '../src/protocol/metrics';
 import { h, setAttributes, setText, show } from './dom';
-import { formatNumber, formatShare, roughBytes } from './format';
+import { formatShare, roughBytes } from './format';
 import type { Part, View } from './view';
 
 /** Samples that a line shows, one a second. */
@@ -51,7 +52,7 @@ export function telemetryStrip(): Part {
       }
       const speeds = series.speed.slice(-SHOWN).map(point => point.y);
       show(speed.element, speeds.length > 0);
-      if (speeds.length) speed.set(`${formatNumber(Math.round(speeds.at(-1)!))} tokens/s`, '', speeds, Math.max(...speeds));
+      if (speeds.length) speed.set(`${formatInteger(Math.round(speeds.at(-1)!))} tokens/s`, '', speeds, Math.max(...speeds));
     },
   };
 }

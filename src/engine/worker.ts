@@ -16,6 +16,7 @@ import { predict } from './predict';
 import type { Reporter } from './reporter';
 import { Peaks } from './telemetry';
 import { runExperiment } from './run';
+import { runSweep } from './sweep';
 import type { EngineNotifications, EngineRequests, ErrorReport } from '../protocol/engine';
 
 type Handlers = { [K in Exclude<keyof EngineRequests, 'hello'>]: (params: EngineRequests[K][0]) => EngineRequests[K][1] | Promise<EngineRequests[K][1]> };
@@ -27,20 +28,26 @@ let control: RunControl | undefined;
 let installing: AbortController | undefined;
 
 const notify = <K extends keyof EngineNotifications>(method: K) => (params: EngineNotifications[K]): void => { void connection.sendNotification(method, params); };
-const report: Reporter = { started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log'), blocked: notify('blocked') };
+const report: Reporter = {
+  started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log'), blocked: notify('blocked'), member: notify('member'),
+};
 
 function running(): RunControl {
   if (control) return control;
   throw new LabError({ code: 'run.none', cause: 'no run is active', action: 'start one' });
 }
 
+/** One run or sweep at a time. */
+async function alone<T>(run: (control: RunControl) => Promise<T>, waits = false): Promise<T> {
+  if (control) throw new LabError({ code: 'run.active', cause: 'this engine is training already', action: 'stop that run first' });
+  control = new RunControl(waits);
+  try { return await run(control); } finally { control = undefined; }
+}
+
 const handlers: Handlers = {
   inspect: inspectCheckpoint,
-  async train({ experiment_file, resume, wait_when_full }) {
-    if (control) throw new LabError({ code: 'run.active', cause: 'this engine is training already', action: 'stop that run first' });
-    control = new RunControl(wait_when_full);
-    try { return await runExperiment({ experiment_file, resume, cwd: process.cwd(), control, report, peaks }); } finally { control = undefined; }
-  },
+  train: ({ wait_when_full, ...options }) => alone(control => runExperiment({ ...options, cwd: process.cwd(), control, report, peaks }), wait_when_full),
+  sweep: options => alone(control => runSweep({ ...options, cwd: process.cwd(), control, report })),
   pause: () => { running().want('pause'); return null; },
   resume: () => { running().want('run'); return null; },
   stop: () => { running().want('stop'); return null; },

@@ -3,7 +3,7 @@
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
 import type { ProblemType } from './experiment';
-import type { MetricRecord, Summary, TelemetrySample } from './metrics';
+import type { MetricRecord, Summary, SweepMember, SweepSummary, TelemetrySample } from './metrics';
 
 /** Raised whenever either side changes the meaning of a message; the engine refuses a host of another version. */
 export const PROTOCOL_VERSION = 1;
@@ -126,6 +126,8 @@ export interface EngineRequests {
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
   /** `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
   train: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, Summary];
+  /** All experiments of a file with a section `sweep`. Pause, stop and save concern the one that is going on, stop ends all. */
+  sweep: [{ experiment_file: string; resume: boolean }, SweepSummary];
   pause: [Record<string, never>, null];
   resume: [Record<string, never>, null];
   /** Writes a checkpoint and the adapter, then ends the run; `train` answers with state `stopped`. */
@@ -154,9 +156,11 @@ export interface EngineNotifications {
   state: { state: RunState };
   progress: Progress;
   /** Once a second while a run goes on. */
+  telemetry: TelemetrySample;
   /** The run is paused because of this; null once it goes on. */
   blocked: { report: ErrorReport | null };
-  telemetry: TelemetrySample;
+  /** Of a sweep: the member that goes on from here, and how all of them stand. */
+  member: { name: string; number: number; members: SweepMember[] };
   /** A piece of the completion of the prompt of this number. */
   text: { prompt: number; text: string };
   log: { level: 'info' | 'warn' | 'error'; message: string };

@@ -97,6 +97,7 @@ export const SETTINGS = {
     per_device_train_batch_size: integer(8, { minimum: 1 }, 'Examples in one forward and backward pass.'),
     per_device_eval_batch_size: integer(8, { minimum: 1 }, 'Examples in one evaluation pass.'),
     gradient_accumulation_steps: integer(1, { minimum: 1 }, 'Batches whose gradients are summed before one optimizer step.'),
+    gradient_checkpointing: boolean(false, 'Keep only the inputs of each layer for the backward pass, and compute the rest of it a second time: less memory, the same losses, about a third more time.'),
     num_train_epochs: number(3, { exclusiveMinimum: 0 }, 'Passes over the training data. Ignored if `max_steps` is positive.'),
     max_steps: integer(-1, { minimum: -1 }, 'Optimizer steps in total; -1 counts epochs instead.'),
     learning_rate: number(5e-5, { exclusiveMinimum: 0 }, 'Peak learning rate of AdamW.'),
@@ -165,7 +166,7 @@ export function settingAt(path: readonly (string | number)[]): AnySetting | unde
 }
 
 /**
- * Checks the parsed JSON of an experiment file and fills in the defaults.
+ * Checks the parsed JSON of an experiment file, all but its section `sweep` (sweep.ts), and fills in the defaults.
  * Returns the experiment, or every problem found; unknown keys are problems too, with the nearest known key.
  */
 export function parseExperiment(json: unknown): { experiment: Experiment; problems: [] } | { experiment: undefined; problems: Problem[] } {
@@ -173,7 +174,7 @@ export function parseExperiment(json: unknown): { experiment: Experiment; proble
     return { experiment: undefined, problems: [{ path: [], cause: 'the file does not hold a JSON object', action: 'start it with { "base_model": …, "dataset": … }' }] };
   }
   const problems: Problem[] = [];
-  const top = readSection('experiment', json, [], problems, SECTIONS);
+  const top = readSection('experiment', json, [], problems, [...SECTIONS, 'sweep']);
   const sections = SECTIONS.map(name => {
     if (name === 'lora' && json.lora === null) {
       problems.push({ path: ['lora'], cause: 'is null: training the whole model is not supported', action: 'leave it out for a LoRA with all defaults, or name whole modules in lora.modules_to_save' });
@@ -210,6 +211,9 @@ function readSection(section: Section | 'experiment', json: Record<string, unkno
   }
   return values;
 }
+
+/** What the value of the setting at a path should have been, or undefined if it is fine. */
+export const valueProblem = (path: readonly string[], value: unknown): string | undefined => check(settingAt(path)!, value);
 
 /** What the value should have been, or undefined if it is fine. */
 function check(setting: AnySetting, value: unknown): string | undefined {

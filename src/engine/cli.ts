@@ -69,10 +69,9 @@ const text = { type: 'string' } as const;
 async function trained<M extends 'train' | 'sweep'>(method: M, args: string[]): Promise<EngineRequests[M][1]> {
   const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
   const engine = startThread();
-  const progress = showProgress(engine, process.stderr);
-  const telemetry = new Telemetry(engine.peaks, progress.telemetry);
+  const telemetry = new Telemetry(engine.peaks, sample => progress.telemetry(sample));
+  const progress = showProgress(engine, process.stderr, device => telemetry.follow(device));
   telemetry.start();
-  engine.on('started', ({ device }) => telemetry.follow(device));
   let interrupted = false;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {

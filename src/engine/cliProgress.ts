@@ -6,8 +6,8 @@ import { formatCount } from '../protocol/adapterMath';
 
 const BAR = 24;
 
-/** Follows a run. Without a terminal only whole lines are written: start, evaluations, warnings. */
-export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.WriteStream): { end(): void; telemetry(sample: TelemetrySample): void } {
+/** Follows a run; `begun` hears of its device (a notification has one handler). Without a terminal only whole lines are written: start, evaluations, warnings. */
+export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.WriteStream, begun: (device: string) => void = () => {}): { end(): void; telemetry(sample: TelemetrySample): void } {
   const terminal = stream.isTTY === true;
   let total = 0;
   let live = '';
@@ -21,6 +21,7 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
   };
 
   engine.on('started', started => {
+    begun(started.device);
     total = started.total_steps;
     line(formatCount(started));
     line(`${started.train_examples} training and ${started.eval_examples} evaluation examples, ${total} steps on ${started.device}, into ${started.run_folder}`);

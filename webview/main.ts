@@ -11,6 +11,7 @@ import { emptyState } from './emptyState';
 import { header } from './header';
 import { errors, reportCard, summaryCard } from './notices';
 import { initialState, receive, receiveView } from './state';
+import { telemetryStrip } from './telemetryStrip';
 import { tryBox } from './tryBox';
 import { viewOf, type Host, type Part } from './view';
 
@@ -52,10 +53,11 @@ const trying = tryBox(host);
 const failures = h('div', { class: 'notices', id: 'failures' });
 const top: Part[] = [header(host), errors(host), summaryCard()];
 const side = controls(host);
+const strip = telemetryStrip();
 const charts = chartsPane();
 const live = announcer();
-const parts: Part[] = [...top, side, charts, trying, live];
-const main = h('div', { class: 'experiment' }, ...top.map(part => part.element), failures,
+const parts: Part[] = [...top, strip, side, charts, trying, live];
+const main = h('div', { class: 'experiment' }, ...top.map(part => part.element), failures, strip.element,
   h('div', { class: 'columns' }, side.element, h('div', { class: 'results' }, charts.element, trying.element)));
 root.append(empty, main, live.element);
 show(empty, false);
@@ -102,7 +104,7 @@ function took(before: string | undefined): void {
 }
 
 async function start(): Promise<void> {
-  (['experiment', 'run', 'metrics', 'focusTry'] as const).forEach(follow);
+  (['experiment', 'run', 'metrics', 'telemetry', 'focusTry'] as const).forEach(follow);
   connection.on('written', pair => trying.written(pair));
   connection.listen();
   try {

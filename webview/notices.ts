@@ -13,13 +13,13 @@ import type { Host, Part } from './view';
 const MOST_METRICS = 3;
 
 /** An error as a card: cause first, then what to do, then where. */
-export function reportCard(title: string, report: ErrorReport, host: Host): HTMLElement {
+export function reportCard(title: string, report: ErrorReport, host: Host, kind: 'error' | 'warning' = 'error'): HTMLElement {
   const rows: [string, string][] = [];
   if (report.file) rows.push(['File', report.file]);
   if (report.where) rows.push(['Place', report.where]);
   if (report.lastGoodCheckpoint) rows.push(['Last good checkpoint', report.lastGoodCheckpoint]);
-  const card = h('div', { class: 'card notice error', role: 'alert', 'data-code': report.code },
-    h('div', { class: 'notice-title' }, drawn('error'), h('h2', {}, title)),
+  const card = h('div', { class: `card notice ${kind}`, role: 'alert', 'data-code': report.code },
+    h('div', { class: 'notice-title' }, drawn(kind), h('h2', {}, title)),
     h('p', { class: 'cause' }, sentence(report.cause)), h('p', { class: 'do' }, sentence(report.action)));
   if (rows.length) card.append(definitions(rows, { class: 'places' }));
   const links = h('div', { class: 'notice-actions' });
@@ -27,6 +27,11 @@ export function reportCard(title: string, report: ErrorReport, host: Host): HTML
     const link = h('button', { type: 'button', class: 'link', 'data-open': report.file }, 'Open file');
     link.addEventListener('click', () => host.open(report.file!, report.where));
     links.append(link);
+  }
+  if (report.code === 'device.missing') {
+    const install = h('button', { type: 'button', class: 'link', 'data-action': 'installRuntime' }, 'Install GPU runtime…');
+    install.addEventListener('click', () => host.act('installRuntime'));
+    links.append(install);
   }
   const log = h('button', { type: 'button', class: 'link' }, 'Show log');
   log.addEventListener('click', () => host.act('showLog'));
@@ -41,6 +46,8 @@ const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${tex
 export function errors(host: Host): Part {
   const element = h('div', { class: 'notices', id: 'errors' });
   const go = button({ label: 'Continue from checkpoint', appearance: 'primary', action: 'continueRun', press: () => host.act('continueRun') });
+  const retry = button({ label: 'Retry', appearance: 'primary', action: 'resume', press: () => host.act('resume') });
+  const giveUp = button({ label: 'Stop', appearance: 'secondary', action: 'stop', press: () => host.act('stop') });
   let drawnFor: unknown[] = [];
   return {
     element,
@@ -48,12 +55,17 @@ export function errors(host: Host): Part {
       const runError = run.status === 'failed' ? run.error : null;
       const modelError = experiment?.model_error ?? null;
       setDisabled(go, startBlocked(experiment) !== undefined);
-      const key = [runError, modelError, run.resumable, experiment?.trusted];
+      const key = [runError, modelError, run.resumable, experiment?.trusted, run.blocked];
       if (key.every((value, i) => value === drawnFor[i] || JSON.stringify(value) === JSON.stringify(drawnFor[i])) && drawnFor.length) return;
       drawnFor = key;
       element.replaceChildren();
       if (experiment && !experiment.trusted) element.append(untrusted());
       if (modelError) element.append(reportCard('The base model could not be read', modelError, host));
+      if (run.blocked) {
+        const card = reportCard('Paused until there is room', run.blocked, host, 'warning');
+        card.querySelector('.notice-actions')!.prepend(retry, giveUp);
+        element.append(card);
+      }
       if (runError) {
         const card = reportCard('Training failed', runError, host);
         if (run.resumable) card.querySelector('.notice-actions')!.prepend(go);
@@ -95,6 +107,7 @@ function card(summary: Summary): HTMLElement {
   figures.push(['Train loss', formatNumber(summary.train_loss), 'mean over all steps']);
   figures.push(['Time', formatDuration(summary.seconds), `${summary.steps} steps, ${formatNumber(summary.epochs)} epochs`]);
   figures.push(['Peak memory', roughBytes(summary.peak_memory_bytes), summary.device]);
+  if (summary.peak_gpu_memory_bytes !== undefined) figures.push(['Peak GPU memory', roughBytes(summary.peak_gpu_memory_bytes), 'of the whole card']);
   const title = summary.state === 'finished' ? 'Run finished' : 'Run stopped';
   return h('div', { class: 'card notice done', 'data-state': summary.state },
     h('div', { class: 'notice-title' }, drawn(summary.state === 'finished' ? 'done' : 'stop'), h('h2', {}, title)),

@@ -1,11 +1,14 @@
 /** What the panel knows: the host's view, and how each notification changes it. Pure. */
-import { EMPTY_RUN, type ExperimentView, type PanelNotifications, type PanelView, type RunView } from '../src/protocol/panel';
+import type { TelemetrySample } from '../src/protocol/metrics';
+import { EMPTY_RUN, TELEMETRY_KEPT, type ExperimentView, type PanelNotifications, type PanelView, type RunView } from '../src/protocol/panel';
 import { MetricSeries } from './series';
 
 export interface PanelState {
   experiment: ExperimentView | null;
   run: RunView;
   readonly series: MetricSeries;
+  /** The last minutes of the run that is going on. */
+  telemetry: TelemetrySample[];
   /** False until the host has answered `ready`. */
   ready: boolean;
   /** An adapter from the Runs tree was chosen for the Try box. */
@@ -14,13 +17,13 @@ export interface PanelState {
   tryTask: string | null;
 }
 
-export const initialState = (): PanelState => ({ experiment: null, run: EMPTY_RUN, series: new MetricSeries(), ready: false, tryChosen: false, tryTask: null });
+export const initialState = (): PanelState => ({ experiment: null, run: EMPTY_RUN, series: new MetricSeries(), telemetry: [], ready: false, tryChosen: false, tryTask: null });
 
 /** Takes up everything the host answers to `ready`. */
-export function receiveView(state: PanelState, { experiment, run, metrics }: PanelView): PanelState {
+export function receiveView(state: PanelState, { experiment, run, metrics, telemetry }: PanelView): PanelState {
   state.series.clear();
   state.series.append(metrics);
-  return { ...state, experiment, run, ready: true };
+  return { ...state, experiment, run, telemetry: telemetry ?? [], ready: true };
 }
 
 /** Takes up one notification. Metrics are appended in place: tens of thousands of records are never copied. */
@@ -37,6 +40,10 @@ export function receive<K extends keyof PanelNotifications>(state: PanelState, m
       if (reset) state.series.clear();
       state.series.append(records);
       return state;
+    }
+    case 'telemetry': {
+      const { samples, reset } = params as PanelNotifications['telemetry'];
+      return { ...state, telemetry: [...(reset ? [] : state.telemetry), ...samples].slice(-TELEMETRY_KEPT) };
     }
     case 'focusTry': return { ...state, tryChosen: true, tryTask: (params as PanelNotifications['focusTry']).chosen?.task ?? null };
     default: return state;

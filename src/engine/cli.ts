@@ -10,8 +10,9 @@ import { startThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
+import { Telemetry } from './telemetry';
 import { predictTask } from './model/predictTask';
-import type { EngineRequests } from '../protocol/engine';
+import type { EngineRequests, RuntimeName } from '../protocol/engine';
 
 const USAGE = `LoRA Lab
 
@@ -27,6 +28,11 @@ const USAGE = `LoRA Lab
                                                                      with --chat each text is a user's turn, put through the checkpoint's chat template
   npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
   npm run --silent lab -- devices                                    what this machine can train on
+  npm run --silent lab -- install tensorflow|cuda [--from FILE|FOLDER|URL] [--variant gpu|cpu] [--link PYTHON] [--list]
+                                                                     fetches, checks and unpacks a GPU runtime (Linux, x64); --from gives the archive, a folder of
+                                                                     downloads or a mirror; --link uses the TensorFlow of a Python environment; --list names what
+                                                                     would be fetched, one address a line for wget -x -i -
+  npm run --silent lab -- uninstall tensorflow|cuda                  removes it
 
 Results go to standard output as JSON. Exit codes: 0 done, 2 the input is at fault, 130 interrupted with a checkpoint written.`;
 
@@ -47,6 +53,11 @@ function required(options: Options, name: string): string {
   return resolve(value);
 }
 
+function runtimeName(name: string): RuntimeName {
+  if (name === 'tensorflow' || name === 'cuda') return name;
+  throw usageError(`"${name}" is no runtime; there are tensorflow and cuda`);
+}
+
 function numberOf(options: Options, name: string): number {
   const value = Number(options[name]);
   if (options[name] === '' || !Number.isFinite(value)) throw usageError(`--${name} is no number`);
@@ -59,7 +70,9 @@ const text = { type: 'string' } as const;
 async function trained<M extends 'train' | 'sweep'>(method: M, args: string[]): Promise<EngineRequests[M][1]> {
   const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
   const engine = startThread();
-  const progress = showProgress(engine, process.stderr);
+  const telemetry = new Telemetry(engine.peaks, sample => progress.telemetry(sample));
+  const progress = showProgress(engine, process.stderr, device => telemetry.follow(device));
+  telemetry.start();
   let interrupted = false;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
@@ -73,7 +86,7 @@ async function trained<M extends 'train' | 'sweep'>(method: M, args: string[]): 
   try { summary = await engine.request(method, { experiment_file: resolve(file), resume: options.resume === true }); } catch (error) {
     if (error instanceof LabError && error.report.code === 'run.cancelled') { process.stderr.write('interrupted before the first step\n'); process.exit(130); }
     throw error;
-  } finally { progress.end(); }
+  } finally { progress.end(); telemetry.stop(); }
   if (summary.state === 'stopped') { process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`); process.exit(130); }
   return summary;
 }
@@ -126,6 +139,42 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
   async devices(args) {
     parse(args, {}, 0, '');
     return (await import('./executors/devices')).listDevices();
+  },
+
+  async install(args) {
+    const { options, positionals: [runtime] } = parse(args, { from: text, variant: text, link: text, list: { type: 'boolean' } }, 1, 'a runtime: tensorflow or cuda');
+    const variant = options.variant as 'gpu' | 'cpu' | undefined;
+    if (variant !== undefined && variant !== 'gpu' && variant !== 'cpu') throw usageError('--variant is gpu or cpu');
+    if (options.list) {
+      const sources = (await import('./executors/install/install')).listSources(runtimeName(runtime), variant);
+      process.stdout.write(`${sources.map(({ url }) => url).join('\n')}\n`);
+      process.exit(0);
+    }
+    const engine = startThread();
+    const progress = showProgress(engine, process.stderr);
+    let interrupted = false;
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (interrupted) process.exit(130);
+        interrupted = true;
+        void engine.request('cancelInstall', {});
+      });
+    }
+    try {
+      return await engine.request('install', {
+        runtime: runtimeName(runtime), variant, from: options.from === undefined ? null : /^https?:/.test(String(options.from)) ? String(options.from) : required(options, 'from'),
+        link: options.link === undefined ? null : required(options, 'link'),
+      });
+    } catch (error) {
+      if (!(error instanceof LabError) || error.report.code !== 'runtime.cancelled') throw error;
+      process.stderr.write('cancelled; nothing was left behind\n');
+      process.exit(130);
+    } finally { progress.end(); }
+  },
+
+  async uninstall(args) {
+    const { positionals: [runtime] } = parse(args, {}, 1, 'a runtime: tensorflow or cuda');
+    return startThread().request('uninstall', { runtime: runtimeName(runtime) });
   },
 };
 

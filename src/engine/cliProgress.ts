@@ -1,16 +1,17 @@
 /** What a person sees of a run in a terminal: one line that is written over, and a line for each evaluation. */
 import type { WriteStream } from 'node:tty';
 import type { EngineThread } from './engineThread';
-import { isEvalRecord, type EvalRecord } from '../protocol/metrics';
+import { isEvalRecord, type EvalRecord, type TelemetrySample } from '../protocol/metrics';
 import { formatCount } from '../protocol/adapterMath';
 
 const BAR = 24;
 
-/** Follows a run. Without a terminal only whole lines are written: start, evaluations, warnings. */
-export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.WriteStream): { end(): void } {
+/** Follows a run; `begun` hears of its device (a notification has one handler). Without a terminal only whole lines are written: start, evaluations, warnings. */
+export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.WriteStream, begun: (device: string) => void = () => {}): { end(): void; telemetry(sample: TelemetrySample): void } {
   const terminal = stream.isTTY === true;
   let total = 0;
   let live = '';
+  let memory = '';
   const clear = (): void => { if (live) stream.write('\r\x1b[2K'); live = ''; };
   const line = (text: string): void => { const kept = live; clear(); stream.write(`${text}\n`); show(kept); };
   const show = (text: string): void => {
@@ -20,6 +21,7 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
   };
 
   engine.on('started', started => {
+    begun(started.device);
     total = started.total_steps;
     line(formatCount(started));
     line(`${started.train_examples} training and ${started.eval_examples} evaluation examples, ${total} steps on ${started.device}, into ${started.run_folder}`);
@@ -33,11 +35,11 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
       else {
         const filled = Math.round((BAR * record.step) / Math.max(1, total));
         const left = (record.time / record.step) * (total - record.step);
-        show(`${'█'.repeat(filled)}${'░'.repeat(BAR - filled)} ${record.step}/${total}  loss ${number(record.loss)}  ${Math.round(record.tokens_per_second)} tokens/s  ${duration(left)} left`);
+        show(`${'█'.repeat(filled)}${'░'.repeat(BAR - filled)} ${record.step}/${total}  loss ${number(record.loss)}  ${Math.round(record.tokens_per_second)} tokens/s  ${memory}${duration(left)} left`);
       }
     }
   });
-  return { end: clear };
+  return { end: clear, telemetry: ({ memory_bytes, gpu }) => { memory = `${gigabytes(memory_bytes)}${gpu ? ` + GPU ${gigabytes(gpu.memory_bytes)}` : ''}  `; } };
 }
 
 /** `eval_loss 0.4123, eval_accuracy 0.8430` */
@@ -45,5 +47,6 @@ function metricsOf(record: EvalRecord): string {
   return Object.entries(record).flatMap(([name, value]) => (name.startsWith('eval_') && name !== 'eval_runtime' && typeof value !== 'object' ? [`${name} ${number(value as number | string)}`] : [])).join(', ');
 }
 
+const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
 const number = (value: number | string): string => (typeof value === 'number' ? value.toPrecision(4) : value);
 const duration = (seconds: number): string => (seconds < 60 ? `${Math.ceil(seconds)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`);

@@ -11,11 +11,16 @@ export class RunControl {
   private wish: Wanted = 'run';
   private waiting: (() => void)[] = [];
   private saves: SaveRequest[] = [];
+  private answers: ((answer: 'run' | 'stop') => void)[] = [];
+
+  /** `waits`: somebody is there who can make room on a full disk. */
+  constructor(readonly waits = false) {}
 
   get wanted(): Wanted { return this.wish; }
 
   /** A stop is final. */
   want(wish: Wanted): void {
+    if (wish !== 'pause') for (const answered of this.answers.splice(0)) answered(wish);
     if (this.wish !== 'stop') this.wish = wish;
     this.wake();
   }
@@ -30,6 +35,11 @@ export class RunControl {
 
   /** The save requests since the last call. */
   takeSaves(): SaveRequest[] { return this.saves.splice(0); }
+
+  /** The next answer to a run that waits, even after a stop: to try again, or to give up. */
+  answer(): Promise<'run' | 'stop'> {
+    return new Promise(resolve => this.answers.push(resolve));
+  }
 
   /** Resolves at the next request of any kind. */
   changed(): Promise<void> {

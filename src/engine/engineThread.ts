@@ -4,10 +4,13 @@ import { Worker } from 'node:worker_threads';
 import { ResponseError, type MessageConnection } from 'vscode-jsonrpc/node';
 import { threadConnection } from './channel';
 import { LabError } from './errors';
+import { Peaks } from './telemetry';
 import type { EngineNotifications, EngineRequests, ErrorReport } from '../protocol/engine';
 
 export interface EngineThread {
   connection: MessageConnection;
+  /** Where the worker finds the peaks of its run. */
+  peaks: Peaks;
   /** Rejects with a LabError for what a person can mend, else with an Error. */
   request<K extends keyof EngineRequests>(method: K, params: EngineRequests[K][0]): Promise<EngineRequests[K][1]>;
   on<K extends keyof EngineNotifications>(method: K, handler: (params: EngineNotifications[K]) => void): void;
@@ -18,7 +21,8 @@ const OUT_OF_HEAP = 134;
 
 /** Starts `dist/engine/worker.js`. If the thread dies, so does the process: nobody could answer any more. */
 export function startThread(): EngineThread {
-  const worker = new Worker(join(__dirname, 'worker.js'));
+  const peaks = new Peaks();
+  const worker = new Worker(join(__dirname, 'worker.js'), { workerData: { peaks: peaks.memory } });
   worker.on('error', (error: NodeJS.ErrnoException) => {
     console.error(error.stack ?? error.message);
     process.exit(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? OUT_OF_HEAP : 70);
@@ -26,7 +30,7 @@ export function startThread(): EngineThread {
   const connection = threadConnection(worker);
   connection.listen();
   return {
-    connection,
+    connection, peaks,
     request: (method, params) => connection.sendRequest<never>(method, params).catch((error: unknown) => {
       const data = error instanceof ResponseError ? error.data as ErrorReport | undefined : undefined;
       throw data && data.code !== 'engine.internal' ? new LabError(data) : error;

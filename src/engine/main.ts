@@ -4,12 +4,13 @@
  */
 import { createMessageConnection, IPCMessageReader, IPCMessageWriter } from 'vscode-jsonrpc/node';
 import { startThread } from './engineThread';
-import { PROTOCOL_VERSION, type EngineRequests } from '../protocol/engine';
+import { Telemetry } from './telemetry';
+import { PROTOCOL_VERSION, type EngineRequests, type RunStarted } from '../protocol/engine';
 
 /** How long the last checkpoint may take when the host is gone. */
 const LAST_WORDS_MS = 3000;
 
-const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'measure', 'merge', 'predict', 'generate'];
+const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'measure', 'merge', 'predict', 'generate', 'install', 'cancelInstall', 'uninstall', 'runtimes'];
 /** Requests whose effect shows later: they are answered at once, however busy the worker is. */
 const AT_ONCE = ['pause', 'resume', 'stop'];
 
@@ -18,7 +19,8 @@ if (!process.send) {
   process.exit(2);
 }
 const host = createMessageConnection(new IPCMessageReader(process), new IPCMessageWriter(process));
-const { connection: worker } = startThread();
+const { connection: worker, peaks } = startThread();
+const telemetry = new Telemetry(peaks, sample => { void host.sendNotification('telemetry', sample).catch(() => { /* the host is gone */ }); });
 let training = false;
 
 host.onRequest('hello', ({ protocol }: EngineRequests['hello'][0]): EngineRequests['hello'][1] => {
@@ -27,17 +29,21 @@ host.onRequest('hello', ({ protocol }: EngineRequests['hello'][0]): EngineReques
 });
 for (const method of FORWARDED) {
   host.onRequest(method, async (params: unknown) => {
-    if (method === 'train' || method === 'sweep') training = true;
+    const trains = method === 'train' || method === 'sweep';
+    if (trains) { training = true; telemetry.start(); }
     const answer = worker.sendRequest<unknown>(method, params);
     if (AT_ONCE.includes(method) && training) {
       answer.catch(() => { /* the run ended first */ });
       return null;
     }
     // A ResponseError of the worker passes through with its report.
-    return answer.finally(() => { if (method === 'train' || method === 'sweep') training = false; });
+    return answer.finally(() => { if (trains) { training = false; telemetry.stop(); } });
   });
 }
-worker.onNotification((method, params) => { void host.sendNotification(method, params as object).catch(() => { /* the host is gone */ }); });
+worker.onNotification((method, params) => {
+  if (method === 'started') telemetry.follow((params as RunStarted).device);
+  void host.sendNotification(method, params as object).catch(() => { /* the host is gone */ });
+});
 host.listen();
 
 /** A run whose window is gone, or that the system asks to end, writes a last checkpoint if that is quick; then nothing of this process may stay. */

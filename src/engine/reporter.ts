@@ -1,7 +1,7 @@
 /** Where a run tells what happens in it: the extension host, a terminal, or a test. */
 import type { EngineNotifications } from '../protocol/engine';
 
-/** The notifications of a run: all but those of completions. */
-export type Reporter = { [K in Exclude<keyof EngineNotifications, 'text'>]: (params: EngineNotifications[K]) => void };
+/** The notifications of a run: all but those of completions and of the main thread. */
+export type Reporter = { [K in Exclude<keyof EngineNotifications, 'text' | 'telemetry'>]: (params: EngineNotifications[K]) => void };
 
-export const SILENT: Reporter = { started: () => {}, metrics: () => {}, state: () => {}, progress: () => {}, log: () => {}, member: () => {} };
+export const SILENT: Reporter = { started: () => {}, metrics: () => {}, state: () => {}, progress: () => {}, log: () => {}, blocked: () => {}, member: () => {} };

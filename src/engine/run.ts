@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { RunControl, StopRequested } from './control';
 import { LabError } from './errors';
+import { spaceFor } from './fullDisk';
 import { listFolder, lookUp, readJsonObject } from './files';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { keepPrefix, wantsPrefix } from './prefixCache';
@@ -9,6 +10,7 @@ import { prepare, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import { openRunFolder, type RunFolder } from './runFolder';
 import { compareExperiments, readOptimizer, readState, type TrainerState } from './trainerState';
+import type { Peaks } from './telemetry';
 import { Trainer } from './trainer';
 import { NONE_YET } from './training/bestModel';
 import { planSchedule } from './training/schedule';
@@ -24,6 +26,7 @@ export interface RunOptions {
   cwd: string;
   control: RunControl;
   report: Reporter;
+  peaks?: Peaks;
 }
 
 /**
@@ -31,7 +34,7 @@ export interface RunOptions {
  * Errors: those of every part, each with file, place, cause and action; `run.cancelled` if it was stopped before the first
  * step; `training.not-finite` when the loss stops being a number.
  */
-export async function runExperiment({ experiment_file, resume, cwd, control, report }: RunOptions): Promise<Summary> {
+export async function runExperiment({ experiment_file, resume, cwd, control, report, peaks }: RunOptions): Promise<Summary> {
   const source = readExperimentFile(experiment_file);
   if (source.sweep) throw new LabError({ code: 'experiment.sweep', file: source.file, where: source.place('sweep'), cause: 'the experiment is a sweep', action: 'run it with: npm run --silent lab -- sweep EXPERIMENT; or remove the section' });
   report.state({ state: 'preparing' });
@@ -58,12 +61,13 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     folder.writeExperiment(source.experiment);
     announce(source, prepared, folder, step.device, report);
     const sets = keepPrefix({ step, experiment: source.experiment, prepared, folder: folder.path, report });
-    return await new Trainer({ experiment: source.experiment, prepared: { ...prepared, ...sets }, step, state: found?.state ?? freshState(prepared), control, report }).train(folder);
+    return await new Trainer({ experiment: source.experiment, prepared: { ...prepared, ...sets }, step, state: found?.state ?? freshState(prepared), control, report, peaks }).train(folder);
   } catch (error) {
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the run was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);
   } finally {
-    await step?.dispose();
+    // Of a device that is lost nothing can be released; what ended the run is what a person must hear.
+    await step?.dispose().catch((error: unknown) => report.log({ level: 'warn', message: `the device could not be released: ${error instanceof Error ? error.message : String(error)}` }));
     folder?.close();
   }
 }
@@ -99,9 +103,6 @@ export function freshState({ model, data_fingerprint }: Prepared): TrainerState 
     labels: model.labels, base_fingerprint: model.fingerprint, data_fingerprint,
   };
 }
-
-/** Adapter and two moments, the adapter once more at the end, and room for the log. */
-export const spaceFor = (trainable_parameters: number): number => 16 * trainable_parameters + (1 << 20);
 
 /** `output_dir`, or a new folder below `.lora/runs`. */
 export function newFolder(source: ExperimentFile, cwd: string): string {

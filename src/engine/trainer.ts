@@ -4,6 +4,7 @@ import type { RunControl } from './control';
 import { StopRequested } from './control';
 import { epochBatches } from './data/batches';
 import { LabError } from './errors';
+import { spaceFor, withRoom } from './fullDisk';
 import { evaluateWriting } from './generation/evaluateWriting';
 import { fillTrainables, readAdapter, writeAdapter, type AdapterContent } from './model/adapter';
 import { readValues, writeModel } from './model/trainedModel';
@@ -11,6 +12,7 @@ import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import type { RunFolder } from './runFolder';
 import { writeState, type TrainerState } from './trainerState';
+import type { Peaks } from './telemetry';
 import { evaluate } from './training/evaluate';
 import { checkpointed, judge, NONE_YET, stopsEarly } from './training/bestModel';
 import { planSchedule, type Schedule } from './training/schedule';
@@ -25,6 +27,8 @@ export interface TrainerOptions {
   state: TrainerState;
   control: RunControl;
   report: Reporter;
+  /** Measured by the main thread. */
+  peaks?: Peaks;
 }
 
 export class Trainer {
@@ -52,7 +56,7 @@ export class Trainer {
       // A run that was stopped during an evaluation catches up on it.
       if (state.step > 0 && state.evaluated < state.step && this.due('eval', state.step)) {
         await this.evaluateAndLog(folder);
-        if (this.due('save', state.step)) await this.save(folder);
+        if (this.due('save', state.step)) await this.saveDue(folder);
       }
       this.options.report.state({ state: 'running' });
       while (this.goesOn()) {
@@ -63,7 +67,7 @@ export class Trainer {
           await this.heedRequests(folder);
           await this.trainStep(batches.slice(first, first + training.gradient_accumulation_steps), epoch + Math.min(first + training.gradient_accumulation_steps, batches.length) / batches.length, folder);
           if (this.due('eval', state.step)) await this.evaluateAndLog(folder);
-          if (this.due('save', state.step)) await this.save(folder);
+          if (this.due('save', state.step)) await this.saveDue(folder);
           await turn();
         }
       }
@@ -106,12 +110,12 @@ export class Trainer {
     state.unlogged.tokens += tokens;
     state.unlogged.seconds += (performance.now() - begun) / 1000;
     const { logging_steps } = training;
-    if (number % logging_steps === 0 || number === schedule.total_steps) this.log(folder, { epoch, grad_norm, learning_rate });
+    if (number % logging_steps === 0 || number === schedule.total_steps) await this.log(folder, { epoch, grad_norm, learning_rate });
   }
 
-  private log(folder: RunFolder, { epoch, grad_norm, learning_rate }: { epoch: number; grad_norm: number; learning_rate: number }): void {
+  private async log(folder: RunFolder, { epoch, grad_norm, learning_rate }: { epoch: number; grad_norm: number; learning_rate: number }): Promise<void> {
     const { unlogged, step, tokens } = this.state;
-    this.record(folder, {
+    await this.record(folder, {
       step, epoch, loss: unlogged.loss_sum / unlogged.steps, grad_norm, learning_rate, tokens,
       tokens_per_second: unlogged.tokens / Math.max(unlogged.seconds, 1e-9), time: this.seconds(),
     });
@@ -122,7 +126,7 @@ export class Trainer {
   private async diverged(folder: RunFolder, what: string, value: number, step: number, epoch: number): Promise<never> {
     const learning_rate = this.schedule.learningRate(step);
     const isLoss = what === 'loss';
-    this.record(folder, {
+    await this.record(folder, {
       step, epoch, loss: isLoss ? String(value) : this.state.loss_sum / Math.max(1, this.state.step), grad_norm: isLoss ? 'NaN' : String(value), learning_rate,
       tokens: this.state.tokens, tokens_per_second: 0, time: this.seconds(),
     });
@@ -166,7 +170,7 @@ export class Trainer {
     this.state.eval = result;
     this.state.evaluated = this.state.step;
     this.state.best = judge(this.state.best, this.options.prepared.rule, result, this.state.step);
-    this.record(folder, {
+    await this.record(folder, {
       step: this.state.step, epoch: this.epoch(), ...evalMetrics(result), eval_runtime: (performance.now() - begun) / 1000, time: this.seconds(),
     });
   }
@@ -201,6 +205,19 @@ export class Trainer {
     }
   }
 
+  /** A checkpoint that the run itself wants: where somebody watches, a full disk does not end the run. */
+  private async saveDue(folder: RunFolder): Promise<void> {
+    await this.patiently(folder, `checkpoint-${this.state.step}`, () => this.save(folder));
+  }
+
+  private async patiently(folder: RunFolder, what: string, write: () => unknown): Promise<void> {
+    const { control, report, prepared: { plan } } = this.options;
+    const bytes = spaceFor(plan.trainable_parameters);
+    const { waited_ms } = await withRoom(write, { folder: folder.path, control, report, what, step: this.state.step, bytes, lastGoodCheckpoint: this.saved?.folder });
+    this.begun += waited_ms;
+    if (waited_ms > 0) report.state({ state: 'running' });
+  }
+
   private async save(folder: RunFolder): Promise<string> {
     const { step, report, control } = this.options;
     if (this.saved?.step === this.state.step) return this.saved.folder;
@@ -218,19 +235,20 @@ export class Trainer {
     const { state, options: { prepared: { plan }, step, control, report } } = this;
     if (outcome === 'stopped') {
       report.state({ state: 'stopping' });
-      await this.save(folder);
+      await this.saveDue(folder);
     }
     const best = outcome === 'finished' && this.options.prepared.rule.load ? this.bestValues(folder) : null;
-    await this.writeResult(folder, { ...await this.content(), ...(best ? { trainables: best } : {}) });
+    const content = { ...await this.content(), ...(best ? { trainables: best } : {}) };
+    await this.patiently(folder, plan.full ? 'the model' : 'the adapter', () => this.writeResult(folder, content));
     for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
     const summary: Summary = {
       state: outcome, steps: state.step, epochs: this.epoch(), trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
       train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, seconds: this.seconds(),
-      peak_memory_bytes: process.resourceUsage().maxRSS * 1024, adapter: plan.full ? folder.model : folder.adapter, ...(plan.full ? { full_finetuning: true as const } : {}),
+      peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...this.options.peaks?.summary(), adapter: plan.full ? folder.model : folder.adapter, ...(plan.full ? { full_finetuning: true as const } : {}),
       ...(best ? { best: { step: state.best.saved!.step, metric: this.options.prepared.rule.metric, value: state.best.saved!.value } } : {}),
       ...(stopsEarly(state.best, this.options.prepared.rule) ? { stopped_early: true } : {}),
     };
-    folder.writeSummary(summary);
+    await this.patiently(folder, 'the summary', () => folder.writeSummary(summary));
     return summary;
   }
 
@@ -259,8 +277,8 @@ export class Trainer {
     return { model, plan, lora, trainables: (await step.state()).trainables, labels: model.labels };
   }
 
-  private record(folder: RunFolder, record: MetricRecord): void {
-    folder.appendMetrics(record);
+  private async record(folder: RunFolder, record: MetricRecord): Promise<void> {
+    await this.patiently(folder, 'the log', () => folder.appendMetrics(record));
     this.options.report.metrics({ records: [record] });
   }
 

@@ -1,9 +1,13 @@
 /** The engine's worker thread: everything that reads, computes or writes. Native calls block it; the main thread stays free. */
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { ResponseError } from 'vscode-jsonrpc/node';
 import { threadConnection } from './channel';
 import { RunControl } from './control';
 import { LabError } from './errors';
+import { unlinkCudaProvider } from './executors/cuda';
+import { installRuntime, runtimeStates } from './executors/install/install';
+import { uninstall } from './executors/install/installed';
+import { probe } from './executors/probe';
 import { generate } from './generate';
 import { inspectCheckpoint } from './inspect';
 import { measureMemory } from './measureMemory';
@@ -11,6 +15,7 @@ import { families } from './model/families';
 import { mergeAdapter } from './model/merge';
 import { predict } from './predict';
 import type { Reporter } from './reporter';
+import { Peaks } from './telemetry';
 import { runExperiment } from './run';
 import { runSweep } from './sweep';
 import type { EngineNotifications, EngineRequests, ErrorReport } from '../protocol/engine';
@@ -18,11 +23,15 @@ import type { EngineNotifications, EngineRequests, ErrorReport } from '../protoc
 type Handlers = { [K in Exclude<keyof EngineRequests, 'hello'>]: (params: EngineRequests[K][0]) => EngineRequests[K][1] | Promise<EngineRequests[K][1]> };
 
 const connection = threadConnection(parentPort!);
+const peaks = new Peaks((workerData as { peaks: SharedArrayBuffer }).peaks);
 /** The run that is going on. One at a time. */
 let control: RunControl | undefined;
+let installing: AbortController | undefined;
 
 const notify = <K extends keyof EngineNotifications>(method: K) => (params: EngineNotifications[K]): void => { void connection.sendNotification(method, params); };
-const report: Reporter = { started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log'), member: notify('member') };
+const report: Reporter = {
+  started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log'), blocked: notify('blocked'), member: notify('member'),
+};
 
 function running(): RunControl {
   if (control) return control;
@@ -30,15 +39,15 @@ function running(): RunControl {
 }
 
 /** One run or sweep at a time. */
-async function alone<T>(run: (control: RunControl) => Promise<T>): Promise<T> {
+async function alone<T>(run: (control: RunControl) => Promise<T>, waits = false): Promise<T> {
   if (control) throw new LabError({ code: 'run.active', cause: 'this engine is training already', action: 'stop that run first' });
-  control = new RunControl();
+  control = new RunControl(waits);
   try { return await run(control); } finally { control = undefined; }
 }
 
 const handlers: Handlers = {
   inspect: inspectCheckpoint,
-  train: options => alone(control => runExperiment({ ...options, cwd: process.cwd(), control, report })),
+  train: ({ wait_when_full, ...options }) => alone(control => runExperiment({ ...options, cwd: process.cwd(), control, report, peaks }), wait_when_full),
   sweep: options => alone(control => runSweep({ ...options, cwd: process.cwd(), control, report })),
   pause: () => { running().want('pause'); return null; },
   resume: () => { running().want('run'); return null; },
@@ -48,6 +57,16 @@ const handlers: Handlers = {
   merge: params => mergeAdapter({ ...params, families }),
   predict,
   generate: params => generate(params, { onText: notify('text') }),
+  async install(params) {
+    installing = new AbortController();
+    try { return await installRuntime(params, { signal: installing.signal, progress: report.progress, probe }); } finally { installing = undefined; }
+  },
+  cancelInstall: () => { installing?.abort(); return null; },
+  uninstall({ runtime }) {
+    if (runtime === 'cuda') unlinkCudaProvider();
+    return { removed: uninstall(runtime) };
+  },
+  runtimes: runtimeStates,
 };
 
 for (const [method, handler] of Object.entries(handlers) as [string, (params: unknown) => unknown][]) {

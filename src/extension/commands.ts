@@ -7,6 +7,7 @@ import { isExperimentFile } from './experimentDocument';
 import type { Lab } from './lab';
 import type { ModelTree } from './modelTree';
 import type { ModuleNode } from './moduleNodes';
+import { installRuntime, type RuntimeArguments } from './installRuntime';
 import { newExperiment, type NewExperimentArguments } from './newExperiment';
 import { showReport, toReport } from './reports';
 import { copyMetrics, deleteRun, folderOfNode, openRun, pause, resume, resumeRun, reveal, saveCheckpoint, start, stop, type StartArguments } from './runCommands';
@@ -58,6 +59,7 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
     openRunFolder: () => reveal(lab.run?.view.folder),
     refreshRuns: () => runTree.refresh(),
     copyMetrics: () => copyMetrics(lab),
+    installRuntime: (args?: RuntimeArguments) => installRuntime(lab, plain(args)),
     showLog: () => lab.log.show(),
   };
 }

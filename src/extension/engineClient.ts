@@ -10,7 +10,13 @@ import { ReportedError } from './reports';
 /** How long an engine may take to write its last checkpoint when the window closes. VS Code grants extensions 5 s. */
 const POLITE_STOP_MS = 4000;
 
-export interface EngineOptions { extensionPath: string; cwd: string | undefined; log: LogOutputChannel }
+export interface EngineOptions {
+  extensionPath: string;
+  cwd: string | undefined;
+  /** Where installed GPU runtimes lie. */
+  runtimes: string;
+  log: LogOutputChannel;
+}
 
 /** Every live engine, so that closing the window can end them all. */
 const live = new Set<EngineClient>();
@@ -41,8 +47,8 @@ export class EngineClient {
   }
 
   /** Starts an engine and checks that it speaks this version of the protocol. */
-  static async start({ extensionPath, cwd, log }: EngineOptions): Promise<EngineClient> {
-    const client = new EngineClient(forkEngine(path.join(extensionPath, 'dist', 'engine', 'main.js'), cwd, log), log);
+  static async start({ extensionPath, cwd, runtimes, log }: EngineOptions): Promise<EngineClient> {
+    const client = new EngineClient(forkEngine(path.join(extensionPath, 'dist', 'engine', 'main.js'), { cwd, runtimes, log }), log);
     client.connection.listen();
     try {
       const { protocol, pid } = await client.request('hello', { protocol: PROTOCOL_VERSION });

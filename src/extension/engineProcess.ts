@@ -3,11 +3,11 @@ import { fork, spawnSync, type ChildProcess } from 'node:child_process';
 import type { LogOutputChannel } from 'vscode';
 import type { ErrorReport } from '../protocol/engine';
 
-/** Forks the engine with the Node that runs the extension host. `cwd` is where default run folders go. */
-export function forkEngine(script: string, cwd: string | undefined, log: LogOutputChannel): ChildProcess {
+/** Forks the engine with the Node that runs the extension host. `cwd` is where default run folders go, `runtimes` where GPU runtimes are installed. */
+export function forkEngine(script: string, { cwd, runtimes, log }: { cwd: string | undefined; runtimes: string; log: LogOutputChannel }): ChildProcess {
   const child = fork(script, [], {
     cwd,
-    env: engineEnvironment(process.env),
+    env: { LORA_LAB_RUNTIME: runtimes, ...engineEnvironment(process.env) },
     execPath: process.execPath,
     // Debugging arguments of the extension host are not for the child.
     execArgv: [],

@@ -22,7 +22,7 @@ const COMMANDS: Record<PanelAction, string> = {
   start: 'loraLab.start', pause: 'loraLab.pause', resume: 'loraLab.resume', stop: 'loraLab.stop', saveCheckpoint: 'loraLab.saveCheckpoint',
   continueRun: 'loraLab.continueRun', saveAdapter: 'loraLab.saveAdapter', mergeAdapter: 'loraLab.mergeAdapter', openFile: 'loraLab.openFile', openRunFolder: 'loraLab.openRunFolder',
   copyMetrics: 'loraLab.copyMetrics', selectTargets: 'loraLab.selectTargetModules', pickExperiment: 'loraLab.pickExperiment', newExperiment: 'loraLab.newExperiment',
-  showLog: 'loraLab.showLog',
+  showLog: 'loraLab.showLog', installRuntime: 'loraLab.installRuntime',
 };
 
 export class ExperimentPanel implements vscode.WebviewPanelSerializer {
@@ -32,6 +32,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private waiting: { records: MetricRecord[]; reset: boolean } = { records: [], reset: false };
   private followed: ExperimentRun | undefined;
   private followedListener: vscode.Disposable | undefined;
+  private followedTelemetry: vscode.Disposable | undefined;
   private readonly sendExperiment = this.disposables.add(throttle(50, () => this.panel?.connection.notify('experiment', { experiment: this.lab.experimentView() })));
   private readonly sendRun = this.disposables.add(throttle(BATCH_MS, () => this.flushRun()));
   /** What the panel knows of the run. New metrics leave it as it is. */
@@ -75,6 +76,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
 
   dispose(): void {
     this.followedListener?.dispose();
+    this.followedTelemetry?.dispose();
     this.panel?.webview.dispose();
     this.disposables.dispose();
   }
@@ -148,11 +150,14 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     const run = this.lab.run;
     if (run === this.followed) return;
     this.followedListener?.dispose();
+    this.followedTelemetry?.dispose();
     this.followed = run;
     this.followedListener = run?.onDidAppend(({ records, reset }) => {
       this.waiting = reset ? { records: [...records], reset: true } : { ...this.waiting, records: [...this.waiting.records, ...records] };
       this.sendMetrics();
     });
+    this.followedTelemetry = run?.onDidMeasure(sample => this.panel?.connection.notify('telemetry', { samples: [sample], reset: false }));
+    this.panel?.connection.notify('telemetry', { samples: [...run?.telemetry ?? []], reset: true });
     this.waiting = { records: [...run?.metrics ?? []], reset: true };
     this.sendMetrics();
     this.sendRun();

@@ -2,8 +2,8 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { RunStarted } from '../protocol/engine';
-import type { MetricRecord, Summary, SweepSummary } from '../protocol/metrics';
-import { EMPTY_RUN, isActive, type RunView } from '../protocol/panel';
+import type { MetricRecord, Summary, SweepSummary, TelemetrySample } from '../protocol/metrics';
+import { EMPTY_RUN, isActive, TELEMETRY_KEPT, type RunView } from '../protocol/panel';
 import { EngineClient, type EngineOptions } from './engineClient';
 import { toReport } from './reports';
 import { isAdapter, readMetrics, readRunFolder, readSummary, readSweep } from './runFolders';
@@ -11,20 +11,25 @@ import { SweepHistory } from './sweepHistory';
 
 export class ExperimentRun {
   private readonly changed = new vscode.EventEmitter<void>();
+  private readonly measured = new vscode.EventEmitter<TelemetrySample>();
   private readonly appended = new vscode.EventEmitter<{ records: MetricRecord[]; reset: boolean }>();
   /** Of the run that is going on; it is asked for things while it still starts. */
   private engine: Promise<EngineClient> | undefined;
   private current: RunView = EMPTY_RUN;
   private history: MetricRecord[] = [];
   private members: SweepHistory | undefined;
+  private samples: TelemetrySample[] = [];
 
   readonly onDidChange = this.changed.event;
   readonly onDidAppend = this.appended.event;
+  readonly onDidMeasure = this.measured.event;
 
   constructor(readonly experimentFile: string) {}
 
   get view(): RunView { return this.current; }
   get metrics(): readonly MetricRecord[] { return this.history; }
+  /** What the run has taken of the machine in its last minutes. */
+  get telemetry(): readonly TelemetrySample[] { return this.samples; }
   get active(): boolean { return isActive(this.current.status); }
 
   /** Trains until the run ends, in an engine of its own. Never rejects: what went wrong is in the view. */
@@ -32,18 +37,19 @@ export class ExperimentRun {
     this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
     if (!resume) this.replaceHistory([]);
+    this.samples = [];
     try {
       const engine = await (this.engine = EngineClient.start(options));
       this.listen(engine);
       if (sweep) await this.showSweep(await engine.request('sweep', { experiment_file: this.experimentFile, resume }));
       else {
-        const summary = await engine.request('train', { experiment_file: this.experimentFile, resume });
+        const summary = await engine.request('train', { experiment_file: this.experimentFile, resume, wait_when_full: true });
         this.update({ status: summary.state, summary, adapter: summary.full_finetuning ? null : summary.adapter, progress: null });
       }
     } catch (error) {
       const report = toReport(error);
       // Stopping before there is anything to save is what the person asked for, not a failure.
-      this.update(report.code === 'run.cancelled' ? { ...EMPTY_RUN, status: 'none' } : { status: 'failed', error: report, progress: null, saving: false });
+      this.update(report.code === 'run.cancelled' ? { ...EMPTY_RUN, status: 'none' } : { status: 'failed', error: report, progress: null, blocked: null, saving: false });
     } finally {
       (await this.started())?.kill();
       this.engine = undefined;
@@ -124,6 +130,7 @@ export class ExperimentRun {
     void this.started().then(engine => engine?.kill());
     this.changed.dispose();
     this.appended.dispose();
+    this.measured.dispose();
   }
 
   /** The engine once it runs; undefined where there is none, or where it did not start. */
@@ -153,6 +160,11 @@ export class ExperimentRun {
       if (this.current.status === 'stopping' && (state === 'running' || state === 'preparing')) return;
       if (this.active) this.update({ status: state, progress: state === 'running' ? null : this.current.progress });
     });
+    engine.on('blocked', ({ report }) => this.update({ blocked: report }));
+    engine.on('telemetry', sample => {
+      this.samples = [...this.samples.slice(1 - TELEMETRY_KEPT), sample];
+      this.measured.fire(sample);
+    });
     engine.on('progress', progress => this.active && this.update({ progress }));
   }
 
@@ -161,7 +173,13 @@ export class ExperimentRun {
     if (!folder) return;
     const run = await readRunFolder(folder).catch(() => undefined);
     const adapter = this.current.adapter ?? path.join(folder, 'adapter');
-    this.update({ adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || (run?.checkpoints.length ?? 0) > 0) });
+    const newest = run?.checkpoints.at(-1)?.folder;
+    const { error } = this.current;
+    this.update({
+      adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || newest !== undefined),
+      // A process that died cannot say what it has saved.
+      ...(error?.code === 'engine.died' && newest ? { error: { ...error, lastGoodCheckpoint: newest } } : {}),
+    });
   }
 
   private replaceHistory(records: readonly MetricRecord[]): void {

@@ -40,7 +40,7 @@ export class Lab {
   get model(): ModelState { return this.modelState; }
   get engineOptions(): EngineOptions {
     const folder = this.document && vscode.workspace.getWorkspaceFolder(this.document.uri) || vscode.workspace.workspaceFolders?.[0];
-    return { extensionPath: this.context.extensionPath, cwd: folder?.uri.fsPath, log: this.log };
+    return { extensionPath: this.context.extensionPath, cwd: folder?.uri.fsPath, runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
   }
 
   /** The run of the current experiment, whether it is active or lies on disk. */
@@ -62,7 +62,7 @@ export class Lab {
   /** Everything the panel of the current experiment shows. */
   view(): PanelView {
     const run = this.run;
-    return { experiment: this.experimentView(), run: run?.view ?? EMPTY_RUN, metrics: [...run?.metrics ?? []] };
+    return { experiment: this.experimentView(), run: run?.view ?? EMPTY_RUN, metrics: [...run?.metrics ?? []], telemetry: [...run?.telemetry ?? []] };
   }
 
   experimentView(): ExperimentView | null {

@@ -4,7 +4,7 @@
  */
 import type { DatasetSettings, ProblemType } from './experiment';
 import type { GenerationSettings } from './generation';
-import type { MetricRecord, Summary, SweepMember, SweepSummary } from './metrics';
+import type { MetricRecord, Summary, SweepMember, SweepSummary, TelemetrySample } from './metrics';
 
 /** Raised whenever either side changes the meaning of a message; the engine refuses a host of another version. */
 export const PROTOCOL_VERSION = 1;
@@ -94,13 +94,43 @@ export interface Completion {
   stopped: 'end' | 'length';
 }
 
+export type RuntimeName = 'tensorflow' | 'cuda';
+
+export interface InstallRequest {
+  runtime: RuntimeName;
+  /** TensorFlow with CUDA or for the CPU; the GPU's where the machine has an NVIDIA driver. */
+  variant?: 'gpu' | 'cpu';
+  /** The archive itself, a folder of downloads, or the address of a mirror; null takes the published ones. */
+  from?: string | null;
+  /** A Python, its environment or its package tensorflow, whose libraries are used instead of libtensorflow. */
+  link?: string | null;
+}
+
+export interface InstallReport {
+  runtime: RuntimeName;
+  folder: string;
+  version: string;
+  variant: 'gpu' | 'cpu';
+  bytes: number;
+  seconds: number;
+  /** How each part was checked. */
+  checked: string[];
+  /** Whether a probe step ran on it; `detail` says on what, or why not. */
+  works: boolean;
+  detail: string;
+}
+
+/** `version` is null where it is not installed, `missing` names what is no longer there. */
+export interface RuntimeState { runtime: RuntimeName; version: string | null; missing: string | null }
+
 /** Requests, host → engine: name → [parameters, result]. One engine process serves one `train` at a time. */
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
   /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
   inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: Pick<DatasetSettings, 'train' | 'text_column' | 'label_column' | 'tokens_column' | 'tags_column'> }, Inspection];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
-  train: [{ experiment_file: string; resume: boolean }, Summary];
+  /** `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
+  train: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, Summary];
   /** All experiments of a file with a section `sweep`. Pause, stop and save concern the one that is going on, stop ends all. */
   sweep: [{ experiment_file: string; resume: boolean }, SweepSummary];
   pause: [Record<string, never>, null];
@@ -119,6 +149,12 @@ export interface EngineRequests {
    * `text` notifications carry what has been written.
    */
   generate: [{ base: string; adapter: string | null; prompts: string[]; chat?: boolean } & Partial<GenerationSettings>, Completion[]];
+  /** While it runs, `progress` notifications tell how far it is. `cancelInstall` ends it with the error `runtime.cancelled`. */
+  install: [InstallRequest, InstallReport];
+  cancelInstall: [Record<string, never>, null];
+  uninstall: [{ runtime: RuntimeName }, { removed: boolean }];
+  /** `python` is a TensorFlow of this machine's Python that could be linked with. */
+  runtimes: [Record<string, never>, { runtimes: RuntimeState[]; python: { folder: string; version: string } | null; nvidia: boolean }];
 }
 
 /** What one step with the longest examples of the data needed. */
@@ -141,6 +177,10 @@ export interface EngineNotifications {
   metrics: { records: MetricRecord[] };
   state: { state: RunState };
   progress: Progress;
+  /** Once a second while a run goes on. */
+  telemetry: TelemetrySample;
+  /** The run is paused because of this; null once it goes on. */
+  blocked: { report: ErrorReport | null };
   /** Of a sweep: the member that goes on from here, and how all of them stand. */
   member: { name: string; number: number; members: SweepMember[] };
   /** A piece of the completion of the prompt of this number. */

@@ -72,6 +72,10 @@ export interface Summary {
   device: string;
   seconds: number;
   peak_memory_bytes: number;
+  /** Most cores in use over a second, and of the GPU where it tells: memory of the whole card, share of its time. */
+  peak_cpu_cores?: number;
+  peak_gpu_memory_bytes?: number;
+  peak_gpu_utilization?: number;
   /** Absolute path of the saved adapter folder; with `full_finetuning` that of the trained model's checkpoint folder. */
   adapter: string;
   /** The whole model was trained. */
@@ -80,6 +84,20 @@ export interface Summary {
   best?: { step: number; metric: string; value: number };
   /** `early_stopping_patience` ended the run. */
   stopped_early?: boolean;
+}
+
+/** What a run takes of the machine at one moment. */
+export interface TelemetrySample {
+  /** Seconds since this part of the run began. */
+  time: number;
+  /** Memory of the engine's process, and of the whole machine. */
+  memory_bytes: number;
+  machine_memory_bytes: number;
+  /** Processor cores in use, of `cores`. */
+  cpu_cores: number;
+  cores: number;
+  /** Of the whole GPU, where the platform tells; `utilization` from 0 to 1. */
+  gpu?: { memory_bytes: number; memory_total_bytes: number | null; utilization: number | null };
 }
 
 /** One experiment of a sweep. */

@@ -7,7 +7,7 @@ import type { Completion, ErrorReport, ModuleInfo, Prediction, Progress, RunStar
 import type { Experiment, Problem } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MemoryView } from './memory';
-import type { MetricRecord, Summary, SweepMember } from './metrics';
+import type { MetricRecord, Summary, SweepMember, TelemetrySample } from './metrics';
 
 /** Values as far as the file could be read: a key with a problem holds its default, `target_modules` is as written. */
 export type ExperimentValues = Omit<Experiment, 'lora'> & { lora: Experiment['lora'] & AdapterSettings };
@@ -55,6 +55,8 @@ export interface RunView {
   started: Omit<RunStarted, 'history'> | null;
   progress: Progress | null;
   error: ErrorReport | null;
+  /** What the run waits for, while it is paused by itself: Resume tries again. */
+  blocked: ErrorReport | null;
   summary: Summary | null;
   /** Absolute path of the run folder, once known. */
   folder: string | null;
@@ -68,12 +70,16 @@ export interface RunView {
   sweep: SweepView | null;
 }
 
-export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[] }
+/** `telemetry` holds the last minutes of the run that is going on. */
+export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[]; telemetry?: TelemetrySample[] }
+
+/** Samples that host and panel keep. */
+export const TELEMETRY_KEPT = 300;
 
 /** What the panel's buttons ask for. Each is a command of the extension. */
 export const PANEL_ACTIONS = [
   'start', 'pause', 'resume', 'stop', 'saveCheckpoint', 'continueRun', 'saveAdapter', 'mergeAdapter', 'openFile', 'openRunFolder', 'copyMetrics', 'selectTargets',
-  'pickExperiment', 'newExperiment', 'showLog',
+  'pickExperiment', 'newExperiment', 'showLog', 'installRuntime',
 ] as const;
 export type PanelAction = (typeof PANEL_ACTIONS)[number];
 
@@ -116,13 +122,14 @@ export interface PanelNotifications {
   run: { run: RunView };
   /** Appended records; `reset` replaces everything that was shown. */
   metrics: { records: MetricRecord[]; reset: boolean };
+  telemetry: { samples: TelemetrySample[]; reset: boolean };
   written: WrittenPair;
   /** Puts the cursor into the Try box; `chosen` is the adapter to try, null for the run's. */
   focusTry: { chosen: ChosenAdapter | null };
 }
 
 export const EMPTY_RUN: RunView = {
-  status: 'none', started: null, progress: null, error: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, sweep: null,
+  status: 'none', started: null, progress: null, error: null, blocked: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, sweep: null,
 };
 
 /** Metrics as CSV with one column for every key that occurs, in the order of first occurrence. */

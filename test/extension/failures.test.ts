@@ -26,6 +26,21 @@ suite('What goes wrong', () => {
     assert.equal((await state()).run.status, 'finished', JSON.stringify((await state()).run.error));
   });
 
+  test('a crash in native code is named with the last checkpoint, and one click goes on from it', async () => {
+    await useExperiment('crashed', [{ path: ['training', 'max_steps'], value: 400 }, { path: ['training', 'eval_strategy'], value: 'no' }, { path: ['training', 'save_strategy'], value: 'steps' }, { path: ['training', 'save_steps'], value: 2 }]);
+    const ended = start();
+    await until('a checkpoint is there and steps after it', async () => (await state()).run.step > 4);
+    process.kill((await state()).engines[0], 'SIGSEGV');
+    await ended;
+    const { run } = await state();
+    assert.deepEqual([run.status, run.error?.code, run.resumable], ['failed', 'engine.died', true]);
+    assert.match(run.error?.cause ?? '', /SIGSEGV: a crash in native code, often a driver/);
+    assert.match(run.error?.lastGoodCheckpoint ?? '', /checkpoint-\d+$/);
+    await vscode.commands.executeCommand('loraLab.continueRun');
+    const after = (await state()).run;
+    assert.deepEqual([after.status, after.summary?.steps], ['finished', 400], JSON.stringify(after.error));
+  });
+
   test('a target module that does not exist fails with the nearest names, before anything is written', async () => {
     await useExperiment('unknown-target', [{ path: ['lora', 'target_modules'], value: ['query', 'valeu'] }]);
     await start();

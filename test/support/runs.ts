@@ -29,8 +29,8 @@ export function copyCase(folder: string, { lora = {}, training = {}, dataset = {
 export interface TestRun { control: RunControl; ended: Promise<Summary> }
 
 /** Starts a run. `onStep` is called after each logged step. */
-export function startRun(experiment_file: string, { resume = false, onStep, ...report }: { resume?: boolean; onStep?: (record: TrainRecord, control: RunControl) => void } & Partial<Reporter> = {}): TestRun {
-  const control = new RunControl();
+export function startRun(experiment_file: string, { resume = false, waits = false, onStep, ...report }: { resume?: boolean; waits?: boolean; onStep?: (record: TrainRecord, control: RunControl) => void } & Partial<Reporter> = {}): TestRun {
+  const control = new RunControl(waits);
   const metrics: Reporter['metrics'] = ({ records }) => {
     for (const record of records) if (!isEvalRecord(record)) onStep?.(record, control);
   };

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ROOT } from './paths';
 
 /** Writes the package below `folder`, as npm would, and returns the folder to name in `LORA_LAB_TFJS_NODE`. */
-export function writeStandIn(folder: string, { name = '@tensorflow/tfjs-node', main = MAIN } = {}): string {
+export function writeStandIn(folder: string, { name = '@tensorflow/tfjs-node', main = WORKING } = {}): string {
   const at = join(folder, 'node_modules', name);
   mkdirSync(at, { recursive: true });
   writeFileSync(join(at, 'package.json'), JSON.stringify({ name, version: '4.22.0', main: 'index.js' }));
@@ -13,7 +13,7 @@ export function writeStandIn(folder: string, { name = '@tensorflow/tfjs-node', m
 }
 
 // The two functions are what the real package calls while it computes.
-const MAIN = `
+export const WORKING = `
 const { createRequire } = require('node:module');
 const load = createRequire(${JSON.stringify(join(ROOT, 'package.json'))});
 const util = require('util');

@@ -7,7 +7,7 @@ import type { Browser, Page } from 'playwright-core';
 import { ROOT } from '../support/paths';
 import { settingsOf } from '../../src/protocol/memory';
 import { axisStart } from '../../webview/axis';
-import { experiment, memory, metrics, run, SWEEP, values, VIEWS } from './support/fixtures';
+import { experiment, memory, metrics, run, SWEEP, telemetry, values, VIEWS } from './support/fixtures';
 
 interface Opened { page: Page; errors: string[] }
 interface Preview { servePreview(): Promise<{ address: string; stop(): Promise<void> }>; openPanel(browser: Browser, address: string, options?: { state?: string; theme?: string; width?: number }): Promise<Opened> }
@@ -238,6 +238,36 @@ test('charts take the colours of a new theme', () => inPanel({ state: 'running',
   await page.evaluate(() => (window as unknown as { mock: { useTheme(name: string): void } }).mock.useTheme('light'));
   await page.waitForTimeout(200);
   assert.ok((await colours()).includes('56,138,52'), 'the line in the light theme');
+}));
+
+test('the strip tells what the run takes of the machine, follows it, and goes when the run has ended', () => inPanel({ state: 'running' }, async page => {
+  const cell = (id: string): Promise<string> => page.evaluate(name => Array.from(document.querySelectorAll(`[data-cell=${name}] span`)).map(part => part.textContent).join('|'), id);
+  assert.match(await cell('memory'), /^Memory\|4\d\d MB of 16 GB\|peak 41\d MB$/);
+  assert.match(await cell('cpu'), /^Processor\|3\.\d of 8 cores\|peak 4\.0 cores$/);
+  assert.match(await cell('gpu'), /^GPU\|\d\d(\.\d)? %\|peak/);
+  assert.match(await cell('gpu-memory'), /^GPU memory\|3\.1 GB of 8 GB\|peak 3\.1 GB$/);
+  assert.match(await cell('speed'), /^Speed\|5,\d{3} tokens\/s\|$/);
+  assert.equal(await page.evaluate(() => document.querySelector('[data-cell=cpu] polyline')!.getAttribute('points')!.split(' ').length), 90);
+  await notify(page, 'telemetry', { samples: [{ ...telemetry(1)[0], cpu_cores: 7.5 }], reset: false });
+  await eventually(page, '[data-cell=cpu] .value', '7.5 of 8 cores');
+  assert.equal(await page.isVisible('[data-cell=gpu]'), false);
+  await notify(page, 'run', { run: run({ status: 'finished' }) });
+  await page.waitForSelector('#telemetry', { state: 'hidden' });
+}));
+
+test('a run that waits for room on the disk says how much, and can be tried again or stopped', () => inPanel({ state: 'full' }, async page => {
+  assert.match(await text(page, '[data-code="disk.full"]'), /Paused until there is room.*about 1\.3 MB are needed for checkpoint-282, 0\.2 MB are free.*checkpoint-188/s);
+  await page.click('#errors [data-action=resume]');
+  await page.click('#errors [data-action=stop]');
+  assert.deepEqual((await asked(page, 'act')).map(({ action }) => action), ['resume', 'stop']);
+  await notify(page, 'run', { run: run({ blocked: null }) });
+  await page.waitForSelector('[data-code="disk.full"]', { state: 'detached' });
+}));
+
+test('a device that needs something offers to install it', () => inPanel({ state: 'failed' }, async page => {
+  await notify(page, 'run', { run: run({ status: 'failed', error: { code: 'device.missing', where: 'engine.device', cause: 'cuda cannot be used', action: 'install it' } }) });
+  await page.click('#errors [data-action=installRuntime]');
+  assert.deepEqual((await asked(page, 'act')).map(({ action }) => action), ['installRuntime']);
 }));
 
 test('the keyboard reaches every control in a sensible order', () => inPanel({ width: 1400 }, async page => {

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { CompiledProgram, Executor, Feeds, Program, Results } from './executor';
 import type { Weight } from '../model/weights';
 import { readTensor } from '../model/safetensors';
+import { onnxError } from './onnxError';
 import { evaluateProgram, GRADIENTS } from './program';
 import { registerEagerOps } from '../ops/op';
 
@@ -25,8 +26,15 @@ class EagerProgram implements CompiledProgram {
 
   constructor(private readonly program: Program, private readonly backend: string) {}
 
-  async run(feeds: Feeds, { gradients = true } = {}): Promise<Results> {
+  async run(feeds: Feeds, options: { gradients?: boolean } = {}): Promise<Results> {
     await tf.setBackend(this.backend);
+    // Only TensorFlow itself speaks of its status: everything else is a fault of the engine, and stays one.
+    try { return await this.compute(feeds, options); } catch (error) {
+      throw this.backend === 'tensorflow' && /TF_Status/.test(String(error)) ? onnxError(error, 'tensorflow', 'run') : error;
+    }
+  }
+
+  private async compute(feeds: Feeds, { gradients = true }: { gradients?: boolean }): Promise<Results> {
     const kept = tf.tidy(() => {
       const inputs: Record<string, tf.Tensor> = {};
       for (const { name, dtype } of this.program.inputs) inputs[name] = tf.tensor(feeds[name].data, feeds[name].shape, dtype);

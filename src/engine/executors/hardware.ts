@@ -31,8 +31,11 @@ export async function listGpus(): Promise<Hardware[]> {
   return found.sort((a, b) => (b.memory_bytes ?? 0) - (a.memory_bytes ?? 0));
 }
 
+/** Whether NVIDIA's driver is there: on Linux by its device files. */
+export const hasNvidia = (): boolean => existsSync('/dev/nvidiactl') || existsSync('/dev/dxg');
+
 async function nvidiaGpus(): Promise<Hardware[]> {
-  if (!existsSync('/dev/nvidiactl') && !existsSync('/dev/dxg')) return [];
+  if (!hasNvidia()) return [];
   return readNvidiaGpus(await output('nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader,nounits']));
 }
 

@@ -1,14 +1,14 @@
-/** What ONNX Runtime's messages mean for a person. */
+/** What the messages of ONNX Runtime and TensorFlow mean for a person. */
 import { LabError } from '../errors';
 import type { Provider } from './trace/graph';
 
 const FALL_BACK = 'set "device" to "auto" or "cpu"';
 
 /** The message without source paths and quoted conditions: `…webgpu_context.cc:136 … was false. Failed to get …` → `Failed to get …`. */
-const plain = (message: string): string => message.replace(/^Error: /, '').replace(/^.*?\bwas false\.\s*/s, '').replace(/^\S*\/\S+:\d+ .*?\)\s+(?=[A-Z])/s, '').split('\n')[0].trim();
+const plain = (message: string): string => message.replace(/^(?:Error: )?Invalid TF_Status: \d+\s*Message:\s*/, '').replace(/^Error: /, '').replace(/^.*?\bwas false\.\s*/s, '').replace(/^\S*\/\S+:\d+ .*?\)\s+(?=[A-Z])/s, '').split('\n')[0].trim();
 
 /** A LabError for a failure of a GPU's session; errors of the CPU provider are faults of the engine and stay as they are. */
-export function onnxError(error: unknown, provider: Provider, doing: 'start' | 'run'): unknown {
+export function onnxError(error: unknown, provider: Provider | 'tensorflow', doing: 'start' | 'run'): unknown {
   const message = error instanceof Error ? error.message : String(error);
   if (provider === 'cpu' || error instanceof LabError) return error;
   const found = REASONS.find(({ pattern }) => pattern.test(message));
@@ -19,7 +19,7 @@ export function onnxError(error: unknown, provider: Provider, doing: 'start' | '
   return new LabError({ ...report, where: 'engine.device' }, { cause: error });
 }
 
-const REASONS: { pattern: RegExp; report: (match: RegExpMatchArray, provider: Provider) => { code: string; cause: string; action: string } }[] = [
+const REASONS: { pattern: RegExp; report: (match: RegExpMatchArray, provider: Provider | 'tensorflow') => { code: string; cause: string; action: string } }[] = [
   {
     pattern: /Failed to get a WebGPU adapter/,
     report: () => ({
@@ -43,7 +43,7 @@ const REASONS: { pattern: RegExp; report: (match: RegExpMatchArray, provider: Pr
     }),
   },
   {
-    pattern: /out of memory|OUT_OF_DEVICE_MEMORY|Failed to allocate|CUDA failure 2:/i,
+    pattern: /out of memory|OOM when allocating|OUT_OF_DEVICE_MEMORY|Failed to allocate|CUDA failure 2:/i,
     report: ([], provider) => ({ code: 'device.memory', cause: `the memory of ${provider} is used up`, action: 'lower per_device_train_batch_size or max_length, or set "device" to "cpu"' }),
   },
   {

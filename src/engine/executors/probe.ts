@@ -1,12 +1,13 @@
 /** Runs a probe step on a device in a process of its own, and remembers the answer. */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as ort from 'onnxruntime-node';
+import { cacheFolder } from '../cacheFolder';
 import { lookUp, makeFolder, readJsonObject } from '../files';
 import { writeFileAtomic } from '../transaction';
 import type { DeviceName } from '../../protocol/devices';
+import { installedStamp } from './install/installed';
 
 export type ProbeResult =
   | { ok: true; runs: string; software: boolean; driver: string | null }
@@ -67,16 +68,11 @@ function withLibraries(result: ProbeResult, errors: string): ProbeResult {
   return files.size ? { ...result, missing: true, cause: `${result.cause} (not found: ${[...files].join(', ')})` } : result;
 }
 
-/** `LORA_LAB_CACHE`, or the system's folder for caches. */
-const cacheFolder = (): string => process.env.LORA_LAB_CACHE ?? join(
-  process.platform === 'win32' ? process.env.LOCALAPPDATA ?? homedir() : process.platform === 'darwin' ? join(homedir(), 'Library/Caches') : process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'),
-  'lora-lab',
-);
-
 /** One file for each device and everything that its answer depends on and that can be seen at once. */
 function cacheFile(device: DeviceName): string {
   const seen = [ort.env.versions.common, process.version, process.arch];
   for (const name of ['VK_ICD_FILENAMES', 'VK_DRIVER_FILES', 'VK_ADD_DRIVER_FILES', 'LD_LIBRARY_PATH', 'CUDA_VISIBLE_DEVICES', 'LORA_LAB_ORT_CUDA', 'LORA_LAB_TFJS_NODE']) seen.push(process.env[name] ?? '');
+  if (device === 'tensorflow' || device === 'cuda') seen.push(installedStamp(device));
   return join(cacheFolder(), `device-${device}-${createHash('sha256').update(seen.join('\0')).digest('hex').slice(0, 16)}.json`);
 }
 

@@ -8,19 +8,20 @@ import * as tf from '@tensorflow/tfjs-core';
 import { LabError } from '../errors';
 import { lookUp, readJsonObject } from '../files';
 import { EagerExecutor } from './eager';
+import { findInstalled, firstMissing, runtimeFolder } from './install/installed';
 import type { Executor } from './executor';
 
 const PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'];
 /** The name under which both register their backend. */
 const BACKEND = 'tensorflow';
-const INSTALL = 'run "npm install @tensorflow/tfjs-node-gpu" (NVIDIA with CUDA 11 and cuDNN 8) or "npm install @tensorflow/tfjs-node" (CPU) in the workspace folder, or name the folder that has it in LORA_LAB_TFJS_NODE';
+const INSTALL = 'install it with "LoRA Lab: Install GPU runtime…" ("lab -- install tensorflow"), or run "npm install @tensorflow/tfjs-node-gpu" (NVIDIA with CUDA 11 and cuDNN 8) or "npm install @tensorflow/tfjs-node" (CPU) in the workspace folder, or name the folder that has it in LORA_LAB_TFJS_NODE';
 
 interface Package { name: string; path: string; version: string }
 
 /** The package that would be used, the GPU's first; undefined if there is none. Nothing is loaded. */
 export function findTensorFlow(): Package | undefined {
   const named = process.env.LORA_LAB_TFJS_NODE;
-  for (const folder of named ? [resolve(named)] : [process.cwd(), __dirname]) {
+  for (const folder of named ? [resolve(named)] : [process.cwd(), __dirname, runtimeFolder('tensorflow')]) {
     const own = readPackage(folder);
     if (own && PACKAGES.includes(own.name)) return own;
     const from = createRequire(join(folder, 'package.json'));
@@ -41,6 +42,9 @@ function readPackage(folder: string): Package | undefined {
 /** Loads TensorFlow into this process. Errors: LabError `device.missing` if it is not installed, not complete, or a GPU package that finds no GPU. */
 export async function startTensorFlow(): Promise<Executor> {
   const found = findTensorFlow();
+  const installed = findInstalled('tensorflow');
+  const lost = installed && found?.path.startsWith(runtimeFolder('tensorflow')) ? firstMissing(installed) : undefined;
+  if (lost) throw needs(`${lost} is missing: the installed TensorFlow is no longer whole`, 'install it again with "LoRA Lab: Install GPU runtime…" ("lab -- install tensorflow")');
   if (!found) throw needs(`no ${PACKAGES.join(' or ')} was found${process.env.LORA_LAB_TFJS_NODE ? ` in ${process.env.LORA_LAB_TFJS_NODE}` : ''}`, INSTALL);
   const load = createRequire(join(found.path, 'package.json'));
   restoreUtil(load('node:util') as Record<string, unknown>);

@@ -2,7 +2,7 @@
 import type { ModuleInfo, RunStarted } from '../../../src/protocol/engine';
 import { parseExperiment, type Experiment } from '../../../src/protocol/experiment';
 import type { MemoryView } from '../../../src/protocol/memory';
-import type { MetricRecord, Summary, SweepMember } from '../../../src/protocol/metrics';
+import type { MetricRecord, Summary, SweepMember, TelemetrySample } from '../../../src/protocol/metrics';
 import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView, type RunView, type TryResult } from '../../../src/protocol/panel';
 
 const FOLDER = '/home/ada/experiments/reviews';
@@ -72,6 +72,14 @@ export function metrics(steps: number, evalEvery = 94): MetricRecord[] {
   return records;
 }
 
+/** The machine during a run, a sample a second. The same for the same arguments. */
+export function telemetry(seconds: number, gpu = false): TelemetrySample[] {
+  return Array.from({ length: seconds }, (_, i) => ({
+    time: i + 1, memory_bytes: 3e8 + 1.1e8 * Math.min(1, i / 8) + 4e6 * Math.sin(i), machine_memory_bytes: 16e9, cpu_cores: i < 2 ? 1 : 3.7 + 0.3 * Math.sin(1.7 * i), cores: 8,
+    ...(gpu ? { gpu: { memory_bytes: 2.1e9 + 1e9 * Math.min(1, i / 5), memory_total_bytes: 8e9, utilization: 0.9 + 0.09 * Math.sin(i) } } : {}),
+  }));
+}
+
 const SUMMARY: Summary = {
   state: 'finished', steps: 564, epochs: 3, trainable_parameters: 16642, all_parameters: 1_000_450, train_loss: 0.2871, eval_before: { loss: 0.7012, accuracy: 0.4983 }, eval: { loss: 0.2213, accuracy: 0.9283 },
   device: 'CPU (AVX-512, 8 threads)', seconds: 47.3, peak_memory_bytes: 412_000_000, adapter: `${FOLDER}/runs/sentiment/adapter`,
@@ -130,9 +138,19 @@ export const VIEWS: Record<string, PanelView> = {
     }), run: EMPTY_RUN, metrics: [],
   },
   preparing: { experiment: experiment(), run: run({ status: 'preparing', started: null, progress: { message: 'Reading train.jsonl', fraction: 0.35 } }), metrics: [] },
-  running: { experiment: experiment(), run: run(), metrics: metrics(300) },
+  running: { experiment: experiment(), run: run(), metrics: metrics(300), telemetry: telemetry(90, true) },
   sweep: { experiment: experiment(), run: run({ sweep: SWEEP }), metrics: metrics(300) },
-  paused: { experiment: experiment(), run: run({ status: 'paused', saving: true }), metrics: metrics(300) },
+  paused: { experiment: experiment(), run: run({ status: 'paused', saving: true }), metrics: metrics(300), telemetry: telemetry(40) },
+  full: {
+    experiment: experiment(), metrics: metrics(282), telemetry: telemetry(23),
+    run: run({
+      status: 'paused',
+      blocked: {
+        code: 'disk.full', file: STARTED.run_folder, where: 'step 282', cause: 'the disk is full, so the run is paused: about 1.3 MB are needed for checkpoint-282, 0.2 MB are free',
+        action: 'free some space, then press Retry; Stop ends the run', lastGoodCheckpoint: `${FOLDER}/runs/sentiment/checkpoint-188`,
+      },
+    }),
+  },
   failed: {
     experiment: experiment(),
     run: run({

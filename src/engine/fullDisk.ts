@@ -1,0 +1,51 @@
+/** A full disk pauses a run that somebody watches, with everything it has learnt in memory, instead of ending it. */
+import { LabError } from './errors';
+import { freeBytes } from './files';
+import type { RunControl } from './control';
+import type { Reporter } from './reporter';
+
+/** Adapter and two moments of a checkpoint, the adapter once more at the end, and room for the log. */
+export const spaceFor = (trainable_parameters: number): number => 16 * trainable_parameters + (1 << 20);
+
+export interface Waiting {
+  folder: string;
+  control: RunControl;
+  report: Reporter;
+  /** What is being written, and after which step. */
+  what: string;
+  step: number;
+  /** Bytes that it takes. */
+  bytes: number;
+  lastGoodCheckpoint: string | undefined;
+}
+
+/**
+ * The result of `write`, tried again each time a person has made room. Errors: those of `write`; `disk.full` only where nobody
+ * waits or the person stops. Answers also how many milliseconds were spent waiting.
+ */
+export async function withRoom<T>(write: () => T | Promise<T>, { folder, control, report, what, step, bytes, lastGoodCheckpoint }: Waiting): Promise<{ result: T; waited_ms: number }> {
+  for (let waited_ms = 0, paused = false; ;) {
+    try {
+      const result = await write();
+      if (paused) report.blocked({ report: null });
+      return { result, waited_ms };
+    } catch (error) {
+      if (!control.waits || !(error instanceof LabError) || error.report.code !== 'disk.full') throw error;
+      const cause = `the disk is full, so the run is paused: about ${megabytes(bytes)} MB are needed for ${what}, ${megabytes(free(folder))} MB are free`;
+      report.state({ state: 'paused' });
+      report.blocked({ report: { code: 'disk.full', file: folder, where: `step ${step}`, cause, action: 'free some space, then press Retry; Stop ends the run without it', lastGoodCheckpoint } });
+      paused = true;
+      const since = performance.now();
+      const answer = await control.answer();
+      waited_ms += performance.now() - since;
+      if (answer === 'run') { report.state({ state: 'saving' }); continue; }
+      report.blocked({ report: null });
+      throw error;
+    }
+  }
+}
+
+const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);
+function free(folder: string): number {
+  try { return freeBytes(folder); } catch { return 0; }
+}

@@ -1,0 +1,94 @@
+/**
+ * What a run takes of the machine, measured by the main thread of the engine's process, which is free while the worker computes:
+ * a sample a second costs some microseconds. Peaks lie in memory that both threads see, for the summary.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { availableParallelism, totalmem } from 'node:os';
+import { hasNvidia } from './executors/hardware';
+import type { TelemetrySample } from '../protocol/metrics';
+
+const SAMPLE_MS = 1000;
+/** nvidia-smi keeps running and tells at this pace: starting it each time would cost more than the telling. */
+const GPU_MS = 2000;
+const QUERY = ['--query-gpu=index,memory.used,memory.total,utilization.gpu', '--format=csv,noheader,nounits', `--loop-ms=${GPU_MS}`];
+
+/** Peaks of a run: cores in use, bytes of GPU memory, share of the GPU. Zero where nothing was told. */
+export class Peaks {
+  private readonly values: Float64Array;
+  constructor(readonly memory = new SharedArrayBuffer(24)) { this.values = new Float64Array(memory); }
+
+  reset(): void { this.values.fill(0); }
+  take({ cpu_cores, gpu }: TelemetrySample): void {
+    [cpu_cores, gpu?.memory_bytes ?? 0, gpu?.utilization ?? 0].forEach((value, i) => { this.values[i] = Math.max(this.values[i], value); });
+  }
+  /** Keys of `summary.json`; those that are unknown are left out. */
+  summary(): { peak_cpu_cores?: number; peak_gpu_memory_bytes?: number; peak_gpu_utilization?: number } {
+    const [cpu, memory, utilization] = this.values;
+    return { ...(cpu ? { peak_cpu_cores: round(cpu) } : {}), ...(memory ? { peak_gpu_memory_bytes: memory, peak_gpu_utilization: utilization } : {}) };
+  }
+}
+
+const round = (value: number): number => Math.round(value * 100) / 100;
+
+export class Telemetry {
+  private timer: NodeJS.Timeout | undefined;
+  private tool: ChildProcess | undefined;
+  private gpu: TelemetrySample['gpu'];
+  private begun = 0;
+  private last = { time: 0, cpu: process.cpuUsage() };
+
+  constructor(private readonly peaks: Peaks, private readonly send: (sample: TelemetrySample) => void) {}
+
+  /** Begins to measure; an earlier run is forgotten. */
+  start(): void {
+    this.stop();
+    this.peaks.reset();
+    this.begun = performance.now();
+    this.last = { time: this.begun, cpu: process.cpuUsage() };
+    this.timer = setInterval(() => this.sample(), SAMPLE_MS);
+    this.timer.unref();
+  }
+
+  /** The run is on this device: a GPU is watched too, where the platform has a tool that tells. */
+  follow(device: string): void {
+    if (!this.timer || device.startsWith('cpu')) return;
+    const program = process.env.LORA_LAB_NVIDIA_SMI ?? (hasNvidia() ? 'nvidia-smi' : undefined);
+    if (program === undefined) return;
+    const wanted = /^\d+/.exec(process.env.CUDA_VISIBLE_DEVICES ?? '')?.[0] ?? '0';
+    const tool = this.tool = spawn(program, QUERY, { stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });
+    tool.on('error', () => { /* there is none: the GPU's figures stay away */ });
+    let rest = '';
+    tool.stdout!.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop()!;
+      for (const line of lines) this.gpu = readGpu(line, wanted) ?? this.gpu;
+    });
+    tool.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+    this.tool?.kill('SIGKILL');
+    this.timer = this.tool = this.gpu = undefined;
+  }
+
+  private sample(): void {
+    const now = { time: performance.now(), cpu: process.cpuUsage() };
+    const used = now.cpu.user + now.cpu.system - this.last.cpu.user - this.last.cpu.system;
+    const sample: TelemetrySample = {
+      time: round((now.time - this.begun) / 1000), memory_bytes: process.memoryUsage.rss(), machine_memory_bytes: totalmem(),
+      cpu_cores: round(used / 1000 / Math.max(1, now.time - this.last.time)), cores: availableParallelism(), ...(this.gpu ? { gpu: this.gpu } : {}),
+    };
+    this.last = now;
+    this.peaks.take(sample);
+    this.send(sample);
+  }
+}
+
+/** One line of `index, MiB used, MiB in all, percent`, if it is about the wanted GPU. Some cards do not tell their utilization. */
+export function readGpu(line: string, index: string): TelemetrySample['gpu'] {
+  const fields = line.split(',').map(field => field.trim());
+  if (fields.length !== 4 || fields[0] !== index || !Number.isFinite(Number(fields[1]))) return undefined;
+  const [used, total, percent] = fields.slice(1).map(Number);
+  return { memory_bytes: used * 2 ** 20, memory_total_bytes: Number.isFinite(total) ? total * 2 ** 20 : null, utilization: Number.isFinite(percent) ? percent / 100 : null };
+}

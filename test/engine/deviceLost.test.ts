@@ -1,0 +1,50 @@
+/** A device that is lost in the middle of a run: the run ends with its last checkpoint, and a fresh engine goes on from it. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { LabError } from '../../src/engine/errors';
+import { onnxError } from '../../src/engine/executors/onnxError';
+import type { Summary } from '../../src/protocol/metrics';
+import { inTemporaryFolder } from '../support/faults';
+import { copyCase, startRun } from '../support/runs';
+import { WORKING, writeStandIn } from '../support/standInTensorFlow';
+
+const kept = { ...process.env };
+after(() => { process.env = kept; });
+
+/** TensorFlow that stops working while `LAB_TEST_LOST` is set: no product of matrices comes back from it. */
+const LOST = `${WORKING}
+const product = tf.getKernel('BatchMatMul', 'tensorflow');
+tf.unregisterKernel('BatchMatMul', 'tensorflow');
+tf.registerKernel({ ...product, kernelFunc: options => {
+  if (process.env.LAB_TEST_LOST) throw new Error('Invalid TF_Status: 13\\nMessage: CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure');
+  return product.kernelFunc(options);
+} });
+`;
+
+test('TensorFlow that fails in mid-run ends it by name, and the run goes on from its checkpoint with the same losses', () => inTemporaryFolder(async folder => {
+  Object.assign(process.env, { LORA_LAB_CACHE: join(folder, 'cache'), LORA_LAB_TFJS_NODE: writeStandIn(join(folder, 'package'), { main: LOST }) });
+  const settings = { engine: { device: 'tensorflow' }, training: { save_strategy: 'steps', save_steps: 2, max_steps: 6, eval_strategy: 'no' } };
+  const run = (name: string, resume = false): Promise<Summary> => startRun(resume ? join(folder, name, 'case.lora.json') : copyCase(join(folder, name), settings), { resume }).ended;
+  const straight = await run('a');
+  const { ended } = startRun(copyCase(join(folder, 'b'), settings), { onStep: ({ step }) => { process.env.LAB_TEST_LOST = step < 3 ? '' : '1'; } });
+  const error = await ended.then(() => assert.fail('it trained on a lost device'), (reason: unknown) => reason);
+  assert.ok(error instanceof LabError, String(error));
+  assert.deepEqual([error.report.code, error.report.cause], ['device.lost', 'tensorflow stopped working: CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure']);
+  assert.match(error.report.action, /resume from the last checkpoint/);
+  assert.equal(error.report.lastGoodCheckpoint, join(folder, 'b/run/checkpoint-2'));
+  assert.ok(!existsSync(join(folder, 'b/run/summary.json')));
+  delete process.env.LAB_TEST_LOST;
+  const resumed = await run('b', true);
+  assert.deepEqual([resumed.state, resumed.steps, resumed.train_loss], ['finished', 6, straight.train_loss]);
+}));
+
+test('what a lost GPU says is told as such; memory that is used up is not taken for it', () => {
+  const code = (message: string, provider: 'webgpu' | 'tensorflow'): string | undefined => {
+    const error = onnxError(new Error(message), provider, 'run');
+    return error instanceof LabError ? error.report.code : undefined;
+  };
+  assert.equal(code('WebGPU device lost (2): A valid external Instance reference no longer exists.', 'webgpu'), 'device.lost');
+  assert.equal(code('Invalid TF_Status: 8\nMessage: OOM when allocating tensor with shape[64,512]', 'tensorflow'), 'device.memory');
+});

@@ -1,0 +1,73 @@
+/** What is measured while a run goes on: figures, the GPU's tool, peaks for the summary, and what measuring costs. */
+import assert from 'node:assert/strict';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { after, test } from 'node:test';
+import { Peaks, readGpu, Telemetry } from '../../src/engine/telemetry';
+import type { TelemetrySample } from '../../src/protocol/metrics';
+import { inTemporaryFolder } from '../support/faults';
+
+const kept = { ...process.env };
+after(() => { process.env = kept; });
+
+/** A stand-in for nvidia-smi that writes its arguments and process id down and tells of two cards. */
+function writeTool(folder: string): string {
+  const file = join(folder, 'nvidia-smi');
+  writeFileSync(file, `#!${process.execPath}
+require('node:fs').writeFileSync(${JSON.stringify(join(folder, 'asked'))}, JSON.stringify([process.pid, ...process.argv.slice(2)]));
+let n = 0;
+setInterval(() => console.log('0, ' + (n += 100) + ', 8192, 97\\n1, 5, 8192, 0'), 100);
+`);
+  chmodSync(file, 0o755);
+  return file;
+}
+
+test('a GPU is followed by one process of its tool, whose peaks both threads see, and which ends with the run', { skip: process.platform === 'win32' }, () => inTemporaryFolder(async folder => {
+  process.env.LORA_LAB_NVIDIA_SMI = writeTool(folder);
+  delete process.env.CUDA_VISIBLE_DEVICES;
+  const samples: TelemetrySample[] = [];
+  const peaks = new Peaks();
+  const telemetry = new Telemetry(peaks, sample => samples.push(sample));
+  telemetry.start();
+  telemetry.follow('webgpu on NVIDIA L4 (onnxruntime 1.30.0)');
+  while (!samples.at(-1)?.gpu) await sleep(50);
+  const [pid, ...words] = JSON.parse(readFileSync(join(folder, 'asked'), 'utf8')) as [number, ...string[]];
+  assert.deepEqual(words, ['--query-gpu=index,memory.used,memory.total,utilization.gpu', '--format=csv,noheader,nounits', '--loop-ms=2000']);
+  const { gpu, memory_bytes, cpu_cores, cores } = samples.at(-1)!;
+  assert.deepEqual([gpu!.memory_total_bytes, gpu!.utilization], [8192 * 2 ** 20, 0.97]);
+  assert.ok(memory_bytes > 2e7 && cpu_cores >= 0 && cpu_cores <= cores + 0.5, JSON.stringify(samples));
+  assert.deepEqual(new Peaks(peaks.memory).summary().peak_gpu_memory_bytes, gpu!.memory_bytes);
+  telemetry.stop();
+  for (let tries = 0; tries < 100; tries++) { try { process.kill(pid, 0); await sleep(20); } catch { return; } }
+  assert.fail('the tool outlives the run');
+}));
+
+test('a run on the CPU asks no tool, and a tool that is missing is no fault', () => inTemporaryFolder(async folder => {
+  process.env.LORA_LAB_NVIDIA_SMI = join(folder, 'nowhere');
+  const peaks = new Peaks();
+  const samples: TelemetrySample[] = [];
+  const telemetry = new Telemetry(peaks, sample => samples.push(sample));
+  telemetry.start();
+  telemetry.follow('cpu (onnxruntime 1.30.0)');
+  telemetry.follow('cuda (onnxruntime 1.30.0)');
+  while (samples.length === 0) await sleep(50);
+  telemetry.stop();
+  assert.deepEqual([samples[0].gpu, peaks.summary().peak_gpu_memory_bytes], [undefined, undefined]);
+}));
+
+test('lines of the tool are read, other cards and unknown figures left out', () => {
+  assert.deepEqual(readGpu('1, 512, 8192, 37', '1'), { memory_bytes: 512 * 2 ** 20, memory_total_bytes: 8192 * 2 ** 20, utilization: 0.37 });
+  assert.deepEqual(readGpu('0, 512, [N/A], [N/A]', '0'), { memory_bytes: 512 * 2 ** 20, memory_total_bytes: null, utilization: null });
+  assert.deepEqual([readGpu('1, 512, 8192, 37', '0'), readGpu('NVIDIA-SMI has failed', '0'), readGpu('0, [N/A], 1, 1', '0')], [undefined, undefined, undefined]);
+});
+
+test('a sample costs less than a thousandth of the second that it stands for', () => {
+  const telemetry = new Telemetry(new Peaks(), () => {});
+  const sample = (): void => (telemetry as unknown as { sample(): void }).sample();
+  for (let i = 0; i < 50; i++) sample();
+  const before = process.cpuUsage();
+  for (let i = 0; i < 500; i++) sample();
+  const { user, system } = process.cpuUsage(before);
+  assert.ok((user + system) / 500 < 1000, `${(user + system) / 500} µs`);
+});

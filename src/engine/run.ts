@@ -44,7 +44,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     report.progress({ message: 'Preparing the model', fraction: null });
     const { model, plan } = prepared;
     const { lora, training, engine } = source.experiment;
-    const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, trainables: prepared.trainables, train: true });
+    const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables: prepared.trainables, train: true });
     if (optimizer) step.restore(optimizer);
     trainer = new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? freshState(prepared), control, report });
     control.throwIfStopped();

@@ -1,15 +1,16 @@
 /** The forward context that model code runs in: frozen weights, adapters, dropout and attention over one batch. */
 import * as tf from '@tensorflow/tfjs-core';
-import { linear } from '../ops/linear';
 import { startNames } from './startFactors';
 import { doraLinear, loraLinear } from './adaptedLinear';
 import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
+import { frozenLinear } from '../ops/quantizedLinear';
 import { rotary } from '../ops/rotary';
 import { DECODER } from '../training/decoderLayout';
 import { MASKED, type BatchLayout } from '../training/layout';
 import { slotRows, tokenRows } from '../training/slots';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
+import type { Precision } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
 import type { BatchTensors, Between, ForwardContext, ParameterSpec } from './family';
 
@@ -20,6 +21,10 @@ export interface ContextOptions {
   parameters: ReadonlyMap<string, ParameterSpec>;
   plan: AdapterPlan | null;
   lora_dropout: number;
+  /** How the linear layers of the base are multiplied that are neither trained nor among `heads`. */
+  precision: Precision;
+  /** Modules of the task's head. */
+  heads: readonly string[];
   layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
@@ -80,15 +85,16 @@ export function forwardContext(options: ContextOptions): ForwardContext {
 
     linear(module, x) {
       const bias = parameters.has(`${module}.bias`) ? weight(`${module}.bias`) : undefined;
-      const transposed = parameters.get(`${module}.weight`)!.fan_in_fan_out === true;
+      const { fan_in_fan_out: transposed = false, output = false } = parameters.get(`${module}.weight`)!;
+      const precision = output || options.heads.includes(module) || trained.has(`${module}.weight`) ? 'fp32' : options.precision;
       const w = weight(`${module}.weight`);
       const adapter = adapters.get(module);
-      if (adapter === undefined) return linear({ x, w, add: bias }, { bias: true, transposed });           // [T, out]
+      if (adapter === undefined) return frozenLinear({ x, w, add: bias }, { precision, transposed });           // [T, out]
       const part = (suffix: string): tf.Tensor | undefined => inputs[`base_model.model.${module}.${suffix}`];
       const scaling = tf.slice1d(inputs[SCALING] as tf.Tensor1D, adapter, 1);
       const names = startNames(module);
       const start = plan?.subtracts_start ? { a: options.weight(names.A), b: tf.mul(options.weight(names.B), scaling) } : undefined;
-      const tensors = { w, bias, start, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed };
+      const tensors = { w, bias, start, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed, precision };
       const magnitude = part('lora_magnitude_vector');
       const dropped = dropout(x, options.lora_dropout);
       if (magnitude) return doraLinear(x, dropped, { ...tensors, magnitude });

@@ -1,5 +1,6 @@
 /** An encoder-decoder taken apart for generation: the encoder runs once for each source, the decoder once for each new token. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Precision } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, InputSpec, Program } from '../executors/executor';
 import { forwardContext, SCALING } from '../model/context';
@@ -18,6 +19,7 @@ export interface Seq2SeqDecoderOptions {
   /** Values of the adapter, flat [plan.trainable_parameters]. */
   trainables: Float32Array;
   device: string;
+  precision?: Precision;
 }
 
 /** A source as the encoder leaves it: its tokens, and their states [tokens, d]. */
@@ -34,7 +36,7 @@ export class Seq2SeqDecoder {
 
   /** Reads and prepares the weights. */
   static async create(options: Seq2SeqDecoderOptions): Promise<Seq2SeqDecoder> {
-    const { model, seq2seq, plan, device } = options;
+    const { model, seq2seq, plan, device, precision = 'fp32' } = options;
     const { family, config, task } = model;
     const layout: BatchLayout = { ...family.layout(config, task), read: 'last' };
     const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
@@ -42,9 +44,9 @@ export class Seq2SeqDecoder {
       name, weights: model.weights,
       inputs: [...inputs, ...(plan ? [{ name: 'trainables', dtype: 'float32' as const, shape: [plan.trainable_parameters] }, { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] }] : [])],
       parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
-      forward: (given, weight) => forward(forwardContext({ inputs: given, weight, plan, layout, parameters, lora_dropout: 0, dropoutSite: () => null }), given),
+      forward: (given, weight) => forward(forwardContext({ inputs: given, weight, plan, layout, parameters, precision, heads: family.headModules(task), lora_dropout: 0, dropoutSite: () => null }), given),
     });
-    const executor = await createExecutor(device);
+    const executor = await createExecutor(device, precision);
     // Every parameter of the encoder and the decoder works on states of this width.
     const d = model.parameters[0].shape[1];
     const encoder = await executor.compile(program('encoder', batchInputs(encoderOnly(layout)), context => ({ [ENCODED]: seq2seq.encode(context, config) })));

@@ -1,6 +1,6 @@
 /** The training step: forward, loss and backward as one program, AdamW as another, on whichever executor was asked for. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { LoraSettings, TrainingSettings } from '../../protocol/experiment';
+import type { LoraSettings, Precision, TrainingSettings } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
@@ -24,6 +24,8 @@ export interface StepOptions {
   training: TrainingSettings;
   lora: LoraSettings;
   device: string;
+  /** Number format of the frozen linear layers; default fp32. */
+  precision?: Precision;
   /** Start values, flat [plan.trainable_parameters]. */
   trainables: Float32Array;
   /** False builds the forward pass only, which gives the logits of language models too. */
@@ -36,7 +38,7 @@ export interface StepOptions {
 
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
 export async function createTrainingStep(options: StepOptions): Promise<TrainingStep> {
-  const executor = await createExecutor(options.device);
+  const executor = await createExecutor(options.device, options.precision);
   const built = stepProgram(options);
   const step = await executor.compile(built.program);
   const optimizer = options.train ? await executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
@@ -44,7 +46,7 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
 }
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
+export function stepProgram({ model, plan, lora, train, read, precision = 'fp32' }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
@@ -67,7 +69,7 @@ export function stepProgram({ model, plan, lora, train, read }: Omit<StepOptions
     parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
     forward(inputs, weight): Record<string, tf.Tensor> {
-      const context = forwardContext({ inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite() });
+      const context = forwardContext({ inputs, weight, plan, layout, parameters, precision, heads: family.headModules(task), lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite() });
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
@@ -97,6 +99,7 @@ function survey(program: Program): void {
     for (const part of program.parts?.parts ?? []) inputs[part.name] = tensor(part.name, part.shape);
     program.forward(inputs, name => {
       const weight = program.weights.get(name)!;
+      graph.weights.set(name, name);
       return tensor(name, weight.source === 'file' ? weight.ref.shape : weight.shape);
     });
   });

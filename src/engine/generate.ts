@@ -35,7 +35,7 @@ export interface GenerateOptions {
  * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.setting`.
  */
 export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText }: GenerateOptions = {}): Promise<Completion[]> {
-  const { base, adapter: folder, prompts, max_new_tokens = 64, seed = 42 } = request;
+  const { base, adapter: folder, prompts, max_new_tokens = 64, seed = 42, precision } = request;
   const sampling = { temperature: request.temperature ?? 0, top_k: request.top_k ?? 0, top_p: request.top_p ?? 1 };
   checkSettings({ ...sampling, max_new_tokens }, prompts);
   const checkpoint = openCheckpoint(base);
@@ -53,8 +53,8 @@ export async function generate(request: EngineRequests['generate'][0], { device 
   const limits = family.limits(checkpoint.config);
   const ends = endTokens(checkpoint, tokenizer);
   const texts = prompts.map((prompt, i) => new Continuation(prompt, tokenizer, random(seed, `completion-${i}`), limits, max_new_tokens, seq2seq?.startToken(model.config)));
-  const writer = seq2seq ? targetWriter(await Seq2SeqDecoder.create({ model, seq2seq, plan, trainables, device }))
-    : completionWriter(await createTrainingStep({ model, plan, lora, training: TRAINING, device, trainables, train: false, read: 'last' }));
+  const writer = seq2seq ? targetWriter(await Seq2SeqDecoder.create({ model, seq2seq, plan, trainables, device, precision }))
+    : completionWriter(await createTrainingStep({ model, plan, lora, training: TRAINING, device, precision, trainables, train: false, read: 'last' }));
   try {
     for (let first = 0; first < texts.length; first += BATCH) {
       const batch = texts.slice(first, first + BATCH);

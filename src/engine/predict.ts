@@ -24,7 +24,7 @@ const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', da
  * Logits and class probabilities of each text. Without an adapter a head that the checkpoint lacks is random, and
  * `labels` names its classes. `pairs` are the second texts of pairs. Texts are cut to `max_length` tokens (default: as many as the model has positions). Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
  */
-export async function predict({ base, adapter: folder, texts, pairs, labels: given, problem_type: asked, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
+export async function predict({ base, adapter: folder, texts, pairs, labels: given, problem_type: asked, device = 'auto', max_length, precision }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
   if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
@@ -44,7 +44,7 @@ export async function predict({ base, adapter: folder, texts, pairs, labels: giv
   const tokenizer = loadTokenizer(checkpoint.folder);
   const { max_positions } = family.limits(checkpoint.config);
   const examples = texts.map((text, i) => ({ ...tokenizer.encode(text, Math.min(max_length ?? max_positions, max_positions), pairs?.[i]), label: 0 }));
-  const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, trainables, train: false });
+  const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, precision, trainables, train: false });
   try {
     const predictions: Prediction[] = [];
     for (let first = 0; first < examples.length; first += BATCH) {

@@ -4,6 +4,7 @@ import { RunControl, StopRequested } from './control';
 import { LabError } from './errors';
 import { listFolder, lookUp, readJsonObject } from './files';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
+import { keepPrefix, wantsPrefix } from './prefixCache';
 import { prepare, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import { openRunFolder, type RunFolder } from './runFolder';
@@ -12,6 +13,7 @@ import { Trainer } from './trainer';
 import { NONE_YET } from './training/bestModel';
 import { planSchedule } from './training/schedule';
 import { createTrainingStep } from './training/step';
+import type { TrainingStep } from './training/step.types';
 import type { Summary } from '../protocol/metrics';
 
 export interface RunOptions {
@@ -33,7 +35,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
   const source = readExperimentFile(experiment_file);
   report.state({ state: 'preparing' });
   let folder: RunFolder | undefined;
-  let trainer: Trainer | undefined;
+  let step: TrainingStep | undefined;
   try {
     folder = resume ? openRunFolder(folderToResume(source, cwd), { resume }) : undefined;
     const found = folder && findState(folder, source, report);
@@ -44,9 +46,9 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     report.progress({ message: 'Preparing the model', fraction: null });
     const { model, plan } = prepared;
     const { lora, training, engine } = source.experiment;
-    const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables: prepared.trainables, train: true });
+    const split_prefix = wantsPrefix(source.experiment, prepared.train.length);
+    step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables: prepared.trainables, train: true, split_prefix });
     if (optimizer) step.restore(optimizer);
-    trainer = new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? freshState(prepared), control, report });
     control.throwIfStopped();
 
     folder ??= openRunFolder(newFolder(source, cwd), { resume: false });
@@ -54,12 +56,13 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
     folder.writeExperiment(source.experiment);
     announce(source, prepared, folder, step.device, report);
-    return await trainer.train(folder);
+    const sets = keepPrefix({ step, experiment: source.experiment, prepared, folder: folder.path, report });
+    return await new Trainer({ experiment: source.experiment, prepared: { ...prepared, ...sets }, step, state: found?.state ?? freshState(prepared), control, report }).train(folder);
   } catch (error) {
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the run was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);
   } finally {
-    await trainer?.dispose();
+    await step?.dispose();
     folder?.close();
   }
 }

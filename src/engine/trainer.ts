@@ -41,8 +41,6 @@ export class Trainer {
     this.begun = performance.now() - 1000 * this.state.seconds;
   }
 
-  async dispose(): Promise<void> { await this.options.step.dispose(); }
-
   /** Trains until the last step or until a stop is asked for, and saves the adapter. */
   async train(folder: RunFolder): Promise<Summary> {
     const { state, schedule, options: { experiment: { training }, prepared, control } } = this;
@@ -219,7 +217,7 @@ export class Trainer {
     for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
     const summary: Summary = {
       state: outcome, steps: state.step, epochs: this.epoch(), trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
-      train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, seconds: this.seconds(),
+      train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, precision: this.options.experiment.engine.precision, seconds: this.seconds(),
       peak_memory_bytes: process.resourceUsage().maxRSS * 1024, adapter: folder.adapter,
       ...(best ? { best: { step: state.best.saved!.step, metric: this.options.prepared.rule.metric, value: state.best.saved!.value } } : {}),
       ...(stopsEarly(state.best, this.options.prepared.rule) ? { stopped_early: true } : {}),

@@ -10,7 +10,8 @@ import { closeFile, errorNumber, listFolder, lookUp, makeFolder, openFile, remov
 /** Temporary names: `.tmp-` is being written, `.old-` was replaced and is about to be removed. */
 const TEMPORARY = /^\.(tmp|old)-(.+)-(\d+)-[0-9a-f]{12}$/;
 
-function temporaryName(kind: 'tmp' | 'old', target: string): string {
+/** A name beside `target` for what is written for it; what a dead process left under such a name, `recover` removes. */
+export function temporaryName(kind: 'tmp' | 'old', target: string): string {
   return join(dirname(target), `.${kind}-${shortName(target)}-${process.pid}-${randomBytes(6).toString('hex')}`);
 }
 

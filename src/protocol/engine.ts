@@ -2,7 +2,7 @@
  * Messages between the extension host and one engine process, sent as JSON-RPC 2.0 over Node IPC.
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
-import type { ProblemType } from './experiment';
+import type { Precision, ProblemType } from './experiment';
 import type { MetricRecord, Summary } from './metrics';
 
 /** Raised whenever either side changes the meaning of a message; the engine refuses a host of another version. */
@@ -104,9 +104,9 @@ export interface EngineRequests {
   save: [Record<string, never>, { checkpoint: string }];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
   /** `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
-  predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType }, Prediction[]];
+  predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType; precision?: Precision }, Prediction[]];
   /** Greedy unless `temperature` is above 0. While it runs, `text` notifications carry what has been written. */
-  generate: [{ base: string; adapter: string | null; prompts: string[]; max_new_tokens?: number; temperature?: number; top_k?: number; top_p?: number; seed?: number }, Completion[]];
+  generate: [{ base: string; adapter: string | null; prompts: string[]; max_new_tokens?: number; temperature?: number; top_k?: number; top_p?: number; seed?: number; precision?: Precision }, Completion[]];
 }
 
 export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }

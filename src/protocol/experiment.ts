@@ -128,6 +128,8 @@ export const SETTINGS = {
   engine: {
     device: choice('auto', DEVICES, 'Device that runs the step. `auto`: CUDA if a probe step runs on it, else WebGPU on a real GPU, else the CPU. `tensorflow`: `@tensorflow/tfjs-node-gpu` or `@tensorflow/tfjs-node`, if installed. A device named here that cannot be used is an error.'),
     precision: choice('fp32', PRECISIONS, 'Number format of the frozen linear layers of the base. `int8`: 8-bit weights and inputs, much faster on the CPU. `int4`: 4-bit weights, an eighth of the memory. Both are rounded when the base is loaded, change its results a little, and leave the checkpoint as it is. Adapters, norms, embeddings and heads stay in fp32.'),
+    prefix_cache: choice('auto', ['auto', 'off'] as const, 'Layers below the first one that anything is trained in make the same of an example in every epoch. `auto`: in runs of more than one epoch they are computed once for each example, unless the base applies dropout in them.'),
+    prefix_cache_mb: integer(1024, { minimum: 0 }, 'Megabytes of memory that `prefix_cache` may take; what exceeds them lies in a file in the run folder until the run ends.'),
   },
 } as const;
 

@@ -3,75 +3,27 @@
  * same checkpoint, data and settings: one after the other in turns on the same machine, medians of the rounds.
  *
  *   npm run bench -- [--rows 1,2] [--rounds 3] [--out table.md]
+ *   npm run bench -- --scaling [--rounds 3] [--out picture.png]     our speed against rank, length and model size
  */
-import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { ROOT, built } from '../support/paths';
-import type { Summary, TrainRecord } from '../../src/protocol/metrics';
-import { BASES, makeBase } from './bases';
-import { writeExperiment } from './experiment';
-import { ROWS, type Row } from './rows';
+import { measureOurs, measurePeft, median, prepare, python, type Measurement } from './measure';
+import { ROWS } from './rows';
+import { measureScaling } from './scaling';
 
-interface Measurement { tokens_per_second: number; examples_per_second: number; peak_memory_bytes: number; first_step_seconds: number; losses: number[] }
-
-const folder = join(tmpdir(), 'lora-lab-bench');
-const python = process.env.LORA_LAB_PYTHON;
-
-/** Runs a program to its end and returns what it printed. `line` is called with each line of its standard output. */
-function run(command: string, args: string[], line: (text: string) => void = () => {}): Promise<string> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  let out = '', err = '', rest = '';
-  child.stdout.on('data', (data: Buffer) => {
-    out += data.toString();
-    const lines = (rest + data.toString()).split('\n');
-    rest = lines.pop()!;
-    lines.forEach(line);
-  });
-  child.stderr.on('data', data => { err += data; });
-  return new Promise((resolve, reject) => child.once('close', code => (code === 0 ? resolve(out) : reject(new Error(`${command} ended with ${code}\n${err}`)))));
-}
-
-async function measureOurs(row: Row): Promise<Measurement> {
-  const output = join(folder, 'run');
-  rmSync(output, { recursive: true, force: true });
-  const begun = performance.now();
-  const metrics = join(output, 'metrics.jsonl');
-  let first = 0;
-  const watch = setInterval(() => { if (!first && existsSync(metrics) && readFileSync(metrics, 'utf8').includes('\n')) first = (performance.now() - begun) / 1000; }, 20);
-  const summary = JSON.parse(await run(process.execPath, [built('engine/cli.js'), 'train', join(folder, 'bench.lora.json')])) as Summary;
-  clearInterval(watch);
-  const records = readFileSync(metrics, 'utf8').trim().split('\n').map(line => JSON.parse(line) as TrainRecord);
-  const seconds = records.at(-1)!.time - records[0].time;
-  return {
-    tokens_per_second: (records.at(-1)!.tokens - records[0].tokens) / seconds, examples_per_second: ((row.steps - 1) * row.batch) / seconds,
-    peak_memory_bytes: summary.peak_memory_bytes, first_step_seconds: first, losses: records.map(record => Number(record.loss)),
-  };
-}
-
-async function measurePeft(row: Row): Promise<Measurement> {
-  const begun = performance.now();
-  let first = 0;
-  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), folder, row.padding], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
-  return { ...JSON.parse(out.trim().split('\n').at(-1)!) as Measurement, first_step_seconds: first };
-}
-
-const median = (values: number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { rows: { type: 'string' }, rounds: { type: 'string', default: '3' }, out: { type: 'string' } } });
+  const { values } = parseArgs({ options: { rows: { type: 'string' }, rounds: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' } } });
+  if (values.scaling) return measureScaling(Number(values.rounds), values.out);
   const chosen = values.rows ? values.rows.split(',').map(number => ROWS[Number(number) - 1]) : ROWS;
-  mkdirSync(folder, { recursive: true });
   const table = [
     `${cpus()[0].model.trim()}, ${cpus().length} cores, ${new Date().toISOString().slice(0, 10)}, medians of ${values.rounds} rounds in turns`, '',
     '| | LoRA Lab | PEFT | ours ÷ PEFT | peak memory, ours / PEFT | start to first step, ours / PEFT |', '| --- | --- | --- | --- | --- | --- |',
   ];
   for (const row of chosen) {
-    await makeBase(join(folder, row.base), BASES[row.base]);
-    writeExperiment(folder, row);
+    await prepare(row);
     const ours: Measurement[] = [], theirs: Measurement[] = [];
     for (let round = 0; round < Number(values.rounds); round++) {
       ours.push(await measureOurs(row));

@@ -2,7 +2,7 @@
 One measurement of PEFT for the bench: the checkpoint, data and settings that bench.ts wrote, a plain training loop in
 float32. B starts at zero and weights come from the checkpoint, so that the first loss is the same as the engine's.
 
-    python peft_bench.py FOLDER max_length|longest|grouped
+    python peft_bench.py FOLDER max_length|longest|grouped [counts_first]
 """
 import json
 import resource
@@ -11,9 +11,10 @@ import time
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, logging
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast, logging
 
-folder, padding = sys.argv[1:]
+folder, padding = sys.argv[1:3]
+counts_first = sys.argv[3:] == ["counts_first"]
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 torch.manual_seed(0)
@@ -21,10 +22,12 @@ experiment = json.load(open(f"{folder}/bench.lora.json"))
 training, lora, task = experiment["training"], experiment["lora"], experiment["task"]
 base = f"{folder}/{experiment['base_model']}"
 rows = [json.loads(line) for line in open(f"{folder}/train.jsonl")]
-tokenizer = AutoTokenizer.from_pretrained(base)
 if task == "SEQ_CLS":
+    tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
 else:
+    # AutoTokenizer would build Qwen2's own tokenizer, whatever tokenizer.json says.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base)
 model = get_peft_model(model, LoraConfig(task_type=task, **lora))
 model.train()
@@ -56,7 +59,7 @@ if padding == "grouped":
     examples.sort(key=lambda example: len(example[0]))
 batch = training["per_device_train_batch_size"]
 batches = [examples[i:i + batch] for i in range(0, len(examples), batch)]
-losses, tokens, count, begun = [], 0, 0, 0.0
+losses, tokens, count, begun = [], 0, 0, time.perf_counter()
 for step in range(training["max_steps"]):
     # Short and long batches in turn, so that few steps see the whole range.
     chosen = collate(batches[(step * 7 if padding == "grouped" else step) % len(batches)])
@@ -68,6 +71,7 @@ for step in range(training["max_steps"]):
     losses.append(loss.item())
     if step == 0:
         print("first step", flush=True)
+    if step == 0 and not counts_first:
         begun = time.perf_counter()
     else:
         tokens += int(chosen["attention_mask"].sum())

@@ -10,6 +10,8 @@ export interface Row {
   batch: number;
   /** Optimizer steps of one measurement; the first one is left out of the speed. More than one pass where they need more examples. */
   steps: number;
+  /** The first step counts, too: it does work that later ones are spared. */
+  counts_first?: true;
   /** Dropout of the base and of the adapters. */
   dropout: number;
   /** Default 8. */
@@ -50,4 +52,7 @@ export const ROWS: Row[] = [
   { ...gpt2, name: 'GPT-2 small, c_attn, 8 × 256 tokens', must: 1.5 },
   { ...gpt2, name: 'GPT-2 small, prompts and completions, 30 % of the tokens learned', labelled: 0.3, must: 1.8 },
   { ...gpt2, name: 'Qwen2-0.5B shape, all-linear, 2 × 512 tokens', base: 'qwen2-0.5b', lengths: dense(8, 512), batch: 2, steps: 4, target_modules: 'all-linear', must: 1 },
+  { ...bert, name: 'BERT-base, adapters in the top 4 layers, 3 epochs of 3 steps', lengths: dense(48, 128), steps: 9, counts_first: true, layers: [8, 9, 10, 11], unit: 'tokens/s', must: 1.3 },
+  { ...bert, name: 'BERT-base, query and value, 16 × 128 tokens, base weights in int8', lengths: dense(160, 128), steps: 7, unit: 'tokens/s', must: 1.6, engine: { precision: 'int8' } },
+  { ...bert, name: 'the same with base weights in int4', lengths: dense(160, 128), steps: 7, unit: 'tokens/s', must: 0.9, engine: { precision: 'int4' } },
 ];

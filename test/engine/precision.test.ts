@@ -2,17 +2,29 @@
 import * as tf from '@tensorflow/tfjs-core';
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createExecutor } from '../../src/engine/executors/devices';
 import type { CompiledProgram, Program } from '../../src/engine/executors/executor';
+import { checkIntegerProducts } from '../../src/engine/executors/integerProducts';
 import { GRADIENTS } from '../../src/engine/executors/program';
+import { generate } from '../../src/engine/generate';
+import { readAdapter } from '../../src/engine/model/adapter';
 import type { LoadedModel } from '../../src/engine/model/weights';
 import { quantizedLinear } from '../../src/engine/ops/quantizedLinear';
+import { predict } from '../../src/engine/predict';
 import { random } from '../../src/engine/random';
+import type { Example } from '../../src/engine/training/step.types';
 import { parseExperiment } from '../../src/protocol/experiment';
 import { assertClose } from '../support/close';
 import { assertSameStep, noisyStep } from '../support/compareSteps';
+import { inTemporaryFolder } from '../support/faults';
+import { fixture } from '../support/paths';
+import { copyCase, startRun, trainRecords } from '../support/runs';
 import { openSoftwareGpu } from '../support/softwareGpu';
 import { tinyBert, tinyEncoder, tinyExamples, TINY_ENCODERS } from '../support/tinyModel';
+import { TINY_DECODERS, tinyDecoder, tinyTexts } from '../support/tinyDecoders';
+import { TINY_T5, tinyPairs } from '../support/tinyT5';
 
 const PRECISIONS = ['int8', 'int4'] as const;
 type Rounded = (typeof PRECISIONS)[number];
@@ -77,24 +89,26 @@ test('rows are rounded by themselves: a small row beside large ones keeps its di
   assert.deepEqual(row(rounded.y, 3), bias);
 });
 
-const BATCHES = [[5, 9, 3], [1], [12, 2, 2, 6, 4]];
-const cases: { name: string; model: () => LoadedModel; lora: object; dropout?: true }[] = [
-  { name: 'query and value', model: () => tinyBert(), lora: { r: 4, lora_alpha: 8, target_modules: ['query', 'value'] } },
-  { name: 'every linear with dropout', model: () => tinyBert({ hidden_dropout_prob: 0.1 }), lora: { r: 4, target_modules: 'all-linear', lora_dropout: 0.2 }, dropout: true },
-  { name: 'PiSSA', model: () => tinyBert(), lora: { r: 4, target_modules: 'all-linear', init_lora_weights: 'pissa' } },
-  { name: 'biases of the base', model: () => tinyEncoder(TINY_ENCODERS.roberta), lora: { r: 4, target_modules: ['query', 'output.dense'], bias: 'lora_only' } },
+const classified = (lengths: number[], i: number): Example[] => tinyExamples(lengths, 3, i);
+const paired = (lengths: number[], i: number): Example[] => tinyPairs(lengths.map((length, n) => [length, 2 + n] as [number, number]), i);
+const cases: { name: string; model: () => LoadedModel; lora: object; examples: (lengths: number[], i: number) => Example[]; dropout?: true }[] = [
+  { name: 'query and value of BERT', model: () => tinyBert(), lora: { r: 4, lora_alpha: 8, target_modules: ['query', 'value'] }, examples: classified },
+  { name: 'every linear with dropout', model: () => tinyBert({ hidden_dropout_prob: 0.1 }), lora: { r: 4, target_modules: 'all-linear', lora_dropout: 0.2 }, dropout: true, examples: classified },
+  { name: 'PiSSA', model: () => tinyBert(), lora: { r: 4, target_modules: 'all-linear', init_lora_weights: 'pissa' }, examples: classified },
+  { name: 'biases of the base', model: () => tinyEncoder(TINY_ENCODERS.roberta), lora: { r: 4, target_modules: ['query', 'output.dense'], bias: 'lora_only' }, examples: classified },
+  { name: 'GPT-2, whose weights are stored transposed', model: () => tinyDecoder(TINY_DECODERS.gpt2, 'CAUSAL_LM'), lora: { r: 4 }, examples: tinyTexts },
+  { name: 'Phi-3, whose projections are stacked', model: () => tinyDecoder(TINY_DECODERS.phi3, 'CAUSAL_LM'), lora: { r: 4, target_modules: ['qkv_proj'] }, examples: tinyTexts },
+  { name: 'T5 with an output layer of its own', model: () => tinyDecoder(TINY_T5['t5 v1.1'], 'SEQ_2_SEQ_LM'), lora: { r: 4 }, examples: paired },
 ];
 /** A sum in another order may round an input of the next layer to its other neighbour, and few values make up a layer here. */
 const SLACK = { int8: 100, int4: 1 };
 for (const precision of PRECISIONS) {
-  for (const { name, model, lora, dropout } of cases) {
+  for (const { name, model, lora, examples, dropout } of cases) {
     test(`${precision}, compiled equals eager: ${name}`, async () => {
       const base = model();
-      for (const [i, lengths] of BATCHES.entries()) {
-        const both = await Promise.all(['cpu', 'reference'].map(device => noisyStep(base, { device, lora, precision })));
-        await assertSameStep(both, tinyExamples(lengths, 3, i), 1, dropout && 11, SLACK[precision]);
-        for (const step of both) await step.dispose();
-      }
+      const both = await Promise.all(['cpu', 'reference'].map(device => noisyStep(base, { device, lora, precision })));
+      await assertSameStep(both, examples([12, 2, 2, 6, 4], 1), 1, dropout && 11, SLACK[precision]);
+      for (const step of both) await step.dispose();
     });
   }
 }
@@ -112,6 +126,51 @@ test('a device without the kernels is refused by name', async () => {
   await assert.rejects(createExecutor('webgpu', 'int8'), /"int8" cannot be computed on webgpu, which knows fp32 and int4/);
   await assert.rejects(createExecutor('cuda', 'int4'), /"int4" cannot be computed on cuda/);
 });
+
+test('a CPU whose 8-bit products are not exact is refused by name; this one is asked', async () => {
+  await checkIntegerProducts();
+  await assert.rejects(checkIntegerProducts(async () => 32767 * 32), /no exact products of 8-bit numbers.*VNNI/);
+});
+
+test('DoRA is refused by name, before anything is written', async () => {
+  await inTemporaryFolder(async folder => {
+    const file = copyCase(folder, { lora: { use_dora: true }, engine: { device: 'cpu', precision: 'int8' } });
+    await assert.rejects(startRun(file).ended, /"int8" cannot be used with DoRA/);
+    assert.equal(existsSync(join(folder, 'run')), false);
+  });
+});
+
+for (const precision of PRECISIONS) {
+  test(`a run with ${precision} learns, says so in summary.json, saves an ordinary adapter, gives the same again, and is not resumed with another`, async () => {
+    await inTemporaryFolder(async folder => {
+      const one = async (name: string, precision: string): Promise<{ losses: unknown[]; precision: unknown; adapter: string }> => {
+        const file = copyCase(join(folder, name), { training: { save_strategy: 'epoch' }, engine: { device: 'cpu', precision } });
+        const summary = await startRun(file).ended;
+        return { losses: trainRecords(join(folder, name, 'run')).map(({ loss }) => loss), precision: summary.precision, adapter: summary.adapter };
+      };
+      const [exact, rounded, again] = [await one('exact', 'fp32'), await one('rounded', precision), await one('again', precision)];
+      assert.deepEqual([exact.precision, rounded.precision], ['fp32', precision]);
+      assert.deepEqual(rounded.losses, again.losses);
+      assert.deepEqual([...readAdapter(rounded.adapter).tensors.keys()], [...readAdapter(exact.adapter).tensors.keys()]);
+      rounded.losses.forEach((loss, i) => {
+        assert.notEqual(loss, exact.losses[i]);
+        assert.ok(Math.abs(Number(loss) / Number(exact.losses[i]) - 1) < 0.1, `step ${i + 1}: ${String(loss)}, exactly ${String(exact.losses[i])}`);
+      });
+      const changed = join(folder, 'again/case.lora.json');
+      writeFileSync(changed, readFileSync(changed, 'utf8').replace(`"${precision}"`, '"fp32"'));
+      await assert.rejects(startRun(changed, { resume: true }).ended, /engine\.precision.*has changed since the run began/s);
+    });
+  });
+
+  test(`predictions with ${precision} are near the exact ones, of classifiers and of language models`, async () => {
+    const of = (name: string) => ({ base: fixture('references', name, 'model'), adapter: fixture('references', name, 'adapter_final') });
+    const logits = async (precision: Rounded | 'fp32'): Promise<number[]> => (await predict({ ...of('linear'), texts: ['a good film', 'no'], precision, device: 'cpu' })).flatMap(p => p.logits);
+    const [rounded, exact] = [await logits(precision), await logits('fp32')];
+    assert.notDeepEqual(rounded, exact);
+    assertClose(rounded, exact, precision === 'int8' ? 0.05 : 0.3, 'logits');
+    for (const name of ['llama-text', 't5-qv']) assert.equal((await generate({ ...of(name), prompts: ['a film'], max_new_tokens: 3, precision }, { device: 'cpu' }))[0].tokens.length > 0, true);
+  });
+}
 
 test('the precision of a run is one of the known ones', () => {
   const { problems } = parseExperiment({ base_model: 'm', dataset: { train: 't' }, engine: { precision: 'int3' } });

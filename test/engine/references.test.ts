@@ -1,4 +1,4 @@
-/** Twelve steps of each reference case against what transformers' Trainer with PEFT computed (test/fixtures/make_references.py). */
+/** Twenty steps of each reference case against what transformers' Trainer with PEFT computed (test/fixtures/make_references.py). */
 import assert from 'node:assert/strict';
 import { cpSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,6 @@
 /** The forward context that model code runs in: frozen weights, adapters, dropout and attention over one batch. */
 import * as tf from '@tensorflow/tfjs-core';
+import { LabError } from '../errors';
 import { startNames } from './startFactors';
 import { doraLinear, loraLinear } from './adaptedLinear';
 import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
@@ -12,6 +13,7 @@ import { slotRows, tokenRows } from '../training/slots';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
 import type { Precision } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
+import type { LoadedModel } from './weights';
 import type { BatchTensors, Between, ForwardContext, ParameterSpec } from './family';
 
 export interface ContextOptions {
@@ -21,17 +23,23 @@ export interface ContextOptions {
   parameters: ReadonlyMap<string, ParameterSpec>;
   plan: AdapterPlan | null;
   lora_dropout: number;
-  /** How the linear layers of the base are multiplied that are neither trained nor among `heads`. */
-  precision: Precision;
-  /** Modules of the task's head. */
-  heads: readonly string[];
+  /** How a linear layer is multiplied while its weight is frozen. */
+  precisionOf: (module: string) => Precision;
   layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
+  /** Called for each layer with the states that enter it; returns those that leave it, by `compute` or otherwise. */
+  aroundBlock?: (entering: tf.Tensor, compute: () => tf.Tensor) => tf.Tensor;
 }
 
 /** Input [modules]: the scaling of each adapter, in the order of the plan. */
 export const SCALING = 'lora_scaling';
+
+/** How the linear layers of a model are multiplied: heads and output layers exactly, the others in `precision`. */
+export function precisionOf({ family, parameters, task }: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, precision: Precision): ContextOptions['precisionOf'] {
+  const exact = new Set([...family.headModules(task), ...parameters.filter(({ output }) => output).map(({ name }) => name.replace(/\.weight$/, ''))]);
+  return module => (exact.has(module) ? 'fp32' : precision);
+}
 
 export function forwardContext(options: ContextOptions): ForwardContext {
   const { inputs, layout, parameters, plan } = options;
@@ -77,7 +85,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   /** cos and sin of every token's position, [T, w] each: the same for all layers. */
   let turns: { cos: tf.Tensor; sin: tf.Tensor } | undefined;
 
-  return {
+  const context: ForwardContext = {
     batch: inputs as unknown as BatchTensors,
     reads: layout.read,
     weight,
@@ -85,8 +93,8 @@ export function forwardContext(options: ContextOptions): ForwardContext {
 
     linear(module, x) {
       const bias = parameters.has(`${module}.bias`) ? weight(`${module}.bias`) : undefined;
-      const { fan_in_fan_out: transposed = false, output = false } = parameters.get(`${module}.weight`)!;
-      const precision = output || options.heads.includes(module) || trained.has(`${module}.weight`) ? 'fp32' : options.precision;
+      const transposed = parameters.get(`${module}.weight`)!.fan_in_fan_out === true;
+      const precision = trained.has(`${module}.weight`) ? 'fp32' : options.precisionOf(module);
       const w = weight(`${module}.weight`);
       const adapter = adapters.get(module);
       if (adapter === undefined) return frozenLinear({ x, w, add: bias }, { precision, transposed });           // [T, out]
@@ -97,6 +105,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const tensors = { w, bias, start, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed, precision };
       const magnitude = part('lora_magnitude_vector');
       const dropped = dropout(x, options.lora_dropout);
+      if (magnitude && precision !== 'fp32') throw new LabError({ code: 'lora.combination', where: 'engine.precision', cause: `"${precision}" cannot be used with DoRA, which needs the lengths of the exact rows`, action: 'set it to "fp32", or lora.use_dora to false' });
       if (magnitude) return doraLinear(x, dropped, { ...tensors, magnitude });
       const lora_bias = part('lora_B.bias');
       const scaled = lora_bias && tf.mul(lora_bias, scaling);
@@ -133,5 +142,11 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const tokens = gatherRows({ x: rows, rows: inputs[of + tokenRows(h)], inverse: inputs[of + slotRows(h)] }, {});   // [T, h, head_dim]
       return tf.reshape(tokens, [-1, h * head_dim]);
     },
+
+    block(at, entering, run, constants = []) {
+      const compute = (): tf.Tensor => run(context, ...entering, ...constants);
+      return options.aroundBlock ? options.aroundBlock(entering[0], compute) : compute();
+    },
   };
+  return context;
 }

@@ -157,7 +157,7 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
       const c = read(config);
       const embeddings = tf.gather(context.weight(`${EMBEDDINGS}.weight`), context.batch.input_ids as tf.Tensor1D);   // [T, d]
       let hidden_states = options.embed?.(context, c, embeddings) ?? embeddings;
-      for (let i = 0; i < c.layers; i++) hidden_states = options.layer(context, c, i, hidden_states);
+      for (let i = 0; i < c.layers; i++) hidden_states = context.block(`model.layers.${i}`, [hidden_states], (block, x) => options.layer(block, c, i, x));
       const read_states = norm(context, 'model.norm', hidden_states, c.epsilon, options.norm_offset);   // [R, d]
       if (task === 'SEQ_CLS') return context.linear('score', read_states);                                            // [B, num_labels]
       const logits = outputLayer(context, c.tied ? EMBEDDINGS : null, read_states);                                   // [R, vocab_size]

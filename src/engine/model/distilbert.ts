@@ -39,22 +39,27 @@ function layerParameters({ hidden_size: d, intermediate_size }: DistilBertConfig
 
 /** What the head reads of the last layer: [R, d]. */
 function encode(context: ForwardContext, c: DistilBertConfig): tf.Tensor {
-  const { batch, linear, dropout, attention, headTokens } = context;
+  const { batch, dropout } = context;
   const embeddings = tf.add(embed(context, 'distilbert.embeddings.word_embeddings', batch.input_ids), embed(context, 'distilbert.embeddings.position_embeddings', batch.position_ids));
   let hidden_states = dropout(normOf(context, 'distilbert.embeddings.LayerNorm', embeddings, EPSILON), c.dropout);   // [T, d]
   for (let i = 0; i < c.layers; i++) {
     const at = `distilbert.transformer.layer.${i}`;
-    // If only the first tokens of the last layer are read, only they are computed: n is T, in the last layer then B.
-    const rows = i === c.layers - 1 && context.reads === 'first' ? headTokens(hidden_states) : hidden_states;   // [n, d]
-    const q = linear(`${at}.attention.q_lin`, rows);                                                       // [n, d]
-    const [k, v] = ['k_lin', 'v_lin'].map(name => linear(`${at}.attention.${name}`, hidden_states));       // [T, d] each
-    const attended = attention(q, k, v, { scale: 1 / Math.sqrt(c.hidden_size / c.heads), dropout: c.attention_dropout });   // [n, d]
-    const middle = normOf(context, `${at}.sa_layer_norm`, tf.add(linear(`${at}.attention.out_lin`, attended), rows), EPSILON);   // [n, d]
-    const expanded = ACTIVATIONS[c.activation](linear(`${at}.ffn.lin1`, middle));                          // [n, 4d]
-    const contracted = dropout(linear(`${at}.ffn.lin2`, expanded), c.dropout);                             // [n, d]
-    hidden_states = normOf(context, `${at}.output_layer_norm`, tf.add(contracted, middle), EPSILON);
+    hidden_states = context.block(at, [hidden_states], (block, x) => layer(block, c, at, x, i === c.layers - 1));
   }
-  return context.reads === 'first' ? hidden_states : headTokens(hidden_states);
+  return context.reads === 'first' ? hidden_states : context.headTokens(hidden_states);
+}
+
+/** hidden_states [T, d] → [n, d]: if only the first tokens of the last layer are read, only they are computed: n is T, in the last layer then B. */
+function layer(context: ForwardContext, c: DistilBertConfig, at: string, hidden_states: tf.Tensor, last: boolean): tf.Tensor {
+  const { linear, dropout, attention, headTokens } = context;
+  const rows = last && context.reads === 'first' ? headTokens(hidden_states) : hidden_states;              // [n, d]
+  const q = linear(`${at}.attention.q_lin`, rows);                                                         // [n, d]
+  const [k, v] = ['k_lin', 'v_lin'].map(name => linear(`${at}.attention.${name}`, hidden_states));         // [T, d] each
+  const attended = attention(q, k, v, { scale: 1 / Math.sqrt(c.hidden_size / c.heads), dropout: c.attention_dropout });   // [n, d]
+  const middle = normOf(context, `${at}.sa_layer_norm`, tf.add(linear(`${at}.attention.out_lin`, attended), rows), EPSILON);   // [n, d]
+  const expanded = ACTIVATIONS[c.activation](linear(`${at}.ffn.lin1`, middle));                            // [n, 4d]
+  const contracted = dropout(linear(`${at}.ffn.lin2`, expanded), c.dropout);                               // [n, d]
+  return normOf(context, `${at}.output_layer_norm`, tf.add(contracted, middle), EPSILON);
 }
 
 export const distilbert: Family = {

@@ -87,23 +87,27 @@ export function embedTokens(context: ForwardContext, c: EncoderConfig, at: strin
 
 /** All layers: [T, d] → what the head reads of the last one, [R, d]. */
 export function encode(context: ForwardContext, c: EncoderConfig, at: string, embedded: tf.Tensor): tf.Tensor {
-  const { linear, dropout, attention, headTokens } = context;
-  const scale = 1 / Math.sqrt(c.hidden_size / c.heads);
   let hidden_states = embedded;                                                                            // [T, d]
   for (let i = 0; i < c.layers; i++) {
     const layer = `${at}.encoder.layer.${i}`;
-    // If only the first tokens of the last layer are read, only they are computed: n is T, in the last layer then B.
-    const rows = i === c.layers - 1 && context.reads === 'first' ? headTokens(hidden_states) : hidden_states;   // [n, d]
-    const q = linear(`${layer}.attention.self.query`, rows);                                               // [n, d]
-    const [k, v] = ['key', 'value'].map(name => linear(`${layer}.attention.self.${name}`, hidden_states)); // [T, d] each
-    const attended = attention(q, k, v, { scale, dropout: c.attention_dropout });                          // [n, d]
-    const projected = dropout(linear(`${layer}.attention.output.dense`, attended), c.hidden_dropout);
-    const middle = normOf(context, `${layer}.attention.output.LayerNorm`, tf.add(projected, rows), c.epsilon);   // [n, d]
-    const expanded = ACTIVATIONS[c.activation](linear(`${layer}.intermediate.dense`, middle));             // [n, 4d]
-    const contracted = dropout(linear(`${layer}.output.dense`, expanded), c.hidden_dropout);               // [n, d]
-    hidden_states = normOf(context, `${layer}.output.LayerNorm`, tf.add(contracted, middle), c.epsilon);
+    hidden_states = context.block(layer, [hidden_states], (block, x) => encoderLayer(block, c, layer, x, i === c.layers - 1));
   }
-  return context.reads === 'first' ? hidden_states : headTokens(hidden_states);
+  return context.reads === 'first' ? hidden_states : context.headTokens(hidden_states);
+}
+
+/** hidden_states [T, d] → [n, d]: if only the first tokens of the last layer are read, only they are computed: n is T, in the last layer then B. */
+function encoderLayer(context: ForwardContext, c: EncoderConfig, layer: string, hidden_states: tf.Tensor, last: boolean): tf.Tensor {
+  const { linear, dropout, attention, headTokens } = context;
+  const scale = 1 / Math.sqrt(c.hidden_size / c.heads);
+  const rows = last && context.reads === 'first' ? headTokens(hidden_states) : hidden_states;              // [n, d]
+  const q = linear(`${layer}.attention.self.query`, rows);                                                 // [n, d]
+  const [k, v] = ['key', 'value'].map(name => linear(`${layer}.attention.self.${name}`, hidden_states));   // [T, d] each
+  const attended = attention(q, k, v, { scale, dropout: c.attention_dropout });                            // [n, d]
+  const projected = dropout(linear(`${layer}.attention.output.dense`, attended), c.hidden_dropout);
+  const middle = normOf(context, `${layer}.attention.output.LayerNorm`, tf.add(projected, rows), c.epsilon);   // [n, d]
+  const expanded = ACTIVATIONS[c.activation](linear(`${layer}.intermediate.dense`, middle));               // [n, 4d]
+  const contracted = dropout(linear(`${layer}.output.dense`, expanded), c.hidden_dropout);                 // [n, d]
+  return normOf(context, `${layer}.output.LayerNorm`, tf.add(contracted, middle), c.epsilon);
 }
 
 /** Checkpoints of a bare model have no prefix; those converted from TensorFlow call a norm's parameters gamma and beta. */

@@ -90,6 +90,11 @@ export interface ForwardContext {
    * `window`: how many tokens back a causal model sees, itself included. `softcap`: c · tanh(score / c) bounds the scores.
    */
   attention(q: Tensor, k: Tensor, v: Tensor, options: { scale: number; dropout: number; window?: number | null; softcap?: number | null; between?: Between; position_bias?: Tensor }): Tensor;
+  /**
+   * run(context, ...inputs, ...constants), one layer whose parameters are those below the module `at`. With `gradient_checkpointing` only these
+   * tensors are kept for the backward pass. `run` must use the context that it is given, and no tensor of the forward pass but these; gradients pass through `inputs`.
+   */
+  block(at: string, inputs: Tensor[], run: (context: ForwardContext, ...tensors: Tensor[]) => Tensor, constants?: Tensor[]): Tensor;
 }
 
 export type Between = 'encoder' | 'decoder' | 'cross';

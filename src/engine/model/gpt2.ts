@@ -61,26 +61,30 @@ function parameters(config: Config, task: string, num_labels: number): Parameter
   ];
 }
 
+const norm = ({ weight }: ForwardContext, c: Gpt2Config, name: string, x: tf.Tensor): tf.Tensor =>
+  layerNorm({ x, gamma: weight(`${name}.weight`), beta: weight(`${name}.bias`) }, { epsilon: c.epsilon });
+
+/** Layer i: hidden_states [T, d] → [n, d], n being T or, in the last layer, R: only what the head reads is computed on. */
+function layer(context: ForwardContext, c: Gpt2Config, i: number, hidden_states: tf.Tensor): tf.Tensor {
+  const { linear, dropout, attention } = context;
+  const at = `transformer.h.${i}`;
+  const [q, k, v] = tf.split(linear(`${at}.attn.c_attn`, norm(context, c, `${at}.ln_1`, hidden_states)), 3, 1);   // [T, d] each
+  const scale = (c.scale_weights ? Math.sqrt(c.heads / c.hidden_size) : 1) / (c.scale_by_layer ? i + 1 : 1);
+  const attended = attention(q, k, v, { scale, dropout: c.attention_dropout });                             // [T, d]
+  const projected = linear(`${at}.attn.c_proj`, tokensRead(context, c, i, attended));                        // [n, d]
+  const middle = tf.add(tokensRead(context, c, i, hidden_states), dropout(projected, c.residual_dropout));
+  const expanded = ACTIVATIONS[c.activation](linear(`${at}.mlp.c_fc`, norm(context, c, `${at}.ln_2`, middle)));   // [n, 4d]
+  return tf.add(middle, dropout(linear(`${at}.mlp.c_proj`, expanded), c.residual_dropout));                  // [n, d]
+}
+
 /** Logits [B, num_labels] of a classifier, [R, vocab_size] of a language model. */
 function logits(context: ForwardContext, config: Config, task: string): tf.Tensor {
   const c = readConfig(config);
-  const { batch, weight, linear, dropout, attention } = context;
-  const norm = (name: string, x: tf.Tensor): tf.Tensor => layerNorm({ x, gamma: weight(`${name}.weight`), beta: weight(`${name}.bias`) }, { epsilon: c.epsilon });
+  const { batch, weight, linear, dropout } = context;
   const embed = (name: string, ids: tf.Tensor): tf.Tensor => tf.gather(weight(`transformer.${name}.weight`), ids as tf.Tensor1D);
-
   let hidden_states = dropout(tf.add(embed('wte', batch.input_ids), embed('wpe', batch.position_ids)), c.embedding_dropout);   // [T, d]
-  for (let i = 0; i < c.layers; i++) {
-    const at = `transformer.h.${i}`;
-    const [q, k, v] = tf.split(linear(`${at}.attn.c_attn`, norm(`${at}.ln_1`, hidden_states)), 3, 1);        // [T, d] each
-    const scale = (c.scale_weights ? Math.sqrt(c.heads / c.hidden_size) : 1) / (c.scale_by_layer ? i + 1 : 1);
-    const attended = attention(q, k, v, { scale, dropout: c.attention_dropout });                           // [T, d]
-    // n is T, in the last layer R: only what the head reads is computed on.
-    const projected = linear(`${at}.attn.c_proj`, tokensRead(context, c, i, attended));                      // [n, d]
-    const middle = tf.add(tokensRead(context, c, i, hidden_states), dropout(projected, c.residual_dropout));
-    const expanded = ACTIVATIONS[c.activation](linear(`${at}.mlp.c_fc`, norm(`${at}.ln_2`, middle)));        // [n, 4d]
-    hidden_states = tf.add(middle, dropout(linear(`${at}.mlp.c_proj`, expanded), c.residual_dropout));       // [n, d]
-  }
-  const read = norm('transformer.ln_f', hidden_states);                                          // [R, d]
+  for (let i = 0; i < c.layers; i++) hidden_states = context.block(`transformer.h.${i}`, [hidden_states], (block, x) => layer(block, c, i, x));
+  const read = norm(context, c, 'transformer.ln_f', hidden_states);                              // [R, d]
   return task === 'SEQ_CLS' ? linear('score', read) : outputLayer(context, c.tied ? 'transformer.wte' : null, read);
 }
 

@@ -88,24 +88,31 @@ function parameters(config: Config): ParameterSpec[] {
 
 /** One stack: token numbers [N] → hidden states [N, d] before the last norm. `encoded` [T, d] is what the decoder attends to. */
 function runStack(context: ForwardContext, c: T5Config, stack: Stack, ids: tf.Tensor, encoded?: tf.Tensor): tf.Tensor {
-  const { weight, linear, dropout, attention } = context;
-  const buckets = stack === 'encoder' ? context.batch.relative_buckets : context.batch.decoder_relative_buckets;    // [S, S]
+  const { batch, weight, dropout } = context;
+  const buckets = stack === 'encoder' ? batch.relative_buckets : batch.decoder_relative_buckets;                    // [S, S]
   const position_bias = tf.gather(tf.transpose(weight(biasOf(stack))), buckets as tf.Tensor2D, 1);                  // [h, S, S]
-  const between = stack === 'encoder' ? 'encoder' : 'decoder';
   let hidden_states = dropout(tf.gather(weight('shared.weight'), ids as tf.Tensor1D), c.dropout);                   // [N, d]
   for (let i = 0; i < c.layers[stack]; i++) {
-    const at = `${stack}.block.${i}.layer`;
-    const self = attentionOf(stack, i);
-    const normed = norm(context, `${at}.0.layer_norm`, hidden_states, c.epsilon);
-    const [q, k, v] = ['q', 'k', 'v'].map(name => linear(`${self}.${name}`, normed));                               // [N, h · head_dim] each
-    const attended = attention(q, k, v, { scale: 1, dropout: c.dropout, between, position_bias });
-    hidden_states = tf.add(hidden_states, dropout(linear(`${self}.o`, attended), c.dropout));
-    if (encoded) hidden_states = tf.add(hidden_states, crossAttention(context, c, `${at}.1`, hidden_states, encoded));
-    const last = `${at}.${stack === 'encoder' ? 1 : 2}`;
-    const forwarded = feed(context, c, `${last}.DenseReluDense`, norm(context, `${last}.layer_norm`, hidden_states, c.epsilon));
-    hidden_states = tf.add(hidden_states, dropout(forwarded, c.dropout));                                           // [N, d]
+    const at = `${stack}.block.${i}`;
+    hidden_states = encoded ? context.block(at, [hidden_states, encoded], (block, x, e, bias) => layer(block, c, stack, i, x, bias, e), [position_bias])
+      : context.block(at, [hidden_states], (block, x, bias) => layer(block, c, stack, i, x, bias), [position_bias]);
   }
   return hidden_states;
+}
+
+/** Layer i of a stack: hidden_states [N, d], position_bias [h, S, S] → [N, d]. */
+function layer(context: ForwardContext, c: T5Config, stack: Stack, i: number, hidden_states: tf.Tensor, position_bias: tf.Tensor, encoded?: tf.Tensor): tf.Tensor {
+  const { linear, dropout, attention } = context;
+  const at = `${stack}.block.${i}.layer`;
+  const self = attentionOf(stack, i);
+  const normed = norm(context, `${at}.0.layer_norm`, hidden_states, c.epsilon);
+  const [q, k, v] = ['q', 'k', 'v'].map(name => linear(`${self}.${name}`, normed));                                 // [N, h · head_dim] each
+  const attended = attention(q, k, v, { scale: 1, dropout: c.dropout, between: stack, position_bias });
+  const seen = tf.add(hidden_states, dropout(linear(`${self}.o`, attended), c.dropout));
+  const joined = encoded ? tf.add(seen, crossAttention(context, c, `${at}.1`, seen, encoded)) : seen;
+  const last = `${at}.${stack === 'encoder' ? 1 : 2}`;
+  const forwarded = feed(context, c, `${last}.DenseReluDense`, norm(context, `${last}.layer_norm`, joined, c.epsilon));
+  return tf.add(joined, dropout(forwarded, c.dropout));                                                             // [N, d]
 }
 
 /** hidden_states [U, d], encoded [T, d] → [U, d] */

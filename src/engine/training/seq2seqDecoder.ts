@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Precision } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, InputSpec, Program } from '../executors/executor';
-import { forwardContext, SCALING } from '../model/context';
+import { forwardContext, precisionOf, SCALING } from '../model/context';
 import type { ForwardContext, Seq2SeqFamily } from '../model/family';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
@@ -44,7 +44,7 @@ export class Seq2SeqDecoder {
       name, weights: model.weights,
       inputs: [...inputs, ...(plan ? [{ name: 'trainables', dtype: 'float32' as const, shape: [plan.trainable_parameters] }, { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] }] : [])],
       parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
-      forward: (given, weight) => forward(forwardContext({ inputs: given, weight, plan, layout, parameters, precision, heads: family.headModules(task), lora_dropout: 0, dropoutSite: () => null }), given),
+      forward: (given, weight) => forward(forwardContext({ inputs: given, weight, plan, layout, parameters, precisionOf: precisionOf(model, precision), lora_dropout: 0, dropoutSite: () => null }), given),
     });
     const executor = await createExecutor(device, precision);
     // Every parameter of the encoder and the decoder works on states of this width.

@@ -6,7 +6,7 @@ import type { CompiledProgram, Executor, Feeds, Program, Results } from '../exec
 import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
-import { forwardContext, SCALING } from '../model/context';
+import { forwardContext, precisionOf, SCALING, type ContextOptions } from '../model/context';
 import { topIsLabel } from '../ops/topIsLabel';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
@@ -15,6 +15,8 @@ import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from 
 import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
+import { afterPrefix, findPrefix, PREFIX_STATES, prefixProgram, type Prefix, type RecordedLayer } from './prefix';
+import { PrefixStates } from './prefixStates';
 import { tokensOf, type BatchResult, type Example, type OptimizerState, type TrainingStep } from './step.types';
 
 export interface StepOptions {
@@ -34,6 +36,8 @@ export interface StepOptions {
   read?: BatchLayout['read'];
   /** Tokens that are computed at a time; default `PORTION_TOKENS`, Infinity for whole batches. */
   portion_tokens?: number;
+  /** Splits the step after the layers that nothing is trained in, if there are such and no dropout is applied there. */
+  split_prefix?: boolean;
 }
 
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
@@ -42,24 +46,37 @@ export async function createTrainingStep(options: StepOptions): Promise<Training
   const built = stepProgram(options);
   const step = await executor.compile(built.program);
   const optimizer = options.train ? await executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
-  return new Step(options, executor, step, optimizer, built.sites, built.layout);
+  const prefix = built.prefix && new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, options.portion_tokens);
+  return new Step(options, executor, step, optimizer, built, prefix);
+}
+
+interface StepProgram {
+  program: Program;
+  sites: DropoutSite[];
+  layout: BatchLayout;
+  /** The frozen layers that the program leaves out, and the program that computes them. */
+  prefix: (Prefix & { program: Program }) | null;
+  /** They could not be left out because of dropout in them. */
+  prefix_dropout: boolean;
 }
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train, read, precision = 'fp32' }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): { program: Program; sites: DropoutSite[]; layout: BatchLayout } {
+export function stepProgram({ model, plan, lora, train, read, precision = 'fp32', split_prefix = false }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
   const layout = { ...own, ...(read ? { read, pad_token_id: null } : {}), targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
-  const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null): Program => ({
+  const multiplied = precisionOf(model, precision);
+  const program = (sites: DropoutSite[], dropoutSite: () => (site: DropoutSite) => number | null, prefix: Prefix | null, aroundBlock?: ContextOptions['aroundBlock']): Program => ({
     name: 'step',
     weights: model.weights,
     inputs: [
       ...batchInputs(layout),
       { name: 'loss_scale', dtype: 'float32', shape: [] },
       ...dropoutInputs(sites, layout),
+      ...(prefix ? [{ name: PREFIX_STATES, dtype: 'float32' as const, shape: ['T', prefix.width] }] : []),
       ...(plan ? [
         { name: 'trainables', dtype: 'float32' as const, shape: [size] },
         { name: SCALING, dtype: 'float32' as const, shape: [plan.modules.length] },
@@ -69,7 +86,10 @@ export function stepProgram({ model, plan, lora, train, read, precision = 'fp32'
     parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
     forward(inputs, weight): Record<string, tf.Tensor> {
-      const context = forwardContext({ inputs, weight, plan, layout, parameters, precision, heads: family.headModules(task), lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite() });
+      const context = forwardContext({
+        inputs, weight, plan, layout, parameters, precisionOf: multiplied, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(),
+        aroundBlock: prefix ? afterPrefix(prefix, inputs[PREFIX_STATES]) : aroundBlock,
+      });
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
@@ -80,15 +100,26 @@ export function stepProgram({ model, plan, lora, train, read, precision = 'fp32'
     },
   });
 
-  // A first trace finds the places where dropout is applied, which the program's inputs depend on.
+  // A first trace finds the places where dropout is applied, which the program's inputs depend on, and the layers that are frozen.
   const sites: DropoutSite[] = [];
-  if (train) survey(program([], () => site => { sites.push(site); return null; }));
+  const layers: RecordedLayer[] = [];
+  const recordLayer = (_: tf.Tensor, compute: () => tf.Tensor): tf.Tensor => {
+    const result = compute();
+    layers.push({ result: getRecorder().graphValue(result), sites: sites.length });
+    return result;
+  };
+  const graph = train ? survey(program([], () => site => { sites.push(site); return null; }, null, recordLayer)) : null;
+  const found = graph && split_prefix ? findPrefix(graph, plan!.trainables.map(t => t.name), layers) : null;
+  const prefix = found && !found.dropout ? found : null;
   let next = 0;
-  return { program: program(sites, () => { next = 0; return () => (train ? next++ : null); }), sites, layout };
+  return {
+    program: program(sites, () => { next = 0; return () => (train ? next++ : null); }, prefix), sites, layout,
+    prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters, precisionOf: multiplied }) }, prefix_dropout: found !== null && found.dropout,
+  };
 }
 
-/** Runs a program's forward function on the recorder and forgets the graph. */
-function survey(program: Program): void {
+/** Runs a program's forward function on the recorder. */
+function survey(program: Program): Graph {
   const recorder = getRecorder();
   const symbols = program.inputs.flatMap(i => i.shape).filter(d => typeof d === 'string');
   const graph = new Graph(new DynamicSizes(symbols, [...program.weights.values()].flatMap(w => (w.source === 'file' ? w.ref.shape : w.shape))));
@@ -103,6 +134,7 @@ function survey(program: Program): void {
       return tensor(name, weight.source === 'file' ? weight.ref.shape : weight.shape);
     });
   });
+  return graph;
 }
 
 class Step implements TrainingStep {
@@ -114,7 +146,7 @@ class Step implements TrainingStep {
 
   constructor(
     private readonly options: StepOptions, private readonly executor: Executor, private readonly step: CompiledProgram,
-    private readonly optimizer: CompiledProgram | undefined, private readonly sites: DropoutSite[], private readonly layout: BatchLayout,
+    private readonly optimizer: CompiledProgram | undefined, private readonly built: StepProgram, readonly prefix: PrefixStates | null,
   ) {
     const { plan, trainables } = options;
     this.current = { trainables: trainables.slice(), exp_avg: new Float32Array(trainables.length), exp_avg_sq: new Float32Array(trainables.length) };
@@ -131,19 +163,20 @@ class Step implements TrainingStep {
   }
 
   get device(): string { return this.executor.device; }
+  get prefix_dropout(): boolean { return this.built.prefix_dropout; }
 
-  count(examples: Example[]): number { return rowsRead(examples, this.layout); }
+  count(examples: Example[]): number { return rowsRead(examples, this.built.layout); }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
     return this.inPortions(examples, async (portion, number) => {
-      const results = await this.step.run(this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
+      const results = await this.step.run(await this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
       this.accumulated = results[GRADIENTS];
       return results;
     });
   }
 
   async evaluate(examples: Example[]): Promise<BatchResult> {
-    return this.inPortions(examples, portion => this.step.run(this.feeds(portion, 1, null), { gradients: false }));
+    return this.inPortions(examples, async portion => this.step.run(await this.feeds(portion, 1, null), { gradients: false }));
   }
 
   /** Runs the examples portion by portion; the logits come back in the order of the examples. */
@@ -171,12 +204,13 @@ class Step implements TrainingStep {
     return result;
   }
 
-  private feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Feeds {
-    const { plan, train } = this.options;
+  private async feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
+    const { options: { plan, train }, built: { sites, layout }, prefix } = this;
     const size = this.current.trainables.length;
     return {
-      ...batchFeeds(examples, this.layout),
-      ...dropoutFeeds(this.sites, this.layout, batchSizes(examples, this.layout), dropout),
+      ...batchFeeds(examples, layout),
+      ...dropoutFeeds(sites, layout, batchSizes(examples, layout), dropout),
+      ...(prefix ? { [PREFIX_STATES]: { data: await prefix.of(examples), shape: [batchSizes(examples, layout).T, prefix.prefix.width] } } : {}),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {
         trainables: { data: this.current.trainables, shape: [size] },
@@ -215,6 +249,7 @@ class Step implements TrainingStep {
   }
 
   async dispose(): Promise<void> {
+    await this.prefix?.dispose();
     await this.step.dispose();
     await this.optimizer?.dispose();
     await this.executor.dispose();

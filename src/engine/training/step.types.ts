@@ -1,4 +1,5 @@
 /** What the training loop asks of the compiled or eager step. Implemented in `step.ts`. */
+import type { PrefixStates } from './prefixStates';
 
 export interface Example {
   input_ids: Int32Array;
@@ -12,6 +13,8 @@ export interface Example {
   targets?: Int32Array | null;
   /** For an encoder-decoder: what the decoder reads; `targets` are then those of its positions. [decoder tokens] */
   decoder_input_ids?: Int32Array;
+  /** Which example of which set this is, where something is kept of it. */
+  place?: { set: number; index: number };
 }
 
 /** Tokens that a model reads of an example, its decoder's included. */
@@ -41,6 +44,10 @@ export interface OptimizerState {
 export interface TrainingStep {
   /** The device and executor that really run, e.g. `cpu (onnxruntime)`. */
   readonly device: string;
+  /** What the frozen layers at the start make of the examples, where the step is split after them. */
+  readonly prefix: PrefixStates | null;
+  /** The step was to be split, but dropout is applied in those layers. */
+  readonly prefix_dropout: boolean;
   /**
    * Forward and backward over one batch; adds the gradient of loss_scale · Σ loss to the accumulated gradient.
    * `dropout` seeds the masks; null turns dropout off. Returns loss_scale · Σ loss over examples (classifier) or targets (language model).

@@ -1,6 +1,6 @@
 /** The experiment panel: one webview in the editor area that follows the current experiment. All its state lives in the host. */
 import * as vscode from 'vscode';
-import { EMPTY_RUN, PANEL_ACTIONS, type PanelAction } from '../protocol/panel';
+import { EMPTY_RUN, PANEL_ACTIONS, type PanelAction, type RunView } from '../protocol/panel';
 import type { MetricRecord } from '../protocol/metrics';
 import { settingAt } from '../protocol/experiment';
 import { Disposables, throttle } from './disposables';
@@ -31,7 +31,9 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private followed: ExperimentRun | undefined;
   private followedListener: vscode.Disposable | undefined;
   private readonly sendExperiment = this.disposables.add(throttle(50, () => this.panel?.connection.notify('experiment', { experiment: this.lab.experimentView() })));
-  private readonly sendRun = this.disposables.add(throttle(BATCH_MS, () => this.panel?.connection.notify('run', { run: this.lab.run?.view ?? EMPTY_RUN })));
+  private readonly sendRun = this.disposables.add(throttle(BATCH_MS, () => this.flushRun()));
+  /** What the panel knows of the run. New metrics leave it as it is. */
+  private sentRun: RunView | undefined;
   private readonly sendMetrics = this.disposables.add(throttle(BATCH_MS, () => this.flush()));
 
   constructor(private readonly lab: Lab) {
@@ -87,6 +89,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       ready: () => {
         this.followRun();
         this.waiting = { records: [], reset: false };
+        this.sentRun = this.lab.run?.view ?? EMPTY_RUN;
         return this.lab.view();
       },
       edit: async ({ path, value }) => {
@@ -133,6 +136,13 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     this.waiting = { records: [...run?.metrics ?? []], reset: true };
     this.sendMetrics();
     this.sendRun();
+  }
+
+  private flushRun(): void {
+    const run = this.lab.run?.view ?? EMPTY_RUN;
+    if (run === this.sentRun) return;
+    this.sentRun = run;
+    this.panel?.connection.notify('run', { run });
   }
 
   private flush(): void {

@@ -116,9 +116,9 @@ function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   const { run, active } = node;
   const item = new vscode.TreeItem(run.name, run.adapter || run.checkpoints.length ? vscode.TreeItemCollapsibleState.Collapsed : vscode.TreeItemCollapsibleState.None);
   const records = active?.metrics ?? [];
-  const train = records.filter(r => !isEvalRecord(r)).at(-1);
+  const train = records.findLast(r => !isEvalRecord(r));
   const loss = train && 'loss' in train ? Number(train.loss) : run.last_loss;
-  const last = records.filter(isEvalRecord).at(-1);
+  const last = records.findLast(isEvalRecord);
   const metric = last ? mainMetric(last) : run.metric;
   const status = active ? active.view.status : run.status;
   const numbers = [...(metric === null ? [] : [`${metric.name} ${metric.text}`]), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];

@@ -56,7 +56,7 @@ export class StatusBar {
 /** `step 120/500 · loss 1.83`, or what is being prepared. */
 export function describeRun(run: ExperimentRun): string {
   const { status, started, progress } = run.view;
-  const last = run.metrics.filter(r => !isEvalRecord(r)).at(-1);
+  const last = run.metrics.findLast(r => !isEvalRecord(r));
   if (!last || !('loss' in last)) return progress?.message ?? status;
   const word = status === 'running' ? '' : `${status} · `;
   return `${word}step ${last.step}/${started?.total_steps ?? '?'} · loss ${Number(last.loss).toFixed(2)}`;

@@ -113,6 +113,17 @@ for (const precision of PRECISIONS) {
   }
 }
 
+test('recomputed activations are rounded as they were the first time', async () => {
+  const results = [];
+  for (const gradient_checkpointing of [false, true]) {
+    const step = await noisyStep(tinyBert(), { lora: { r: 4 }, training: { gradient_checkpointing }, precision: 'int8' });
+    const { loss } = await step.accumulate(tinyExamples([5, 9, 3]), 1, null);
+    results.push([loss, (await step.update({ learning_rate: 1e-3, step: 1 })).grad_norm]);
+    await step.dispose();
+  }
+  assertClose(results[1], results[0], 1e-5, 'loss and gradient norm');
+});
+
 test('int4 on WebGPU gives the CPU\'s numbers', async t => {
   await opened;
   if (noGpu) return t.skip(noGpu);

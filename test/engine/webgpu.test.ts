@@ -6,10 +6,17 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import type { CompiledProgram } from '../../src/engine/executors/executor';
+import type { LoadedModel } from '../../src/engine/model/weights';
+import type { Example } from '../../src/engine/training/step.types';
+import { assertClose } from '../support/close';
+import { noisyStep } from '../support/compareSteps';
 import { inTemporaryFolder } from '../support/faults';
 import { fixture } from '../support/paths';
 import { assertSame, trainReference } from '../support/references';
 import { openSoftwareGpu } from '../support/softwareGpu';
+import { TINY_DECODERS, tinyDecoder, tinyTexts } from '../support/tinyDecoders';
+import { tinyBert, tinyExamples } from '../support/tinyModel';
+import { TINY_T5, tinyPairs } from '../support/tinyT5';
 
 const architecture = (name: string): string => (JSON.parse(readFileSync(fixture('references', name, 'model/config.json'), 'utf8')) as { model_type: string }).model_type;
 const ALL = readdirSync(fixture('references'));
@@ -31,3 +38,25 @@ for (const name of CASES) {
     });
   });
 }
+
+test('recomputed activations on WebGPU, dropout included, give what the plain step gives on the CPU', async t => {
+  await opened;
+  if (skip) return t.skip(skip);
+  const cases: [LoadedModel, Example[]][] = [
+    [tinyBert({ hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.15 }), tinyExamples([5, 9, 3])],
+    [tinyDecoder(TINY_DECODERS.llama, 'CAUSAL_LM'), tinyTexts([7, 4])],
+    [tinyDecoder({ ...TINY_T5['t5 v1.0'], dropout_rate: 0.2 }, 'SEQ_2_SEQ_LM'), tinyPairs([[6, 9], [3, 2]])],
+  ];
+  for (const [model, examples] of cases) {
+    const [gpu, cpu] = await Promise.all([['webgpu', true], ['cpu', false]].map(async ([device, gradient_checkpointing]) => {
+      const step = await noisyStep(model, { device: device as string, lora: { lora_dropout: 0.2, target_modules: 'all-linear' }, training: { gradient_checkpointing } });
+      const { loss } = await step.accumulate(examples, 1, { seed: 4, step: 1, micro_step: 0 });
+      const { grad_norm } = await step.update({ learning_rate: 1e-2, step: 1 });
+      const { exp_avg } = await step.state();
+      await step.dispose();
+      return { values: [loss, grad_norm], exp_avg };
+    }));
+    assertClose(gpu.values, cpu.values, 1e-3, 'loss and gradient norm');
+    assertClose(gpu.exp_avg, cpu.exp_avg, 1e-3, 'moments');
+  }
+});

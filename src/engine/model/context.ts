@@ -5,10 +5,12 @@ import { startNames } from './startFactors';
 import { doraLinear, loraLinear } from './adaptedLinear';
 import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
+import { after } from '../ops/after';
 import { frozenLinear } from '../ops/quantizedLinear';
 import { rotary } from '../ops/rotary';
 import { DECODER } from '../training/decoderLayout';
 import { MASKED, type BatchLayout } from '../training/layout';
+import { recomputed } from '../training/recompute';
 import { slotRows, tokenRows } from '../training/slots';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
 import type { Precision } from '../../protocol/experiment';
@@ -28,12 +30,17 @@ export interface ContextOptions {
   layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
+  /** Keeps only the inputs of each block for the backward pass, which computes the rest once more. */
+  gradient_checkpointing?: boolean;
   /** Called for each layer with the states that enter it; returns those that leave it, by `compute` or otherwise. */
   aroundBlock?: (entering: tf.Tensor, compute: () => tf.Tensor) => tf.Tensor;
 }
 
 /** Input [modules]: the scaling of each adapter, in the order of the plan. */
 export const SCALING = 'lora_scaling';
+
+/** Inputs that tables of a size with the activations are made from. */
+const SOURCES = [OFFSETS, 'position_ids', 'slot_numbers', `${DECODER}slot_numbers`];
 
 /** How the linear layers of a model are multiplied: heads and output layers exactly, the others in `precision`. */
 export function precisionOf({ family, parameters, task }: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, precision: Precision): ContextOptions['precisionOf'] {
@@ -85,6 +92,32 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   /** cos and sin of every token's position, [T, w] each: the same for all layers. */
   let turns: { cos: tf.Tensor; sin: tf.Tensor } | undefined;
 
+  /** `block` with everything but its inputs computed once more in the backward pass. */
+  const recompute: ForwardContext['block'] = (at, entering, run, constants = []) => {
+    const all = plan?.trainables.map(t => t.name) ?? [];
+    const own = all.filter(name => name.startsWith(`base_model.model.${at}.`));
+    let sites: (number | null)[] | undefined;
+    return recomputed([...entering, ...own.map(name => inputs[name]), ...constants], entering.length + own.length, (tensors, gradient) => {
+      const late = (x: tf.Tensor): tf.Tensor => (gradient ? after({ x, then: gradient }, {}) : x);
+      // What the block does not own is missing, so that no gradient can be lost.
+      const visible: Record<string, tf.Tensor> = Object.fromEntries(Object.entries(inputs).filter(([name]) => !all.includes(name)));
+      for (const name of SOURCES) if (visible[name]) visible[name] = late(visible[name]);
+      own.forEach((name, i) => { visible[name] = tensors[entering.length + i]; });
+      // The dropout sites are numbered once: the recomputation draws the same masks.
+      const again = sites?.values();
+      const numbered: (number | null)[] = [];
+      const dropoutSite = (site: DropoutSite): number | null => {
+        const number = again ? again.next().value! : options.dropoutSite(site);
+        numbered.push(number);
+        return number;
+      };
+      const block = forwardContext({ ...options, inputs: visible, dropoutSite, gradient_checkpointing: false });
+      const result = run(block, ...tensors.slice(0, entering.length).map(late), ...tensors.slice(entering.length + own.length));
+      sites ??= numbered;
+      return result;
+    });
+  };
+
   const context: ForwardContext = {
     batch: inputs as unknown as BatchTensors,
     reads: layout.read,
@@ -97,7 +130,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const precision = trained.has(`${module}.weight`) ? 'fp32' : options.precisionOf(module);
       const w = weight(`${module}.weight`);
       const adapter = adapters.get(module);
-      if (adapter === undefined) return frozenLinear({ x, w, add: bias }, { precision, transposed });           // [T, out]
+      if (adapter === undefined) return frozenLinear({ x, w, add: bias }, { precision, transposed });     // [T, out]
       const part = (suffix: string): tf.Tensor | undefined => inputs[`base_model.model.${module}.${suffix}`];
       const scaling = tf.slice1d(inputs[SCALING] as tf.Tensor1D, adapter, 1);
       const names = startNames(module);
@@ -144,7 +177,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     },
 
     block(at, entering, run, constants = []) {
-      const compute = (): tf.Tensor => run(context, ...entering, ...constants);
+      const compute = (): tf.Tensor => (options.gradient_checkpointing ? recompute(at, entering, run, constants) : run(context, ...entering, ...constants));
       return options.aroundBlock ? options.aroundBlock(entering[0], compute) : compute();
     },
   };

@@ -61,7 +61,7 @@ interface StepProgram {
 }
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, train, read, precision = 'fp32', split_prefix = false }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'>): StepProgram {
+export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
@@ -88,7 +88,7 @@ export function stepProgram({ model, plan, lora, train, read, precision = 'fp32'
     forward(inputs, weight): Record<string, tf.Tensor> {
       const context = forwardContext({
         inputs, weight, plan, layout, parameters, precisionOf: multiplied, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(),
-        aroundBlock: prefix ? afterPrefix(prefix, inputs[PREFIX_STATES]) : aroundBlock,
+        gradient_checkpointing: train && training?.gradient_checkpointing, aroundBlock: prefix ? afterPrefix(prefix, inputs[PREFIX_STATES]) : aroundBlock,
       });
       const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]

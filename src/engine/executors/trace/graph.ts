@@ -65,6 +65,8 @@ export class Graph {
   /** Frozen weights that the graph multiplies by in a few bits: weight name, format, and the values that stand for it. */
   readonly packed: { weight: string; layout: PackLayout; data: Value; scale: Value }[] = [];
   readonly outputs: { name: string; value: Value }[] = [];
+  /** What the nodes compute, by name. */
+  readonly values = new Map<string, Value>();
   private count = 0;
   private readonly scalars = new Map<string, Value>();
   /** What each Reshape was made from. */
@@ -89,6 +91,7 @@ export class Graph {
   /** Adds a node with several outputs. An absent optional input is null. */
   nodes_(op: string, inputs: (Value | null)[], outputs: { dtype: ValueType; shape: number[] }[], attributes: Record<string, Attribute> = {}, domain = ''): Value[] {
     const values = outputs.map(output => ({ ...output, name: this.fresh(op) }));
+    for (const value of values) this.values.set(value.name, value);
     this.nodes.push({ op, domain, inputs: inputs.map(v => v?.name ?? ''), outputs: values.map(v => v.name), attributes });
     return values;
   }

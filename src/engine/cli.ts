@@ -11,12 +11,13 @@ import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
 import { predictTask } from './model/predictTask';
+import type { EngineRequests } from '../protocol/engine';
 import { PRECISIONS } from '../protocol/experiment';
-import type { Summary } from '../protocol/metrics';
 
 const USAGE = `LoRA Lab
 
   npm run --silent lab -- train EXPERIMENT [--resume]                trains an experiment (*.lora.json); --resume goes on from the last checkpoint
+  npm run --silent lab -- sweep EXPERIMENT [--resume]                trains every member of the experiment's section "sweep" on one base in memory and ranks them
   npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
   npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME] [--precision fp32|int8|int4]
                                                                      classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv or
@@ -53,28 +54,32 @@ function numberOf(options: Options, name: string): number {
 
 const text = { type: 'string' } as const;
 
+/** A run or a sweep, which a signal ends with a checkpoint. */
+async function trained<M extends 'train' | 'sweep'>(method: M, args: string[]): Promise<EngineRequests[M][1]> {
+  const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
+  const engine = startThread();
+  const progress = showProgress(engine, process.stderr);
+  let interrupted = false;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      // The second time it is urgent.
+      if (interrupted) process.exit(130);
+      interrupted = true;
+      void engine.request('stop', {}).catch(() => process.exit(130));
+    });
+  }
+  let summary: EngineRequests[M][1];
+  try { summary = await engine.request(method, { experiment_file: resolve(file), resume: options.resume === true }); } catch (error) {
+    if (error instanceof LabError && error.report.code === 'run.cancelled') { process.stderr.write('interrupted before the first step\n'); process.exit(130); }
+    throw error;
+  } finally { progress.end(); }
+  if (summary.state === 'stopped') { process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`); process.exit(130); }
+  return summary;
+}
+
 const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
-  async train(args) {
-    const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
-    const engine = startThread();
-    const progress = showProgress(engine, process.stderr);
-    let interrupted = false;
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.on(signal, () => {
-        // The second time it is urgent.
-        if (interrupted) process.exit(130);
-        interrupted = true;
-        void engine.request('stop', {}).catch(() => process.exit(130));
-      });
-    }
-    let summary: Summary;
-    try { summary = await engine.request('train', { experiment_file: resolve(file), resume: options.resume === true }); } catch (error) {
-      if (error instanceof LabError && error.report.code === 'run.cancelled') { process.stderr.write('interrupted before the first step\n'); process.exit(130); }
-      throw error;
-    } finally { progress.end(); }
-    if (summary.state === 'stopped') { process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`); process.exit(130); }
-    return summary;
-  },
+  train: args => trained('train', args),
+  sweep: args => trained('sweep', args),
 
   async merge(args) {
     const { options } = parse(args, { base: text, adapter: text, out: text }, 0, '');

@@ -24,6 +24,7 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
     line(formatCount(started));
     line(`${started.train_examples} training and ${started.eval_examples} evaluation examples, ${total} steps on ${started.device}, into ${started.run_folder}`);
   });
+  engine.on('member', ({ name, number, members }) => line(`member ${number + 1} of ${members.length}: ${name}`));
   engine.on('progress', ({ message, fraction }) => show(fraction === null ? `${message} …` : `${message} ${Math.round(100 * fraction)} %`));
   engine.on('log', ({ level, message }) => { if (level !== 'info') line(`${level}: ${message}`); });
   engine.on('metrics', ({ records }) => {

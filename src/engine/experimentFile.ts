@@ -4,6 +4,7 @@ import { parseTree, getNodeValue, findNodeAtLocation, printParseErrorCode, type 
 import { LabError } from './errors';
 import { lookUp, readText } from './files';
 import { parseExperiment, type Experiment, type Problem } from '../protocol/experiment';
+import { parseSweep, type Sweep } from '../protocol/sweep';
 
 const LIMIT = 1 << 20;
 
@@ -13,6 +14,8 @@ export interface ExperimentFile {
   /** File name without `.lora.json`. */
   name: string;
   experiment: Experiment;
+  /** Null if it is a single experiment. */
+  sweep: Sweep | null;
   /** The absolute path of a path that is written relative to the file. */
   resolve(path: string): string;
   /** A key such as `lora.r` with the line that it stands on; anything else as it is. */
@@ -39,8 +42,11 @@ export function readExperimentFile(path: string): ExperimentFile {
     const reason = errors.length ? printParseErrorCode(errors[0].error) : 'the file is empty';
     throw new LabError({ code: 'experiment.not-json', file, where: `line ${lineAt(text, offset)}`, cause: `is not valid JSON: ${reason}`, action: 'correct the file' });
   }
-  const { experiment, problems } = parseExperiment(getNodeValue(tree));
-  if (!experiment) {
+  const json: unknown = getNodeValue(tree);
+  const { experiment, problems: own } = parseExperiment(json);
+  const { sweep, problems: ofSweep } = parseSweep(json);
+  const problems: Problem[] = [...own, ...ofSweep];
+  if (!experiment || problems.length) {
     const [first] = problems;
     const line = lineAt(text, placeOf(tree, first)?.offset ?? 0);
     const others = problems.length > 1 ? ` (and ${problems.length - 1} more problem${problems.length > 2 ? 's' : ''})` : '';
@@ -51,7 +57,7 @@ export function readExperimentFile(path: string): ExperimentFile {
     return node ? `line ${lineAt(text, node.offset)}, ${where}` : where;
   };
   return {
-    file, name: basename(file).replace(/(\.lora)?\.json$/, ''), experiment, resolve: relative => resolve(dirname(file), relative), place,
+    file, name: basename(file).replace(/(\.lora)?\.json$/, ''), experiment, sweep, resolve: relative => resolve(dirname(file), relative), place,
     gives: key => findNodeAtLocation(tree, key.split('.')) !== undefined,
   };
 }

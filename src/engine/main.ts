@@ -9,7 +9,7 @@ import { PROTOCOL_VERSION, type EngineRequests } from '../protocol/engine';
 /** How long the last checkpoint may take when the host is gone. */
 const LAST_WORDS_MS = 3000;
 
-const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'pause', 'resume', 'stop', 'save', 'merge', 'predict', 'generate'];
+const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'merge', 'predict', 'generate'];
 /** Requests whose effect shows later: they are answered at once, however busy the worker is. */
 const AT_ONCE = ['pause', 'resume', 'stop'];
 
@@ -27,14 +27,14 @@ host.onRequest('hello', ({ protocol }: EngineRequests['hello'][0]): EngineReques
 });
 for (const method of FORWARDED) {
   host.onRequest(method, async (params: unknown) => {
-    if (method === 'train') training = true;
+    if (method === 'train' || method === 'sweep') training = true;
     const answer = worker.sendRequest<unknown>(method, params);
     if (AT_ONCE.includes(method) && training) {
       answer.catch(() => { /* the run ended first */ });
       return null;
     }
     // A ResponseError of the worker passes through with its report.
-    return answer.finally(() => { if (method === 'train') training = false; });
+    return answer.finally(() => { if (method === 'train' || method === 'sweep') training = false; });
   });
 }
 worker.onNotification((method, params) => { void host.sendNotification(method, params as object).catch(() => { /* the host is gone */ }); });

@@ -23,7 +23,7 @@ import { withStartFactors } from './model/startFactors';
 import type { LoadedModel } from './model/weights';
 import type { Reporter } from './reporter';
 import { bestRule, type BestRule } from './training/bestModel';
-import type { DatasetSettings, ProblemType } from '../protocol/experiment';
+import type { DatasetSettings, Experiment, ProblemType } from '../protocol/experiment';
 
 export interface Prepared {
   model: LoadedModel;
@@ -80,6 +80,13 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
   return { model: whole, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
+}
+
+/** The same base and data with other adapters of the same modules: plan and start values of `experiment`. Errors: those of the targets. */
+export function prepareVariant(base: Prepared, { lora, training }: Experiment): Prepared {
+  const plan = planAdapter(base.model, lora);
+  const trainables = lora.init_adapter === null ? initialTrainables(base.model, plan, training.seed, lora) : base.trainables;
+  return { ...base, plan, trainables };
 }
 
 /** What reading texts takes beside the file. */

@@ -4,4 +4,4 @@ import type { EngineNotifications } from '../protocol/engine';
 /** The notifications of a run: all but those of completions. */
 export type Reporter = { [K in Exclude<keyof EngineNotifications, 'text'>]: (params: EngineNotifications[K]) => void };
 
-export const SILENT: Reporter = { started: () => {}, metrics: () => {}, state: () => {}, progress: () => {}, log: () => {} };
+export const SILENT: Reporter = { started: () => {}, metrics: () => {}, state: () => {}, progress: () => {}, log: () => {}, member: () => {} };

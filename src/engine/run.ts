@@ -33,6 +33,7 @@ export interface RunOptions {
  */
 export async function runExperiment({ experiment_file, resume, cwd, control, report }: RunOptions): Promise<Summary> {
   const source = readExperimentFile(experiment_file);
+  if (source.sweep) throw new LabError({ code: 'experiment.sweep', file: source.file, where: source.place('sweep'), cause: 'the experiment is a sweep', action: 'run it with: npm run --silent lab -- sweep EXPERIMENT; or remove the section' });
   report.state({ state: 'preparing' });
   let folder: RunFolder | undefined;
   let step: TrainingStep | undefined;
@@ -67,7 +68,8 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
   }
 }
 
-function announce(source: ExperimentFile, { model, plan, train, eval: evaluation }: Prepared, folder: RunFolder, device: string, report: Reporter): void {
+/** Tells what is about to be trained. */
+export function announce(source: ExperimentFile, { model, plan, train, eval: evaluation }: Prepared, folder: RunFolder, device: string, report: Reporter): void {
   const { total_steps, epochs } = planSchedule(train.length, source.experiment.training);
   report.started({
     run_folder: folder.path, total_steps, num_train_epochs: epochs, trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
@@ -76,7 +78,7 @@ function announce(source: ExperimentFile, { model, plan, train, eval: evaluation
 }
 
 /** The newest good checkpoint of a run. Metrics after it are set aside. */
-function findState(folder: RunFolder, source: ExperimentFile, report: Reporter): { checkpoint: string; state: TrainerState } {
+export function findState(folder: RunFolder, source: ExperimentFile, report: Reporter): { checkpoint: string; state: TrainerState } {
   const { folder: checkpoint, warnings } = folder.latestCheckpoint();
   for (const message of warnings) report.log({ level: 'warn', message });
   if (checkpoint === null) {
@@ -89,7 +91,8 @@ function findState(folder: RunFolder, source: ExperimentFile, report: Reporter):
   return { checkpoint, state };
 }
 
-function freshState({ model, data_fingerprint }: Prepared): TrainerState {
+/** The state before the first step. */
+export function freshState({ model, data_fingerprint }: Prepared): TrainerState {
   return {
     step: 0, evaluated: 0, eval_before: null, eval: null, best: NONE_YET, loss_sum: 0, tokens: 0, seconds: 0, unlogged: { steps: 0, loss_sum: 0, tokens: 0, seconds: 0 },
     labels: model.labels, base_fingerprint: model.fingerprint, data_fingerprint,
@@ -97,9 +100,10 @@ function freshState({ model, data_fingerprint }: Prepared): TrainerState {
 }
 
 /** Adapter and two moments, the adapter once more at the end, and room for the log. */
-const spaceFor = (trainable_parameters: number): number => 16 * trainable_parameters + (1 << 20);
+export const spaceFor = (trainable_parameters: number): number => 16 * trainable_parameters + (1 << 20);
 
-function newFolder(source: ExperimentFile, cwd: string): string {
+/** `output_dir`, or a new folder below `.lora/runs`. */
+export function newFolder(source: ExperimentFile, cwd: string): string {
   if (source.experiment.output_dir !== null) return source.resolve(source.experiment.output_dir);
   const time = new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-');
   const base = join(cwd, '.lora', 'runs', `${time}-${source.name}`);
@@ -110,7 +114,7 @@ function newFolder(source: ExperimentFile, cwd: string): string {
 }
 
 /** `output_dir`, or the newest default folder of this experiment. */
-function folderToResume(source: ExperimentFile, cwd: string): string {
+export function folderToResume(source: ExperimentFile, cwd: string): string {
   if (source.experiment.output_dir !== null) return source.resolve(source.experiment.output_dir);
   const runs = join(cwd, '.lora', 'runs');
   const pattern = /^\d{8}-\d{6}-(.+?)(-\d+)?$/;
@@ -120,7 +124,7 @@ function folderToResume(source: ExperimentFile, cwd: string): string {
 }
 
 /** Settings that turn out wrong only against the model name their key; the file is the experiment's. */
-function withPlace(error: unknown, source: ExperimentFile): unknown {
+export function withPlace(error: unknown, source: ExperimentFile): unknown {
   if (!(error instanceof LabError) || error.report.file !== undefined) return error;
   return new LabError({ ...error.report, file: source.file, where: source.place(error.report.where) }, { cause: error.cause });
 }

@@ -89,10 +89,10 @@ function run(path: string, previous: string | null, lock: Lock): RunFolder {
 }
 
 /** Every run writes its experiment first. */
-const hasRun = (path: string): boolean => lookUp(join(path, 'experiment.json')) !== undefined;
+export const hasRun = (path: string): boolean => lookUp(join(path, 'experiment.json')) !== undefined;
 
 /** Renames the folder of an earlier run to the first free `<name>.<n>`. */
-function moveAside(path: string): string {
+export function moveAside(path: string): string {
   for (let n = 1; ; n++) {
     const target = join(dirname(path), `${basename(path)}.${n}`);
     if (lookUp(target, 'link')) continue;
@@ -103,7 +103,7 @@ function moveAside(path: string): string {
 }
 
 /** A folder with a person's own files is no place for a run, and is never moved. */
-function refuseOther(path: string): void {
+export function refuseOther(path: string): void {
   const isOther = hasRun(path) ? (name: string) => name === 'config.json' || name.endsWith('.lora.json') : (name: string) => !name.startsWith('.');
   const other = listFolder(path).find(isOther);
   if (other === undefined) return;

@@ -11,6 +11,7 @@ import { mergeAdapter } from './model/merge';
 import { predict } from './predict';
 import type { Reporter } from './reporter';
 import { runExperiment } from './run';
+import { runSweep } from './sweep';
 import type { EngineNotifications, EngineRequests, ErrorReport } from '../protocol/engine';
 
 type Handlers = { [K in Exclude<keyof EngineRequests, 'hello'>]: (params: EngineRequests[K][0]) => EngineRequests[K][1] | Promise<EngineRequests[K][1]> };
@@ -20,20 +21,24 @@ const connection = threadConnection(parentPort!);
 let control: RunControl | undefined;
 
 const notify = <K extends keyof EngineNotifications>(method: K) => (params: EngineNotifications[K]): void => { void connection.sendNotification(method, params); };
-const report: Reporter = { started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log') };
+const report: Reporter = { started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log'), member: notify('member') };
 
 function running(): RunControl {
   if (control) return control;
   throw new LabError({ code: 'run.none', cause: 'no run is active', action: 'start one' });
 }
 
+/** One run or sweep at a time. */
+async function alone<T>(run: (control: RunControl) => Promise<T>): Promise<T> {
+  if (control) throw new LabError({ code: 'run.active', cause: 'this engine is training already', action: 'stop that run first' });
+  control = new RunControl();
+  try { return await run(control); } finally { control = undefined; }
+}
+
 const handlers: Handlers = {
   inspect: inspectCheckpoint,
-  async train({ experiment_file, resume }) {
-    if (control) throw new LabError({ code: 'run.active', cause: 'this engine is training already', action: 'stop that run first' });
-    control = new RunControl();
-    try { return await runExperiment({ experiment_file, resume, cwd: process.cwd(), control, report }); } finally { control = undefined; }
-  },
+  train: options => alone(control => runExperiment({ ...options, cwd: process.cwd(), control, report })),
+  sweep: options => alone(control => runSweep({ ...options, cwd: process.cwd(), control, report })),
   pause: () => { running().want('pause'); return null; },
   resume: () => { running().want('run'); return null; },
   stop: () => { running().want('stop'); return null; },

@@ -3,7 +3,7 @@
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
 import type { Precision, ProblemType } from './experiment';
-import type { MetricRecord, Summary } from './metrics';
+import type { MetricRecord, Summary, SweepMember, SweepSummary } from './metrics';
 
 /** Raised whenever either side changes the meaning of a message; the engine refuses a host of another version. */
 export const PROTOCOL_VERSION = 1;
@@ -96,6 +96,8 @@ export interface EngineRequests {
   inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: { train: string; text_column: string; label_column: string } }, Inspection];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
   train: [{ experiment_file: string; resume: boolean }, Summary];
+  /** All experiments of a file with a section `sweep`. Pause, stop and save concern the one that is going on, stop ends all. */
+  sweep: [{ experiment_file: string; resume: boolean }, SweepSummary];
   pause: [Record<string, never>, null];
   resume: [Record<string, never>, null];
   /** Writes a checkpoint and the adapter, then ends the run; `train` answers with state `stopped`. */
@@ -117,6 +119,8 @@ export interface EngineNotifications {
   metrics: { records: MetricRecord[] };
   state: { state: RunState };
   progress: Progress;
+  /** Of a sweep: the member that goes on from here, and how all of them stand. */
+  member: { name: string; number: number; members: SweepMember[] };
   /** A piece of the completion of the prompt of this number. */
   text: { prompt: number; text: string };
   log: { level: 'info' | 'warn' | 'error'; message: string };

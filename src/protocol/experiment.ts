@@ -168,7 +168,7 @@ export function settingAt(path: readonly (string | number)[]): AnySetting | unde
 }
 
 /**
- * Checks the parsed JSON of an experiment file and fills in the defaults.
+ * Checks the parsed JSON of an experiment file, all but its section `sweep` (sweep.ts), and fills in the defaults.
  * Returns the experiment, or every problem found; unknown keys are problems too, with the nearest known key.
  */
 export function parseExperiment(json: unknown): { experiment: Experiment; problems: [] } | { experiment: undefined; problems: Problem[] } {
@@ -176,7 +176,7 @@ export function parseExperiment(json: unknown): { experiment: Experiment; proble
     return { experiment: undefined, problems: [{ path: [], cause: 'the file does not hold a JSON object', action: 'start it with { "base_model": …, "dataset": … }' }] };
   }
   const problems: Problem[] = [];
-  const top = readSection('experiment', json, [], problems, SECTIONS);
+  const top = readSection('experiment', json, [], problems, [...SECTIONS, 'sweep']);
   const sections = SECTIONS.map(name => {
     if (name === 'lora' && json.lora === null) {
       problems.push({ path: ['lora'], cause: 'is null: training the whole model is not supported', action: 'leave it out for a LoRA with all defaults, or name whole modules in lora.modules_to_save' });
@@ -213,6 +213,9 @@ function readSection(section: Section | 'experiment', json: Record<string, unkno
   }
   return values;
 }
+
+/** What the value of the setting at a path should have been, or undefined if it is fine. */
+export const valueProblem = (path: readonly string[], value: unknown): string | undefined => check(settingAt(path)!, value);
 
 /** What the value should have been, or undefined if it is fine. */
 function check(setting: AnySetting, value: unknown): string | undefined {

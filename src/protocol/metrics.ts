@@ -75,6 +75,41 @@ export interface Summary {
   stopped_early?: boolean;
 }
 
+/** One experiment of a sweep. */
+export interface SweepMember {
+  /** Its folder below the sweep's. */
+  name: string;
+  /** What it has in place of the experiment's own values: `{ "lora.r": 4 }`. */
+  changes: Record<string, string | number | boolean>;
+  /** `halved`: others were better when the members were compared. */
+  state: 'waiting' | 'running' | 'finished' | 'stopped' | 'halved' | 'failed';
+  /** The last value of the sweep's metric; null if there is none, or if it is no number. */
+  value: number | null;
+  steps: number;
+  trainable_parameters: number;
+  train_loss: number | null;
+  eval: EvalResult | null;
+  /** Why it failed. */
+  error?: string;
+}
+
+/** Content of `sweep.json`. */
+export interface SweepSummary {
+  state: 'running' | 'finished' | 'stopped';
+  /** What members are compared by: a metric of evaluations, or without any `train_loss`. */
+  metric: string;
+  greater_is_better: boolean;
+  /** The best one first; of a halved sweep those that went on longer come before the others. */
+  members: SweepMember[];
+  /** Name of the best one, null until one has a value. */
+  best: string | null;
+  /** Absolute path. */
+  folder: string;
+  device: string;
+  seconds: number;
+  peak_memory_bytes: number;
+}
+
 /** An evaluation: the metrics of a classifier, or `perplexity` and `token_accuracy` of a language model. */
 export interface EvalResult extends ClassifierMetrics { loss: number; perplexity?: number; token_accuracy?: number }
 

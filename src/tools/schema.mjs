@@ -8,13 +8,13 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 /** Writes `experiment.schema.json` and `adapter_config.schema.json` into `outDir`. */
 export async function writeSchemas(outDir) {
-  const { SETTINGS, SECTIONS } = await loadSettings();
+  const { SETTINGS, SECTIONS, SWEEP_KEYS, SWEEP_DOCS } = await loadSettings();
   mkdirSync(outDir, { recursive: true });
-  const schemas = { 'experiment.schema.json': experimentSchema(SETTINGS, SECTIONS), 'adapter_config.schema.json': adapterSchema(SETTINGS) };
+  const schemas = { 'experiment.schema.json': experimentSchema(SETTINGS, SECTIONS, sweepSchema(SETTINGS, SWEEP_KEYS, SWEEP_DOCS)), 'adapter_config.schema.json': adapterSchema(SETTINGS) };
   for (const [name, schema] of Object.entries(schemas)) writeFileSync(join(outDir, name), `${JSON.stringify(schema, null, 2)}\n`);
 }
 
-export function experimentSchema(settings, sections) {
+export function experimentSchema(settings, sections, sweep) {
   const { properties, required } = objectOf(settings.experiment);
   const inner = Object.fromEntries(sections.map(name => {
     const object = objectOf(settings[name]);
@@ -22,7 +22,7 @@ export function experimentSchema(settings, sections) {
   }));
   return {
     $schema: 'http://json-schema.org/draft-07/schema#', title: 'LoRA experiment', type: 'object', allowComments: true, allowTrailingCommas: true,
-    properties: { $schema: { type: 'string' }, ...properties, ...inner }, required: [...required, 'dataset'], additionalProperties: false,
+    properties: { $schema: { type: 'string' }, ...properties, ...inner, sweep }, required: [...required, 'dataset'], additionalProperties: false,
     defaultSnippets: [{
       label: 'LoRA experiment',
       body: {
@@ -31,6 +31,21 @@ export function experimentSchema(settings, sections) {
       },
     }],
   };
+}
+
+/** Lists of values by key, or a list of members. */
+function sweepSchema(settings, keys, docs) {
+  const described = (schema, doc) => ({ ...schema, description: doc, markdownDescription: doc });
+  const values = Object.fromEntries(keys.map(key => {
+    const [section, name] = key.split('.');
+    const { default: _, ...property } = propertyOf(settings[section][name]);
+    return [key, property];
+  }));
+  const lists = Object.fromEntries(Object.entries(values).map(([key, { description, markdownDescription, ...items }]) => [key, { type: 'array', items, minItems: 1, description, markdownDescription }]));
+  const whole = (minimum, standard) => ({ type: 'integer', minimum, default: standard });
+  const halving = { type: ['object', 'null'], properties: { eta: described(whole(2, 2), docs.eta), min_epochs: described(whole(1, 1), docs.min_epochs) }, additionalProperties: false };
+  const members = { type: 'array', items: { type: 'object', properties: values, additionalProperties: false }, minItems: 2 };
+  return described({ type: ['object', 'null'], properties: { ...lists, members: described(members, docs.members), halving: described(halving, docs.halving) }, additionalProperties: false }, docs.sweep);
 }
 
 /** PEFT writes more keys than an experiment has; those are left to PEFT. */
@@ -83,6 +98,6 @@ function propertyOf(setting) {
 
 /** The table is TypeScript; it is bundled in memory and imported. */
 async function loadSettings() {
-  const result = await build({ entryPoints: [join(root, 'src/protocol/experiment.ts')], bundle: true, write: false, format: 'esm', platform: 'neutral', logLevel: 'silent' });
+  const result = await build({ stdin: { contents: "export * from './experiment'; export * from './sweep';", resolveDir: join(root, 'src/protocol') }, bundle: true, write: false, format: 'esm', platform: 'neutral', logLevel: 'silent' });
   return import(`data:text/javascript;base64,${Buffer.from(result.outputFiles[0].text).toString('base64')}`);
 }

@@ -15,6 +15,7 @@ import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from 
 import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
 import { portions } from './portions';
+import { Widening } from './widening';
 import { afterPrefix, findPrefix, PREFIX_STATES, prefixProgram, type Prefix, type RecordedLayer } from './prefix';
 import { PrefixStates } from './prefixStates';
 import { tokensOf, type BatchResult, type Example, type OptimizerState, type TrainingStep } from './step.types';
@@ -42,12 +43,43 @@ export interface StepOptions {
 
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
 export async function createTrainingStep(options: StepOptions): Promise<TrainingStep> {
+  const programs = await compilePrograms(options);
+  const optimizer = options.train ? await programs.executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
+  return new Step(options, programs, optimizer, null, () => programs.dispose());
+}
+
+/** What a step has of its own among others that share base and target modules. */
+export type StepMember = Pick<StepOptions, 'plan' | 'training' | 'trainables'> & { plan: AdapterPlan };
+
+/**
+ * Steps that share one base in memory, one program and what the frozen layers make of the examples. `options.plan` has the highest rank
+ * of the members in every module; each member keeps its own values, gradient, clipping and AdamW.
+ */
+export async function createSharedSteps(options: Omit<StepOptions, 'trainables' | 'train'> & { plan: AdapterPlan }, members: readonly StepMember[]): Promise<{ steps: TrainingStep[]; dispose(): Promise<void> }> {
+  const programs = await compilePrograms({ ...options, train: true });
+  const steps: Step[] = [];
+  for (const member of members) {
+    const optimizer = await programs.executor.compile(optimizerProgram(member.trainables.length, member.training));
+    const widening = member.plan.trainable_parameters === options.plan.trainable_parameters ? null : new Widening(member.plan, options.plan);
+    steps.push(new Step({ ...options, ...member, train: true }, programs, optimizer, widening, async () => {}));
+  }
+  return { steps, async dispose() { for (const step of steps) await step.dispose(); await programs.dispose(); } };
+}
+
+interface Programs {
+  executor: Executor;
+  step: CompiledProgram;
+  built: StepProgram;
+  prefix: PrefixStates | null;
+  dispose(): Promise<void>;
+}
+
+async function compilePrograms(options: Omit<StepOptions, 'trainables'>): Promise<Programs> {
   const executor = await createExecutor(options.device, options.precision);
   const built = stepProgram(options);
   const step = await executor.compile(built.program);
-  const optimizer = options.train ? await executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
   const prefix = built.prefix && new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, options.portion_tokens);
-  return new Step(options, executor, step, optimizer, built, prefix);
+  return { executor, step, built, prefix, async dispose() { await prefix?.dispose(); await step.dispose(); await executor.dispose(); } };
 }
 
 interface StepProgram {
@@ -145,8 +177,9 @@ class Step implements TrainingStep {
   private readonly rates: Float32Array | undefined;
 
   constructor(
-    private readonly options: StepOptions, private readonly executor: Executor, private readonly step: CompiledProgram,
-    private readonly optimizer: CompiledProgram | undefined, private readonly built: StepProgram, readonly prefix: PrefixStates | null,
+    private readonly options: StepOptions, private readonly programs: Programs, private readonly optimizer: CompiledProgram | undefined,
+    /** Between the member's values and the program's. */
+    private readonly widening: Widening | null, private readonly disposePrograms: () => Promise<void>,
   ) {
     const { plan, trainables } = options;
     this.current = { trainables: trainables.slice(), exp_avg: new Float32Array(trainables.length), exp_avg_sq: new Float32Array(trainables.length) };
@@ -162,21 +195,22 @@ class Step implements TrainingStep {
     }
   }
 
-  get device(): string { return this.executor.device; }
-  get prefix_dropout(): boolean { return this.built.prefix_dropout; }
+  get device(): string { return this.programs.executor.device; }
+  get prefix(): PrefixStates | null { return this.programs.prefix; }
+  get prefix_dropout(): boolean { return this.programs.built.prefix_dropout; }
 
-  count(examples: Example[]): number { return rowsRead(examples, this.built.layout); }
+  count(examples: Example[]): number { return rowsRead(examples, this.programs.built.layout); }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
     return this.inPortions(examples, async (portion, number) => {
-      const results = await this.step.run(await this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
-      this.accumulated = results[GRADIENTS];
+      const results = await this.programs.step.run(await this.feeds(portion, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
+      this.accumulated = this.widening?.narrow(results[GRADIENTS]) ?? results[GRADIENTS];
       return results;
     });
   }
 
   async evaluate(examples: Example[]): Promise<BatchResult> {
-    return this.inPortions(examples, async portion => this.step.run(await this.feeds(portion, 1, null), { gradients: false }));
+    return this.inPortions(examples, async portion => this.programs.step.run(await this.feeds(portion, 1, null), { gradients: false }));
   }
 
   /** Runs the examples portion by portion; the logits come back in the order of the examples. */
@@ -205,17 +239,17 @@ class Step implements TrainingStep {
   }
 
   private async feeds(examples: Example[], loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
-    const { options: { plan, train }, built: { sites, layout }, prefix } = this;
-    const size = this.current.trainables.length;
+    const { options: { plan, train }, programs: { built: { sites, layout }, prefix } } = this;
+    const vector = (values: Float32Array): Feeds[string] => { const data = this.widening?.widen(values) ?? values; return { data, shape: [data.length] }; };
     return {
       ...batchFeeds(examples, layout),
       ...dropoutFeeds(sites, layout, batchSizes(examples, layout), dropout),
       ...(prefix ? { [PREFIX_STATES]: { data: await prefix.of(examples), shape: [batchSizes(examples, layout).T, prefix.prefix.width] } } : {}),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {
-        trainables: { data: this.current.trainables, shape: [size] },
+        trainables: vector(this.current.trainables),
         [SCALING]: { data: this.scaling, shape: [this.scaling.length] },
-        ...(train ? { accumulated: { data: this.accumulated, shape: [size] } } : {}),
+        ...(train ? { accumulated: vector(this.accumulated) } : {}),
       } : {}),
     };
   }
@@ -249,9 +283,7 @@ class Step implements TrainingStep {
   }
 
   async dispose(): Promise<void> {
-    await this.prefix?.dispose();
-    await this.step.dispose();
     await this.optimizer?.dispose();
-    await this.executor.dispose();
+    await this.disposePrograms();
   }
 }

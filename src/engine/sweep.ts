@@ -1,0 +1,171 @@
+/** Several experiments on one base and one data set in one process: one program, one base in memory, frozen layers computed once for all. */
+import { join } from 'node:path';
+import { StopRequested, type RunControl } from './control';
+import { LabError } from './errors';
+import { readExperimentFile, type ExperimentFile } from './experimentFile';
+import { lookUp, readJsonObject } from './files';
+import { planAdapter } from './model/lora';
+import { keepPrefix } from './prefixCache';
+import { prepare, prepareVariant, type Prepared } from './prepare';
+import { folderToResume, newFolder, withPlace, type RunOptions } from './run';
+import { openSweepFolder, type SweepFolder } from './sweepFolder';
+import { Member } from './sweepMember';
+import { planSchedule } from './training/schedule';
+import { createSharedSteps } from './training/step';
+import type { Summary, SweepMember, SweepSummary } from '../protocol/metrics';
+import { memberExperiment, memberName, rungs, type Sweep } from '../protocol/sweep';
+
+/**
+ * Trains every member of the experiment's sweep, each as an ordinary run in a folder below the sweep's, and ranks them. With halving the
+ * members take turns up to each comparison. A member that diverges has failed; the others go on. With `resume`, members that have ended are kept.
+ * Errors: those of a run, `sweep.none`, `sweep.start`, `sweep.halving`, `sweep.changed`.
+ */
+export async function runSweep({ experiment_file, resume, cwd, control, report }: RunOptions): Promise<SweepSummary> {
+  const source = readExperimentFile(experiment_file);
+  if (!source.sweep) throw new LabError({ code: 'sweep.none', file: source.file, cause: 'the experiment has no section "sweep"', action: 'add one, or use train' });
+  const begun = performance.now();
+  report.state({ state: 'preparing' });
+  let folder: SweepFolder | undefined;
+  let shared: Awaited<ReturnType<typeof createSharedSteps>> | undefined;
+  try {
+    folder = resume ? openSweepFolder(folderToResume(source, cwd), { resume }) : undefined;
+    const earlier = folder?.read();
+    if (earlier) checkSame(source, source.sweep, earlier);
+    const prepared = prepare(source, null, report);
+    const steps = haltingSteps(source, source.sweep, prepared);
+    control.throwIfStopped();
+
+    report.progress({ message: 'Preparing the model', fraction: null });
+    const path = folder?.path ?? newFolder(source, cwd);
+    const names = source.sweep.members.map((changes, i) => memberName(i, changes));
+    const experiments = source.sweep.members.map((changes, i) => memberExperiment(source.experiment, changes, join(path, names[i])));
+    const variants = experiments.map(experiment => prepareVariant(prepared, experiment));
+    const { lora, training, engine } = source.experiment;
+    const widest = planAdapter(prepared.model, { ...lora, r: Math.max(...experiments.map(experiment => experiment.lora.r)) });
+    shared = await createSharedSteps({ model: prepared.model, plan: widest, lora, training, device: engine.device, precision: engine.precision, split_prefix: engine.prefix_cache === 'auto' }, variants.map(({ plan, trainables }, i) => ({ plan, trainables, training: experiments[i].training })));
+    control.throwIfStopped();
+
+    folder ??= openSweepFolder(path, { resume: false });
+    if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
+    const sets = keepPrefix({ step: shared.steps[0], experiment: source.experiment, prepared, folder: folder.path, report });
+    const members = names.map((name, i) => new Member({
+      name, changes: source.sweep!.members[i], path: join(path, name), source: { ...source, experiment: experiments[i], sweep: null },
+      prepared: { ...variants[i], ...sets }, step: shared!.steps[i], report,
+    }));
+    if (earlier) for (const member of members) member.takeUp(earlier.members.find(({ name }) => name === member.name)!.state, readSummary(join(path, member.name)));
+    const table = new SweepTable(folder, members, { source, prepared, device: shared.steps[0].device, begun });
+    await new SweepRun(members, table, steps, source.sweep.halving?.eta ?? 1, control, report).run();
+    return table.write(control.wanted === 'stop' && members.some(member => member.state === 'stopped' || member.state === 'waiting') ? 'stopped' : 'finished');
+  } catch (error) {
+    if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the sweep was stopped before its first step', action: 'start it again when you want to' });
+    throw withPlace(error, source);
+  } finally {
+    await shared?.dispose();
+    folder?.close();
+  }
+}
+
+const readSummary = (path: string): Summary | undefined => (lookUp(join(path, 'summary.json')) ? readJsonObject(join(path, 'summary.json'), 1 << 20) as unknown as Summary : undefined);
+
+/** Error `sweep.changed`: the members of an interrupted sweep must still be the same. */
+function checkSame(source: ExperimentFile, sweep: Sweep, earlier: SweepSummary): void {
+  const names = (list: { name: string }[]): string => list.map(({ name }) => name).sort().join();
+  if (names(earlier.members) === names(sweep.members.map((changes, i) => ({ name: memberName(i, changes) })))) return;
+  throw new LabError({ code: 'sweep.changed', file: source.file, where: source.place('sweep'), cause: 'is no longer the sweep that was interrupted', action: 'put it back to resume, or start a new one' });
+}
+
+/** The steps after which a halving compares. Errors `sweep.start` and `sweep.halving` for what does not go together. */
+function haltingSteps({ experiment: { lora, training, dataset } }: ExperimentFile, { members, halving }: Sweep, { plan, train }: Prepared): number[] {
+  const key = members.flatMap(member => Object.keys(member)).find(name => name.startsWith('lora.'));
+  if (plan.subtracts_start) throw new LabError({ code: 'sweep.start', where: 'lora.init_lora_weights', cause: `"${lora.init_lora_weights}" takes the start from the base weights, which the members of a sweep share unchanged`, action: 'set it to true or "gaussian", or run the experiments one by one' });
+  if (lora.init_adapter !== null && key) throw new LabError({ code: 'sweep.start', where: 'lora.init_adapter', cause: `fixes ${key}`, action: `remove init_adapter, or ${key} from the sweep` });
+  if (!halving) return [];
+  if (dataset.eval === null || training.eval_strategy !== 'epoch') throw new LabError({ code: 'sweep.halving', where: 'sweep.halving', cause: 'needs an evaluation at the end of each epoch', action: 'give dataset.eval, and set training.eval_strategy to "epoch"' });
+  const { total_steps, steps_per_epoch } = planSchedule(train.length, training);
+  const found = rungs(halving, total_steps / steps_per_epoch);
+  if (!found.length) throw new LabError({ code: 'sweep.halving', where: 'sweep.halving', cause: `min_epochs is ${halving.min_epochs}, and the members end after ${total_steps / steps_per_epoch} epochs`, action: 'compare earlier, or train longer' });
+  return found.map(epochs => epochs * steps_per_epoch);
+}
+
+/** The order in which members train. */
+class SweepRun {
+  private active: Member | undefined;
+  private over = false;
+
+  constructor(
+    private readonly members: readonly Member[], private readonly table: SweepTable, private readonly steps: readonly number[], private readonly eta: number,
+    private readonly control: RunControl, private readonly report: RunOptions['report'],
+  ) {}
+
+  async run(): Promise<void> {
+    void this.passOn();
+    try {
+      this.table.write('running');
+      for (const until of [...this.steps, null]) {
+        for (const [i, member] of this.members.entries()) {
+          if (member.ended || this.control.wanted === 'stop') continue;
+          this.active = member;
+          this.report.member({ name: member.name, number: i, members: this.table.rows() });
+          await member.advance(until);
+          this.table.write('running');
+        }
+        if (until !== null && this.control.wanted !== 'stop') await this.halve(until);
+      }
+    } finally {
+      this.over = true;
+      for (const member of this.members) await member.end('stopped');
+    }
+  }
+
+  /** Ends all but the best 1 in eta of those that came as far as this step, whether in this part of the sweep or in an earlier one. */
+  private async halve(step: number): Promise<void> {
+    const arrived = this.members.filter(member => member.value(step) !== undefined).sort((a, b) => this.table.compare(a.value(step), b.value(step)));
+    for (const member of arrived.slice(Math.max(1, Math.ceil(arrived.length / this.eta)))) await member.end('halved');
+    this.table.write('running');
+  }
+
+  /** What is asked of the sweep is asked of the member that is going on. */
+  private async passOn(): Promise<void> {
+    while (!this.over) {
+      await this.control.changed();
+      for (const request of this.control.takeSaves()) {
+        if (this.active) void this.active.control.save().then(request.done, request.failed);
+        else request.failed(new LabError({ code: 'run.none', cause: 'no member of the sweep is running yet', action: 'wait until one is' }));
+      }
+      this.active?.control.want(this.control.wanted);
+    }
+  }
+}
+
+/** `sweep.json`: how the members stand, the best one first. */
+class SweepTable {
+  private readonly evaluates: boolean;
+  private readonly greater: boolean;
+
+  constructor(private readonly folder: SweepFolder, private readonly members: readonly Member[], private readonly about: { source: ExperimentFile; prepared: Prepared; device: string; begun: number }) {
+    this.evaluates = about.prepared.eval !== null && about.source.experiment.training.eval_strategy !== 'no';
+    this.greater = this.evaluates && about.prepared.rule.greater_is_better;
+  }
+
+  /** Negative if `a` is better. What has no value comes last. */
+  compare(a: number | null | undefined, b: number | null | undefined): number {
+    const [x, y] = [a, b].map(value => (value === null || value === undefined || Number.isNaN(value) ? Infinity : this.greater ? -value : value));
+    return x === y ? 0 : x - y;
+  }
+
+  rows(): SweepMember[] {
+    const group = ({ state }: SweepMember): number => (state === 'failed' ? 2 : state === 'halved' ? 1 : 0);
+    return this.members.map(member => member.describe(this.evaluates)).sort((a, b) => group(a) - group(b) || (a.state === 'halved' ? b.steps - a.steps : 0) || this.compare(a.value, b.value));
+  }
+
+  write(state: SweepSummary['state']): SweepSummary {
+    const { prepared, device, begun } = this.about;
+    const members = this.rows();
+    const summary: SweepSummary = {
+      state, metric: this.evaluates ? `eval_${prepared.rule.metric}` : 'train_loss', greater_is_better: this.greater, members, best: members[0].value === null ? null : members[0].name,
+      folder: this.folder.path, device, seconds: (performance.now() - begun) / 1000, peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
+    };
+    this.folder.write(summary);
+    return summary;
+  }
+}

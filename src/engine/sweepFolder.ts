@@ -1,0 +1,55 @@
+/** The folder of a sweep: `sweep.json` and one run folder for each member. Written by one process at a time. */
+import { join, resolve } from 'node:path';
+import { LabError } from './errors';
+import { lookUp, makeFolder, readJsonObject, removeFile } from './files';
+import { toJson } from './metricsLog';
+import { hasRun, moveAside, refuseOther } from './runFolder';
+import { lockFolder, LOCK_NAME } from './runLock';
+import { recover, writeFileAtomic } from './transaction';
+import type { SweepSummary } from '../protocol/metrics';
+
+const NAME = 'sweep.json';
+
+export interface SweepFolder {
+  /** Absolute path. */
+  readonly path: string;
+  /** Where an earlier run or sweep that stood here was moved to, or null. */
+  readonly previous: string | null;
+  /** What an earlier part of the sweep wrote last. */
+  read(): SweepSummary;
+  write(summary: SweepSummary): void;
+  close(): void;
+}
+
+/**
+ * Opens and locks the folder; without `resume` an earlier sweep or run in it is renamed to `<name>.1`, `<name>.2`, … first.
+ * Errors: `run.in-use`, `run.nothing-to-resume`, `run.folder-not-empty`, `disk.*`.
+ */
+export function openSweepFolder(folder: string, { resume }: { resume: boolean }): SweepFolder {
+  const path = resolve(folder);
+  const holdsSweep = lookUp(join(path, NAME)) !== undefined;
+  if (resume && !holdsSweep) throw new LabError({ code: 'run.nothing-to-resume', file: path, cause: 'there is no sweep in this folder', action: 'start it without resuming' });
+  makeFolder(path);
+  let lock = lockFolder(path);
+  let previous: string | null = null;
+  try {
+    if (!holdsSweep) refuseOther(path);
+    if (!resume && (holdsSweep || hasRun(path))) {
+      previous = moveAside(path);
+      lock.release();
+      removeFile(join(previous, LOCK_NAME));
+      makeFolder(path);
+      lock = lockFolder(path);
+    }
+    recover(path, () => true, true);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+  return {
+    path, previous,
+    read: () => readJsonObject(join(path, NAME), 1 << 26) as unknown as SweepSummary,
+    write: summary => writeFileAtomic(join(path, NAME), `${toJson(summary, 2)}\n`),
+    close: () => lock.release(),
+  };
+}

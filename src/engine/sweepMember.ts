@@ -1,0 +1,143 @@
+/** One experiment of a sweep while the sweep runs: an ordinary run that can be held after an evaluation and let go on. */
+import { join } from 'node:path';
+import { RunControl } from './control';
+import { LabError } from './errors';
+import type { ExperimentFile } from './experimentFile';
+import { MetricsLog } from './metricsLog';
+import type { Prepared } from './prepare';
+import type { Reporter } from './reporter';
+import { announce, findState, freshState, spaceFor } from './run';
+import { hasRun, openRunFolder } from './runFolder';
+import { findCheckpoint } from './checkpointFolders';
+import { Trainer } from './trainer';
+import { readOptimizer } from './trainerState';
+import type { TrainingStep } from './training/step.types';
+import type { Changes } from '../protocol/sweep';
+import { isEvalRecord, type MetricRecord, type Summary, type SweepMember } from '../protocol/metrics';
+
+export interface MemberOptions {
+  name: string;
+  changes: Changes;
+  /** Run folder. */
+  path: string;
+  source: ExperimentFile;
+  prepared: Prepared;
+  step: TrainingStep;
+  report: Reporter;
+}
+
+export class Member {
+  readonly control = new RunControl();
+  state: SweepMember['state'] = 'waiting';
+  summary: Summary | undefined;
+  error: string | undefined;
+  private running: Promise<void> | undefined;
+  /** The step whose evaluation the member is held after, and who waits for that. */
+  private hold: { step: number; reached: () => void } | undefined;
+  private held = false;
+  private last: { step: number; loss: number | null; values: Map<number, number> } = { step: 0, loss: null, values: new Map() };
+
+  constructor(private readonly options: MemberOptions) {}
+
+  get name(): string { return this.options.name; }
+  get changes(): Changes { return this.options.changes; }
+
+  /** Takes up what an earlier part of the sweep left. */
+  takeUp(state: SweepMember['state'], summary: Summary | undefined): void {
+    const log = new MetricsLog(join(this.options.path, 'metrics.jsonl'));
+    for (const record of log.read()) this.see(record);
+    if (summary?.state === 'finished') this.state = 'finished';
+    else if (state === 'halved' || state === 'failed') this.state = state;
+    if (this.ended) this.summary = summary;
+  }
+
+  /** Whether it has nothing more to do. */
+  get ended(): boolean { return ['finished', 'stopped', 'halved', 'failed'].includes(this.state); }
+
+  /** The metric after the evaluation of a step, or the last one; undefined if there is none. */
+  value(step?: number): number | undefined { return step === undefined ? [...this.last.values.values()].at(-1) : this.last.values.get(step); }
+
+  /** Trains until it has ended, or until the evaluation after step `until`. */
+  async advance(until: number | null): Promise<void> {
+    if (this.ended || until !== null && this.value(until) !== undefined) return;
+    const reached = until === null ? new Promise<void>(() => {}) : new Promise<void>(resolve => { this.hold = { step: until, reached: resolve }; });
+    this.state = 'running';
+    this.held = false;
+    if (this.running) this.control.want('run');
+    this.running ??= this.train();
+    await Promise.race([this.running, reached]);
+  }
+
+  /** Ends it with a checkpoint, from which it could go on. */
+  async end(state: 'stopped' | 'halved'): Promise<void> {
+    if (this.ended) return;
+    // One that has not begun has nothing to end, but is out all the same if others were better.
+    if (!this.running && state === 'stopped') return;
+    this.control.want('stop');
+    await this.running?.catch(() => { /* whoever started it has the error */ });
+    if (!this.ended || this.state === 'stopped') this.state = state;
+  }
+
+  private async train(): Promise<void> {
+    const { path, source, prepared, step } = this.options;
+    const resume = hasRun(path) && findCheckpoint(path).folder !== null;
+    const folder = openRunFolder(path, { resume });
+    try {
+      const report = this.listen();
+      const found = resume ? findState(folder, source, report) : undefined;
+      if (found) step.restore(readOptimizer(found.checkpoint, found.state, prepared));
+      folder.needSpace(spaceFor(prepared.plan.trainable_parameters));
+      folder.writeExperiment(source.experiment);
+      announce(source, prepared, folder, step.device, report);
+      this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? freshState(prepared), control: this.control, report }).train(folder);
+      this.state = this.summary.state;
+    } catch (error) {
+      // That one member diverges says something about its settings; the others are not concerned.
+      if (!(error instanceof LabError) || error.report.code !== 'training.not-finite') throw error;
+      this.state = 'failed';
+      this.error = error.report.cause;
+    } finally { folder.close(); }
+  }
+
+  private listen(): Reporter {
+    const { report } = this.options;
+    return {
+      ...report,
+      metrics: ({ records }) => {
+        report.metrics({ records });
+        for (const record of records) {
+          this.see(record);
+          if (this.hold?.step === record.step && isEvalRecord(record)) this.control.want('pause');
+        }
+      },
+      state: state => {
+        if (this.held && state.state === 'paused') return;
+        if (state.state !== 'paused' || !this.hold || this.value(this.hold.step) === undefined) { report.state(state); return; }
+        const { reached } = this.hold;
+        this.hold = undefined;
+        this.held = true;
+        this.state = 'waiting';
+        reached();
+      },
+    };
+  }
+
+  private see(record: MetricRecord): void {
+    this.last.step = Math.max(this.last.step, record.step);
+    const { metric } = this.options.prepared.rule;
+    if (isEvalRecord(record)) this.last.values.set(record.step, Number((record as unknown as Record<string, unknown>)[`eval_${metric}`] ?? NaN));
+    else this.last.loss = Number(record.loss);
+  }
+
+  /** For `sweep.json`. */
+  describe(evaluates: boolean): SweepMember {
+    const { summary } = this;
+    const train_loss = summary?.train_loss ?? this.last.loss;
+    const value = evaluates ? this.value() ?? null : train_loss;
+    return {
+      name: this.name, changes: this.changes, state: this.state, value: value !== null && Number.isFinite(value) && this.state !== 'failed' ? value : null,
+      steps: summary?.steps ?? this.last.step, trainable_parameters: this.options.prepared.plan.trainable_parameters, train_loss, eval: summary?.eval ?? null,
+      ...(this.error === undefined ? {} : { error: this.error }),
+    };
+  }
+}

@@ -1,0 +1,123 @@
+/** Sweeps: every member is the run that it would have been by itself, and what is interrupted goes on. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { RunControl } from '../../src/engine/control';
+import { LabError } from '../../src/engine/errors';
+import { readAdapter } from '../../src/engine/model/adapter';
+import { SILENT, type Reporter } from '../../src/engine/reporter';
+import { runSweep } from '../../src/engine/sweep';
+import { isEvalRecord, type SweepSummary } from '../../src/protocol/metrics';
+import { memberName, parseSweep } from '../../src/protocol/sweep';
+import { assertClose } from '../support/close';
+import { inTemporaryFolder } from '../support/faults';
+import { copyCase, readMetrics, startRun, type CaseChanges } from '../support/runs';
+
+const UPPER = {
+  lora: { target_modules: ['layer.1.attention.self.query', 'layer.1.attention.self.value'], lora_dropout: 0.1 },
+  training: { shuffle: true, max_steps: -1, num_train_epochs: 3, gradient_accumulation_steps: 2, eval_strategy: 'epoch', save_strategy: 'no', learning_rate: 5e-3, lr_scheduler_type: 'cosine', weight_decay: 0.1 },
+};
+const GRID = { 'lora.r': [2, 5], 'training.learning_rate': [1e-3, 2e-2] };
+
+function sweepIn(folder: string, sweep: object, changes: CaseChanges = UPPER): string {
+  return copyCase(folder, { ...changes, top: { sweep } });
+}
+
+function start(experiment_file: string, { resume = false, ...report }: { resume?: boolean } & Partial<Reporter> = {}, control = new RunControl()): Promise<SweepSummary> {
+  return runSweep({ experiment_file, resume, cwd: join(experiment_file, '..'), control, report: { ...SILENT, ...report } });
+}
+
+const losses = (run: string): number[] => readMetrics(run).flatMap(record => (isEvalRecord(record) ? [Number(record.eval_loss)] : [Number(record.loss), Number(record.grad_norm)]));
+const adapterFile = (run: string): Buffer => readFileSync(join(run, 'adapter/adapter_model.safetensors'));
+
+test('every member is the run that its settings give alone, in its own run folder', () => inTemporaryFolder(async folder => {
+  const summary = await start(sweepIn(join(folder, 'sweep'), GRID));
+  assert.equal(summary.state, 'finished');
+  const { members } = parseSweep({ sweep: GRID }).sweep!;
+  for (const [i, changes] of members.entries()) {
+    const name = memberName(i, changes);
+    const [own, alone] = [join(folder, 'sweep/run', name), join(folder, `alone-${i}`)];
+    await startRun(copyCase(alone, { lora: { ...UPPER.lora, r: changes['lora.r'] }, training: { ...UPPER.training, learning_rate: changes['training.learning_rate'] } })).ended;
+    assertClose(losses(own), losses(join(alone, 'run')), 1e-4, name);
+    const [found, expected] = [own, join(alone, 'run')].map(run => readAdapter(join(run, 'adapter')));
+    assert.equal(found.config.r, changes['lora.r']);
+    for (const [tensor, { shape, data }] of expected.tensors) {
+      assert.deepEqual(found.tensors.get(tensor)!.shape, shape);
+      assertClose(found.tensors.get(tensor)!.data, data, 1e-3, tensor);
+    }
+    assert.equal((JSON.parse(readFileSync(join(own, 'summary.json'), 'utf8')) as { state: string }).state, 'finished');
+  }
+  assert.deepEqual(summary.members.map(({ value }) => value), summary.members.map(({ value }) => value!).sort((a, b) => a - b), 'the lowest loss first');
+  assert.deepEqual([summary.metric, summary.best], ['eval_loss', summary.members[0].name]);
+  assert.deepEqual(JSON.parse(readFileSync(join(folder, 'sweep/run/sweep.json'), 'utf8')), summary);
+  assert.equal(readdirSync(join(folder, 'sweep/run')).some(name => name.startsWith('.')), false);
+}));
+
+test('halving ends the worse half at each comparison and changes nothing in the others', () => inTemporaryFolder(async folder => {
+  const order: string[] = [];
+  const summary = await start(sweepIn(join(folder, 'halved'), { ...GRID, halving: { eta: 2, min_epochs: 1 } }), { member: ({ name }) => order.push(name) });
+  const full = await start(sweepIn(join(folder, 'full'), GRID));
+  const names = full.members.map(({ name }) => name).sort();
+  assert.deepEqual(order.slice(0, 4), names, 'all of them up to the first comparison');
+  assert.deepEqual([order.length, summary.members.map(({ state, steps }) => [state, steps])], [7, [['finished', 15], ['halved', 10], ['halved', 5], ['halved', 5]]]);
+  const after = (name: string, step: number): number => Number(readMetrics(join(folder, 'full/run', name)).filter(isEvalRecord).find(record => record.step === step)!.eval_loss);
+  const first = [...names].sort((a, b) => after(a, 5) - after(b, 5)).slice(0, 2);
+  assert.deepEqual(summary.members.slice(0, 2).map(({ name }) => name).sort(), [...first].sort());
+  const winner = first.sort((a, b) => after(a, 10) - after(b, 10))[0];
+  assert.equal(summary.best, winner);
+  assertClose(losses(join(folder, 'halved/run', winner)), losses(join(folder, 'full/run', winner)), 1e-5, 'the winner, which was held twice');
+}));
+
+for (const [what, sweep] of [['a sweep', GRID], ['a halved sweep', { ...GRID, halving: {} }]] as const) {
+  test(`${what} that was interrupted goes on: members that ended are kept, the others end bit for bit the same`, () => inTemporaryFolder(async folder => {
+    const whole = await start(sweepIn(join(folder, 'whole'), sweep));
+    for (const stop of [3, 12, 27]) {
+      const file = sweepIn(join(folder, `stop-${stop}`), sweep);
+      const control = new RunControl();
+      let seen = 0;
+      const first = await start(file, { metrics: ({ records }) => { seen += records.filter(record => !isEvalRecord(record)).length; if (seen === stop) control.want('stop'); } }, control);
+      assert.equal(first.state, 'stopped');
+      const kept = first.members.filter(({ state }) => state === 'finished').map(({ name }) => name);
+      let begun = 0;
+      const second = await start(file, { resume: true, started: () => { begun++; } });
+      assert.deepEqual(second.members.map(({ name, state, steps, value }) => [name, state, steps, value]), whole.members.map(({ name, state, steps, value }) => [name, state, steps, value]), `stopped after ${stop} steps`);
+      assert.ok(begun <= 4 - kept.length);
+      for (const { name } of whole.members) assert.ok(adapterFile(join(folder, `stop-${stop}/run`, name)).equals(adapterFile(join(folder, 'whole/run', name))), `${name}, stopped after ${stop} steps`);
+    }
+  }));
+}
+
+test('a member that diverges has failed, the others go on', () => inTemporaryFolder(async folder => {
+  const summary = await start(sweepIn(folder, { 'training.learning_rate': [1e37, 1e-3] }, { ...UPPER, training: { ...UPPER.training, max_grad_norm: 0 } }));
+  assert.deepEqual(summary.members.map(({ state }) => state), ['finished', 'failed']);
+  assert.match(summary.members[1].error!, /became/);
+}));
+
+test('a pause holds the sweep; a second sweep moves the first aside', () => inTemporaryFolder(async folder => {
+  const file = sweepIn(folder, { 'lora.lora_alpha': [2, 8] });
+  const control = new RunControl();
+  let steps = 0;
+  const summary = await start(file, { metrics: () => { if (++steps === 4) { control.want('pause'); setTimeout(() => control.want('run'), 300); } } }, control);
+  assert.equal(summary.state, 'finished');
+  await start(file);
+  assert.ok(existsSync(join(folder, 'run.1/sweep.json')));
+}));
+
+test('what does not go together is refused, before anything is written', () => inTemporaryFolder(async folder => {
+  const refused = async (name: string, code: string, sweep: object, changes: CaseChanges = UPPER): Promise<void> => {
+    await assert.rejects(start(sweepIn(join(folder, name), sweep, changes)), (error: unknown) => error instanceof LabError && error.report.code === code || assert.fail(String(error)));
+    assert.equal(existsSync(join(folder, name, 'run')), false);
+  };
+  await refused('pissa', 'sweep.start', GRID, { ...UPPER, lora: { ...UPPER.lora, init_lora_weights: 'pissa' } });
+  await refused('start', 'sweep.start', GRID, { ...UPPER, lora: { init_adapter: 'adapter_start' } });
+  await refused('no-eval', 'sweep.halving', { ...GRID, halving: {} }, { ...UPPER, dataset: { eval: null } });
+  await refused('late', 'sweep.halving', { ...GRID, halving: { min_epochs: 3 } });
+  await refused('rank', 'lora.rank-too-high', { 'lora.r': [4, 40] });
+  const file = sweepIn(join(folder, 'changed'), GRID);
+  await assert.rejects(startRun(file).ended, /is a sweep/);
+  await start(file);
+  const experiment = JSON.parse(readFileSync(file, 'utf8')) as object;
+  writeFileSync(file, JSON.stringify({ ...experiment, sweep: { 'lora.r': [2, 6] } }));
+  await assert.rejects(start(file, { resume: true }), (error: unknown) => error instanceof LabError && error.report.code === 'sweep.changed');
+}));

@@ -1,5 +1,6 @@
 /** chart.js for the panel: only the components that are used, no animation, colours of the theme. */
 import { Chart, LinearScale, LineController, LineElement, PointElement, Tooltip, type ChartDataset, type ChartOptions, type Plugin } from 'chart.js';
+import { axisStart } from './axis';
 import { formatNumber } from './format';
 import { roundNumbers } from './ranges';
 import { downsample, type Point } from './series';
@@ -32,6 +33,8 @@ export interface ChartTexts {
   value?: (y: number) => string;
   /** The y axis begins at zero. */
   fromZero?: boolean;
+  /** The y axis begins at zero where the lowest value is near it: nothing lies below, and the axis must not say so. */
+  zeroIfNear?: boolean;
   /** Where the x axis begins, if not at the first point. */
   xMin?: number;
 }
@@ -52,6 +55,7 @@ export class LineChart {
     lines.forEach((points, i) => {
       this.chart.data.datasets[i].data = (points.length > MOST_POINTS ? downsample(points, THINNED_POINTS) : points.slice()) as Point[];
     });
+    if (this.texts.zeroIfNear) this.chart.options.scales!.y!.min = axisStart(lines);
     this.chart.update('none');
   }
 
@@ -126,7 +130,9 @@ export class LineChart {
     this.theme = readTheme();
     const fresh = this.datasets();
     this.chart.data.datasets.forEach((dataset, i) => Object.assign(dataset, { ...fresh[i], data: dataset.data }));
+    const { min } = this.chart.options.scales!.y!;
     this.chart.options = this.options();
+    this.chart.options.scales!.y!.min = min;
     this.chart.update('none');
   }
 }

@@ -1,6 +1,6 @@
 /** The charts of a run, each with its latest value as text, and the trainable ratio by rank. */
 import { formatInteger } from '../src/protocol/adapterMath';
-import { mainMetric } from '../src/protocol/metrics';
+import { capitalName, shownMetrics } from '../src/protocol/metrics';
 import { LineChart, type ChartTexts, type LineStyle } from './charts';
 import { ratioByRank } from './cost';
 import { h, setText, show } from './dom';
@@ -19,7 +19,7 @@ interface Kind { id: string; title: string; styles: LineStyle[]; texts: ChartTex
 
 const KINDS: Kind[] = [
   {
-    id: 'loss', title: 'Loss', styles: [RAW, TRAIN, EVAL], texts: byStep(false), lines: series => [series.loss, series.smoothed, series.evalLoss],
+    id: 'loss', title: 'Loss', styles: [RAW, TRAIN, EVAL], texts: { ...byStep(false), zeroIfNear: true }, lines: series => [series.loss, series.smoothed, series.evalLoss],
     now: ({ lastTrain, lastEval }) => [lastTrain && `train ${formatNumber(lastTrain.loss)}`, lastEval && `eval ${formatNumber(lastEval.eval_loss)}`].filter(Boolean).join(' · '),
   },
   {
@@ -121,14 +121,12 @@ function rankTicks(low: number, high: number): number[] {
   return Array.from({ length: Math.floor((high - low) / step + 1e-9) + 1 }, (_, i) => low + i * step);
 }
 
-/** Evaluations as a table: few, and each worth reading. */
+/** Evaluations as a table: few, and each worth reading, with a column for every metric. */
 function evaluationTable(): Part {
+  const head = h('tr', {});
   const body = h('tbody', {});
-  const measured = h('th', { scope: 'col' }, 'Accuracy');
-  const column = (title: string): HTMLElement => h('th', { scope: 'col' }, title);
   const element = h('div', { class: 'card', id: 'evaluations', hidden: true }, h('h2', {}, 'Evaluations'),
-    h('div', { class: 'table', tabindex: 0, role: 'region', 'aria-label': 'Evaluations' }, h('table', {},
-      h('thead', {}, h('tr', {}, ...['Step', 'Epoch', 'Loss'].map(column), measured, column('Time'))), body)));
+    h('div', { class: 'table', tabindex: 0, role: 'region', 'aria-label': 'Evaluations' }, h('table', {}, h('thead', {}, head), body)));
   let drawn = -1;
   return {
     element,
@@ -137,11 +135,13 @@ function evaluationTable(): Part {
       if (drawn === series.version) return;
       drawn = series.version;
       // Newest first, and no more than a person reads.
-      const rows = series.evaluations.slice(-50).reverse();
-      if (body.childElementCount === rows.length && body.firstElementChild?.firstElementChild?.textContent === String(rows[0]?.step)) return;
-      measured.textContent = rows.length && mainMetric(rows[0])?.name === 'Pearson' ? 'Pearson' : 'Accuracy';
-      body.replaceChildren(...rows.map(record => ({ ...record, metric: mainMetric(record)?.text ?? '–' })).map(({ step, epoch, eval_loss, metric, eval_runtime }) =>
-        h('tr', {}, ...[String(step), formatNumber(Number(epoch.toFixed(2))), formatNumber(eval_loss), metric, formatDuration(eval_runtime)].map(text => h('td', {}, text)))));
+      const records = series.evaluations.slice(-50).reverse();
+      if (body.childElementCount === records.length && body.firstElementChild?.firstElementChild?.textContent === String(records[0]?.step)) return;
+      const rows = records.map(record => ({ ...record, metrics: new Map(shownMetrics(record).map(({ name, text }) => [name, text])) }));
+      const names = [...new Set(rows.flatMap(({ metrics }) => [...metrics.keys()]))];
+      head.replaceChildren(...['Step', 'Epoch', 'Loss', ...names.map(capitalName), 'Time'].map(title => h('th', { scope: 'col' }, title)));
+      body.replaceChildren(...rows.map(({ step, epoch, eval_loss, metrics, eval_runtime }) =>
+        h('tr', {}, ...[String(step), formatNumber(Number(epoch.toFixed(2))), formatNumber(eval_loss), ...names.map(name => metrics.get(name) ?? '–'), formatDuration(eval_runtime)].map(text => h('td', {}, text)))));
     },
   };
 }

@@ -1,11 +1,8 @@
 /** Records in a sentence. Pure. */
-import { mainMetric, type EvalRecord, type TrainRecord } from '../src/protocol/metrics';
+import { shownMetrics, type EvalRecord, type TrainRecord } from '../src/protocol/metrics';
 import { formatNumber } from './format';
 
-const measured = (evaluation: EvalRecord): string => {
-  const metric = mainMetric(evaluation);
-  return metric ? `, ${metric.name} ${metric.text}` : '';
-};
+const measured = (evaluation: EvalRecord): string => shownMetrics(evaluation).map(({ name, text }) => `, ${name} ${text}`).join('');
 
 /** `Step 120, loss 0.412, learning rate 4e-4. Evaluation at step 100: loss 0.388, accuracy 84.2 %.` */
 export function describeStep(train: TrainRecord | undefined, evaluation: EvalRecord | undefined): string {

@@ -37,6 +37,8 @@ const host: Host = {
     render();
   },
   predict: texts => connection.request('predict', { texts }),
+  write: (prompt, settings) => connection.request('write', { prompt, settings }),
+  stopWriting: () => void connection.request('stopWriting', {}).catch(failed),
   open: (file, where) => void connection.request('open', { file, where }).catch(failed),
 };
 
@@ -96,6 +98,7 @@ function took(before: string | undefined): void {
 
 async function start(): Promise<void> {
   (['experiment', 'run', 'metrics', 'focusTry'] as const).forEach(follow);
+  connection.on('written', pair => trying.written(pair));
   connection.listen();
   try {
     const before = state.experiment?.file;

@@ -1,13 +1,16 @@
 /** What a person must be told about a run or the base model: an error with its way out, or how it ended. */
 import { formatCount } from '../src/protocol/adapterMath';
 import type { ErrorReport } from '../src/protocol/engine';
-import { mainMetric, type Summary } from '../src/protocol/metrics';
+import { capitalName, shownMetrics, type Summary } from '../src/protocol/metrics';
 import { startBlocked } from './actions';
 import { definitions, h, show } from './dom';
 import { formatDuration, formatNumber, roughBytes, shortPath } from './format';
 import { drawn } from './icons';
 import { button, setDisabled } from './ui';
 import type { Host, Part } from './view';
+
+/** Metrics in the card of a run; the table of evaluations has them all. */
+const MOST_METRICS = 3;
 
 /** An error as a card: cause first, then what to do, then where. */
 export function reportCard(title: string, report: ErrorReport, host: Host): HTMLElement {
@@ -86,8 +89,8 @@ export function summaryCard(): Part {
 function card(summary: Summary): HTMLElement {
   const { eval_before: before, eval: after } = summary;
   const figures: [string, string, string][] = [];
-  const [metric, earlier] = [after, before].map(result => result && mainMetric(result));
-  if (metric) figures.push([metric.name.replace('accuracy', 'Accuracy'), metric.text, earlier ? `${earlier.text} before training` : 'on the evaluation set']);
+  const earlier = new Map(before ? shownMetrics(before).map(({ name, text }) => [name, text]) : []);
+  for (const { name, text } of after ? shownMetrics(after).slice(0, MOST_METRICS) : []) figures.push([capitalName(name), text, earlier.has(name) ? `${earlier.get(name)} before training` : 'on the evaluation set']);
   if (after) figures.push(['Eval loss', formatNumber(after.loss), before ? `${formatNumber(before.loss)} before training` : '']);
   figures.push(['Train loss', formatNumber(summary.train_loss), 'mean over all steps']);
   figures.push(['Time', formatDuration(summary.seconds), `${summary.steps} steps, ${formatNumber(summary.epochs)} epochs`]);

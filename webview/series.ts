@@ -1,5 +1,5 @@
 /** Metric records as the points that charts draw. Pure. */
-import { isEvalRecord, mainMetric, type EvalRecord, type MetricRecord, type TrainRecord } from '../src/protocol/metrics';
+import { isEvalRecord, type EvalRecord, type MetricRecord, type TrainRecord } from '../src/protocol/metrics';
 
 /** A point of a chart; `y` is NaN where the logged value was not finite, which draws a gap. */
 export interface Point { x: number; y: number }
@@ -13,7 +13,6 @@ export class MetricSeries {
   readonly loss: Point[] = [];
   readonly smoothed: Point[] = [];
   readonly evalLoss: Point[] = [];
-  readonly accuracy: Point[] = [];
   readonly learningRate: Point[] = [];
   readonly gradientNorm: Point[] = [];
   readonly speed: Point[] = [];
@@ -27,7 +26,7 @@ export class MetricSeries {
   get lastEval(): EvalRecord | undefined { return this.evaluations[this.evaluations.length - 1]; }
 
   clear(): void {
-    for (const points of [this.loss, this.smoothed, this.evalLoss, this.accuracy, this.learningRate, this.gradientNorm, this.speed, this.evaluations]) points.length = 0;
+    for (const points of [this.loss, this.smoothed, this.evalLoss, this.learningRate, this.gradientNorm, this.speed, this.evaluations]) points.length = 0;
     this.lastTrain = undefined;
     this.length = 0;
     this.version += 1;
@@ -56,7 +55,6 @@ export class MetricSeries {
 
   private appendEval(record: EvalRecord): void {
     this.evalLoss.push({ x: record.step, y: numeric(record.eval_loss) });
-    this.accuracy.push({ x: record.step, y: mainMetric(record)?.value ?? NaN });
     this.evaluations.push(record);
   }
 }

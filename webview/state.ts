@@ -10,9 +10,11 @@ export interface PanelState {
   ready: boolean;
   /** An adapter from the Runs tree was chosen for the Try box. */
   tryChosen: boolean;
+  /** Its task, where it names one: it may be of another experiment. */
+  tryTask: string | null;
 }
 
-export const initialState = (): PanelState => ({ experiment: null, run: EMPTY_RUN, series: new MetricSeries(), ready: false, tryChosen: false });
+export const initialState = (): PanelState => ({ experiment: null, run: EMPTY_RUN, series: new MetricSeries(), ready: false, tryChosen: false, tryTask: null });
 
 /** Takes up everything the host answers to `ready`. */
 export function receiveView(state: PanelState, { experiment, run, metrics }: PanelView): PanelState {
@@ -26,7 +28,8 @@ export function receive<K extends keyof PanelNotifications>(state: PanelState, m
   switch (method) {
     case 'experiment': {
       const { experiment } = params as PanelNotifications['experiment'];
-      return { ...state, experiment, tryChosen: state.tryChosen && experiment?.file === state.experiment?.file };
+      const same = experiment?.file === state.experiment?.file;
+      return { ...state, experiment, tryChosen: state.tryChosen && same, tryTask: same ? state.tryTask : null };
     }
     case 'run': return { ...state, run: (params as PanelNotifications['run']).run };
     case 'metrics': {
@@ -35,7 +38,7 @@ export function receive<K extends keyof PanelNotifications>(state: PanelState, m
       state.series.append(records);
       return state;
     }
-    case 'focusTry': return { ...state, tryChosen: true };
+    case 'focusTry': return { ...state, tryChosen: true, tryTask: (params as PanelNotifications['focusTry']).chosen?.task ?? null };
     default: return state;
   }
 }

@@ -1,54 +1,114 @@
-/** Try: texts classified by the base and by the adapter, side by side. */
-import type { ErrorReport, Prediction } from '../src/protocol/engine';
-import type { TryResult } from '../src/protocol/panel';
-import { h, setText, show } from './dom';
-import { formatShare } from './format';
+/** Try: what the base and the adapter make of a text, side by side: its classes, or with a language model what they write after it. */
+import type { ErrorReport } from '../src/protocol/engine';
+import type { WrittenPair } from '../src/protocol/panel';
+import { h, setAttributes, setText, show } from './dom';
 import { reportCard } from './notices';
+import { classTable } from './tryClasses';
 import { button, progressRing, setDisabled } from './ui';
-import type { Host, Part } from './view';
+import type { Host, Part, View } from './view';
+import { writeForm } from './writeForm';
+import { stateOf, writtenView, type WrittenView } from './writtenPair';
 
-/** The box, and a way to put the cursor into it. */
-export function tryBox(host: Host): Part & { focus(): void } {
-  const box = h('textarea', { id: 'try-text', rows: 3, 'aria-label': 'Texts to classify, one on each line', placeholder: 'One text on each line', spellcheck: false });
+type Kind = 'classes' | 'completion' | 'chat' | 'target';
+
+interface Words { label: string; placeholder: string; hint: string; rows: number }
+const KEYS = 'Ctrl+Enter runs it.';
+const WORDS: Record<Kind, Words> = {
+  classes: { label: 'Texts to classify, one on each line', placeholder: 'One text on each line', hint: `Class probabilities of the base and of the base with the adapter. ${KEYS}`, rows: 3 },
+  completion: { label: 'Prompt to continue', placeholder: 'A prompt, of any number of lines', hint: `The adapter and then the base continue the prompt. ${KEYS} Escape stops.`, rows: 4 },
+  chat: { label: 'Message to answer', placeholder: 'A message, of any number of lines', hint: `The message is put through the checkpoint's chat template as one turn of the user; the adapter and then the base answer it. ${KEYS} Escape stops.`, rows: 4 },
+  target: { label: 'Source text', placeholder: 'A source text, task prefix included', hint: `The adapter and then the base write the target of the source. ${KEYS} Escape stops.`, rows: 4 },
+};
+
+/** The box, a way to put the cursor into it, and where written text arrives. */
+export function tryBox(host: Host): Part & { focus(): void; written(pair: WrittenPair): void } {
+  const box = h('textarea', { id: 'try-text', spellcheck: false });
   const hint = h('p', { class: 'summary', id: 'try-hint' });
   const results = h('div', { id: 'try-results', class: 'try-results', 'aria-live': 'polite' });
-  const ring = h('span', { class: 'loading', hidden: true, role: 'status' }, progressRing('Trying'), 'Running base and adapter…');
-  let [busy, possible] = [false, false];
+  const status = h('span', { id: 'try-status' });
+  const ring = progressRing('Trying');
+  // What stands beside the texts when they are written is said to screen readers alone.
+  const state = h('span', { class: 'loading', role: 'status' }, ring, status);
+  let [busy, possible, kind, view] = [false, false, undefined as Kind | undefined, undefined as WrittenView | undefined];
 
-  const texts = (): string[] => box.value.split('\n').map(line => line.trim()).filter(Boolean);
-  const press = button({ label: 'Try', id: 'try-button', press: () => void run() });
-  const enable = (): void => setDisabled(press, busy || !possible || texts().length === 0);
-  const run = async (): Promise<void> => {
+  const texts = (): string[] => (kind === 'classes' ? box.value.split('\n').map(line => line.trim()).filter(Boolean) : box.value.trim() ? [box.value] : []);
+  const press = button({ label: 'Try', id: 'try-button', appearance: 'primary', press: () => void run() });
+  const stop = button({ label: 'Stop', id: 'try-stop', press: () => host.stopWriting() });
+  const form = writeForm(() => enable());
+  function enable(): void {
+    setDisabled(press, busy || !possible || texts().length === 0 || (kind !== 'classes' && form.settings() === undefined));
+    show(stop, busy && kind !== 'classes');
+    form.setDisabled(busy);
+  }
+  const say = (text: string, working: boolean): void => {
+    setText(status, text);
+    show(ring, working);
+    state.classList.toggle('visually-hidden', !working);
+  };
+
+  async function run(): Promise<void> {
     if (press.disabled) return;
     busy = true;
     enable();
-    show(ring, true);
+    say(kind === 'classes' ? 'Running base and adapter…' : 'Reading the model…', true);
     try {
-      results.replaceChildren(resultTable(await host.predict(texts())));
+      if (kind === 'classes') {
+        results.replaceChildren(classTable(await host.predict(texts())));
+        say('', false);
+      } else await write(box.value, form.settings()!);
     } catch (error) {
-      results.replaceChildren(reportCard('The texts could not be tried', error as ErrorReport, host));
+      results.replaceChildren(reportCard('That could not be tried', error as ErrorReport, host));
+      say('', false);
     } finally {
-      busy = false;
-      show(ring, false);
+      [busy, view] = [false, undefined];
+      // The button that is hidden must not take the keyboard's place with it.
+      const focused = document.activeElement === stop;
       enable();
+      // The toolkit's button takes the focus once it has drawn itself enabled.
+      if (focused) requestAnimationFrame(() => press.focus());
     }
-  };
+  }
+
+  async function write(prompt: string, settings: NonNullable<ReturnType<typeof form.settings>>): Promise<void> {
+    view = writtenView(prompt);
+    results.replaceChildren(view.element);
+    // Read out piece by piece, a growing text is noise: its end is said instead.
+    setAttributes(results, { 'aria-live': 'off', 'aria-busy': 'true' });
+    view.update({ base: { text: '', stopped: null }, adapter: { text: '', stopped: null } });
+    try {
+      const pair = await host.write(prompt, settings);
+      view.update(pair);
+      say(`With adapter: ${stateOf(pair.adapter, true)}. Base: ${stateOf(pair.base, true)}.`, false);
+    } finally { setAttributes(results, { 'aria-live': 'polite', 'aria-busy': undefined }); }
+  }
+
   box.addEventListener('input', enable);
   box.addEventListener('keydown', event => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       void run();
-    }
+    } else if (event.key === 'Escape' && busy && kind !== 'classes') host.stopWriting();
   });
 
   return {
     element: h('section', { class: 'card try', id: 'try', 'aria-labelledby': 'try-title' }, h('h2', { id: 'try-title' }, 'Try the adapter'), hint,
-      h('div', { class: 'try-input' }, box, h('div', { class: 'buttons' }, press, ring)), results),
-    update({ experiment, run: { adapter }, tryChosen }) {
+      h('div', { class: 'try-input' }, box, form.element, h('div', { class: 'buttons' }, press, stop, state)), results),
+    update({ experiment, run: { adapter }, tryChosen, tryTask, values }) {
       possible = !!experiment?.trusted && (adapter !== null || tryChosen);
-      setText(hint, possible ? 'Class probabilities of the base and of the base with the adapter. Ctrl+Enter runs it.'
-        : 'Possible when a run has written an adapter, or with “Try adapter” in the Runs tree.');
+      const next = kindOf(tryTask ?? values?.task, values);
+      if (next !== kind && !busy) {
+        kind = next;
+        setAttributes(box, { 'aria-label': WORDS[kind].label, placeholder: WORDS[kind].placeholder, rows: WORDS[kind].rows });
+        show(form.element, kind !== 'classes');
+        results.replaceChildren();
+        say('', false);
+      }
+      setText(hint, possible ? WORDS[next].hint : 'Possible when a run has written an adapter, or with “Try adapter” in the Runs tree.');
       enable();
+    },
+    written(pair) {
+      view?.update(pair);
+      if (view) say(pair.adapter.stopped === null ? 'Writing with the adapter…' : 'Writing with the base…', true);
     },
     focus() {
       box.scrollIntoView({ block: 'center' });
@@ -57,17 +117,8 @@ export function tryBox(host: Host): Part & { focus(): void } {
   };
 }
 
-function resultTable({ base, adapter }: TryResult): HTMLElement {
-  return h('div', { class: 'tried' }, ...adapter.map((withAdapter, i) =>
-    h('article', { class: 'tried-text' }, h('p', { class: 'quoted' }, withAdapter.text),
-      h('div', { class: 'sides' }, side('Base', base[i], 'base'), side('With adapter', withAdapter, 'adapter')))));
-}
-
-function side(title: string, { label, probabilities }: Prediction, kind: string): HTMLElement {
-  const rows = Object.entries(probabilities).map(([name, share]) => {
-    const fill = h('span', { class: 'fill' });
-    fill.style.transform = `scaleX(${Math.max(0, Math.min(1, share))})`;
-    return h('li', { class: name === label ? 'best' : '' }, h('span', { class: 'name', title: name }, name), h('span', { class: 'bar' }, fill), h('span', { class: 'share' }, formatShare(share)));
-  });
-  return h('div', { class: `side ${kind}`, 'data-label': label }, h('h3', {}, title, h('span', { class: 'verdict' }, label)), h('ul', {}, ...rows));
+function kindOf(task: string | undefined, values: View['values']): Kind {
+  if (task === 'SEQ_2_SEQ_LM') return 'target';
+  if (task !== 'CAUSAL_LM') return 'classes';
+  return values?.task === 'CAUSAL_LM' && values.dataset.messages_column !== null ? 'chat' : 'completion';
 }

@@ -1,5 +1,5 @@
 /** What every part of the panel is drawn from, and what it may ask of the host. */
-import { isActive, type ExperimentValues, type ModelView, type PanelAction, type TryResult } from '../src/protocol/panel';
+import { isActive, type ExperimentValues, type ModelView, type PanelAction, type TryResult, type WriteSettings, type WrittenPair } from '../src/protocol/panel';
 import { costOf, type Cost } from './cost';
 import type { Edits } from './edits';
 import type { PanelState } from './state';
@@ -21,6 +21,9 @@ export interface Host {
   edit(path: string[], value: unknown): void;
   /** Rejects with an `ErrorReport`. */
   predict(texts: string[]): Promise<TryResult>;
+  /** Continues a prompt. Rejects with an `ErrorReport`. */
+  write(prompt: string, settings: WriteSettings): Promise<WrittenPair>;
+  stopWriting(): void;
   open(file: string, where?: string): void;
 }
 

@@ -23,7 +23,8 @@ const USAGE = `LoRA Lab
                                                                      classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv or
                                                                      .txt file (one text a line); T5 writes the target of each source (column "source");
                                                                      writing takes --max_new_tokens N and, to draw instead
-                                                                     of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N]
+                                                                     of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N];
+                                                                     with --chat each text is a user's turn, put through the checkpoint's chat template
   npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
   npm run --silent lab -- devices                                    what this machine can train on
 
@@ -88,7 +89,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
 
   async predict(args) {
     const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
-    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, precision: text, ...Object.fromEntries(numbers.map(name => [name, text])) }, 0, '');
+    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, precision: text, ...Object.fromEntries(numbers.map(name => [name, text])), chat: { type: 'boolean' } }, 0, '');
     const column = (name: string): string | null => (typeof options[name] === 'string' ? options[name] : null);
     const precision = PRECISIONS.find(name => name === (options.precision ?? 'fp32'));
     if (!precision) throw usageError(`--precision is one of ${PRECISIONS.join(', ')}`);
@@ -98,9 +99,9 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
     const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
     if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') {
       if (pairs) throw usageError('--text_pair_column is only for classifiers');
-      return startThread().request('generate', { ...model, prompts: texts, ...settings });
+      return startThread().request('generate', { ...model, prompts: texts, chat: options.chat === true, ...settings });
     }
-    const [foreign] = Object.keys(settings);
+    const [foreign] = [...Object.keys(settings), ...(options.chat ? ['chat'] : [])];
     if (foreign !== undefined) throw usageError(`--${foreign} is only for language models`);
     return startThread().request('predict', { ...model, texts, pairs });
   },

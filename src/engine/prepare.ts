@@ -9,6 +9,8 @@ import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
 import { languageForm, loadTexts } from './data/languageExamples';
 import { loadPairs } from './data/pairExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
+import { endTokens } from './generation/endTokens';
+import type { WritingSettings } from './generation/evaluateWriting';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
 import { checkAdapterSettings, checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
@@ -23,7 +25,7 @@ import { withStartFactors } from './model/startFactors';
 import type { LoadedModel } from './model/weights';
 import type { Reporter } from './reporter';
 import { bestRule, type BestRule } from './training/bestModel';
-import type { DatasetSettings, Experiment, ProblemType } from '../protocol/experiment';
+import type { DatasetSettings, Experiment, ProblemType, TrainingSettings } from '../protocol/experiment';
 
 export interface Prepared {
   model: LoadedModel;
@@ -34,6 +36,8 @@ export interface Prepared {
   eval: ExampleSet | null;
   /** How evaluations are compared. */
   rule: BestRule;
+  /** What evaluating by writing takes; null without `predict_with_generate`. */
+  writing: WritingSettings | null;
   /** Hash over all tokens and labels: a run resumes only on the data that it began with. */
   data_fingerprint: string;
 }
@@ -79,7 +83,13 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   }
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
-  return { model: whole, plan, trainables, train, eval: evaluation, rule, data_fingerprint: fingerprint([train, evaluation]) };
+  const writing = training.predict_with_generate ? { tokenizer, ends: endTokens(checkpoint, tokenizer), longest: longestText(training, limits.max_positions, family.seq2seq !== undefined) } : null;
+  return { model: whole, plan, trainables, train, eval: evaluation, rule, writing, data_fingerprint: fingerprint([train, evaluation]) };
+}
+
+/** Tokens of the longest text that is written: `generation_max_length`, else as many as an example may have, a decoder's start token included. */
+function longestText({ generation_max_length, max_length, max_target_length }: TrainingSettings, max_positions: number, decoder: boolean): number {
+  return Math.min(max_positions, generation_max_length ?? (decoder ? (max_target_length ?? max_length) + 1 : max_length));
 }
 
 /** The same base and data with other adapters of the same modules: plan and start values of `experiment`. Errors: those of the targets. */

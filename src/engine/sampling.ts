@@ -14,19 +14,28 @@ export interface SamplingSettings {
 /** The number of the next token. logits [vocab_size]. Nothing is drawn from `random` at temperature 0. */
 export function chooseToken(logits: Float32Array, { temperature, top_k, top_p }: SamplingSettings, random: Random): number {
   if (temperature === 0) return largest(logits);
+  const weight = (logit: number): number => Math.exp((logit - top) / temperature);
   const top = logits[largest(logits)];
-  let order = Array.from(logits, (_, token) => token);
-  if (top_k > 0 || top_p < 1) order.sort((a, b) => logits[b] - logits[a] || a - b);
-  if (top_k > 0) order = order.slice(0, top_k);
-  const weights = order.map(token => Math.exp((logits[token] - top) / temperature));
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  // A token stays as long as those before it do not reach top_p: the most probable one always does.
-  let before = 0, kept = 0;
-  for (; kept < order.length && (kept === 0 || before < top_p * total); kept++) before += weights[kept];
-  let left = random.next() * before;
-  for (let i = 0; i < kept; i++) {
+  const order = top_k > 0 || top_p < 1 ? mostProbable(logits, weight, top_k || logits.length, top_p) : Array.from(logits, (_, token) => token);
+  const weights = order.map(token => weight(logits[token]));
+  let left = random.next() * weights.reduce((sum, value) => sum + value, 0);
+  for (let i = 0; i < order.length; i++) {
     left -= weights[i];
     if (left < 0) return order[i];
   }
-  return order[kept - 1];
+  return order[order.length - 1];
+}
+
+/** Tokens that top_k and then top_p leave, the most probable first. Only they are sorted as tokens: a vocabulary is large. */
+function mostProbable(logits: Float32Array, weight: (logit: number) => number, top_k: number, top_p: number): number[] {
+  const falling = logits.slice().sort().reverse().subarray(0, top_k);
+  const weights = Array.from(falling, weight);
+  const total = weights.reduce((sum, value) => sum + value, 0);
+  // A token stays as long as those before it do not reach top_p: the most probable one always does.
+  let before = 0, kept = 0;
+  for (; kept < weights.length && (kept === 0 || before < top_p * total); kept++) before += weights[kept];
+  const least = falling[kept - 1];
+  const tokens: number[] = [];
+  for (let token = 0; token < logits.length; token++) if (logits[token] >= least) tokens.push(token);
+  return tokens.sort((a, b) => logits[b] - logits[a] || a - b).slice(0, kept);
 }

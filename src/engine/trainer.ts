@@ -4,6 +4,7 @@ import type { RunControl } from './control';
 import { StopRequested } from './control';
 import { epochBatches } from './data/batches';
 import { LabError } from './errors';
+import { evaluateWriting } from './generation/evaluateWriting';
 import { fillTrainables, readAdapter, writeAdapter, type AdapterContent } from './model/adapter';
 import type { Prepared } from './prepare';
 import type { Reporter } from './reporter';
@@ -147,8 +148,14 @@ export class Trainer {
       report.progress({ message: 'Evaluating', fraction: done / set.length });
       control.throwIfStopped();
     });
+    const written = prepared.writing && await evaluateWriting(
+      { model: prepared.model, plan: prepared.plan, trainables: (await step.state()).trainables, device: experiment.engine.device, precision: experiment.engine.precision }, set, prepared.writing, experiment.training.per_device_eval_batch_size,
+      done => {
+        report.progress({ message: 'Evaluating what is written', fraction: done });
+        control.throwIfStopped();
+      });
     report.state({ state: 'running' });
-    return result;
+    return { ...result, ...written };
   }
 
   private async evaluateAndLog(folder: RunFolder): Promise<void> {

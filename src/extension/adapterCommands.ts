@@ -77,7 +77,7 @@ export async function baseFor(lab: Lab, adapter: string): Promise<string | undef
 }
 
 /** The adapter of the current run, else a folder that the person chooses. */
-async function chooseAdapter(lab: Lab, title: string): Promise<string | undefined> {
+export async function chooseAdapter(lab: Lab, title: string): Promise<string | undefined> {
   const own = lab.run?.view.adapter;
   if (own) return own;
   const picked = await vscode.window.showOpenDialog({ title: `${title}: choose a PEFT adapter folder`, canSelectFolders: true, canSelectFiles: false, openLabel: 'Use adapter' });

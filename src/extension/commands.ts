@@ -1,6 +1,7 @@
 /** Every command of the extension: id → what it does. Titles and conditions stand in package.json. */
 import * as vscode from 'vscode';
-import { adapterOfNode, mergeAdapter, saveAdapter, type MergeArguments, type SaveArguments } from './adapterCommands';
+import type { WriteSettings } from '../protocol/panel';
+import { adapterOfNode, chooseAdapter, mergeAdapter, saveAdapter, type MergeArguments, type SaveArguments } from './adapterCommands';
 import type { ExperimentPanel } from './experimentPanel';
 import { isExperimentFile } from './experimentDocument';
 import type { Lab } from './lab';
@@ -11,7 +12,7 @@ import { showReport, toReport } from './reports';
 import { copyMetrics, deleteRun, folderOfNode, openRun, pause, resume, resumeRun, reveal, saveCheckpoint, start, stop, type StartArguments } from './runCommands';
 import type { RunNode, RunTree } from './runTree';
 import { pickTargets, select, setOverride } from './targetCommands';
-import { chooseForTry, describeTry, tryTexts } from './tryAdapter';
+import { askAndTry, chooseForTry, taskFor, tryTexts, writeAfter, writes } from './tryAdapter';
 
 export interface Parts { lab: Lab; panel: ExperimentPanel; modelTree: ModelTree; runTree: RunTree }
 
@@ -48,7 +49,7 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
 
     saveAdapter: (args?: SaveArguments | RunNode) => saveAdapter(lab, isNode(args) ? { from: adapterOfNode(args) } : plain(args)),
     mergeAdapter: (args?: MergeArguments | RunNode) => mergeAdapter(lab, isNode(args) ? { adapter: adapterOfNode(args) } : plain(args)),
-    tryAdapter: (args?: { adapter?: string; text?: string } | RunNode) => tryAdapter(lab, panel, args),
+    tryAdapter: (args?: TryArguments | RunNode) => tryAdapter(lab, panel, args),
 
     openRun: (node: RunNode) => openRun(lab, panel, node),
     resumeRun: (node: RunNode) => resumeRun(lab, panel, node),
@@ -82,21 +83,21 @@ async function openExperiment(lab: Lab, panel: ExperimentPanel, uri: vscode.Uri 
   if (await lab.current.require()) panel.show();
 }
 
-/** With a text: returns and tells both predictions. Without: shows the panel's box. */
-async function tryAdapter(lab: Lab, panel: ExperimentPanel, args: { adapter?: string; text?: string } | RunNode | undefined): Promise<unknown> {
-  const adapter = isNode(args) ? adapterOfNode(args) : plain(args)?.adapter;
-  const text = isNode(args) ? undefined : plain(args)?.text;
-  if (text !== undefined) return tryTexts(lab, [text], adapter);
-  if (adapter) chooseForTry(lab, adapter);
-  if (adapter || lab.run?.view.adapter) {
-    await lab.current.require();
-    if (lab.document) return panel.focusTry();
-  }
-  const input = await vscode.window.showInputBox({ title: 'Try adapter', prompt: 'A text to classify with the base and with the adapter' });
-  if (!input) return undefined;
-  const result = await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'Trying the adapter' }, () => tryTexts(lab, [input], adapter));
-  await vscode.window.showInformationMessage(describeTry(result));
-  return result;
+export interface TryArguments { adapter?: string; text?: string; settings?: WriteSettings }
+
+/** With a text: returns what base and adapter make of it. Without: shows the panel's box, or asks for a text where there is no experiment. */
+async function tryAdapter(lab: Lab, panel: ExperimentPanel, args: TryArguments | RunNode | undefined): Promise<unknown> {
+  const given = isNode(args) ? adapterOfNode(args) : plain(args)?.adapter;
+  const { text, settings = {} } = (isNode(args) ? undefined : plain(args)) ?? {};
+  const adapter = given ?? lab.run?.view.adapter ?? undefined;
+  if (text !== undefined) return adapter && writes(await taskFor(lab, adapter)) ? writeAfter(lab, text, settings, undefined, adapter) : tryTexts(lab, [text], adapter);
+  const chosen = adapter ?? await chooseAdapter(lab, 'Try adapter');
+  if (!chosen) return undefined;
+  const own = chosen === lab.run?.view.adapter;
+  if (!lab.document) await lab.current.initialize();
+  if (!lab.document) return askAndTry(lab, chosen);
+  const shown = own ? null : await chooseForTry(lab, chosen);
+  return panel.focusTry(shown);
 }
 
 const isNode = (value: unknown): value is RunNode => typeof value === 'object' && value !== null && 'kind' in value;

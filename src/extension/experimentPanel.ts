@@ -1,6 +1,6 @@
 /** The experiment panel: one webview in the editor area that follows the current experiment. All its state lives in the host. */
 import * as vscode from 'vscode';
-import { EMPTY_RUN, PANEL_ACTIONS, type PanelAction, type RunView } from '../protocol/panel';
+import { EMPTY_RUN, PANEL_ACTIONS, type ChosenAdapter, type PanelAction, type RunView, type WrittenPair } from '../protocol/panel';
 import type { MetricRecord } from '../protocol/metrics';
 import { settingAt } from '../protocol/experiment';
 import { Disposables, throttle } from './disposables';
@@ -8,12 +8,14 @@ import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
 import { panelHtml, webviewRoot } from './panelHtml';
 import { openAt, ReportedError } from './reports';
-import { tryTexts } from './tryAdapter';
+import { stopWriting, tryTexts, writeAfter } from './tryAdapter';
 import { WebviewConnection } from './webviewConnection';
 
 const VIEW_TYPE = 'loraLab.experiment';
 /** At most 10 batches of metrics a second. */
 const BATCH_MS = 100;
+/** Written text comes at most 20 times a second. */
+const TEXT_MS = 50;
 
 /** The commands behind the panel's buttons. */
 const COMMANDS: Record<PanelAction, string> = {
@@ -53,10 +55,10 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     }
   }
 
-  /** Puts the cursor into the box where a text is tried. */
-  focusTry(): void {
+  /** Puts the cursor into the box where a text is tried; `chosen` is the adapter to try if it is not the run's. */
+  focusTry(chosen: ChosenAdapter | null): void {
     this.show();
-    this.panel?.connection.notify('focusTry', {});
+    this.panel?.connection.notify('focusTry', { chosen });
   }
 
   async deserializeWebviewPanel(webview: vscode.WebviewPanel, state: unknown): Promise<void> {
@@ -102,6 +104,15 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         return null;
       },
       predict: ({ texts }) => tryTexts(this.lab, texts),
+      write: async ({ prompt, settings }) => {
+        let latest: WrittenPair | undefined;
+        const send = throttle(TEXT_MS, () => connection.notify('written', latest!));
+        try { return await writeAfter(this.lab, prompt, settings, written => { latest = written; send(); }); } finally { send.dispose(); }
+      },
+      stopWriting: () => {
+        stopWriting(this.lab);
+        return null;
+      },
       open: async ({ file, where }) => {
         await openAt(file, where);
         return null;
@@ -111,6 +122,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     webview.title = this.title;
     webview.webview.html = panelHtml(webview.webview, this.lab.context.extensionUri);
     own.add(webview.onDidDispose(() => {
+      stopWriting(this.lab);
       this.panel = undefined;
       own.dispose();
     }));

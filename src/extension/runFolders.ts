@@ -1,7 +1,7 @@
 /** Run folders on disk, read as the engine writes them. Never writes. */
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
-import { isEvalRecord, mainMetric, type MetricRecord, type Summary } from '../protocol/metrics';
+import { isEvalRecord, shownMetrics, type ShownMetric, type MetricRecord, type Summary } from '../protocol/metrics';
 
 /** Enough of `metrics.jsonl` for the last train and evaluation lines. */
 const TAIL_BYTES = 64 * 1024;
@@ -14,7 +14,8 @@ export interface RunFolder {
   /** `failed`: it ended without a summary. Runs of this window are `active` whatever the folder says. */
   status: 'finished' | 'stopped' | 'failed' | 'active';
   last_loss: number | null;
-  metric: ReturnType<typeof mainMetric>;
+  /** Of what is saved, or of the last evaluation. */
+  metrics: ShownMetric[];
   steps: number;
   checkpoints: Checkpoint[];
   /** PEFT folders that can be tried, saved or merged. */
@@ -35,7 +36,7 @@ export async function readRunFolder(folder: string): Promise<RunFolder | undefin
     folder, name: path.basename(folder),
     status: summary ? summary.state : 'failed',
     last_loss: loss ?? null,
-    metric: summary?.eval ? mainMetric(summary.eval) : evaluated ? mainMetric(evaluated) : null,
+    metrics: summary?.eval ? shownMetrics(summary.eval) : evaluated ? shownMetrics(evaluated) : [],
     steps: summary?.steps ?? train?.step ?? 0,
     checkpoints: await readCheckpoints(folder, names),
     adapter: names.includes('adapter') && await isAdapter(path.join(folder, 'adapter')) ? path.join(folder, 'adapter') : null,
@@ -69,6 +70,12 @@ export async function readSummary(folder: string): Promise<Summary | null> {
 export async function isAdapter(folder: string): Promise<boolean> {
   const names = await fs.readdir(folder).catch(() => [] as string[]);
   return names.includes('adapter_config.json') && names.includes('adapter_model.safetensors');
+}
+
+/** The task that an adapter's config names; null if it names none. */
+export async function taskOfAdapter(folder: string): Promise<string | null> {
+  const json = parseJson(await fs.readFile(path.join(folder, 'adapter_config.json'), 'utf8').catch(() => '')) as Record<string, unknown> | undefined;
+  return typeof json?.task_type === 'string' ? json.task_type : null;
 }
 
 /** True for a folder that may be a base checkpoint. */

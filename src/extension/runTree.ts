@@ -1,7 +1,7 @@
 /** The Runs tree: run folders of the workspace, with their checkpoints and adapters. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { isEvalRecord, mainMetric } from '../protocol/metrics';
+import { isEvalRecord, shownMetrics } from '../protocol/metrics';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
@@ -119,13 +119,13 @@ function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   const train = records.findLast(r => !isEvalRecord(r));
   const loss = train && 'loss' in train ? Number(train.loss) : run.last_loss;
   const last = records.findLast(isEvalRecord);
-  const metric = last ? mainMetric(last) : run.metric;
+  const metrics = last ? shownMetrics(last) : run.metrics;
   const status = active ? active.view.status : run.status;
-  const numbers = [...(metric === null ? [] : [`${metric.name} ${metric.text}`]), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
-  const parts = [status, ...numbers];
+  const numbers = [...metrics.slice(0, 1).map(({ name, text }) => `${name} ${text}`), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
+  const parts = [status, ...metrics.map(({ name, text }) => `${name} ${text}`), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
   item.id = run.folder;
   // The icon says "finished" and "running" as well, and a side bar is narrow.
-  item.description = (status === 'finished' || status === 'running' ? numbers : parts).join(' · ');
+  item.description = (status === 'finished' || status === 'running' ? numbers : [status, ...numbers]).join(' · ');
   item.iconPath = ICONS[run.status];
   item.contextValue = `run-${run.status}${run.adapter ? '-adapter' : ''}${run.checkpoints.length ? '-checkpoint' : ''}`;
   item.tooltip = `${run.folder}\n${parts.join(', ')}, ${run.steps} steps`;

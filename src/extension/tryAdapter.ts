@@ -1,28 +1,58 @@
-/** Base and adapter side by side on the same texts. */
-import type { TryResult } from '../protocol/panel';
+/** Base and adapter side by side: classes of texts, or what they write after a prompt. */
+import * as vscode from 'vscode';
+import type { ChosenAdapter, TryResult, WrittenPair, WriteSettings } from '../protocol/panel';
 import { baseFor } from './adapterCommands';
 import { withEngine } from './engineClient';
 import { requireTrust, type Lab } from './lab';
 import { ReportedError } from './reports';
+import { taskOfAdapter } from './runFolders';
+import { Writing } from './writeTexts';
 
 /** The adapter that the panel tries: the current run's, unless another one was chosen in the Runs tree. */
 const chosen = new WeakMap<Lab, { adapter: string; run: unknown }>();
+/** What is being written for the panel: one text at a time. */
+const writing = new WeakMap<Lab, Writing>();
 
-export function chooseForTry(lab: Lab, adapter: string): void {
+/** Makes an adapter the one that the panel tries. */
+export async function chooseForTry(lab: Lab, adapter: string): Promise<ChosenAdapter> {
   chosen.set(lab, { adapter, run: lab.run });
+  return { folder: adapter, task: await taskOfAdapter(adapter) };
 }
+
+/** What an adapter was trained for: what it says itself, else the current experiment's task. */
+export async function taskFor(lab: Lab, adapter: string): Promise<string> {
+  return await taskOfAdapter(adapter) ?? lab.document?.reading.values.task ?? 'SEQ_CLS';
+}
+
+export const writes = (task: string): boolean => task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM';
 
 /** Class probabilities of each text from the base (without adapter) and with the adapter. */
 export async function tryTexts(lab: Lab, texts: string[], adapter = adapterToTry(lab)): Promise<TryResult> {
-  requireTrust();
-  if (!adapter) throw new ReportedError({ code: 'try.no-adapter', cause: 'there is no trained adapter yet', action: 'start a run, or choose an adapter in the Runs tree' });
-  const base = await baseFor(lab, adapter);
-  if (!base) throw new ReportedError({ code: 'try.no-base', file: adapter, cause: 'no base model was chosen', action: 'choose the checkpoint that the adapter was trained on' });
+  const folders = await foldersToTry(lab, adapter);
   return withEngine(lab.engineOptions, async engine => {
-    const adapted = await engine.request('predict', { base, adapter, texts });
+    const adapted = await engine.request('predict', { ...folders, texts });
     // A base without a head of its own has no names for its classes: both columns carry the adapter's.
-    return { base: await engine.request('predict', { base, adapter: null, texts, labels: Object.keys(adapted[0].probabilities), problem_type: adapted[0].problem_type }), adapter: adapted };
+    return { base: await engine.request('predict', { ...folders, adapter: null, texts, labels: Object.keys(adapted[0].probabilities), problem_type: adapted[0].problem_type }), adapter: adapted };
   });
+}
+
+/**
+ * What the adapter and the base write after a prompt. Where the experiment has conversations the prompt is a turn of the user.
+ * `onText` gets both texts as they grow. A text that is still being written is stopped.
+ */
+export async function writeAfter(lab: Lab, prompt: string, settings: WriteSettings, onText: (written: WrittenPair) => void = () => {}, adapter = adapterToTry(lab)): Promise<WrittenPair> {
+  stopWriting(lab);
+  const folders = await foldersToTry(lab, adapter);
+  const { task, dataset } = lab.document?.reading.values ?? {};
+  const chat = task === 'CAUSAL_LM' && dataset!.messages_column !== null && await taskFor(lab, folders.adapter) === 'CAUSAL_LM';
+  const mine = new Writing(lab.engineOptions, onText);
+  writing.set(lab, mine);
+  try { return await mine.run({ ...folders, prompt, chat, settings }); } finally { if (writing.get(lab) === mine) writing.delete(lab); }
+}
+
+/** Ends what is being written, and the engine that does it. */
+export function stopWriting(lab: Lab): void {
+  writing.get(lab)?.stop();
 }
 
 /** One text as a line for a message: `positive 97.3 % (base: negative 51.0 %)`. */
@@ -32,8 +62,34 @@ export function describeTry({ base, adapter }: TryResult): string {
   return `${best(adapter[0])} (base: ${best(base[0])})`;
 }
 
+/** Without the panel: asks for one text and tells what comes of it. */
+export async function askAndTry(lab: Lab, adapter: string): Promise<TryResult | WrittenPair | undefined> {
+  const generates = writes(await taskFor(lab, adapter));
+  const input = await vscode.window.showInputBox({ title: 'Try adapter', prompt: generates ? 'A prompt to continue with the base and with the adapter' : 'A text to classify with the base and with the adapter' });
+  if (!input) return undefined;
+  const options = { location: vscode.ProgressLocation.Notification, title: 'Trying the adapter', cancellable: generates };
+  if (!generates) {
+    const result = await vscode.window.withProgress(options, () => tryTexts(lab, [input], adapter));
+    await vscode.window.showInformationMessage(describeTry(result));
+    return result;
+  }
+  const written = await vscode.window.withProgress(options, (_progress, token) => {
+    token.onCancellationRequested(() => stopWriting(lab));
+    return writeAfter(lab, input, {}, undefined, adapter);
+  });
+  await vscode.window.showInformationMessage(`With adapter: ${written.adapter.text.trim() || '(nothing)'}`, { modal: true, detail: `Base: ${written.base.text.trim() || '(nothing)'}` });
+  return written;
+}
+
+async function foldersToTry(lab: Lab, adapter: string | undefined): Promise<{ base: string; adapter: string }> {
+  requireTrust();
+  if (!adapter) throw new ReportedError({ code: 'try.no-adapter', cause: 'there is no trained adapter yet', action: 'start a run, or choose an adapter in the Runs tree' });
+  const base = await baseFor(lab, adapter);
+  if (!base) throw new ReportedError({ code: 'try.no-base', file: adapter, cause: 'no base model was chosen', action: 'choose the checkpoint that the adapter was trained on' });
+  return { base, adapter };
+}
+
 function adapterToTry(lab: Lab): string | undefined {
   const choice = chosen.get(lab);
   return choice && choice.run === lab.run ? choice.adapter : lab.run?.view.adapter ?? undefined;
 }
-

@@ -3,6 +3,7 @@
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
 import type { Precision, ProblemType } from './experiment';
+import type { GenerationSettings } from './generation';
 import type { MetricRecord, Summary, SweepMember, SweepSummary } from './metrics';
 
 /** Raised whenever either side changes the meaning of a message; the engine refuses a host of another version. */
@@ -107,8 +108,11 @@ export interface EngineRequests {
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
   /** `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
   predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType; precision?: Precision }, Prediction[]];
-  /** Greedy unless `temperature` is above 0. While it runs, `text` notifications carry what has been written. */
-  generate: [{ base: string; adapter: string | null; prompts: string[]; max_new_tokens?: number; temperature?: number; top_k?: number; top_p?: number; seed?: number; precision?: Precision }, Completion[]];
+  /**
+   * Greedy unless `temperature` is above 0. With `chat` each prompt is a user's turn, put through the checkpoint's chat template. While it runs,
+   * `text` notifications carry what has been written.
+   */
+  generate: [{ base: string; adapter: string | null; prompts: string[]; chat?: boolean; precision?: Precision } & Partial<GenerationSettings>, Completion[]];
 }
 
 export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }

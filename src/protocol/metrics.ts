@@ -42,9 +42,14 @@ interface Metrics {
   /** Of regression. Absent where all values, or all predictions, are the same. */
   pearson?: number;
   spearman?: number;
+  /** With `predict_with_generate`: the share of texts written as they should be, and means of ROUGE's F-measures, from 0 to 1. */
+  exact_match?: number;
+  rouge1?: number;
+  rouge2?: number;
+  rougeL?: number;
 }
 
-/** What is measured of a classifier or a regression; a metric that the data does not define is absent. */
+/** What is measured of a classifier, a regression or written texts; a metric that the data does not define is absent. */
 export type ClassifierMetrics<Prefix extends string = ''> = { [K in keyof Metrics as `${Prefix}${K}`]: Metrics[K] };
 
 export type MetricRecord = TrainRecord | EvalRecord;
@@ -117,13 +122,31 @@ export interface EvalResult extends ClassifierMetrics { loss: number; perplexity
 export const rightShare = (of: EvalRecord | EvalResult): number =>
   ('eval_loss' in of ? of.eval_accuracy ?? of.eval_token_accuracy : of.accuracy ?? of.token_accuracy) ?? NaN;
 
-/** What a person looks at first: the share of right classes or tokens, or Pearson's correlation of a regression. Null where there is neither. */
-export function mainMetric(of: EvalRecord | EvalResult): { name: 'accuracy' | 'Pearson'; value: number; text: string } | null {
-  const share = rightShare(of);
-  if (Number.isFinite(share)) return { name: 'accuracy', value: share, text: `${(100 * share).toFixed(1)} %` };
-  const value = 'eval_loss' in of ? of.eval_pearson : of.pearson;
-  return value === undefined ? null : { name: 'Pearson', value, text: value.toFixed(3) };
+/** Names for people, in the order in which they are told; the first one that an evaluation has is its main metric. */
+const NAMES: Record<string, string> = {
+  rougeL: 'ROUGE-L', accuracy: 'accuracy', perplexity: 'perplexity', pearson: 'Pearson', token_accuracy: 'token accuracy', exact_match: 'exact match', rouge1: 'ROUGE-1', rouge2: 'ROUGE-2',
+  f1: 'F1', matthews_correlation: 'Matthews', spearman: 'Spearman',
+};
+const SHARES = ['accuracy', 'token_accuracy', 'exact_match'];
+
+export interface ShownMetric { name: string; value: number; text: string }
+
+/** Every metric of an evaluation beside its loss, by the names that people know, the main one first. */
+export function shownMetrics(of: EvalRecord | EvalResult): ShownMetric[] {
+  const values = of as unknown as Record<string, unknown>;
+  return Object.entries(NAMES).flatMap(([key, name]) => {
+    const value = Number(values['eval_loss' in of ? `eval_${key}` : key] ?? NaN);
+    // e to the power of a large loss is more than a number can hold.
+    if (Number.isNaN(value)) return [];
+    return [{ name, value, text: SHARES.includes(key) ? `${(100 * value).toFixed(1)} %` : key === 'perplexity' ? String(value < 1e5 || value === Infinity ? Number(value.toPrecision(4)) : value.toExponential(2)) : value.toFixed(3) }];
+  });
 }
+
+/** What a person looks at first: ROUGE-L, the share of right classes, perplexity or Pearson's correlation. Null where there is none of these. */
+export const mainMetric = (of: EvalRecord | EvalResult): ShownMetric | null => shownMetrics(of)[0] ?? null;
+
+/** A name at the start of a line. */
+export const capitalName = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1);
 
 /** The metrics of an evaluation under the keys of `metrics.jsonl`. */
 export const evalMetrics = (result: EvalResult): Omit<EvalRecord, 'step' | 'epoch' | 'eval_runtime' | 'time'> =>

@@ -3,8 +3,9 @@
  * The host owns all state. The panel says `ready`, receives everything, then gets what changes.
  */
 import type { AdapterSettings } from './adapterMath';
-import type { ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
+import type { Completion, ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
 import type { Experiment, Problem } from './experiment';
+import type { GenerationSettings } from './generation';
 import type { MetricRecord, Summary } from './metrics';
 
 /** Values as far as the file could be read: a key with a problem holds its default, `target_modules` is as written. */
@@ -65,6 +66,17 @@ export type PanelAction = (typeof PANEL_ACTIONS)[number];
 
 export interface TryResult { base: Prediction[]; adapter: Prediction[] }
 
+/** What a language model has written so far. */
+export interface Written {
+  text: string;
+  /** `end`: the model ended its text. `length`: `max_new_tokens`, or the model's positions, were reached. `stopped`: the person stopped it. Null while it writes. */
+  stopped: Completion['stopped'] | 'stopped' | null;
+}
+export interface WrittenPair { base: Written; adapter: Written }
+export type WriteSettings = Partial<GenerationSettings>;
+/** An adapter that was chosen elsewhere: its task, null where its config does not say. */
+export interface ChosenAdapter { folder: string; task: string | null }
+
 type Empty = Record<string, never>;
 
 /** Requests, panel → host: name → [parameters, result]. */
@@ -74,6 +86,10 @@ export interface PanelRequests {
   edit: [{ path: string[]; value?: unknown }, null];
   act: [{ action: PanelAction }, null];
   predict: [{ texts: string[] }, TryResult];
+  /** Continues a prompt with the adapter and then with the base. `written` notifications carry what has been written meanwhile. */
+  write: [{ prompt: string; settings: WriteSettings }, WrittenPair];
+  /** Ends what `write` does; it answers with what has been written. */
+  stopWriting: [Empty, null];
   /** Opens a file of an error report at its place. */
   open: [{ file: string; where?: string }, null];
 }
@@ -84,7 +100,9 @@ export interface PanelNotifications {
   run: { run: RunView };
   /** Appended records; `reset` replaces everything that was shown. */
   metrics: { records: MetricRecord[]; reset: boolean };
-  focusTry: Empty;
+  written: WrittenPair;
+  /** Puts the cursor into the Try box; `chosen` is the adapter to try, null for the run's. */
+  focusTry: { chosen: ChosenAdapter | null };
 }
 
 export const EMPTY_RUN: RunView = {

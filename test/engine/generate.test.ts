@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { loadChatTemplate } from '../../src/engine/data/chatTemplate';
+import { loadTokenizer } from '../../src/engine/data/tokenizer';
 import { LabError } from '../../src/engine/errors';
 import { generate } from '../../src/engine/generate';
 import { predictTask } from '../../src/engine/model/predictTask';
@@ -28,6 +30,15 @@ for (const name of readdirSync(fixture('references')).filter(name => expectedOf(
     assert.equal(predictTask(base, adapter), task);
   });
 }
+
+test('a prompt as a turn of the user goes through the chat template', async () => {
+  const base = fixture('references/qwen3-messages/model');
+  const text = loadChatTemplate(base, loadTokenizer(base).config)([{ role: 'user', content: 'the film' }], true);
+  const tokens = async (options: object): Promise<number[]> => (await generate({ base, adapter: null, prompts: ['the film'], max_new_tokens: 6, ...options }))[0].tokens;
+  assert.deepEqual(await tokens({ chat: true }), await tokens({ prompts: [text] }));
+  assert.notDeepEqual(await tokens({ chat: true }), await tokens({}));
+  await assert.rejects(generate({ base: fixture('references/t5-qv/model'), adapter: null, prompts: ['a'], chat: true }), /encoder-decoder, which has no conversations/);
+});
 
 test('what is drawn follows from the seed and the place of the prompt, not from the other prompts', async () => {
   const options = { base: fixture('references/llama-text/model'), adapter: null, max_new_tokens: 8, temperature: 1 };

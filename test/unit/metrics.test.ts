@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { measurement, pearson, ranks } from '../../src/engine/training/metrics';
 import type { Example } from '../../src/engine/training/step.types';
-import { mainMetric } from '../../src/protocol/metrics';
+import { mainMetric, shownMetrics } from '../../src/protocol/metrics';
 import { assertClose } from '../support/close';
 
 const example = (label: number, classes?: number[]): Example => ({ input_ids: new Int32Array(1), token_type_ids: null, label, ...(classes ? { classes: Int32Array.from(classes) } : {}) });
@@ -67,4 +67,6 @@ test('what a person looks at first', () => {
   assert.deepEqual(mainMetric({ loss: 1, accuracy: 0.75, f1: 0.5 }), { name: 'accuracy', value: 0.75, text: '75.0 %' });
   assert.deepEqual(mainMetric({ loss: 1, pearson: -0.12345 }), { name: 'Pearson', value: -0.12345, text: '-0.123' });
   assert.equal(mainMetric({ loss: 1 }), null);
+  assert.deepEqual(shownMetrics({ loss: 1, token_accuracy: 0.5, perplexity: 2.71828 }).map(({ name, text }) => `${name} ${text}`), ['perplexity 2.718', 'token accuracy 50.0 %']);
+  assert.equal(mainMetric({ loss: 800, perplexity: Infinity })?.text, 'Infinity');
 });

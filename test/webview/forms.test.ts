@@ -90,7 +90,7 @@ test('notifications: records are appended, or replace what was shown', () => {
 });
 
 test('an adapter chosen in the Runs tree can be tried until another experiment is shown', () => {
-  let state = receive(receiveView(initialState(), VIEWS.ready), 'focusTry', {});
+  let state = receive(receiveView(initialState(), VIEWS.ready), 'focusTry', { chosen: null });
   assert.equal(state.tryChosen, true);
   state = receive(state, 'experiment', { experiment: experiment({ trusted: true }) });
   assert.equal(state.tryChosen, true);

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { ROOT } from '../support/paths';
+import { axisStart } from '../../webview/axis';
 import { experiment, metrics, run, values, VIEWS } from './support/fixtures';
 
 interface Opened { page: Page; errors: string[] }
@@ -151,6 +152,57 @@ test('Try shows base and adapter side by side', () => inPanel({ state: 'finished
   await page.waitForSelector('.tried');
   assert.deepEqual(await asked(page, 'predict'), [{ texts: ['A fine film.', 'Not for me.'] }]);
   assert.deepEqual(await page.locator('.tried .side').evaluateAll(sides => sides.map(side => (side as HTMLElement).dataset.label)), ['positive', 'positive', 'positive', 'negative']);
+}));
+
+test('Try writes with a language model: greedy or sampled, live, side by side', () => inPanel({ state: 'language' }, async page => {
+  assert.match(await text(page, '#try-hint'), /continue the prompt/);
+  await page.fill('#try-text', 'Line one.\nLine two.');
+  assert.ok(!await page.isVisible('[data-key="write.temperature"]'));
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForFunction(() => (document.querySelector('.side.adapter .written')?.textContent?.length ?? 0) > 10);
+  assert.equal(await page.getAttribute('.side.base', 'data-stopped'), '');
+  assert.ok(await page.isVisible('#try-stop'));
+  await page.waitForSelector('.side.base[data-stopped="length"]');
+  assert.deepEqual(await page.locator('.side .written-state').allInnerTexts(), ['token limit reached', 'ended']);
+  assert.match(await text(page, '#try-status'), /^With adapter: ended\. Base: token limit reached\.$/);
+  assert.ok(!await page.isVisible('#try-stop'));
+  await page.locator('[data-key="write.mode"]').click();
+  await page.locator('[data-key="write.mode"] vscode-option', { hasText: 'Sampled' }).click();
+  const field = (key: string) => page.locator(`[data-key="write.${key}"] input`);
+  await field('top_p').fill('1.5');
+  assert.equal(await text(page, '#write-problem'), 'Top p: give a number above 0 and at most 1');
+  assert.ok(await page.locator('#try-button').evaluate((button: HTMLButtonElement) => button.disabled));
+  await field('top_p').fill('0.9');
+  await field('max_new_tokens').fill('12');
+  await page.locator('#try-button').click();
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.filter(entry => entry.method === 'write').length === 2);
+  assert.deepEqual(await asked(page, 'write'), [
+    { prompt: 'Line one.\nLine two.', settings: { max_new_tokens: 64 } },
+    { prompt: 'Line one.\nLine two.', settings: { max_new_tokens: 12, temperature: 1, top_p: 0.9, top_k: 50, seed: 42 } },
+  ]);
+}));
+
+test('Escape in the box stops what is written', () => inPanel({ state: 'language' }, async page => {
+  await page.fill('#try-text', 'Once');
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForFunction(() => (document.querySelector('.side.adapter .written')?.textContent?.length ?? 0) > 3);
+  await page.press('#try-text', 'Escape');
+  await page.waitForSelector('.side.base[data-stopped="stopped"]');
+  assert.deepEqual(await page.locator('.side .written-state').allInnerTexts(), ['not written', 'stopped']);
+  assert.equal((await asked(page, 'stopWriting')).length, 1);
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForFunction(() => (document.querySelector('.side.adapter .written')?.textContent?.length ?? 0) > 3);
+  await page.press('#try-stop', 'Enter');
+  await page.waitForSelector('.side.base[data-stopped="stopped"]');
+  await page.waitForFunction(() => document.activeElement?.id === 'try-button');
+}));
+
+test('a language model is measured by perplexity and token accuracy, and its loss does not fall below zero', () => inPanel({ state: 'language' }, async page => {
+  assert.deepEqual(await page.locator('#evaluations th').allInnerTexts(), ['Step', 'Epoch', 'Loss', 'Perplexity', 'Token accuracy', 'Time']);
+  const summary = await text(page, '#summary');
+  assert.ok(summary.includes('Perplexity1.02150 before training') && summary.includes('Token accuracy94.3 %'), summary);
+  assert.equal(axisStart([[{ x: 0, y: 0.9 }, { x: 1, y: NaN }], [{ x: 1, y: 0.01 }]]), 0);
+  assert.equal(axisStart([[{ x: 0, y: 2.4 }, { x: 1, y: 2.1 }]]), undefined);
 }));
 
 test('without an experiment there is a way to make or open one', () => inPanel({ state: 'none' }, async page => {

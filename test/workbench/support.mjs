@@ -1,7 +1,7 @@
 /** The real workbench on a copy of the sample, and what a person sees and does in it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,12 +23,13 @@ export async function until(what, read, timeout = 30_000) {
 
 /**
  * A workbench on a copy of the sample. `replace` are pairs of texts in its experiment file.
- * @param {{ replace?: [string, string][], panel?: boolean }} options `panel`: opens the experiment panel, as `npm start` does
+ * @param {{ replace?: [string, string][], panel?: boolean, from?: string, file?: string }} options `panel`: opens the experiment panel, as `npm start` does; `from` and `file`: another folder than the sample's, and its experiment
  */
-export async function startLab({ replace = [], panel = true } = {}) {
+export async function startLab({ replace = [], panel = true, from, file = 'sentiment.lora.json' } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'lora-lab-person-'));
-  const workspace = copySample(join(folder, 'sample'));
-  const experiment = join(workspace, 'sentiment.lora.json');
+  const workspace = from ? join(folder, 'workspace') : copySample(join(folder, 'sample'));
+  if (from) cpSync(from, workspace, { recursive: true });
+  const experiment = join(workspace, file);
   for (const [from, to] of replace) {
     const text = readFileSync(experiment, 'utf8');
     assert.ok(text.includes(from), `${from} is not in the sample's experiment`);

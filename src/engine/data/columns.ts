@@ -1,4 +1,5 @@
 /** Which keys of `dataset` each task reads. */
+import type { DatasetSettings, TrainingSettings } from '../../protocol/experiment';
 import type { Task } from '../model/family';
 import { LabError } from '../errors';
 import type { ExperimentFile } from '../experimentFile';
@@ -23,4 +24,18 @@ export function checkColumns({ experiment: { task, problem_type, dataset, traini
   if (foreign) throw refuse(`dataset.${foreign}`, TASKS.find(other => reads(other, foreign)));
   if (task !== 'SEQ_2_SEQ_LM' && training.max_target_length !== null) throw refuse('training.max_target_length', 'SEQ_2_SEQ_LM');
   if (task === 'CAUSAL_LM') languageForm(dataset);
+  checkWriting(task, dataset, training);
+}
+
+/** Errors `training.predict-with-generate`: there is nothing to write, or no way to write it. */
+function checkWriting(task: Task, dataset: DatasetSettings, { predict_with_generate, generation_max_length, generation_num_beams, eval_strategy }: TrainingSettings): void {
+  const refuse = (key: string, cause: string, action: string): LabError => new LabError({ code: 'training.predict-with-generate', where: `training.${key}`, cause, action });
+  if ((generation_num_beams ?? 1) > 1) throw refuse('generation_num_beams', `is ${generation_num_beams}, and beam search is not supported`, 'remove it or set it to 1: texts are written greedily');
+  if (!predict_with_generate) {
+    if (generation_max_length !== null) throw refuse('generation_max_length', 'is used with predict_with_generate alone', 'remove it, or set predict_with_generate to true');
+    return;
+  }
+  if (task !== 'SEQ_2_SEQ_LM' && task !== 'CAUSAL_LM') throw refuse('predict_with_generate', `is not used by ${task}, which writes nothing`, 'remove it');
+  if (task === 'CAUSAL_LM' && languageForm(dataset) === 'text') throw refuse('predict_with_generate', 'needs prompts, and text_column has whole texts', 'give prompt_column and completion_column, or messages_column');
+  if (dataset.eval === null || eval_strategy === 'no') throw refuse('predict_with_generate', 'needs evaluations, and there are none', 'give dataset.eval, and set eval_strategy to "epoch" or "steps"');
 }

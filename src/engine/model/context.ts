@@ -30,6 +30,10 @@ export interface ContextOptions {
   layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
+  /** While a model writes: takes the keys and values [B, g, S, head_dim] of a layer's new tokens, and returns them behind those that are kept, [B, g, K, head_dim]. */
+  cache?: (keys: tf.Tensor, values: tf.Tensor) => tf.Tensor[];
+  /** As ForwardContext has it. */
+  sourceHeads?: (layer: number) => tf.Tensor[];
   /** Keeps only the inputs of each block for the backward pass, which computes the rest once more. */
   gradient_checkpointing?: boolean;
   /** Called for each layer with the states that enter it; returns those that leave it, by `compute` or otherwise. */
@@ -64,17 +68,17 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   };
   const dropout = (x: tf.Tensor, p: number): tf.Tensor => {
     const N = x.shape[0];
-    return drop(x, { rows: N === inputs.input_ids.shape[0] ? 'T' : N === inputs.decoder_input_ids?.shape[0] ? 'U' : 'R', width: x.shape[1]!, p });
+    return drop(x, { rows: N === inputs.input_ids?.shape[0] ? 'T' : N === inputs.decoder_input_ids?.shape[0] ? 'U' : 'R', width: x.shape[1]!, p });
   };
 
-  /** What is added to attention scores: [B, 1, 1, S], or where it is causal [S, S]. Made once for each window. */
+  /** What is added to attention scores: [B, 1, 1, S], or where it is causal [S, S], with kept tokens [B, 1, S, K]. Made once for each window. */
   const biases = new Map<number, tf.Tensor>();
   const attentionBias = (window: number | null, between: Between): tf.Tensor => {
     if (between === 'cross' || (between === 'encoder' && !layout.causal)) return inputs.attention_bias;
     const known = biases.get(window ?? 0);
     if (known) return known;
     const numbers = inputs[between === 'decoder' ? `${DECODER}slot_numbers` : 'slot_numbers'];
-    const [query, key] = [tf.expandDims(numbers, 1), tf.expandDims(numbers, 0)];
+    const [query, key] = options.cache ? [inputs.query_numbers, inputs.key_numbers] : [tf.expandDims(numbers, 1), tf.expandDims(numbers, 0)];
     const later = tf.cast(tf.greater(key, query), 'float32');                                             // [S, S]
     const hidden = window === null ? later : tf.maximum(later, tf.cast(tf.lessEqual(key, tf.sub(query, tf.scalar(window, 'int32'))), 'float32'));
     const bias = tf.mul(hidden, MASKED);
@@ -121,6 +125,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   const context: ForwardContext = {
     batch: inputs as unknown as BatchTensors,
     reads: layout.read,
+    sourceHeads: layer => options.sourceHeads!(layer),
     weight,
     dropout,
 
@@ -158,9 +163,11 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     attention(q, k, v, { scale, dropout: p, window = null, softcap = null, between = 'encoder', position_bias }) {
       const [of, to] = [between === 'encoder' ? '' : DECODER, between === 'decoder' ? DECODER : ''];
       const slots = (x: tf.Tensor, h: number, side: string): tf.Tensor =>                                 // [T, h · head_dim] → [B, h, S, head_dim]
-        gatherRows({ x: tf.reshape(x, [-1, x.shape[1]! / h]), rows: inputs[side + slotRows(h)], inverse: inputs[side + tokenRows(h)] }, {});
+        x.rank === 4 ? x : gatherRows({ x: tf.reshape(x, [-1, x.shape[1]! / h]), rows: inputs[side + slotRows(h)], inverse: inputs[side + tokenRows(h)] }, {});
       const [h, g] = [layout.heads.query, layout.heads.key_value];
-      const [keys, values, bias] = [slots(k, g, to), slots(v, g, to), withPosition(attentionBias(window, between), position_bias)];
+      const fresh = [slots(k, g, to), slots(v, g, to)];
+      const [keys, values] = between === 'cross' ? fresh : options.cache?.(fresh[0], fresh[1]) ?? fresh;
+      const bias = withPosition(attentionBias(window, between), position_bias);
       if (layout.read === 'first' && q.shape[0] === inputs.head_rows.shape[0]) {
         const first = tf.reshape(q, [-1, h, 1, q.shape[1]! / h]);                                           // [B, h, 1, head_dim]
         const weights = attentionProbabilities({ q: first, k: keys, bias }, { scale });

@@ -151,7 +151,7 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
     },
     layout(config, task) {
       const c = read(config);
-      return { heads: { query: c.heads, key_value: c.key_value_heads }, read: task === 'SEQ_CLS' ? 'last' : 'labelled', causal: true, pad_token_id: padToken(config), rotary: c.frequencies };
+      return { heads: { query: c.heads, key_value: c.key_value_heads }, read: task === 'SEQ_CLS' ? 'last' : 'labelled', causal: true, pad_token_id: padToken(config), rotary: c.frequencies, cache: { layers: c.layers, head_dim: c.head_dim } };
     },
     logits(context, config, task) {
       const c = read(config);

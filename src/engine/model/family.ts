@@ -60,8 +60,10 @@ export interface Seq2SeqFamily {
   startToken(config: Config): number;
   /** The encoder's states [T, d]. */
   encode(context: ForwardContext, config: Config): Tensor;
-  /** Logits [R, vocab_size] of the decoder's tokens that are read, for encoder states [T, d]. */
-  decode(context: ForwardContext, config: Config, encoded: Tensor): Tensor;
+  /** Keys and values [T, h · head_dim] of encoder states [T, d] in a layer of the decoder. */
+  sourceHeads(context: ForwardContext, config: Config, layer: number, encoded: Tensor): Tensor[];
+  /** Logits [R, vocab_size] of the decoder's tokens that are read, for encoder states [T, d]; null where the context has their keys and values. */
+  decode(context: ForwardContext, config: Config, encoded: Tensor | null): Tensor;
 }
 
 /**
@@ -80,6 +82,8 @@ export interface ForwardContext {
   dropout(x: Tensor, p: number): Tensor;
   /** The tokens that the task's head reads: the first or last of each example, or those with a target. x [T, d] → [R, d]. */
   headTokens(x: Tensor): Tensor;
+  /** While an encoder-decoder writes: keys and values [B, heads, S, head_dim] of the sources in a layer of the decoder, made when they were read. */
+  sourceHeads(layer: number): Tensor[];
   /** Turns every head of x [T, heads · head_dim] by the angles of its token's position. */
   rotary(x: Tensor, head_dim: number): Tensor;
   /**
@@ -87,6 +91,7 @@ export interface ForwardContext {
    * or [B, …] for the first tokens alone where the head reads those.
    * Of an encoder-decoder, `between` says whose q, k and v they are: the encoder's (or those of a model with one stack), the
    * decoder's, or queries of the decoder [U, …] with keys and values of the encoder [T, …]. `position_bias` [heads, queries, keys] is added to the scores.
+   * While a model writes, keys and values of the tokens before are kept and stand before k and v.
    * `window`: how many tokens back a causal model sees, itself included. `softcap`: c · tanh(score / c) bounds the scores.
    */
   attention(q: Tensor, k: Tensor, v: Tensor, options: { scale: number; dropout: number; window?: number | null; softcap?: number | null; between?: Between; position_bias?: Tensor }): Tensor;
@@ -108,7 +113,7 @@ export interface BatchTensors {
   targets: Tensor;          // [R, width] float32, where it has
   decoder_input_ids: Tensor;          // [U]
   relative_buckets: Tensor;           // [S, S]
-  decoder_relative_buckets: Tensor;   // [V, V]
+  decoder_relative_buckets: Tensor;   // [V, V], while a model writes [V, kept + V]
 }
 
 /** The weight whose rows are the classes of a classifier. */

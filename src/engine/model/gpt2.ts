@@ -102,8 +102,8 @@ export const gpt2: Family = {
     return { vocab_size, max_positions, type_vocab_size: 1 };
   },
   layout(config, task) {
-    const { heads } = readConfig(config);
-    return { heads: { query: heads, key_value: heads }, read: task === 'SEQ_CLS' ? 'last' : 'labelled', causal: true, pad_token_id: padToken(config), rotary: null };
+    const { heads, layers, hidden_size } = readConfig(config);
+    return { heads: { query: heads, key_value: heads }, read: task === 'SEQ_CLS' ? 'last' : 'labelled', causal: true, pad_token_id: padToken(config), rotary: null, cache: { layers, head_dim: hidden_size / heads } };
   },
   logits,
 };

@@ -86,8 +86,8 @@ function parameters(config: Config): ParameterSpec[] {
   ];
 }
 
-/** One stack: token numbers [N] → hidden states [N, d] before the last norm. `encoded` [T, d] is what the decoder attends to. */
-function runStack(context: ForwardContext, c: T5Config, stack: Stack, ids: tf.Tensor, encoded?: tf.Tensor): tf.Tensor {
+/** One stack: token numbers [N] → hidden states [N, d] before the last norm. `encoded` [T, d] is what the decoder attends to; null where its keys and values are there already. */
+function runStack(context: ForwardContext, c: T5Config, stack: Stack, ids: tf.Tensor, encoded: tf.Tensor | null = null): tf.Tensor {
   const { batch, weight, dropout } = context;
   const buckets = stack === 'encoder' ? batch.relative_buckets : batch.decoder_relative_buckets;                    // [S, S]
   const position_bias = tf.gather(tf.transpose(weight(biasOf(stack))), buckets as tf.Tensor2D, 1);                  // [h, S, S]
@@ -100,8 +100,11 @@ function runStack(context: ForwardContext, c: T5Config, stack: Stack, ids: tf.Te
   return hidden_states;
 }
 
+/** Keys and values of the source in layer i of the decoder: encoded [T, d] → [T, h · head_dim] each. */
+const sourceHeads = ({ linear }: ForwardContext, i: number, encoded: tf.Tensor): tf.Tensor[] => ['k', 'v'].map(name => linear(`decoder.block.${i}.layer.1.EncDecAttention.${name}`, encoded));
+
 /** Layer i of a stack: hidden_states [N, d], position_bias [h, S, S] → [N, d]. */
-function layer(context: ForwardContext, c: T5Config, stack: Stack, i: number, hidden_states: tf.Tensor, position_bias: tf.Tensor, encoded?: tf.Tensor): tf.Tensor {
+function layer(context: ForwardContext, c: T5Config, stack: Stack, i: number, hidden_states: tf.Tensor, position_bias: tf.Tensor, encoded: tf.Tensor | null = null): tf.Tensor {
   const { linear, dropout, attention } = context;
   const at = `${stack}.block.${i}.layer`;
   const self = attentionOf(stack, i);
@@ -109,17 +112,18 @@ function layer(context: ForwardContext, c: T5Config, stack: Stack, i: number, hi
   const [q, k, v] = ['q', 'k', 'v'].map(name => linear(`${self}.${name}`, normed));                                 // [N, h · head_dim] each
   const attended = attention(q, k, v, { scale: 1, dropout: c.dropout, between: stack, position_bias });
   const seen = tf.add(hidden_states, dropout(linear(`${self}.o`, attended), c.dropout));
-  const joined = encoded ? tf.add(seen, crossAttention(context, c, `${at}.1`, seen, encoded)) : seen;
+  const joined = stack === 'decoder' ? tf.add(seen, crossAttention(context, c, i, seen, encoded)) : seen;
   const last = `${at}.${stack === 'encoder' ? 1 : 2}`;
   const forwarded = feed(context, c, `${last}.DenseReluDense`, norm(context, `${last}.layer_norm`, joined, c.epsilon));
   return tf.add(joined, dropout(forwarded, c.dropout));                                                             // [N, d]
 }
 
 /** hidden_states [U, d], encoded [T, d] → [U, d] */
-function crossAttention(context: ForwardContext, c: T5Config, at: string, hidden_states: tf.Tensor, encoded: tf.Tensor): tf.Tensor {
+function crossAttention(context: ForwardContext, c: T5Config, i: number, hidden_states: tf.Tensor, encoded: tf.Tensor | null): tf.Tensor {
   const { linear, dropout, attention } = context;
+  const at = `decoder.block.${i}.layer.1`;
   const q = linear(`${at}.EncDecAttention.q`, norm(context, `${at}.layer_norm`, hidden_states, c.epsilon));         // [U, h · head_dim]
-  const [k, v] = ['k', 'v'].map(name => linear(`${at}.EncDecAttention.${name}`, encoded));                          // [T, h · head_dim]
+  const [k, v] = encoded ? sourceHeads(context, i, encoded) : context.sourceHeads(i);
   const attended = attention(q, k, v, { scale: 1, dropout: c.dropout, between: 'cross' });
   return dropout(linear(`${at}.EncDecAttention.o`, attended), c.dropout);
 }
@@ -135,7 +139,7 @@ function encode(context: ForwardContext, config: Config): tf.Tensor {
   return context.dropout(norm(context, 'encoder.final_layer_norm', runStack(context, c, 'encoder', context.batch.input_ids), c.epsilon), c.dropout);
 }
 
-function decode(context: ForwardContext, config: Config, encoded: tf.Tensor): tf.Tensor {
+function decode(context: ForwardContext, config: Config, encoded: tf.Tensor | null): tf.Tensor {
   const c = readConfig(config);
   const hidden_states = runStack(context, c, 'decoder', context.batch.decoder_input_ids, encoded);                  // [U, d]
   const read = context.dropout(norm(context, 'decoder.final_layer_norm', context.headTokens(hidden_states), c.epsilon), c.dropout);
@@ -155,9 +159,9 @@ export const t5: Family = {
   resolve: decideTying,
   limits: config => ({ vocab_size: readConfig(config).vocab_size, max_positions: Number.MAX_SAFE_INTEGER, type_vocab_size: 0 }),
   layout(config) {
-    const { heads, relative } = readConfig(config);
-    return { heads: { query: heads, key_value: heads }, read: 'labelled', causal: false, pad_token_id: padToken(config), rotary: null, relative, decoder: true };
+    const { heads, relative, layers, head_dim } = readConfig(config);
+    return { heads: { query: heads, key_value: heads }, read: 'labelled', causal: false, pad_token_id: padToken(config), rotary: null, relative, decoder: true, cache: { layers: layers.decoder, head_dim } };
   },
   logits: (context, config) => decode(context, config, encode(context, config)),
-  seq2seq: { encode, decode, startToken: config => readConfig(config).decoder_start_token_id },
+  seq2seq: { encode, sourceHeads: (context, _config, i, encoded) => sourceHeads(context, i, encoded), decode, startToken: config => readConfig(config).decoder_start_token_id },
 };

@@ -26,6 +26,9 @@ const METRICS: Record<ProblemType | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM', readonly (keyo
   SEQ_2_SEQ_LM: ['loss', 'perplexity', 'token_accuracy'],
 };
 
+/** What `predict_with_generate` adds. */
+const WRITTEN = ['exact_match', 'rouge1', 'rouge2', 'rougeL'] as const;
+
 export interface BestRule {
   metric: keyof EvalResult;
   greater_is_better: boolean;
@@ -41,8 +44,9 @@ export interface BestRule {
 export function bestRule({ dataset, training }: Pick<Experiment, 'dataset' | 'training'>, kind: ProblemType | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM'): BestRule {
   const { early_stopping_patience: patience, early_stopping_threshold: threshold, load_best_model_at_end: load, metric_for_best_model, greater_is_better } = training;
   const asked = (metric_for_best_model ?? 'loss').replace(/^eval_/, '');
-  const metric = METRICS[kind].find(name => name === asked);
-  if (!metric) throw new LabError({ code: 'training.metric', where: 'training.metric_for_best_model', cause: `"${metric_for_best_model}" is not measured here`, action: `give one of: ${METRICS[kind].join(', ')}` });
+  const possible = [...METRICS[kind], ...(training.predict_with_generate ? WRITTEN : [])];
+  const metric = possible.find(name => name === asked);
+  if (!metric) throw new LabError({ code: 'training.metric', where: 'training.metric_for_best_model', cause: `"${metric_for_best_model}" is not measured here`, action: `give one of: ${possible.join(', ')}` });
   const key = patience !== null ? 'early_stopping_patience' : load ? 'load_best_model_at_end' : null;
   const wrong = (where: string, cause: string, action: string): LabError => new LabError({ code: 'training.best-model', where: `training.${where}`, cause, action });
   if (key && (training.eval_strategy === 'no' || dataset.eval === null)) {

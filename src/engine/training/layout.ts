@@ -31,6 +31,8 @@ export interface BatchLayout {
   rotary: Float32Array | null;
   /** Buckets of relative positions, where the architecture has them. */
   relative?: RelativePositions;
+  /** Of a language model: the layers whose keys and values are kept while it writes, of a decoder apart its own, and the width of a head. */
+  cache?: { layers: number; head_dim: number };
   /** An encoder-decoder: the head reads tokens of the decoder, and `causal` is said of the encoder. */
   decoder?: boolean;
 }
@@ -60,7 +62,7 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
 /** The size R of what the head reads: with one token of each example it is B, so that rows of the two kinds can meet. */
 export const readRows = ({ read }: Pick<BatchLayout, 'read'>): 'R' | 'B' => (read === 'labelled' ? 'R' : 'B');
 
-const headCounts = ({ heads }: BatchLayout): number[] => [...new Set([heads.query, heads.key_value])];
+export const headCounts = ({ heads }: BatchLayout): number[] => [...new Set([heads.query, heads.key_value])];
 
 /** U and V are 0 without a decoder apart. */
 export interface BatchSizes { T: number; B: number; S: number; R: number; U: number; V: number }

@@ -73,6 +73,24 @@ const SUMMARY: Summary = {
   device: 'CPU (AVX-512, 8 threads)', seconds: 47.3, peak_memory_bytes: 412_000_000, adapter: `${FOLDER}/runs/sentiment/adapter`,
 };
 
+/** A language model's experiment. */
+function language(dataset: object): Experiment {
+  const { dataset: own, ...rest } = values({ target_modules: ['c_attn'] });
+  return { ...rest, task: 'CAUSAL_LM', dataset: { ...own, ...dataset } };
+}
+
+/** As `metrics`, with what is measured of a language model; the loss comes close to zero. */
+function languageMetrics(steps: number): MetricRecord[] {
+  return metrics(steps).map((record): MetricRecord => {
+    if (!('eval_loss' in record)) return { ...record, loss: Number((Number(record.loss) * Math.exp(-record.step / 60)).toFixed(4)) };
+    const { eval_accuracy, eval_loss, ...rest } = record;
+    const loss = Number((Number(eval_loss) * Math.exp(-record.step / 60)).toFixed(4));
+    return { ...rest, eval_loss: loss, eval_perplexity: Math.exp(loss), eval_token_accuracy: eval_accuracy };
+  });
+}
+
+const LANGUAGE_SUMMARY: Summary = { ...SUMMARY, eval_before: { loss: 3.912, perplexity: 50, token_accuracy: 0.112 }, eval: { loss: 0.021, perplexity: 1.0212, token_accuracy: 0.943 } };
+
 /** The states that the panel can be in, by name. */
 export const VIEWS: Record<string, PanelView> = {
   none: { experiment: null, run: EMPTY_RUN, metrics: [] },
@@ -106,7 +124,17 @@ export const VIEWS: Record<string, PanelView> = {
     metrics: [...metrics(211), { step: 212, epoch: 1.12, loss: 'NaN', grad_norm: 'NaN', learning_rate: 1.9e-3, tokens: 89_000, tokens_per_second: 5100, time: 17.2 }],
   },
   finished: { experiment: experiment(), run: run({ status: 'finished', summary: SUMMARY, adapter: SUMMARY.adapter }), metrics: metrics(564) },
+  language: {
+    experiment: experiment({ values: language({ text_column: 'text' }) }), run: run({ status: 'finished', summary: LANGUAGE_SUMMARY, adapter: LANGUAGE_SUMMARY.adapter }),
+    metrics: languageMetrics(300),
+  },
   long: { experiment: experiment({ model: bertModel({ layers: 12, hidden: 768, intermediate: 3072, vocabulary: 30522, positions: 512 }) }), run: run({ started: { ...STARTED, total_steps: 60_000 } }), metrics: metrics(50_000, 2000) },
+};
+
+/** What the two sides write. */
+export const WRITTEN = {
+  adapter: 'The projector hummed, and for two hours nobody in the room looked at a phone.\n\nA small film with a long memory: the sea is always somewhere in the picture, and the daughter is always about to say something.',
+  base: 'the the film film was a a good good film film and and it it was was a a film film of of the the year year, , and and',
 };
 
 /** What trying a text answers. */

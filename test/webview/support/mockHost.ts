@@ -2,9 +2,9 @@
  * A stand-in for VS Code around the panel's page: theme variables, and a host that answers from fixtures.
  * `?state=running&theme=dark`; `window.mock` lets a script look at what was asked and send notifications.
  */
-import type { PanelNotifications, PanelRequests, PanelView } from '../../../src/protocol/panel';
+import type { PanelNotifications, PanelRequests, PanelView, WrittenPair } from '../../../src/protocol/panel';
 import { withValue } from '../../../webview/settingsForm';
-import { tried, VIEWS } from './fixtures';
+import { tried, VIEWS, WRITTEN } from './fixtures';
 import { THEMES } from './themes';
 
 interface Message { jsonrpc: '2.0'; id?: number; method: string; params: unknown }
@@ -24,7 +24,25 @@ function useTheme(name: string): void {
 const reply = (message: object): void => void setTimeout(() => window.postMessage({ jsonrpc: '2.0', ...message }, '*'), 5);
 const notify = <K extends keyof PanelNotifications>(method: K, params: PanelNotifications[K]): void => reply({ method, params });
 
-const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => PanelRequests[K][1] } = {
+/** The texts grow by a word each 20 ms, until they end or a Stop was asked for; `?slow` waits for the Stop. */
+let stopped = false;
+async function writing(): Promise<WrittenPair> {
+  stopped = false;
+  const pair: WrittenPair = { adapter: { text: '', stopped: null }, base: { text: '', stopped: null } };
+  for (const side of ['adapter', 'base'] as const) {
+    for (const word of WRITTEN[side].split(/(?<= )/)) {
+      await new Promise(resolve => setTimeout(resolve, 20));
+      if (stopped) break;
+      pair[side].text += word;
+      notify('written', structuredClone(pair));
+    }
+    while (query.has('slow') && !stopped) await new Promise(resolve => setTimeout(resolve, 5));
+    pair[side].stopped = stopped ? 'stopped' : side === 'adapter' ? 'end' : 'length';
+  }
+  return pair;
+}
+
+const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => PanelRequests[K][1] | Promise<PanelRequests[K][1]> } = {
   ready: () => view,
   edit({ path, value }) {
     view.experiment = { ...view.experiment!, values: withValue(view.experiment!.values, path, value) };
@@ -33,6 +51,11 @@ const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => Pa
   },
   act: () => null,
   predict: ({ texts }) => tried(texts),
+  write: () => writing(),
+  stopWriting: () => {
+    stopped = true;
+    return null;
+  },
   open: () => null,
 };
 
@@ -40,7 +63,7 @@ Object.assign(window, {
   acquireVsCodeApi: () => ({
     postMessage({ id, method, params }: Message) {
       asked.push({ method, params });
-      reply({ id, result: (answers[method as keyof PanelRequests] as (params: unknown) => unknown)(params) });
+      void Promise.resolve((answers[method as keyof PanelRequests] as (params: unknown) => unknown)(params)).then(result => reply({ id, result }));
     },
     getState: () => undefined,
     setState: (state: unknown) => asked.push({ method: 'setState', params: state }),

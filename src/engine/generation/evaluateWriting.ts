@@ -1,0 +1,48 @@
+/** Evaluation by writing (`predict_with_generate`): what the model writes, greedily, beside what it should have written. */
+import type { ExampleSet } from '../data/examples';
+import type { LanguageTokenizer } from '../data/tokenizer';
+import { random } from '../random';
+import { IGNORED, type Example } from '../training/step.types';
+import { Generator, type GeneratorOptions } from './generator';
+import { scoreTexts, type TextScores } from './rouge';
+import { Continuation, GREEDY, writeTexts } from './write';
+
+/** What writing takes beside the model. */
+export interface WritingSettings {
+  tokenizer: LanguageTokenizer;
+  /** Tokens that end a text. */
+  ends: ReadonlySet<number>;
+  /** Longest text in tokens: of a decoder apart with its start token, else with the prompt. */
+  longest: number;
+}
+
+/**
+ * Scores of what is written for every example. A decoder apart writes the target of the source; another model what follows the tokens before its
+ * last run of targets: the completion, or the last turn of the assistant. The weights are there a second time meanwhile. `between` may throw.
+ */
+export async function evaluateWriting(
+  options: GeneratorOptions, set: ExampleSet, { tokenizer, ends, longest }: WritingSettings, batch_size: number, between: (done: number) => void = () => {},
+): Promise<TextScores> {
+  // An example whose targets were cut off expects nothing; after a prompt that leaves no room nothing is written.
+  const examples = Array.from({ length: set.length }, (_, i) => partsOf(set.get(i))).filter(({ expected }) => expected.length > 0);
+  const written = new Map(examples.filter(({ ids }) => ids.length < longest).map(parts => [parts, new Continuation({ tokenizer, random: random(0, 'greedy'), ...parts, longest })]));
+  const texts = [...written.values()];
+  const generator = await Generator.create(options);
+  try {
+    await writeTexts(generator, texts, { sampling: GREEDY, ends, most_texts: batch_size, between: () => between(texts.filter(text => text.stopped !== null).length / texts.length) });
+  } finally { await generator.dispose(); }
+  return scoreTexts(examples.map(parts => ({ expected: tokenizer.decode(parts.expected), written: written.get(parts)?.text ?? '' })));
+}
+
+interface Parts { source: number[]; ids: number[]; expected: number[] }
+
+/** What is read before writing begins, and what should be written. */
+export function partsOf({ input_ids, decoder_input_ids, targets }: Pick<Example, 'input_ids' | 'decoder_input_ids' | 'targets'>): Parts {
+  if (decoder_input_ids) return { source: Array.from(input_ids), ids: [decoder_input_ids[0]], expected: Array.from(targets!) };
+  const all = Array.from(targets ?? []);
+  const last = all.findLastIndex(target => target !== IGNORED);
+  let first = last;
+  while (first > 0 && all[first - 1] !== IGNORED) first--;
+  // The token at a place is followed by the place's target.
+  return { source: [], ids: Array.from(input_ids.subarray(0, first + 1)), expected: last < 0 ? [] : all.slice(first, last + 1) };
+}

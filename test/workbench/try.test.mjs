@@ -1,0 +1,34 @@
+/** Trying a language model's adapter in the panel: text that appears while it is written, and a Stop that ends the engine. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { join } from 'node:path';
+import { root } from '../../src/tools/paths.mjs';
+import { startLab, until } from './support.mjs';
+
+let lab;
+before(async () => { lab = await startLab({ from: join(root, 'test/fixtures/references/qwen3-messages'), file: 'case.lora.json' }); });
+after(() => lab?.stop());
+
+test('a conversation is answered by base and adapter', async () => {
+  let panel = await lab.panel('none');
+  await panel.locator('[data-action="start"]').click();
+  panel = await lab.panel('finished', 60_000);
+  assert.match(await panel.locator('#try-hint').innerText(), /chat template/);
+  await panel.locator('#try-text').fill('the film was');
+  await panel.locator('#try-text').press('Control+Enter');
+  for (const side of ['base', 'adapter']) await panel.locator(`.side.${side}[data-stopped="length"], .side.${side}[data-stopped="end"]`).waitFor();
+  assert.match(await panel.locator('#evaluations thead').innerText(), /Perplexity\s+Token accuracy/);
+  await panel.locator('#try').scrollIntoViewIfNeeded();
+  await lab.picture('try-conversation');
+  await until('the engine has ended', () => lab.engines().length === 0);
+});
+
+test('Stop ends the engine', async () => {
+  const panel = await lab.panel('finished');
+  await panel.locator('#try-button').click();
+  await panel.locator('#try-stop').click();
+  await panel.locator('.side.base[data-stopped="stopped"]').waitFor();
+  await until('the engine has ended', () => lab.engines().length === 0);
+  assert.equal(await panel.locator('#try-results [role="alert"]').count(), 0, 'a stop is no error');
+  assert.deepEqual(lab.complaints, []);
+});

@@ -1,0 +1,78 @@
+/** The settings of writing: greedy or drawn, and the numbers that belong to each, with the ranges of the protocol's table. */
+import { GENERATION, wrongSetting, type GenerationKey } from '../src/protocol/generation';
+import type { WriteSettings } from '../src/protocol/panel';
+import { h, setAttributes, setText, show } from './dom';
+import { dropdown, setDisabled, setField, textField, type TextField } from './ui';
+
+const MODES = ['Greedy', 'Sampled'] as const;
+const NAMES: Record<GenerationKey, string> = { max_new_tokens: 'Max tokens', temperature: 'Temperature', top_p: 'Top p', top_k: 'Top k', seed: 'Seed' };
+/** What transformers draws with by itself; greedy needs none of them. */
+const SAMPLED: Partial<Record<GenerationKey, number>> = { temperature: 1, top_k: 50 };
+/** Only these have a meaning when tokens are drawn. */
+const DRAWN: GenerationKey[] = ['temperature', 'top_p', 'top_k', 'seed'];
+
+export interface WriteForm {
+  element: HTMLElement;
+  /** Undefined while a field holds what is not possible. */
+  settings(): WriteSettings | undefined;
+  setDisabled(disabled: boolean): void;
+}
+
+/** The form. `changed` is called whenever `settings` may answer otherwise. */
+export function writeForm(changed: () => void): WriteForm {
+  let mode: (typeof MODES)[number] = 'Greedy';
+  const message = h('p', { class: 'message problem', id: 'write-problem', role: 'alert', hidden: true });
+  const fields = new Map((Object.keys(NAMES) as GenerationKey[]).map(key => [key, field(key)] as const));
+  const choice = dropdown('Decoding', 'write.mode', MODES, text => {
+    mode = text as typeof mode;
+    redraw();
+  });
+  const shown = (): GenerationKey[] => [...fields.keys()].filter(key => mode === 'Sampled' || !DRAWN.includes(key));
+
+  function field(key: GenerationKey): { element: HTMLElement; input: TextField; value(): number } {
+    const input = textField(NAMES[key], `write.${key}`, redraw, () => {});
+    setField(input, String(SAMPLED[key] ?? GENERATION[key].default));
+    input.title = GENERATION[key].doc;
+    setAttributes(input, { 'aria-describedby': 'write-problem' });
+    return { element: h('div', { class: 'write-field' }, h('span', { class: 'label', 'aria-hidden': 'true', title: GENERATION[key].doc }, NAMES[key]), input), input, value: () => Number(input.value.trim().replace(',', '.') || NaN) };
+  }
+
+  /** The first field that holds what is not possible. A temperature of 0 would be greedy. */
+  const problem = (): { key: GenerationKey; text: string } | undefined => {
+    for (const key of shown()) {
+      const value = fields.get(key)!.value();
+      const right = key === 'temperature' && value === 0 ? 'a number above 0, or choose Greedy' : wrongSetting(key, value);
+      if (right) return { key, text: `${NAMES[key]}: give ${right}` };
+    }
+    return undefined;
+  };
+
+  function draw(): void {
+    const wrong = problem();
+    for (const [key, { element, input }] of fields) {
+      show(element, shown().includes(key));
+      setAttributes(input, { 'aria-invalid': wrong?.key === key && 'true' });
+    }
+    setText(message, wrong?.text ?? '');
+    show(message, wrong !== undefined);
+  }
+  function redraw(): void {
+    draw();
+    changed();
+  }
+
+  const element = h('div', { class: 'write-form', role: 'group', 'aria-label': 'Settings of writing' },
+    h('div', { class: 'write-field write-mode' }, h('span', { class: 'label', 'aria-hidden': 'true' }, 'Decoding'), choice), ...[...fields.values()].map(entry => entry.element), message);
+  draw();
+  return {
+    element,
+    settings() {
+      if (problem()) return undefined;
+      return Object.fromEntries(shown().map(key => [key, fields.get(key)!.value()]));
+    },
+    setDisabled(disabled) {
+      for (const { input } of fields.values()) setDisabled(input, disabled);
+      setDisabled(choice, disabled);
+    },
+  };
+}

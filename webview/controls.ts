@@ -45,7 +45,7 @@ export function controls(host: Host): Part {
   const rows = [...adapter, ...training, ...more];
   const shown = new Set([...rows.map(row => keyOf(row.path)), TARGETS_KEY]);
   const targets = targetsBox(host);
-  const cost = costBox();
+  const cost = costBox(host);
   const problems = problemList(host, shown);
   const fixed = h('p', { class: 'fixed', id: 'settings-fixed', hidden: true }, drawn('lock'), 'Settings are fixed while a run is active. Stop it to change them.');
   const moreBox = h('details', { class: 'more', id: 'more-settings' }, h('summary', {}, 'More settings'), h('div', { class: 'rows' }, ...more.map(row => row.element)));

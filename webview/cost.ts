@@ -1,31 +1,57 @@
 /** What the settings on the panel cost, before anything is trained. Pure. */
 import { countAdapter, ratioPercent, type AdapterCount } from '../src/protocol/adapterMath';
 import type { ExperimentValues, ModelView } from '../src/protocol/panel';
-import { estimateMemory, type MemoryEstimate } from './memory';
+import { fittingChanges, neededMemory, type FittingChange, type MemoryEstimate, type MemorySettings, type MemoryView } from '../src/protocol/memory';
 
 export interface Cost {
   count: AdapterCount;
   /** Trainable share in percent, as PEFT prints it. */
   percent: number;
-  memory: MemoryEstimate;
+  memory: MemoryCost;
   groups: { id: 'adapters' | 'saved' | 'frozen'; label: string; parameters: number }[];
 }
 
+export interface MemoryCost {
+  estimate: MemoryEstimate;
+  /** The estimate, corrected if a step was measured. */
+  total: number;
+  /** A step was measured with these settings, or with others. */
+  measured: 'this' | 'other' | false;
+  /** Memory that the run can have; null where it is not known. */
+  available: number | null;
+  /** Changes that make it fit, if it does not. */
+  changes: FittingChange[];
+}
+
 /** Counts, size and memory of an experiment on its model. */
-export function costOf(model: ModelView, values: ExperimentValues): Cost {
+export function costOf(model: ModelView, values: ExperimentValues, memory?: MemoryView): Cost {
   const count = countAdapter(model, values.lora);
   const adapters = count.adapters.reduce((sum, adapter) => sum + adapter.parameters, 0);
-  const { per_device_train_batch_size, max_length } = values.training;
   return {
     count,
     percent: ratioPercent(count.trainable_parameters, count.all_parameters),
-    memory: estimateMemory(model, count.trainable_parameters, per_device_train_batch_size, max_length),
+    memory: memoryOf(model, count.trainable_parameters, values, memory),
     groups: [
       { id: 'adapters', label: 'Adapters A and B', parameters: adapters },
       { id: 'saved', label: count.saved.length ? `Trained whole: ${count.saved.join(', ')}` : 'Trained whole: none', parameters: count.trainable_parameters - adapters },
       { id: 'frozen', label: 'Frozen base', parameters: model.base_parameters },
     ],
   };
+}
+
+function memoryOf(model: ModelView, trainable: number, values: ExperimentValues, memory: MemoryView | undefined): MemoryCost {
+  const need = neededMemory(model, trainable, values, memory);
+  const available = availableBytes(values, memory);
+  const changes = available === null || need.total <= available ? [] : fittingChanges(values, available, (other: MemorySettings) => neededMemory(model, trainable, other, memory).total);
+  return { ...need, available, changes };
+}
+
+/** What is free on the machine; of a GPU its own memory, known once a step ran on it. */
+function availableBytes({ engine: { device } }: ExperimentValues, memory: MemoryView | undefined): number | null {
+  if (!memory) return null;
+  const ran = memory.measured?.result;
+  if (ran && !ran.device.startsWith('cpu')) return ran.device_memory_bytes;
+  return device === 'auto' || device === 'cpu' ? memory.available_bytes : null;
 }
 
 /** Trainable share at each rank, everything else as it is. The count grows linearly with the rank, so two counts give all. */

@@ -36,6 +36,11 @@ const host: Host = {
     edits.set(path, value);
     render();
   },
+  async measure() {
+    if (await edits.flush()) await connection.request('measure', {}).catch(failed);
+    else render();
+  },
+  cancelMeasure: () => void connection.request('cancelMeasure', {}).catch(failed),
   predict: texts => connection.request('predict', { texts }),
   write: (prompt, settings) => connection.request('write', { prompt, settings }),
   stopWriting: () => void connection.request('stopWriting', {}).catch(failed),

@@ -1,5 +1,6 @@
 /** What every part of the panel is drawn from, and what it may ask of the host. */
 import { isActive, type ExperimentValues, type ModelView, type PanelAction, type TryResult, type WriteSettings, type WrittenPair } from '../src/protocol/panel';
+import type { MemoryView } from '../src/protocol/memory';
 import { costOf, type Cost } from './cost';
 import type { Edits } from './edits';
 import type { PanelState } from './state';
@@ -21,6 +22,8 @@ export interface Host {
   edit(path: string[], value: unknown): void;
   /** Rejects with an `ErrorReport`. */
   predict(texts: string[]): Promise<TryResult>;
+  measure(): void;
+  cancelMeasure(): void;
   /** Continues a prompt. Rejects with an `ErrorReport`. */
   write(prompt: string, settings: WriteSettings): Promise<WrittenPair>;
   stopWriting(): void;
@@ -30,11 +33,11 @@ export interface Host {
 /** A part of the panel: made once, brought up to date for each frame in which something changed. */
 export interface Part { element: HTMLElement; update(view: View): void }
 
-let counted: { model: ModelView; values: ExperimentValues; cost: Cost } | undefined;
+let counted: { model: ModelView; values: ExperimentValues; memory: MemoryView; cost: Cost } | undefined;
 
 /** The cost, counted again only where model or values are others: most frames bring metrics alone. */
-function lastCost(model: ModelView, values: ExperimentValues): Cost {
-  if (counted?.model !== model || counted.values !== values) counted = { model, values, cost: costOf(model, values) };
+function lastCost(model: ModelView, values: ExperimentValues, memory: MemoryView): Cost {
+  if (counted?.model !== model || counted.values !== values || counted.memory !== memory) counted = { model, values, memory, cost: costOf(model, values, memory) };
   return counted.cost;
 }
 
@@ -42,6 +45,6 @@ function lastCost(model: ModelView, values: ExperimentValues): Cost {
 export function viewOf(state: PanelState, edits: Edits): View {
   const { experiment } = state;
   const values = experiment ? edits.apply(experiment.values) : undefined;
-  const cost = experiment?.model && values ? lastCost(experiment.model, values) : undefined;
+  const cost = experiment?.model && values ? lastCost(experiment.model, values, experiment.memory) : undefined;
   return { ...state, values, cost, active: isActive(state.run.status), edits };
 }

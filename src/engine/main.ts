@@ -9,7 +9,7 @@ import { PROTOCOL_VERSION, type EngineRequests } from '../protocol/engine';
 /** How long the last checkpoint may take when the host is gone. */
 const LAST_WORDS_MS = 3000;
 
-const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'merge', 'predict', 'generate'];
+const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'measure', 'merge', 'predict', 'generate'];
 /** Requests whose effect shows later: they are answered at once, however busy the worker is. */
 const AT_ONCE = ['pause', 'resume', 'stop'];
 

@@ -6,6 +6,7 @@ import { RunControl } from './control';
 import { LabError } from './errors';
 import { generate } from './generate';
 import { inspectCheckpoint } from './inspect';
+import { measureMemory } from './measureMemory';
 import { families } from './model/families';
 import { mergeAdapter } from './model/merge';
 import { predict } from './predict';
@@ -43,6 +44,7 @@ const handlers: Handlers = {
   resume: () => { running().want('run'); return null; },
   stop: () => { running().want('stop'); return null; },
   save: async () => ({ checkpoint: await running().save() }),
+  measure: measureMemory,
   merge: params => mergeAdapter({ ...params, families }),
   predict,
   generate: params => generate(params, { onText: notify('text') }),

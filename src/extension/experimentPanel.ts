@@ -104,6 +104,14 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         return null;
       },
       predict: ({ texts }) => tryTexts(this.lab, texts),
+      measure: async () => {
+        await this.lab.measureMemory();
+        return null;
+      },
+      cancelMeasure: async () => {
+        this.lab.memory.cancel();
+        return null;
+      },
       write: async ({ prompt, settings }) => {
         let latest: WrittenPair | undefined;
         const send = throttle(TEXT_MS, () => connection.notify('written', latest!));

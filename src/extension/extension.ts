@@ -14,8 +14,8 @@ import { readState, type LabState } from './state';
 
 let lab: Lab | undefined;
 
-/** What tests see of the extension: facts, and the trees that VS Code itself cannot be asked about. */
-export interface LabExports { state(): LabState; modelTree: ModelTree; runTree: RunTree }
+/** What tests see of the extension: facts, the trees that VS Code itself cannot be asked about, and what the panel's button does. */
+export interface LabExports { state(): LabState; modelTree: ModelTree; runTree: RunTree; measureMemory(): Promise<void> }
 
 export async function activate(context: vscode.ExtensionContext): Promise<LabExports> {
   const log = vscode.window.createOutputChannel('LoRA Lab', { log: true });
@@ -31,7 +31,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<LabExp
     registerCommands({ lab: current, panel, modelTree, runTree }),
   );
   void current.current.initialize().then(() => openAtStart(current, panel)).catch(error => log.error(error));
-  return { state: () => readState(current, panel), modelTree, runTree };
+  return { state: () => readState(current, panel), modelTree, runTree, measureMemory: () => current.measureMemory() };
 }
 
 /** Ends every engine: a running one writes a last checkpoint first. */

@@ -9,6 +9,7 @@ import { Disposables } from './disposables';
 import { withEngine, type EngineOptions } from './engineClient';
 import type { ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
+import { MemoryProbe } from './memoryProbe';
 import { ReportedError, toReport } from './reports';
 import { readRunFolder } from './runFolders';
 
@@ -23,6 +24,7 @@ export class Lab {
   private modelKey: string | undefined;
   private modelState: ModelState = { state: 'none' };
 
+  readonly memory = new MemoryProbe(() => this.experimentChanged.fire());
   readonly current: CurrentExperiment;
   /** Experiment text, checkpoint or trust changed. */
   readonly onDidChangeExperiment = this.experimentChanged.event;
@@ -70,6 +72,7 @@ export class Lab {
       file, name, values: reading.values, problems: reading.problems.map(({ path, cause, action }) => ({ path, cause, action })),
       model: this.modelState.state === 'ready' ? this.modelState.model : null,
       model_error: this.modelState.state === 'error' ? this.modelState.error : null,
+      memory: this.memory.view,
       trusted: vscode.workspace.isTrusted,
     };
   }
@@ -80,11 +83,30 @@ export class Lab {
     await this.update();
   }
 
+  /** Runs one step of the current experiment to see what memory it needs. Throws where `train` would. */
+  async measureMemory(): Promise<void> {
+    const { document, count } = this;
+    if (!document || !count) return;
+    this.requireIdle(document);
+    await document.save();
+    await this.memory.measure(document.file, document.reading.values, count.trainable_parameters, this.engineOptions);
+  }
+
   /**
    * Trains the current experiment. Returns when the run has ended.
    * Throws before anything is started: restricted workspace, another run is active, problems in the file.
    */
   async train(document: ExperimentDocument, resume: boolean): Promise<ExperimentRun> {
+    this.requireIdle(document);
+    this.memory.cancel();
+    await document.save();
+    const run = this.runOf(document.file);
+    await run.train(this.engineOptions, resume);
+    return run;
+  }
+
+  /** Throws if an experiment cannot be run now. */
+  private requireIdle(document: ExperimentDocument): void {
     requireTrust();
     const active = this.activeRun;
     if (active) {
@@ -94,10 +116,6 @@ export class Lab {
     if (problem) {
       throw new ReportedError({ code: 'experiment.problem', file: document.file, where: problem.path.join('.') || undefined, cause: problem.cause, action: problem.action });
     }
-    await document.save();
-    const run = this.runOf(document.file);
-    await run.train(this.engineOptions, resume);
-    return run;
   }
 
   /** The run of an experiment file, made if there is none yet. */
@@ -114,11 +132,13 @@ export class Lab {
 
   /** Waits until running engines have written a last checkpoint, then ends every one. */
   async shutdown(): Promise<void> {
+    this.memory.cancel();
     await Promise.all(this.allRuns.map(run => run.shutdown()));
     this.disposables.dispose();
   }
 
   private async update(): Promise<void> {
+    this.memory.settingsAre(this.document?.reading.values);
     this.experimentChanged.fire();
     await Promise.all([this.inspect(), this.loadLastRun()]);
   }

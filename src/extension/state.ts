@@ -1,4 +1,4 @@
-import type { ErrorReport } from '../protocol/engine';
+import type { ErrorReport, MemoryMeasurement } from '../protocol/engine';
 import { isEvalRecord, type Summary } from '../protocol/metrics';
 import { EMPTY_RUN, type RunStatus } from '../protocol/panel';
 import { liveEngines } from './engineClient';
@@ -18,6 +18,7 @@ export interface LabState {
     status: RunStatus; step: number; total_steps: number; loss: number | null; metrics: number; message: string | null;
     error: ErrorReport | null; summary: Summary | null; folder: string | null; adapter: string | null; resumable: boolean;
   };
+  memory: { measuring: boolean; measured: MemoryMeasurement | null };
   panel: { open: boolean; visible: boolean };
   /** Process ids of living engines. */
   engines: number[];
@@ -39,6 +40,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
       status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, loss: trained && 'loss' in trained ? Number(trained.loss) : null,
       metrics: metrics.length, message: progress?.message ?? null, error, summary, folder, adapter, resumable,
     },
+    memory: { measuring: lab.memory.view.measuring, measured: lab.memory.view.measured?.result ?? null },
     panel: { open: panel.open, visible: panel.visible },
     engines: liveEngines().flatMap(engine => engine.pid ?? []),
   };

@@ -105,6 +105,8 @@ export interface EngineRequests {
   stop: [Record<string, never>, null];
   /** Writes a checkpoint of a running or paused run at the next step boundary. */
   save: [Record<string, never>, { checkpoint: string }];
+  /** Runs one step on the longest examples, keeps nothing of it, and tells what it needed. In an engine of its own, for its peak counts everything before. */
+  measure: [{ experiment_file: string }, MemoryMeasurement];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
   /** `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
   predict: [{ base: string; adapter: string | null; texts: string[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType; precision?: Precision }, Prediction[]];
@@ -113,6 +115,18 @@ export interface EngineRequests {
    * `text` notifications carry what has been written.
    */
   generate: [{ base: string; adapter: string | null; prompts: string[]; chat?: boolean; precision?: Precision } & Partial<GenerationSettings>, Completion[]];
+}
+
+/** What one step with the longest examples of the data needed. */
+export interface MemoryMeasurement {
+  /** Largest resident size of the engine's process. */
+  peak_memory_bytes: number;
+  /** The device and executor that ran it. */
+  device: string;
+  /** Tokens of the longest example. */
+  longest: number;
+  /** Memory of the GPU that ran it, where the system tells; null on the CPU. */
+  device_memory_bytes: number | null;
 }
 
 export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }

@@ -6,6 +6,7 @@ import type { AdapterSettings } from './adapterMath';
 import type { Completion, ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
 import type { Experiment, Problem } from './experiment';
 import type { GenerationSettings } from './generation';
+import type { MemoryView } from './memory';
 import type { MetricRecord, Summary } from './metrics';
 
 /** Values as far as the file could be read: a key with a problem holds its default, `target_modules` is as written. */
@@ -31,6 +32,7 @@ export interface ExperimentView {
   /** Null until the checkpoint has been read. */
   model: ModelView | null;
   model_error: ErrorReport | null;
+  memory: MemoryView;
   /** False in a restricted workspace, where nothing may be run. */
   trusted: boolean;
 }
@@ -86,6 +88,9 @@ export interface PanelRequests {
   edit: [{ path: string[]; value?: unknown }, null];
   act: [{ action: PanelAction }, null];
   predict: [{ texts: string[] }, TryResult];
+  /** Measures the memory of one step; answers when it has, or was cancelled. */
+  measure: [Empty, null];
+  cancelMeasure: [Empty, null];
   /** Continues a prompt with the adapter and then with the base. `written` notifications carry what has been written meanwhile. */
   write: [{ prompt: string; settings: WriteSettings }, WrittenPair];
   /** Ends what `write` does; it answers with what has been written. */

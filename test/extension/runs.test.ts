@@ -21,6 +21,22 @@ suite('Runs', () => {
     await until('no engine is left', async () => (await state()).engines.length === 0);
   });
 
+  test('memory is measured in an engine of its own, which a change of the settings or a run ends', async () => {
+    await useExperiment('measured');
+    const { measureMemory } = await lab();
+    await measureMemory();
+    const { memory: { measured, measuring } } = await state();
+    assert.ok(measured && measured.peak_memory_bytes > 5e7 && measured.longest > 2, JSON.stringify(measured));
+    assert.deepEqual([measuring, existsSync(inWorkspace('runs/measured'))], [false, false]);
+    await until('its engine has ended', async () => !(await state()).engines.length);
+
+    const going = measureMemory();
+    await until('an engine measures', async () => (await state()).engines[0]);
+    await useExperiment('measured', [{ path: ['training', 'max_length'], value: 32 }]);
+    await going;
+    await until('it was ended', async () => !(await state()).engines.length && !(await state()).memory.measuring);
+  });
+
   test('Start trains the experiment and leaves an adapter', async () => {
     await useExperiment('first');
     const finished = start();

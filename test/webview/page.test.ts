@@ -5,8 +5,9 @@ import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { ROOT } from '../support/paths';
+import { settingsOf } from '../../src/protocol/memory';
 import { axisStart } from '../../webview/axis';
-import { experiment, metrics, run, values, VIEWS } from './support/fixtures';
+import { experiment, memory, metrics, run, values, VIEWS } from './support/fixtures';
 
 interface Opened { page: Page; errors: string[] }
 interface Preview { servePreview(): Promise<{ address: string; stop(): Promise<void> }>; openPanel(browser: Browser, address: string, options?: { state?: string; theme?: string; width?: number }): Promise<Opened> }
@@ -237,6 +238,26 @@ test('the keyboard reaches every control in a sensible order', () => inPanel({ w
       return dataset.action ?? dataset.key ?? (id || tagName);
     }));
   }
-  assert.deepEqual(order.slice(0, 10), ['openFile', 'start', 'showLog', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'selectTargets']);
-  assert.equal(order[10], 'target:attention.self.query');
+  assert.deepEqual(order.slice(0, 11), ['openFile', 'start', 'showLog', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'measure-memory', 'selectTargets']);
+  assert.equal(order[11], 'target:attention.self.query');
+}));
+
+test('a run that does not fit says so, and one click sets what makes it fit', () => inPanel({ state: 'tooLarge' }, async page => {
+  assert.match(await text(page, '#memory-fit'), /^Needs about 1\.4\d GB, and 1\.38 GB are free\. It fits with one of these:$/);
+  await page.click('#memory-changes vscode-button:has-text("Recompute activations")');
+  await eventually(page, '#memory-fit', '');
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
+  assert.deepEqual(await asked(page, 'edit'), [{ path: ['training', 'gradient_checkpointing'], value: true }]);
+}));
+
+test('memory is measured on request, and the measurement can be cancelled', () => inPanel({}, async page => {
+  await page.click('#measure-memory');
+  assert.equal((await asked(page, 'measure')).length, 1);
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: true }) }) });
+  await eventually(page, '#memory-fit', 'Measuring: one step with the longest examples…');
+  await page.click('#cancel-measure');
+  assert.equal((await asked(page, 'cancelMeasure')).length, 1);
+  const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, device_memory_bytes: null };
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: { values: settingsOf(values()), trainable: 16_642, result } }) }) });
+  await eventually(page, '#memory-estimate', '412 MB');
 }));

@@ -7,7 +7,7 @@ import { linear } from '../ops/linear';
 import { rmsNorm } from '../ops/rmsNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { flag, mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
-import type { Config, Family, ForwardContext, ParameterSpec, Task } from './family';
+import type { Config, Family, ForwardContext, OutputStates, ParameterSpec, Task } from './family';
 import { rotaryFrequencies } from './rotaryConfig';
 
 export interface DecoderConfig {
@@ -119,8 +119,8 @@ export interface DecoderOptions<C extends DecoderConfig> {
   embed?(context: ForwardContext, c: C, embeddings: tf.Tensor): tf.Tensor;
   /** Added to the weight of the last norm. */
   norm_offset?: number;
-  /** Logits of a language model [R, vocab_size] → bounded ones. */
-  bound?(c: C, logits: tf.Tensor): tf.Tensor;
+  /** Bound of a language model's logits. */
+  softcap?(c: C): number | null;
 }
 
 const EMBEDDINGS = 'model.embed_tokens';
@@ -153,17 +153,22 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
       const c = read(config);
       return { heads: { query: c.heads, key_value: c.key_value_heads }, read: task === 'SEQ_CLS' ? 'last' : 'labelled', causal: true, pad_token_id: padToken(config), rotary: c.frequencies, cache: { layers: c.layers, head_dim: c.head_dim } };
     },
-    logits(context, config, task) {
+    output(context, config) {
       const c = read(config);
-      const embeddings = tf.gather(context.weight(`${EMBEDDINGS}.weight`), context.batch.input_ids as tf.Tensor1D);   // [T, d]
-      let hidden_states = options.embed?.(context, c, embeddings) ?? embeddings;
-      for (let i = 0; i < c.layers; i++) hidden_states = context.block(`model.layers.${i}`, [hidden_states], (block, x) => options.layer(block, c, i, x));
-      const read_states = norm(context, 'model.norm', hidden_states, c.epsilon, options.norm_offset);   // [R, d]
-      if (task === 'SEQ_CLS') return context.linear('score', read_states);                                            // [B, num_labels]
-      const logits = outputLayer(context, c.tied ? EMBEDDINGS : null, read_states);                                   // [R, vocab_size]
-      return options.bound?.(c, logits) ?? logits;
+      return { states: statesRead(context, c, options), weight: outputWeight(c.tied ? EMBEDDINGS : null), softcap: options.softcap?.(c) ?? null };
+    },
+    logits(context, config, task) {
+      return task === 'SEQ_CLS' ? context.linear('score', statesRead(context, read(config), options)) : vocabularyLogits(context, this.output!(context, config));
     },
   };
+}
+
+/** What the head reads: [R, d]. */
+function statesRead<C extends DecoderConfig>(context: ForwardContext, c: C, options: DecoderOptions<C>): tf.Tensor {
+  const embeddings = tf.gather(context.weight(`${EMBEDDINGS}.weight`), context.batch.input_ids as tf.Tensor1D);   // [T, d]
+  let hidden_states = options.embed?.(context, c, embeddings) ?? embeddings;
+  for (let i = 0; i < c.layers; i++) hidden_states = context.block(`model.layers.${i}`, [hidden_states], (block, x) => options.layer(block, c, i, x));
+  return norm(context, 'model.norm', hidden_states, c.epsilon, options.norm_offset);
 }
 
 /** The head's parameters. A tied output layer has none of its own. */
@@ -172,7 +177,13 @@ export function headSpecs(task: Task, c: { hidden_size: number; vocab_size: numb
   return c.tied ? [] : [{ name: 'lm_head.weight', shape: [c.vocab_size, c.hidden_size], kind: 'linear', init: 'normal', output: true }];
 }
 
-/** x [R, d] → [R, vocab_size] by `lm_head`, or by the embeddings where they are tied to it. */
-export function outputLayer(context: ForwardContext, tied: string | null, x: tf.Tensor): tf.Tensor {
-  return tied === null ? context.linear('lm_head', x) : linear({ x, w: context.weight(`${tied}.weight`) }, { bias: false });
+const HEAD = 'lm_head';
+
+/** Name of the output layer's weight: that of `lm_head`, or the embeddings where they are tied to it. */
+export const outputWeight = (tied: string | null): string => `${tied ?? HEAD}.weight`;
+
+/** [R, vocab_size] */
+export function vocabularyLogits(context: ForwardContext, { states, weight, softcap }: OutputStates): tf.Tensor {
+  const logits = weight === outputWeight(null) ? context.linear(HEAD, states) : linear({ x: states, w: context.weight(weight) }, { bias: false });
+  return softcap === null ? logits : tf.mul(tf.tanh(tf.div(logits, softcap)), softcap);
 }

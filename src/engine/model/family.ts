@@ -49,10 +49,21 @@ export interface Family {
   /** Sizes of the embedding tables, positions without those that no token gets. A model without segments has `type_vocab_size` 0. */
   limits(config: Config): { vocab_size: number; max_positions: number; type_vocab_size: number };
   layout(config: Config, task: string): BatchLayout;
+  /** Of a language model: what its output layer reads. */
+  output?(context: ForwardContext, config: Config): OutputStates;
   /** Logits of the tokens that the task's head reads: [R, num_labels] of a classifier, [R, vocab_size] of a language model. */
   logits(context: ForwardContext, config: Config, task: string): Tensor;
   /** Of an encoder-decoder: the two halves of `logits`, for generation. */
   readonly seq2seq?: Seq2SeqFamily;
+}
+
+/** Logits are states · weightᵀ, or c · tanh of them / c with a `softcap` c. */
+export interface OutputStates {
+  /** [R, d] */
+  states: Tensor;
+  /** The parameter [vocab_size, d]: a layer's own, or the embeddings that are tied to it. */
+  weight: string;
+  softcap: number | null;
 }
 
 export interface Seq2SeqFamily {

@@ -44,5 +44,5 @@ export const gemma2 = decoderFamily<Gemma2Config>({
   layer,
   embed: scaledEmbeddings,
   norm_offset: 1,
-  bound: (c, logits) => (c.logit_softcap === null ? logits : tf.mul(tf.tanh(tf.div(logits, c.logit_softcap)), c.logit_softcap)),
+  softcap: c => c.logit_softcap,
 });

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { layerNorm } from '../ops/layerNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { flag, mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
-import { headSpecs, outputLayer, tokensRead } from './decoder';
+import { headSpecs, outputWeight, tokensRead, vocabularyLogits } from './decoder';
 import type { Config, Family, ForwardContext, ParameterSpec, Task } from './family';
 
 interface Gpt2Config {
@@ -77,15 +77,13 @@ function layer(context: ForwardContext, c: Gpt2Config, i: number, hidden_states:
   return tf.add(middle, dropout(linear(`${at}.mlp.c_proj`, expanded), c.residual_dropout));                  // [n, d]
 }
 
-/** Logits [B, num_labels] of a classifier, [R, vocab_size] of a language model. */
-function logits(context: ForwardContext, config: Config, task: string): tf.Tensor {
-  const c = readConfig(config);
-  const { batch, weight, linear, dropout } = context;
+/** What the head reads: [R, d]. */
+function statesRead(context: ForwardContext, c: Gpt2Config): tf.Tensor {
+  const { batch, weight, dropout } = context;
   const embed = (name: string, ids: tf.Tensor): tf.Tensor => tf.gather(weight(`transformer.${name}.weight`), ids as tf.Tensor1D);
   let hidden_states = dropout(tf.add(embed('wte', batch.input_ids), embed('wpe', batch.position_ids)), c.embedding_dropout);   // [T, d]
   for (let i = 0; i < c.layers; i++) hidden_states = context.block(`transformer.h.${i}`, [hidden_states], (block, x) => layer(block, c, i, x));
-  const read = norm(context, c, 'transformer.ln_f', hidden_states);                              // [R, d]
-  return task === 'SEQ_CLS' ? linear('score', read) : outputLayer(context, c.tied ? 'transformer.wte' : null, read);
+  return norm(context, c, 'transformer.ln_f', hidden_states);
 }
 
 export const gpt2: Family = {
@@ -105,5 +103,11 @@ export const gpt2: Family = {
     const { heads, layers, hidden_size } = readConfig(config);
     return { heads: { query: heads, key_value: heads }, read: task === 'SEQ_CLS' ? 'last' : 'labelled', causal: true, pad_token_id: padToken(config), rotary: null, cache: { layers, head_dim: hidden_size / heads } };
   },
-  logits,
+  output(context, config) {
+    const c = readConfig(config);
+    return { states: statesRead(context, c), weight: outputWeight(c.tied ? 'transformer.wte' : null), softcap: null };
+  },
+  logits(context, config, task) {
+    return task === 'SEQ_CLS' ? context.linear('score', statesRead(context, readConfig(config))) : vocabularyLogits(context, this.output!(context, config));
+  },
 };

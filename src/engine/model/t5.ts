@@ -2,8 +2,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { flag, mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
-import { linearSpec, norm, normSpec, outputLayer } from './decoder';
-import type { Config, Family, ForwardContext, ParameterSpec } from './family';
+import { linearSpec, norm, normSpec, outputWeight, vocabularyLogits } from './decoder';
+import type { Config, Family, ForwardContext, OutputStates, ParameterSpec } from './family';
 import type { RelativePositions } from './relativePosition';
 import { decideTying } from './tying';
 
@@ -139,12 +139,14 @@ function encode(context: ForwardContext, config: Config): tf.Tensor {
   return context.dropout(norm(context, 'encoder.final_layer_norm', runStack(context, c, 'encoder', context.batch.input_ids), c.epsilon), c.dropout);
 }
 
-function decode(context: ForwardContext, config: Config, encoded: tf.Tensor | null): tf.Tensor {
+function decodedStates(context: ForwardContext, config: Config, encoded: tf.Tensor | null): OutputStates {
   const c = readConfig(config);
   const hidden_states = runStack(context, c, 'decoder', context.batch.decoder_input_ids, encoded);                  // [U, d]
   const read = context.dropout(norm(context, 'decoder.final_layer_norm', context.headTokens(hidden_states), c.epsilon), c.dropout);
-  return outputLayer(context, c.tied ? 'shared' : null, c.scaled ? tf.mul(read, c.hidden_size ** -0.5) : read);     // [R, vocab_size]
+  return { states: c.scaled ? tf.mul(read, c.hidden_size ** -0.5) : read, weight: outputWeight(c.tied ? 'shared' : null), softcap: null };
 }
+
+const decode = (context: ForwardContext, config: Config, encoded: tf.Tensor | null): tf.Tensor => vocabularyLogits(context, decodedStates(context, config, encoded));
 
 export const t5: Family = {
   model_types: ['t5', 'mt5'],
@@ -162,6 +164,7 @@ export const t5: Family = {
     const { heads, relative, layers, head_dim } = readConfig(config);
     return { heads: { query: heads, key_value: heads }, read: 'labelled', causal: false, pad_token_id: padToken(config), rotary: null, relative, decoder: true, cache: { layers: layers.decoder, head_dim } };
   },
+  output: (context, config) => decodedStates(context, config, encode(context, config)),
   logits: (context, config) => decode(context, config, encode(context, config)),
   seq2seq: { encode, sourceHeads: (context, _config, i, encoded) => sourceHeads(context, i, encoded), decode, startToken: config => readConfig(config).decoder_start_token_id },
 };

@@ -33,11 +33,14 @@ export function defineOp<I extends string, A extends object = Record<string, nev
     outputsToSave: op.save.outputs,
     gradFunc: (dy, saved, attrs) => op.gradient(Array.isArray(dy) ? dy[0] : dy, saved, attrs as unknown as A) as Record<string, () => tf.Tensor>,
   });
-  return (inputs, attrs) => {
-    const present = Object.fromEntries(Object.entries(inputs).filter(([, tensor]) => tensor !== undefined));
-    const out = tf.engine().runKernel(op.name, present as tf.NamedTensorMap, attrs as unknown as tf.NamedAttrMap) as tf.Tensor | tf.Tensor[];
-    return Array.isArray(out) ? out[0] : out;
-  };
+  return (inputs, attrs) => outputsOf(op.name, inputs, attrs)[0];
+}
+
+/** All outputs of the op of this name. Only the first one has a gradient. */
+export function outputsOf(name: string, inputs: Partial<Record<string, tf.Tensor>>, attrs: object): tf.Tensor[] {
+  const present = Object.fromEntries(Object.entries(inputs).filter(([, tensor]) => tensor !== undefined));
+  const out = tf.engine().runKernel(name, present as tf.NamedTensorMap, attrs as unknown as tf.NamedAttrMap) as tf.Tensor | tf.Tensor[];
+  return Array.isArray(out) ? out : [out];
 }
 
 /** Makes every fused op available on an eager tfjs backend, by composition. */

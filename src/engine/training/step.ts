@@ -7,7 +7,9 @@ import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
 import { forwardContext, precisionOf, SCALING, type ContextOptions } from '../model/context';
+import { vocabularyLogits } from '../model/decoder';
 import { topIsLabel } from '../ops/topIsLabel';
+import { vocabularyLoss } from '../ops/vocabularyLoss';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel } from '../model/weights';
 import { batchFeeds, batchInputs, batchSizes, rowsRead, type BatchLayout } from './layout';
@@ -37,9 +39,14 @@ export interface StepOptions {
   read?: BatchLayout['read'];
   /** Tokens that are computed at a time; default `PORTION_TOKENS`, Infinity for whole batches. */
   portion_tokens?: number;
+  /** Classes of a frozen output layer that are computed at a time while training; default `CHUNK_CLASSES`, Infinity for whole logits. */
+  chunk_classes?: number;
   /** Splits the step after the layers that nothing is trained in, if there are such and no dropout is applied there. */
   split_prefix?: boolean;
 }
+
+/** Of a vocabulary of 50,000 the logits then take a sixth of their memory, and products of this width are as fast as wider ones. */
+const CHUNK_CLASSES = 8192;
 
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
 export async function createTrainingStep(options: StepOptions): Promise<TrainingStep> {
@@ -93,7 +100,7 @@ interface StepProgram {
 }
 
 /** The program of forward, loss and gradients, and the dropout sites in it. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
+export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false, chunk_classes = CHUNK_CLASSES }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
@@ -122,7 +129,12 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
         inputs, weight, plan, layout, parameters, precisionOf: multiplied, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(),
         gradient_checkpointing: train && training?.gradient_checkpointing, aroundBlock: prefix ? afterPrefix(prefix, inputs[PREFIX_STATES]) : aroundBlock,
       });
-      const logits = family.logits(context, config, task);                          // [R, num_labels or vocab_size]
+      const output = train && task !== 'SEQ_CLS' ? family.output?.(context, config) : undefined;
+      if (output && isFrozen(output.weight, plan) && parameters.get(output.weight)!.shape[0] > chunk_classes) {
+        const { losses, right } = vocabularyLoss({ x: output.states, w: weight(output.weight), labels: inputs.labels }, { chunk: chunk_classes, softcap: output.softcap });
+        return { loss: tf.mul(tf.sum(losses), inputs.loss_scale), right: tf.sum(right) };
+      }
+      const logits = output ? vocabularyLogits(context, output) : family.logits(context, config, task);   // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
       const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
       if (task === 'SEQ_CLS') return { loss, logits };
@@ -149,6 +161,10 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
     prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters, precisionOf: multiplied }) }, prefix_dropout: found !== null && found.dropout,
   };
 }
+
+/** Whether neither the parameter nor an adapter of its module is trained. */
+const isFrozen = (parameter: string, plan: AdapterPlan | null): boolean =>
+  !plan?.trainables.some(trained => trained.parameter === parameter) && !plan?.modules.some(module => `${module.name}.weight` === parameter);
 
 /** Runs a program's forward function on the recorder. */
 function survey(program: Program): Graph {

@@ -1,6 +1,7 @@
 /** Views of the panel as a host would send them: a BERT of the sample's size, and runs in each state. */
 import type { ModuleInfo, RunStarted } from '../../../src/protocol/engine';
 import { parseExperiment, type Experiment } from '../../../src/protocol/experiment';
+import type { MemoryView } from '../../../src/protocol/memory';
 import type { MetricRecord, Summary } from '../../../src/protocol/metrics';
 import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView, type RunView, type TryResult } from '../../../src/protocol/panel';
 
@@ -37,8 +38,11 @@ export function values(lora: Partial<Experiment['lora']> = {}): Experiment {
 }
 
 export function experiment(part: Partial<ExperimentView> = {}): ExperimentView {
-  return { file: `${FOLDER}/sentiment.lora.json`, name: 'sentiment', values: values(), problems: [], model: bertModel(), model_error: null, trusted: true, ...part };
+  return { file: `${FOLDER}/sentiment.lora.json`, name: 'sentiment', values: values(), problems: [], model: bertModel(), model_error: null, memory: memory(), trusted: true, ...part };
 }
+
+/** A machine with so many bytes free. */
+export const memory = (available_bytes = 8e9, part: Partial<MemoryView> = {}): MemoryView => ({ available_bytes, measuring: false, measured: null, ...part });
 
 const STARTED: Omit<RunStarted, 'history'> = {
   run_folder: `${FOLDER}/runs/sentiment`, total_steps: 564, num_train_epochs: 3, trainable_parameters: 16642, all_parameters: 1_000_450, train_examples: 3000, eval_examples: 600,
@@ -73,6 +77,12 @@ const SUMMARY: Summary = {
   device: 'CPU (AVX-512, 8 threads)', seconds: 47.3, peak_memory_bytes: 412_000_000, adapter: `${FOLDER}/runs/sentiment/adapter`,
 };
 
+const BERT_BASE = bertModel({ layers: 12, hidden: 768, intermediate: 3072, vocabulary: 30522, positions: 512 });
+const long = (per_device_train_batch_size: number, max_length: number): Experiment => {
+  const given = values();
+  return { ...given, training: { ...given.training, per_device_train_batch_size, max_length } };
+};
+
 /** A language model's experiment. */
 function language(dataset: object): Experiment {
   const { dataset: own, ...rest } = values({ target_modules: ['c_attn'] });
@@ -103,6 +113,8 @@ export const VIEWS: Record<string, PanelView> = {
       model_error: { code: 'checkpoint.truncated', file: `${FOLDER}/model/model.safetensors`, where: 'tensor bert.encoder.layer.2.output.dense.weight', cause: 'the file ends 12,288 bytes before the end of this tensor', action: 'copy or download the file again' },
     }), run: EMPTY_RUN, metrics: [],
   },
+  tooLarge: { experiment: experiment({ memory: memory(1.38e9), model: BERT_BASE, values: long(16, 512) }), run: EMPTY_RUN, metrics: [] },
+  measuring: { experiment: experiment({ memory: memory(8e9, { measuring: true }) }), run: EMPTY_RUN, metrics: [] },
   problems: {
     experiment: experiment({
       values: values({ target_modules: ['query', 'valeu'] }),

@@ -51,6 +51,8 @@ const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => Pa
   },
   act: () => null,
   predict: ({ texts }) => tried(texts),
+  measure: () => null,
+  cancelMeasure: () => null,
   write: () => writing(),
   stopWriting: () => {
     stopped = true;

@@ -19,6 +19,9 @@ export interface GraphNode { op: string; domain: string; inputs: string[]; outpu
 
 export interface Constant { name: string; dtype: ValueType; shape: number[]; data: Float32Array | Int32Array | BigInt64Array | Uint8Array }
 
+/** Every WebGPU device takes buffers of this size (maxStorageBufferBindingSize of https://www.w3.org/TR/webgpu/#limits), many only of this. */
+const SMALLEST_LIMIT = 1 << 27;
+
 const PRIMES = [10007, 10009, 10037, 10039, 10061, 10067, 10069, 10079, 10091, 10093, 10099, 10103];
 
 /** The marker sizes of one program's symbols. */
@@ -64,6 +67,10 @@ export class Graph {
   readonly weights = new Map<string, string>();
   /** Frozen weights that the graph multiplies by in a few bits: weight name, format, and the values that stand for it. */
   readonly packed: { weight: string; layout: PackLayout; data: Value; scale: Value }[] = [];
+  /** Weights of which the graph uses some rows as a tensor of its own, by the value's name. */
+  readonly weightRows = new Map<string, { begin: number; end: number }>();
+  /** Values that only gradients need, but that are computed with the forward pass. */
+  readonly joint: string[] = [];
   readonly outputs: { name: string; value: Value }[] = [];
   /** What the nodes compute, by name. */
   readonly values = new Map<string, Value>();
@@ -73,7 +80,8 @@ export class Graph {
   private readonly reshaped = new Map<string, Value>();
   private readonly dimensions = new Map<string, Value>();
 
-  constructor(readonly sizes: DynamicSizes, readonly provider: Provider = 'cpu') {}
+  /** `largest_table`: bytes of a frozen table that rows are gathered from whole. */
+  constructor(readonly sizes: DynamicSizes, readonly provider: Provider = 'cpu', readonly largest_table = provider === 'webgpu' ? SMALLEST_LIMIT : Infinity) {}
 
   fresh(hint: string): string { return `${hint}_${this.count++}`; }
 
@@ -153,6 +161,19 @@ export class Graph {
   private factors(size: number): number[] {
     const found = this.sizes.symbolOf(size);
     return found && found.factor !== 1 ? [size / found.factor, ...this.factors(found.factor)] : [size];
+  }
+
+  /** Rows of a matrix. Those of a frozen weight are read from its file by themselves: no copy, and a buffer of their own size. */
+  rows(x: Value, begin: number, end: number): Value {
+    const [all, ...rest] = x.shape;
+    if (begin === 0 && end === all) return x;
+    const value = { dtype: x.dtype, shape: [end - begin, ...rest] };
+    const weight = this.weights.get(x.name);
+    if (weight === undefined) return this.node('Slice', [x, ...[begin, end, 0].map(number => this.constant('int64', [1], [number]))], value);
+    const name = `${x.name}[${begin}:${end}]`;
+    this.weights.set(name, weight);
+    this.weightRows.set(name, { begin, end });
+    return { ...value, name };
   }
 
   /** Reshapes `x`; copied dimensions and one inferred dimension keep it valid for every batch. */

@@ -14,6 +14,8 @@ export interface SessionSettings {
   provider: Provider;
   /** CPU threads; undefined lets ONNX Runtime take one for each core. */
   threads?: number;
+  /** Bytes of a frozen table that rows are gathered from whole; default is what every device of the provider can hold. */
+  largest_table?: number;
   /** Prefix of a file that ONNX Runtime writes its times of every node to, when the session ends. */
   profile?: string;
 }
@@ -24,7 +26,7 @@ const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as cons
 export async function createSession(program: Program, traced: Traced, settings: SessionSettings): Promise<ort.InferenceSession> {
   const { graph, gradients } = traced;
   const read = new Set([...traced.forward, ...traced.backward].flatMap(node => node.inputs));
-  const used = [...graph.weights].filter(([value]) => read.has(value)).map(([value, name]) => ({ value, weight: program.weights.get(name)! }));
+  const used = [...graph.weights].filter(([value]) => read.has(value)).map(([value, name]) => ({ value, weight: partOf(program.weights.get(name)!, graph.weightRows.get(value)) }));
   const { initializers, casts, files, folder } = graph.packed.length ? inMemory(program, graph, used, read) : inFiles(used);
   const bytes = encodeModel({
     graph, initializers, outputs: traced.outputs,
@@ -34,6 +36,8 @@ export async function createSession(program: Program, traced: Traced, settings: 
   return ort.InferenceSession.create(bytes, {
     executionProviders: [settings.provider],
     graphOptimizationLevel: 'all',
+    // A pattern is one block for everything that a batch of these sizes computes, beside what the first run of it allocated: twice the activations.
+    enableMemPattern: false,
     logSeverityLevel: 3,
     ...(files.length ? { externalData: files } : {}),
     ...(settings.profile ? { enableProfiling: true, profileFilePrefix: settings.profile } : {}),
@@ -99,6 +103,20 @@ function inMemory(program: Program, graph: Graph, used: Used, read: ReadonlySet<
 
 const shapeOf = (weight: Weight): number[] => (weight.source === 'memory' ? weight.shape : weight.ref.shape);
 const valuesOf = (weight: Weight): Float32Array => (weight.source === 'memory' ? weight.data : readTensor(weight.ref));
+
+/** A weight, or some rows of it. */
+function partOf(weight: Weight, rows: { begin: number; end: number } | undefined): Weight {
+  if (!rows) return weight;
+  const cut = ([all, ...rest]: number[]): { shape: number[]; share: number } => ({ shape: [rows.end - rows.begin, ...rest], share: 1 / all });
+  if (weight.source === 'memory') {
+    const { shape, share } = cut(weight.shape);
+    const width = weight.data.length * share;
+    return { ...weight, shape, data: weight.data.subarray(rows.begin * width, rows.end * width) };
+  }
+  const { shape, share } = cut(weight.ref.shape);
+  const width = weight.ref.bytes * share;
+  return { ...weight, ref: { ...weight.ref, shape, offset: weight.ref.offset + rows.begin * width, bytes: (rows.end - rows.begin) * width } };
+}
 
 /** The one folder that holds all weight files, symbolic links resolved: ONNX Runtime reads external data from one folder only. */
 function commonFolder(weights: Weight[]): string | undefined {

@@ -17,11 +17,11 @@ export interface Traced {
 }
 
 /** Records the program once for a provider, gradients included. Nodes that no output needs are left out. */
-export function traceProgram(program: Program, provider: Provider = 'cpu'): Traced {
+export function traceProgram(program: Program, provider: Provider = 'cpu', largest_table?: number): Traced {
   const dims = program.inputs.flatMap(input => input.shape);
   const symbols = dims.filter(dim => typeof dim === 'string');
   const fixed = [...dims.filter(dim => typeof dim === 'number'), ...[...program.weights.values()].flatMap(w => (w.source === 'file' ? w.ref.shape : w.shape))];
-  const graph = new Graph(new DynamicSizes(symbols, fixed), provider);
+  const graph = new Graph(new DynamicSizes(symbols, fixed), provider, largest_table);
   const recorder = getRecorder();
 
   return recorder.record(graph, () => {
@@ -45,7 +45,7 @@ export function traceProgram(program: Program, provider: Provider = 'cpu'): Trac
     const gradients = result.gradients && { name: GRADIENTS, value: recorder.graphValue(result.gradients) };
     graph.outputs.push(...outputs, ...(gradients ? [gradients] : []));
 
-    const forward = needed(graph.nodes, outputs.map(o => o.value.name));
+    const forward = needed(graph.nodes, [...outputs.map(o => o.value.name), ...(gradients ? graph.joint : [])]);
     const backward = gradients ? needed(graph.nodes, [gradients.value.name]) : new Set<GraphNode>();
     return {
       graph, outputs, gradients,

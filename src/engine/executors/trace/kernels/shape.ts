@@ -66,9 +66,35 @@ lower<{ reps: number[] }>(tf.Tile, ({ graph, value, attrs }) => {
   return graph.node('Tile', [x, graph.shapeVector(attrs.reps)], { dtype: x.dtype, shape: x.shape.map((size, i) => size * attrs.reps[i]) });
 });
 
+/** x[indices] of a table [N, w] that no buffer holds, `size` rows at a time: each part gives its own rows, and zeros for all others. */
+function gatherInParts(graph: Graph, x: Value, indices: Value, size: number): Value {
+  const row = { dtype: x.dtype, shape: [...indices.shape, ...x.shape.slice(1)] };
+  let sum: Value | undefined;
+  for (let begin = 0; begin < x.shape[0]; begin += size) {
+    const part = graph.rows(x, begin, Math.min(begin + size, x.shape[0]));
+    const { inside, place } = placeWithin(graph, indices, begin, part.shape[0]);
+    const column = graph.node('Unsqueeze', [inside, graph.constant('int64', [1], [indices.shape.length])], { dtype: 'float32', shape: [...indices.shape, 1] });
+    const rows = graph.node('Mul', [graph.node('Gather', [part, place], row, { axis: 0 }), column], row);
+    sum = sum ? graph.node('Add', [sum, rows], row) : rows;
+  }
+  return sum!;
+}
+
+/** For each number 1 if it is one of the `size` from `begin`, else 0 (float32), and its place among them, or 0 (int32). */
+export function placeWithin(graph: Graph, numbers: Value, begin: number, size: number): { inside: Value; place: Value } {
+  const flag = { dtype: 'bool' as const, shape: numbers.shape };
+  const integer = (value: number): Value => graph.constant('int32', [1], [value]);
+  const places = graph.node('Sub', [numbers, integer(begin)], numbers);
+  const [above, below] = [graph.node('GreaterOrEqual', [places, integer(0)], flag), graph.node('Less', [places, integer(size)], flag)].map(value => cast(graph, value, 'int32'));
+  const inside = graph.node('Mul', [above, below], numbers);
+  return { inside: cast(graph, inside, 'float32'), place: graph.node('Mul', [places, inside], numbers) };
+}
+
 lower<{ axis: number }>(tf.GatherV2, ({ graph, value, attrs }) => {
   const [x, indices] = [value('x'), value('indices')];
   const axis = attrs.axis < 0 ? x.shape.length + attrs.axis : attrs.axis;
+  const rowBytes = 4 * x.shape.slice(1).reduce((a, b) => a * b, 1);
+  if (axis === 0 && graph.weights.has(x.name) && x.shape[0] * rowBytes > graph.largest_table) return gatherInParts(graph, x, indices, Math.max(1, Math.floor(graph.largest_table / rowBytes)));
   return graph.node('Gather', [x, indices], { dtype: x.dtype, shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)] }, { axis });
 });
 

@@ -1,0 +1,37 @@
+/** The memory that a run really needs: one training step on the batch that needs most, in a process of its own. */
+import type { MemoryMeasurement } from '../protocol/engine';
+import { readExperimentFile } from './experimentFile';
+import { listGpus } from './executors/hardware';
+import type { ExampleSet } from './data/examples';
+import { prepare } from './prepare';
+import { SILENT } from './reporter';
+import { createTrainingStep } from './training/step';
+import { tokensOf, type Example } from './training/step.types';
+
+/**
+ * Peak memory of this process after one step with the longest examples. Trains nothing that is kept and writes nothing.
+ * Errors: those of `prepare` and of the device.
+ */
+export async function measureMemory({ experiment_file }: { experiment_file: string }): Promise<MemoryMeasurement> {
+  const source = readExperimentFile(experiment_file);
+  const { lora, training, engine } = source.experiment;
+  const { model, plan, trainables, train } = prepare(source, null, SILENT);
+  const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, trainables, train: true });
+  try {
+    const batch = longestExamples(train, training.per_device_train_batch_size);
+    await step.accumulate(batch, 1 / Math.max(1, step.count(batch)), { seed: training.seed, step: 1, micro_step: 0 });
+    await step.update({ learning_rate: training.learning_rate, step: 1 });
+    return {
+      peak_memory_bytes: process.resourceUsage().maxRSS * 1024, device: step.device, longest: Math.max(...batch.map(tokensOf)),
+      device_memory_bytes: step.device.startsWith('cpu') ? null : (await listGpus())[0]?.memory_bytes ?? null,
+    };
+  } finally {
+    await step.dispose();
+  }
+}
+
+/** The `count` examples with the most tokens. */
+function longestExamples(set: ExampleSet, count: number): Example[] {
+  const lengths = Array.from({ length: set.length }, (_, i) => tokensOf(set.get(i)));
+  return lengths.map((_, i) => i).sort((a, b) => lengths[b] - lengths[a] || a - b).slice(0, count).map(i => set.get(i));
+}

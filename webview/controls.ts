@@ -27,6 +27,7 @@ export function controls(host: Host): Part {
     sliderRow('Batch size', ['training', 'per_device_train_batch_size'], doublings(1, 256), edit),
     epochs,
     choiceRow('Device', ['engine', 'device'], edit),
+    choiceRow('Base weights', ['engine', 'precision'], edit),
   ];
   const more: Row[] = [
     textRow('Max. length', ['training', 'max_length'], edit),

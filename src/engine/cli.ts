@@ -13,13 +13,14 @@ import { lookUp, readText } from './files';
 import { Telemetry } from './telemetry';
 import { predictTask } from './model/predictTask';
 import type { EngineRequests, RuntimeName } from '../protocol/engine';
+import { PRECISIONS } from '../protocol/experiment';
 
 const USAGE = `LoRA Lab
 
   npm run --silent lab -- train EXPERIMENT [--resume]                trains an experiment (*.lora.json); --resume goes on from the last checkpoint
   npm run --silent lab -- sweep EXPERIMENT [--resume]                trains every member of the experiment's section "sweep" on one base in memory and ranks them
   npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
-  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME]
+  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME] [--precision fp32|int8|int4]
                                                                      classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv,
                                                                      .parquet or .txt file (one text a line); T5 writes the target of each source (column "source");
                                                                      with TOKEN_CLS tags the words of each list, or of a text split at spaces (column "tokens");
@@ -102,9 +103,11 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
 
   async predict(args) {
     const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
-    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, ...Object.fromEntries(numbers.map(name => [name, text])), chat: { type: 'boolean' } }, 0, '');
+    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, precision: text, ...Object.fromEntries(numbers.map(name => [name, text])), chat: { type: 'boolean' } }, 0, '');
     const column = (name: string): string | null => (typeof options[name] === 'string' ? options[name] : null);
-    const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter') };
+    const precision = PRECISIONS.find(name => name === (options.precision ?? 'fp32'));
+    if (!precision) throw usageError(`--precision is one of ${PRECISIONS.join(', ')}`);
+    const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter'), precision };
     const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
     const task = predictTask(model.base, model.adapter);
     if (task === 'TOKEN_CLS') {

@@ -31,7 +31,7 @@ export interface GenerateOptions {
  * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.context`, `predict.setting`.
  */
 export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText }: GenerateOptions = {}): Promise<Completion[]> {
-  const { base, adapter: folder, prompts, chat = false } = request;
+  const { base, adapter: folder, prompts, chat = false, precision } = request;
   const settings = completeSettings(request);
   if (!prompts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no prompt to continue', action: 'give at least one prompt' });
   const checkpoint = openCheckpoint(base);
@@ -51,7 +51,7 @@ export async function generate(request: EngineRequests['generate'][0], { device 
   if (chat && seq2seq) throw new LabError({ code: 'predict.setting', where: 'chat', cause: 'is not possible with an encoder-decoder, which has no conversations', action: 'leave it out' });
   const template = chat ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
   const texts = prompts.map((prompt, i) => beginText(prompt, { template, tokenizer, limits, start: seq2seq?.startToken(model.config), random: random(settings.seed, `completion-${i}`), max_new_tokens: settings.max_new_tokens }));
-  const generator = await Generator.create({ model, plan, trainables, device });
+  const generator = await Generator.create({ model, plan, trainables, device, precision });
   try {
     await writeTexts(generator, texts, { sampling: settings, ends, onText: onText && (({ text, piece }) => onText({ prompt: text, text: piece })) });
     return texts.map((text, i) => ({ prompt: prompts[i], completion: text.text, tokens: text.tokens, stopped: text.stopped! }));

@@ -27,7 +27,7 @@ const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', da
  * `labels` names its classes. `pairs` are the second texts of pairs. Texts are cut to `max_length` tokens (default: as many as the model has positions).
  * For `TOKEN_CLS` a text is a list of words, or is split at spaces, and every word gets a tag. Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
  */
-export async function predict({ base, adapter: folder, task: asked_task, texts, pairs, labels: given, problem_type: asked, device = 'auto', max_length }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
+export async function predict({ base, adapter: folder, task: asked_task, texts, pairs, labels: given, problem_type: asked, device = 'auto', max_length, precision }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
   if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
@@ -47,7 +47,7 @@ export async function predict({ base, adapter: folder, task: asked_task, texts, 
   const tokenizer = loadTokenizer(checkpoint.folder, { words: task === 'TOKEN_CLS' });
   const { max_positions } = family.limits(checkpoint.config);
   const longest = Math.min(max_length ?? max_positions, max_positions);
-  const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, trainables, train: false });
+  const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, precision, trainables, train: false });
   try {
     if (task === 'TOKEN_CLS') {
       const words = wordTokenizer(tokenizer);

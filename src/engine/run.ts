@@ -51,7 +51,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     const { model, plan } = prepared;
     const { lora, training, engine } = source.experiment;
     const split_prefix = wantsPrefix(source.experiment, rowsOf(prepared));
-    step = await createTrainingStep({ model, plan, lora, training, device: engine.device, trainables: prepared.trainables, train: true, split_prefix });
+    step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables: prepared.trainables, train: true, split_prefix });
     if (optimizer) step.restore(optimizer);
     control.throwIfStopped();
 

@@ -43,7 +43,7 @@ export async function runSweep({ experiment_file, resume, cwd, control, report }
     const variants = experiments.map(experiment => prepareVariant(prepared, experiment));
     const { lora, training, engine } = source.experiment;
     const widest = planAdapter(prepared.model, { ...lora, r: Math.max(...experiments.map(experiment => experiment.lora.r)) });
-    shared = await createSharedSteps({ model: prepared.model, plan: widest, lora, training, device: engine.device, split_prefix: engine.prefix_cache === 'auto' }, variants.map(({ plan, trainables }, i) => ({ plan, trainables, training: experiments[i].training })));
+    shared = await createSharedSteps({ model: prepared.model, plan: widest, lora, training, device: engine.device, precision: engine.precision, split_prefix: engine.prefix_cache === 'auto' }, variants.map(({ plan, trainables }, i) => ({ plan, trainables, training: experiments[i].training })));
     control.throwIfStopped();
 
     folder ??= openSweepFolder(path, { resume: false });

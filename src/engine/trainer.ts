@@ -154,7 +154,7 @@ export class Trainer {
       control.throwIfStopped();
     });
     const written = prepared.writing && await evaluateWriting(
-      { model: prepared.model, plan: prepared.plan, trainables: (await step.state()).trainables, device: experiment.engine.device }, set, prepared.writing, experiment.training.per_device_eval_batch_size,
+      { model: prepared.model, plan: prepared.plan, trainables: (await step.state()).trainables, device: experiment.engine.device, precision: experiment.engine.precision }, set, prepared.writing, experiment.training.per_device_eval_batch_size,
       done => {
         report.progress({ message: 'Evaluating what is written', fraction: done });
         control.throwIfStopped();
@@ -243,7 +243,7 @@ export class Trainer {
     for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
     const summary: Summary = {
       state: outcome, steps: state.step, epochs: this.epoch(), trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
-      train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, seconds: this.seconds(),
+      train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, precision: this.options.experiment.engine.precision, seconds: this.seconds(),
       peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...this.options.peaks?.summary(), adapter: plan.full ? folder.model : folder.adapter, ...(plan.full ? { full_finetuning: true as const } : {}),
       ...(best ? { best: { step: state.best.saved!.step, metric: this.options.prepared.rule.metric, value: state.best.saved!.value } } : {}),
       ...(stopsEarly(state.best, this.options.prepared.rule) ? { stopped_early: true } : {}),

@@ -1,4 +1,5 @@
 /** Lines of `metrics.jsonl` and the content of `summary.json`. Keys are those of Hugging Face Trainer's log. */
+import type { Precision } from './experiment';
 
 export interface TrainRecord {
   step: number;
@@ -70,6 +71,8 @@ export interface Summary {
   /** The evaluation of what is saved: the last one, or with `load_best_model_at_end` the best one. */
   eval: EvalResult | null;
   device: string;
+  /** Number format of the frozen base weights that the adapter was trained with. Absent in runs of earlier versions. */
+  precision?: Precision;
   seconds: number;
   peak_memory_bytes: number;
   /** Most cores in use over a second, and of the GPU where it tells: memory of the whole card, share of its time. */

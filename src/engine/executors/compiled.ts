@@ -1,6 +1,7 @@
 /** The compiled executor: traces a program once and runs the graph in ONNX Runtime. One session serves every batch. */
 import * as ort from 'onnxruntime-node';
 import type { CompiledProgram, Executor, Feeds, Program, Results } from './executor';
+import { checkIntegerProducts } from './integerProducts';
 import { onnxError } from './onnxError';
 import type { Provider } from './trace/graph';
 import { createSession, type SessionSettings } from './trace/session';
@@ -17,6 +18,7 @@ export class CompiledExecutor implements Executor {
 
   async compile(program: Program): Promise<CompiledProgram> {
     const traced = traceProgram(program, this.settings.provider, this.settings.largest_table);
+    if (traced.graph.packed.some(({ layout }) => layout.format === 'int8')) await checkIntegerProducts();
     const session = await createSession(program, traced, this.settings).catch((error: unknown) => { throw onnxError(error, this.settings.provider, 'start'); });
     return new CompiledSession(session, traced.gradients !== undefined, this.settings.provider);
   }

@@ -1,7 +1,7 @@
 /** Which devices this machine has, which one `auto` takes, and the executor that a run gets. */
 import * as ort from 'onnxruntime-node';
 import { LabError } from '../errors';
-import { DEVICES } from '../../protocol/experiment';
+import { DEVICES, PRECISIONS, type Precision } from '../../protocol/experiment';
 import type { DeviceName, DeviceReport, DevicesReport } from '../../protocol/devices';
 import { hasCudaProvider } from './cuda';
 import type { Executor } from './executor';
@@ -36,20 +36,35 @@ export async function chooseDevice(ask: Probe = knownProbe, machine = thisMachin
 
 /**
  * The executor for `device`. A named device that cannot be used is a LabError that says what is missing or failed, never a
- * silent run on the CPU; `auto` says in the executor's `device` why it took what it took.
+ * silent run on the CPU, and so is one that lacks the precision; `auto` says in the executor's `device` why it took what it took.
  */
-export async function createExecutor(device: string): Promise<Executor> {
+export async function createExecutor(device: string, precision: Precision = 'fp32'): Promise<Executor> {
   if (device === 'reference') return startExecutor('reference');
   if (device === 'auto') {
     const { device: chosen, why } = await chooseDevice();
+    checkPrecision(chosen, precision);
     return described(await startExecutor(chosen), await nameOf(chosen), `auto: ${why}`);
   }
   if (!isDevice(device)) throw new LabError({ code: 'device.unavailable', where: 'engine.device', cause: `"${device}" is no device`, action: `choose one of ${DEVICES.join(', ')}` });
+  checkPrecision(device, precision);
   if (device !== 'cpu') {
     const result = await knownProbe(device);
     if (!result.ok) throw new LabError({ code: result.missing ? 'device.missing' : 'device.failed', where: 'engine.device', cause: `${device} cannot be used: ${result.cause}`, action: result.action });
   }
   return described(await startExecutor(device), await nameOf(device));
+}
+
+/** Which formats of the frozen weights the devices have kernels for. */
+const PRECISIONS_OF: Record<DeviceName, readonly Precision[]> = { cpu: PRECISIONS, webgpu: ['fp32', 'int4'], cuda: ['fp32'], tensorflow: ['fp32'] };
+
+/** Error `device.precision` if the device cannot multiply weights of this format. */
+function checkPrecision(device: DeviceName, precision: Precision): void {
+  if (PRECISIONS_OF[device].includes(precision)) return;
+  const other = (Object.keys(PRECISIONS_OF) as DeviceName[]).filter(name => PRECISIONS_OF[name].includes(precision));
+  throw new LabError({
+    code: 'device.precision', where: 'engine.precision', cause: `"${precision}" cannot be computed on ${device}, which knows ${PRECISIONS_OF[device].join(' and ')}`,
+    action: `set engine.device to ${other.map(name => `"${name}"`).join(' or ')}, or engine.precision to "fp32"`,
+  });
 }
 
 const isDevice = (name: string): name is DeviceName => name !== 'auto' && (DEVICES as readonly string[]).includes(name);

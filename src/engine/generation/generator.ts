@@ -1,8 +1,9 @@
 /** A language model taken apart for writing: one program reads new tokens beside the kept keys and values of those before; of an encoder-decoder another one reads the sources. */
 import { reshape, type Tensor } from '@tensorflow/tfjs-core';
+import type { Precision } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, InputSpec, Program } from '../executors/executor';
-import { forwardContext, SCALING, type ContextOptions } from '../model/context';
+import { forwardContext, precisionOf, SCALING, type ContextOptions } from '../model/context';
 import type { ForwardContext } from '../model/family';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel, Weight } from '../model/weights';
@@ -21,6 +22,8 @@ export interface GeneratorOptions {
   /** Values of the adapter, flat [plan.trainable_parameters]. They are constants here: what depends on them alone is computed once. */
   trainables: Float32Array;
   device: string;
+  /** Number format of the frozen linear layers; default fp32. */
+  precision?: Precision;
 }
 
 /** Constants are part of the graph, which must stay below 2 GB; more trained values than this are an input. */
@@ -36,7 +39,7 @@ export class Generator {
   static async create(options: GeneratorOptions): Promise<Generator> {
     const { model: { family, config, task } } = options;
     const layout: BatchLayout = { ...family.layout(config, task), read: 'last' };
-    const executor = await createExecutor(options.device);
+    const executor = await createExecutor(options.device, options.precision);
     const encoder = family.seq2seq ? await executor.compile(encoderProgram(options, layout)) : null;
     return new Generator(options, executor, layout, await executor.compile(generationProgram(options, layout)), encoder);
   }
@@ -132,7 +135,7 @@ function encoderProgram(options: GeneratorOptions, layout: BatchLayout): Program
 type Forward = (contextOf: (more: Pick<ContextOptions, 'cache' | 'sourceHeads'>) => ForwardContext, inputs: Record<string, Tensor>) => Record<string, Tensor>;
 
 function program(name: string, options: GeneratorOptions, layout: BatchLayout, inputs: InputSpec[], forward: Forward): Program {
-  const { model, plan, trainables } = options;
+  const { model, plan, trainables, precision = 'fp32' } = options;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const fixed = trainables.length <= MOST_CONSTANTS ? adapterWeights(options) : null;
   return {
@@ -141,7 +144,7 @@ function program(name: string, options: GeneratorOptions, layout: BatchLayout, i
     parts: fixed ? undefined : { input: 'trainables', parts: plan!.trainables },
     forward(given, weight) {
       const all = fixed ? { ...given, ...Object.fromEntries([...fixed.keys()].map(key => [key, weight(key)])) } : given;
-      return forward(more => forwardContext({ inputs: all, weight, plan, layout, parameters, lora_dropout: 0, dropoutSite: () => null, ...more }), all);
+      return forward(more => forwardContext({ inputs: all, weight, plan, layout, parameters, precisionOf: precisionOf(model, precision), lora_dropout: 0, dropoutSite: () => null, ...more }), all);
     },
   };
 }

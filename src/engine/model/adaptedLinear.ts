@@ -1,6 +1,8 @@
 /** The forward pass of an adapted linear layer. */
 import * as tf from '@tensorflow/tfjs-core';
+import type { Precision } from '../../protocol/experiment';
 import { linear } from '../ops/linear';
+import { frozenLinear } from '../ops/quantizedLinear';
 import { sumRowNorms } from '../ops/sumRowNorms';
 
 export interface AdaptedTensors {
@@ -9,6 +11,8 @@ export interface AdaptedTensors {
   transposed: boolean;
   /** [out] */
   bias: tf.Tensor | undefined;
+  /** How w is multiplied. */
+  precision: Precision;
   /** [r, in] */
   a: tf.Tensor;
   /** scaling · B [out, r] */
@@ -18,8 +22,8 @@ export interface AdaptedTensors {
 }
 
 /** x (W - start)ᵀ + bias + scaling · (dropped Aᵀ) Bᵀ. x and dropped, which is x after dropout, [T, in] → [T, out]. */
-export function loraLinear(x: tf.Tensor, dropped: tf.Tensor, { w, transposed, bias, a, b, start }: AdaptedTensors): tf.Tensor {
-  const whole = linear({ x, w, add: bias }, { bias: true, transposed });   // [T, out]
+export function loraLinear(x: tf.Tensor, dropped: tf.Tensor, { w, transposed, bias, precision, a, b, start }: AdaptedTensors): tf.Tensor {
+  const whole = frozenLinear({ x, w, add: bias }, { precision, transposed });   // [T, out]
   const y = start ? linear({ x: linear({ x, w: start.a }, { bias: false }), w: tf.neg(start.b), add: whole }, { bias: false }) : whole;
   const low = linear({ x: dropped, w: a }, { bias: false });               // [T, r]
   return linear({ x: low, w: b, add: y }, { bias: false });

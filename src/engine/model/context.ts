@@ -1,6 +1,6 @@
 /** The forward context that model code runs in: frozen weights, adapters, dropout and attention over one batch. */
 import * as tf from '@tensorflow/tfjs-core';
-import { linear } from '../ops/linear';
+import { LabError } from '../errors';
 import { startNames } from './startFactors';
 import { loraEmbedding } from './adaptedEmbedding';
 import { doraLinear, loraLinear } from './adaptedLinear';
@@ -8,6 +8,7 @@ import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabili
 import { embedding } from '../ops/embedding';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { after } from '../ops/after';
+import { frozenLinear } from '../ops/quantizedLinear';
 import { rotary } from '../ops/rotary';
 import { DECODER } from '../training/decoderLayout';
 import { MASKED, type BatchLayout } from '../training/layout';
@@ -16,7 +17,9 @@ import { slotRows, tokenRows } from '../training/slots';
 import { tableInputs, type TableSite } from '../training/tableRows';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
 import { OUTPUT_LAYER, replaceLogits, replaceRows, TOKENS_KEY, type TrainedTokens } from './trainedTokens';
+import type { Precision } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
+import type { LoadedModel } from './weights';
 import type { BatchTensors, Between, ForwardContext, IndexName, ParameterSpec } from './family';
 
 export interface ContextOptions {
@@ -26,6 +29,8 @@ export interface ContextOptions {
   parameters: ReadonlyMap<string, ParameterSpec>;
   plan: AdapterPlan | null;
   lora_dropout: number;
+  /** How a linear layer is multiplied while its weight is frozen. */
+  precisionOf: (module: string) => Precision;
   layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
@@ -46,6 +51,12 @@ export const SCALING = 'lora_scaling';
 
 /** Inputs that tables of a size with the activations are made from. */
 const SOURCES = [OFFSETS, 'position_ids', 'slot_numbers', `${DECODER}slot_numbers`];
+
+/** How the linear layers of a model are multiplied: heads and output layers exactly, the others in `precision`. */
+export function precisionOf({ family, parameters, task }: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, precision: Precision): ContextOptions['precisionOf'] {
+  const exact = new Set([...family.headModules(task), ...parameters.filter(({ output }) => output).map(({ name }) => name.replace(/\.weight$/, ''))]);
+  return module => (exact.has(module) ? 'fp32' : precision);
+}
 
 export function forwardContext(options: ContextOptions): ForwardContext {
   const { inputs, layout, parameters, plan } = options;
@@ -162,16 +173,18 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     linear(module, x) {
       const bias = parameters.has(`${module}.bias`) ? weight(`${module}.bias`) : undefined;
       const transposed = parameters.get(`${module}.weight`)!.fan_in_fan_out === true;
+      const precision = trained.has(`${module}.weight`) ? 'fp32' : options.precisionOf(module);
       const w = weight(`${module}.weight`);
       const adapter = adapters.get(module);
-      if (adapter === undefined) return linear({ x, w, add: bias }, { bias: true, transposed });           // [T, out]
+      if (adapter === undefined) return frozenLinear({ x, w, add: bias }, { precision, transposed });     // [T, out]
       const part = (suffix: string): tf.Tensor | undefined => inputs[`base_model.model.${module}.${suffix}`];
       const scaling = tf.slice1d(inputs[SCALING] as tf.Tensor1D, adapter, 1);
       const names = startNames(module);
       const start = plan?.subtracts_start ? { a: options.weight(names.A), b: tf.mul(options.weight(names.B), scaling) } : undefined;
-      const tensors = { w, bias, start, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed };
+      const tensors = { w, bias, start, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed, precision };
       const magnitude = part('lora_magnitude_vector');
       const dropped = dropout(x, options.lora_dropout);
+      if (magnitude && precision !== 'fp32') throw new LabError({ code: 'lora.combination', where: 'engine.precision', cause: `"${precision}" cannot be used with DoRA, which needs the lengths of the exact rows`, action: 'set it to "fp32", or lora.use_dora to false' });
       if (magnitude) return doraLinear(x, dropped, { ...tensors, magnitude });
       const lora_bias = part('lora_B.bias');
       const scaled = lora_bias && tf.mul(lora_bias, scaling);

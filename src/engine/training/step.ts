@@ -1,12 +1,12 @@
 /** The training step: forward, loss and backward as one program, AdamW as another, on whichever executor was asked for. */
 import * as tf from '@tensorflow/tfjs-core';
-import { hasClasses, type LoraSettings, type TrainingSettings } from '../../protocol/experiment';
+import { hasClasses, type LoraSettings, type Precision, type TrainingSettings } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
-import { forwardContext, SCALING, type ContextOptions } from '../model/context';
+import { forwardContext, precisionOf, SCALING, type ContextOptions } from '../model/context';
 import { vocabularyLogits } from '../model/decoder';
 import { topIsLabel } from '../ops/topIsLabel';
 import { vocabularyLoss } from '../ops/vocabularyLoss';
@@ -31,6 +31,8 @@ export interface StepOptions {
   training: TrainingSettings;
   lora: LoraSettings;
   device: string;
+  /** Number format of the frozen linear layers; default fp32. */
+  precision?: Precision;
   /** Start values, flat [plan.trainable_parameters]. */
   trainables: Float32Array;
   /** False builds the forward pass only, which gives the logits of language models too. */
@@ -85,7 +87,7 @@ interface Programs {
 }
 
 async function compilePrograms(options: Omit<StepOptions, 'trainables'>): Promise<Programs> {
-  const executor = await createExecutor(options.device);
+  const executor = await createExecutor(options.device, options.precision);
   const built = stepProgram(options);
   const step = await executor.compile(built.program);
   const prefix = built.prefix && new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, options.portion_tokens);
@@ -107,13 +109,14 @@ interface StepProgram {
 }
 
 /** The program of forward, loss and gradients, the dropout sites in it, and the trained tables that it reads. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, training, train, read, split_prefix = false, chunk_classes = CHUNK_CLASSES }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
+export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false, chunk_classes = CHUNK_CLASSES }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
   const layout = { ...own, ...(read ? { read, pad_token_id: null } : {}), targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
+  const multiplied = precisionOf(model, precision);
   const program = (sites: DropoutSite[], tables: TableSite[], prefix: Prefix | null, { dropoutSite, ...heard }: Listeners): Program => ({
     name: 'step',
     weights: model.weights,
@@ -133,7 +136,7 @@ export function stepProgram({ model, plan, lora, training, train, read, split_pr
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
     forward(inputs, weight): Record<string, tf.Tensor> {
       const context = forwardContext({
-        inputs, weight, plan, layout, parameters, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), ...heard,
+        inputs, weight, plan, layout, parameters, precisionOf: multiplied, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), ...heard,
         gradient_checkpointing: train && training?.gradient_checkpointing, ...(prefix ? { aroundBlock: afterPrefix(prefix, inputs[PREFIX_STATES]) } : {}),
       });
       const output = train && task !== 'SEQ_CLS' ? family.output?.(context, config) : undefined;
@@ -168,7 +171,7 @@ export function stepProgram({ model, plan, lora, training, train, read, split_pr
   let next = 0;
   return {
     program: program(sites, tables, prefix, { dropoutSite: () => { next = 0; return () => (train ? next++ : null); }, tableSite: () => train }), sites, tables, layout,
-    prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters }) }, prefix_dropout: found !== null && found.dropout,
+    prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters, precisionOf: multiplied }) }, prefix_dropout: found !== null && found.dropout,
   };
 }
 
@@ -189,6 +192,7 @@ function survey(program: Program): Graph {
     for (const part of program.parts?.parts ?? []) inputs[part.name] = tensor(part.name, part.shape);
     program.forward(inputs, name => {
       const weight = program.weights.get(name)!;
+      graph.weights.set(name, name);
       return tensor(name, weight.source === 'file' ? weight.ref.shape : weight.shape);
     });
   });

@@ -2,12 +2,13 @@
  * The graph that the recorder builds: ONNX nodes over named values. Sizes that differ from batch to batch are
  * traced as large primes (`DynamicSizes`), so that a traced shape tells which of its dimensions are dynamic.
  */
+import { blocksOf, INT4_BLOCK, type PackLayout } from '../../model/quantize';
 import type { Dim } from '../executor';
 
 /** ONNX Runtime's execution providers. Lowerings differ where one lacks a kernel: the whole graph must run on its provider. */
 export type Provider = 'cpu' | 'webgpu' | 'cuda';
 
-export type ValueType = 'float32' | 'int32' | 'int64' | 'bool';
+export type ValueType = 'float32' | 'int32' | 'int64' | 'bool' | 'int8' | 'uint8';
 
 /** A tensor in the graph. Dynamic dimensions of `shape` are multiples of a marker. */
 export interface Value { name: string; dtype: ValueType; shape: number[] }
@@ -65,6 +66,8 @@ export class Graph {
   readonly constants = new Map<string, Constant>();
   /** Frozen weights that the graph uses: value name → weight name. */
   readonly weights = new Map<string, string>();
+  /** Frozen weights that the graph multiplies by in a few bits: weight name, format, and the values that stand for it. */
+  readonly packed: { weight: string; layout: PackLayout; data: Value; scale: Value }[] = [];
   /** Weights of which the graph uses some rows as a tensor of its own, by the value's name. */
   readonly weightRows = new Map<string, { begin: number; end: number }>();
   /** Values that only gradients need, but that are computed with the forward pass. */
@@ -112,6 +115,21 @@ export class Graph {
     this.constants.set(value.name, { ...value, data: typed });
     if (key !== undefined) this.scalars.set(key, value);
     return value;
+  }
+
+  /** The values that a frozen weight is multiplied by in the format of `layout`. */
+  pack(weight: Value, layout: PackLayout): { data: Value; scale: Value } {
+    const name = this.weights.get(weight.name);
+    if (name === undefined) throw new Error(`${weight.name} is no frozen weight`);
+    const known = this.packed.find(p => p.weight === name && p.layout.along === layout.along && p.layout.across === layout.across);
+    if (known) return known;
+    const { format, K, N, along, across } = layout;
+    const at = `${format}[${along},${across}]:${name}`;
+    const shapes = format === 'int8' ? [[K, N], [N]] : [[N, blocksOf(K), INT4_BLOCK / 2], [N * blocksOf(K)]];
+    const data: Value = { name: at, dtype: format === 'int8' ? 'int8' : 'uint8', shape: shapes[0] };
+    const scale: Value = { name: `${at}.scale`, dtype: 'float32', shape: shapes[1] };
+    this.packed.push({ weight: name, layout, data, scale });
+    return { data, scale };
   }
 
   scalar(value: number): Value { return this.constant('float32', [], [value]); }
@@ -206,6 +224,7 @@ export class Graph {
     const lines = [
       ...this.inputs.map(input => `input ${describe(input)}`),
       ...[...this.weights].map(([value, weight]) => `weight ${value} = ${weight}`),
+      ...this.packed.map(({ data, weight }) => `packed ${describe(data)} = ${weight}`),
       ...this.nodes.map(node => `${node.outputs.join(', ')} = ${node.op}(${node.inputs.join(', ')})${printAttributes(node.attributes)}`),
       ...this.outputs.map(({ name, value }) => `output ${name} = ${describe(value)}`),
     ];

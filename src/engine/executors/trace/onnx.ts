@@ -4,11 +4,11 @@ import type { Attribute, Constant, Graph, GraphNode, Value, ValueType } from './
 
 const OPSET = 21;
 const IR_VERSION = 10;
-const ELEMENT: Record<ValueType | 'float16' | 'bfloat16', number> = { float32: 1, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 };
+const ELEMENT: Record<ValueType | 'float16' | 'bfloat16', number> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 };
 
 /** A frozen weight as the graph holds it: bytes of a file, or data in memory. */
 export type Initializer =
-  | { name: string; shape: number[]; dtype: 'float32' | 'float16' | 'bfloat16'; location: string; offset: number; bytes: number }
+  | { name: string; shape: number[]; dtype: 'float32' | 'float16' | 'bfloat16' | 'int8' | 'uint8'; location: string; offset: number; bytes: number }
   | { name: string; shape: number[]; dtype: 'float32'; data: Float32Array };
 
 export interface ModelParts {

@@ -42,7 +42,7 @@ export class RecorderBackend extends tf.KernelBackend {
 
   /** The tensor information that a kernel returns for a graph value. */
   info(value: Value): tf.TensorInfo {
-    const dtype = value.dtype === 'int64' ? 'int32' : value.dtype;
+    const dtype = (value.dtype === 'int64' ? 'int32' : value.dtype) as tf.DataType;
     const dataId = { id: this.ids++ };
     this.entries.set(dataId, { value, shape: value.shape, dtype });
     return { dataId, shape: value.shape, dtype };

@@ -4,10 +4,11 @@ import { basename, dirname } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import type { Program } from '../executor';
 import type { Weight } from '../../model/weights';
+import { packWeight } from '../../model/quantize';
 import { readTensor } from '../../model/safetensors';
 import type { Traced } from './trace';
 import { encodeModel, type Initializer } from './onnx';
-import type { GraphNode, Provider } from './graph';
+import type { Graph, GraphNode, Provider, Value } from './graph';
 
 export interface SessionSettings {
   provider: Provider;
@@ -21,25 +22,12 @@ export interface SessionSettings {
 
 const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
-/** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files. */
+/** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files, unless some are rounded first. */
 export async function createSession(program: Program, traced: Traced, settings: SessionSettings): Promise<ort.InferenceSession> {
   const { graph, gradients } = traced;
   const read = new Set([...traced.forward, ...traced.backward].flatMap(node => node.inputs));
   const used = [...graph.weights].filter(([value]) => read.has(value)).map(([value, name]) => ({ value, weight: partOf(program.weights.get(name)!, graph.weightRows.get(value)) }));
-  const folder = commonFolder(used.map(u => u.weight));
-  const initializers: Initializer[] = [];
-  const casts: GraphNode[] = [];
-  for (const { value, weight } of used) {
-    const stored = weight.source === 'file' && folder !== undefined ? STORED_TYPE[weight.ref.dtype as keyof typeof STORED_TYPE] : undefined;
-    if (weight.source === 'file' && stored) {
-      const name = stored === 'float32' ? value : `stored:${value}`;
-      initializers.push({ name, shape: weight.ref.shape, dtype: stored, location: basename(realpathSync(weight.ref.file)), offset: weight.ref.offset, bytes: weight.ref.bytes });
-      if (stored !== 'float32') casts.push({ op: 'Cast', domain: '', inputs: [name], outputs: [value], attributes: { to: 1 } });
-    } else {
-      const data = weight.source === 'memory' ? weight.data : readTensor(weight.ref);
-      initializers.push({ name: value, shape: weight.source === 'memory' ? weight.shape : weight.ref.shape, dtype: 'float32', data });
-    }
-  }
+  const { initializers, casts, files, folder } = graph.packed.length ? inMemory(program, graph, used, read) : inFiles(used);
   const bytes = encodeModel({
     graph, initializers, outputs: traced.outputs,
     nodes: [...casts, ...traced.forward],
@@ -51,6 +39,7 @@ export async function createSession(program: Program, traced: Traced, settings: 
     // A pattern is one block for everything that a batch of these sizes computes, beside what the first run of it allocated: twice the activations.
     enableMemPattern: false,
     logSeverityLevel: 3,
+    ...(files.length ? { externalData: files } : {}),
     ...(settings.profile ? { enableProfiling: true, profileFilePrefix: settings.profile } : {}),
     ...(settings.threads ? { intraOpNumThreads: settings.threads } : {}),
     extra: {
@@ -67,6 +56,53 @@ export async function createSession(program: Program, traced: Traced, settings: 
     },
   });
 }
+
+type Used = { value: string; weight: Weight }[];
+interface Initializers { initializers: Initializer[]; casts: GraphNode[]; files: { path: string; data: Uint8Array }[]; folder?: string }
+
+/** Weights as they stand in the checkpoint's files, where all of these are in one folder. */
+function inFiles(used: Used): Initializers {
+  const folder = commonFolder(used.map(u => u.weight));
+  const initializers: Initializer[] = [], casts: GraphNode[] = [];
+  for (const { value, weight } of used) {
+    const stored = weight.source === 'file' && folder !== undefined ? STORED_TYPE[weight.ref.dtype as keyof typeof STORED_TYPE] : undefined;
+    if (weight.source === 'file' && stored) {
+      const name = stored === 'float32' ? value : `stored:${value}`;
+      initializers.push({ name, shape: weight.ref.shape, dtype: stored, location: basename(realpathSync(weight.ref.file)), offset: weight.ref.offset, bytes: weight.ref.bytes });
+      if (stored !== 'float32') casts.push({ op: 'Cast', domain: '', inputs: [name], outputs: [value], attributes: { to: 1 } });
+    } else {
+      initializers.push({ name: value, shape: shapeOf(weight), dtype: 'float32', data: valuesOf(weight) });
+    }
+  }
+  return { initializers, casts, files: [], folder };
+}
+
+/**
+ * Weights in few bits and the others beside them, each as a file that is in memory only, which ONNX Runtime copies: it takes all
+ * external data from memory or none, and a model of many gigabytes fits in no protobuf.
+ */
+function inMemory(program: Program, graph: Graph, used: Used, read: ReadonlySet<string>): Initializers {
+  const initializers: Initializer[] = [], files: Initializers['files'] = [];
+  const add = ({ name, shape, dtype }: Value, data: ArrayBufferView): void => {
+    const path = `weight-${files.length}`;
+    files.push({ path, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
+    initializers.push({ name, shape, dtype: dtype as 'float32' | 'int8' | 'uint8', location: path, offset: 0, bytes: data.byteLength });
+  };
+  for (const { value, weight } of used) add({ name: value, dtype: 'float32', shape: shapeOf(weight) }, valuesOf(weight));
+  // Both copies of a weight one after the other, so that it is read once.
+  let last: { name: string; values: Float32Array } | undefined;
+  for (const { weight: name, layout, data, scale } of [...graph.packed].sort((a, b) => (a.weight < b.weight ? -1 : a.weight > b.weight ? 1 : 0))) {
+    if (!read.has(data.name)) continue;
+    last = last?.name === name ? last : { name, values: valuesOf(program.weights.get(name)!) };
+    const packed = packWeight(last.values, layout);
+    add(data, packed.data);
+    add(scale, packed.scale);
+  }
+  return { initializers, casts: [], files };
+}
+
+const shapeOf = (weight: Weight): number[] => (weight.source === 'memory' ? weight.shape : weight.ref.shape);
+const valuesOf = (weight: Weight): Float32Array => (weight.source === 'memory' ? weight.data : readTensor(weight.ref));
 
 /** A weight, or some rows of it. */
 function partOf(weight: Weight, rows: { begin: number; end: number } | undefined): Weight {

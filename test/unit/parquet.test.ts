@@ -81,7 +81,7 @@ test('the classes that datasets writes name the class numbers', () => {
   // A stored head of another size, a number beyond the names, and names that are other numbers.
   assert.deepEqual([names(['a', 'b'], [1, 0], 3), names(['a', 'b'], [0, 2]), names(['1', '2'], [0, 1])], [['0', '1', '2'], ['0', '1', '2'], ['0', '1']]);
   assert.deepEqual(labelsFor({ id2label: { 0: 'bad', 1: 'good' } }, 2, [0, 1], 2, ['negative', 'positive']).names, ['bad', 'good']);
-  assert.throws(() => checkSameClasses(fixture('reviews.parquet'), fixture('reviews-swapped.parquet'), column), refused('column.labels', 'column "label"', /positive, negative.*negative, positive/));
+  assert.throws(() => checkSameClasses(fixture('reviews.parquet'), fixture('reviews-swapped.parquet'), column), refused('dataset.labels', 'column "label"', /positive, negative.*negative, positive/));
 });
 
 test('nulls and values of another type are named by row', () => {

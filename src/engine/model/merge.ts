@@ -7,6 +7,7 @@ import { LabError } from '../errors';
 import { freeBytes, listFolder, lookUp, makeFolder, realPath } from '../files';
 import { transaction, writeFile } from '../transaction';
 import type { MergeReport } from '../../protocol/engine';
+import { isSavedBy } from '../../protocol/adapterMath';
 import { hasClasses } from '../../protocol/experiment';
 import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Adapter } from './adapter';
 import { openCheckpoint, type Checkpoint } from './checkpoint';
@@ -159,7 +160,7 @@ function describe(checkpoint: Checkpoint, adapter: Adapter, families: readonly F
 }
 
 /** True for the parameters of the modules that end in one of the entries, and of the modules inside of them. */
-const savedBy = (entries: readonly string[]) => (parameter: string): boolean => entries.some(entry => `.${parameter}`.includes(`.${entry}.`));
+const savedBy = (entries: readonly string[]) => (parameter: string): boolean => entries.some(entry => isSavedBy(parameter.slice(0, parameter.lastIndexOf('.')), entry));
 
 function matrix(adapter: Adapter, name: string, shape: number[]): Float32Array {
   const tensor = adapter.tensors.get(name)!;

@@ -206,10 +206,18 @@ export function parseExperiment(json: unknown): { experiment: Experiment; proble
     const values = readSection(name, value, [name], problems);
     return [name, name === 'lora' && json.lora === null ? { ...values, full: true } : values] as const;
   });
-  const training = json.training;
-  if (json.lora === null && isObject(training) && training.loraplus_lr_ratio != null) problems.push({ path: ['training', 'loraplus_lr_ratio'], cause: 'is given, but "lora" is null: there are no A and B', action: 'remove it' });
+  if (json.lora === null) problems.push(...adapterOnly(json));
   if (problems.length) return { experiment: undefined, problems };
   return { experiment: { ...top, ...Object.fromEntries(sections) } as unknown as Experiment, problems: [] };
+}
+
+/** Keys that mean nothing, or cannot be, where the whole model is trained. */
+function adapterOnly({ training, engine }: Record<string, unknown>): Problem[] {
+  const problems: Problem[] = [];
+  if (isObject(training) && training.loraplus_lr_ratio != null) problems.push({ path: ['training', 'loraplus_lr_ratio'], cause: 'is given, but "lora" is null: there are no A and B', action: 'remove it' });
+  const precision = isObject(engine) ? engine.precision ?? 'fp32' : 'fp32';
+  if (precision !== 'fp32') problems.push({ path: ['engine', 'precision'], cause: `is ${describe(precision)}, but "lora" is null: no layer is frozen, and only frozen ones can be rounded`, action: 'write "fp32", or train an adapter' });
+  return problems;
 }
 
 function readSection(section: Section | 'experiment', json: Record<string, unknown>, path: string[], problems: Problem[], ignore: readonly string[] = []) {

@@ -10,7 +10,7 @@ import { checkStart, startsFromBase } from './startFactors';
 import { isInside, matchTargets, type AdaptableModule } from './targets';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { CLASSIFIER_HEADS } from './adapterConfig';
-import { TOKENS_KEY, trainedTokens } from './trainedTokens';
+import { OUTPUT_LAYER, TOKENS_KEY, trainedTokens } from './trainedTokens';
 import type { LoadedModel } from './weights';
 import type { ParameterSpec } from './family';
 
@@ -106,9 +106,9 @@ function savedModules(parameters: readonly ParameterSpec[], asked: string | stri
   return [...new Set(entries.flatMap(entry => {
     // An entry may name a module that holds others, such as a whole pooler.
     const matched = modules.filter(name => isSavedBy(name, entry));
-    const tied = parameters.find(p => p.kind === 'embedding' && p.output && matched.includes(moduleOf(p.name)));
+    const tied = parameters.some(p => p.kind === 'embedding' && p.output && (matched.includes(moduleOf(p.name)) || isSavedBy(OUTPUT_LAYER, entry)));
     if (tied) {
-      throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is also the output layer (tie_word_embeddings), of which only one use would be trained`, action: 'remove it from modules_to_save' });
+      throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is embeddings and output layer in one (tie_word_embeddings), of which only one use would be trained`, action: 'remove it from modules_to_save' });
     }
     const fixed = parameters.find(p => p.fixed !== undefined && matched.includes(moduleOf(p.name)));
     if (fixed) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" cannot be trained whole: ${fixed.fixed}`, action: 'remove it from modules_to_save' });

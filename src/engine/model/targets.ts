@@ -49,7 +49,7 @@ export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSe
 
   for (const { name } of matched) {
     const entry = namesOf(lora.modules_to_save).find(saved => isSavedBy(name, saved));
-    if (entry !== undefined) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is also the end of ${name}, which an adapter is put on`, action: 'name the modules to save more exactly, or exclude this one by exclude_modules' });
+    if (entry !== undefined) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" trains ${name} whole, as PEFT compares the ends of names, and an adapter is put on it`, action: 'name the modules to save more exactly, or exclude this one by exclude_modules' });
   }
 
   checkPatternKeys(lora.rank_pattern, 'rank_pattern', names);

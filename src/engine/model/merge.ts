@@ -87,6 +87,8 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   if (tokens.some(({ name, weight, readers }) => readers.length === 1 && name !== OUTPUT_LAYER && `${name}.weight` !== weight)) throw sharedEmbeddings(adapter, tokens[0].name);
   const shared = adapted.find(module => module.embedding && module.weight !== undefined);
   if (shared) throw sharedEmbeddings(adapter, shared.name);
+  const table = model.parameters.find(({ name, modules }) => modules && savedNames.includes(name));
+  if (table) throw sharedEmbeddings(adapter, table.name);
 
   const deltas = new Map<string, Delta>();
   for (const module of adapted) {
@@ -111,7 +113,7 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
     const ref = storedTensor(checkpoint, family, spec.name);
     if (ref) names.set(ref.name, spec.name);
   }
-  const tied = model.parameters.find(spec => spec.kind === 'embedding' && spec.output && deltas.has(spec.name));
+  const tied = model.parameters.find(spec => spec.kind === 'embedding' && spec.output && (deltas.has(spec.name) || savedNames.includes(spec.name)));
   let output = tied ? storedTensor(checkpoint, family, tied.name) ?? null : null;
   for (const trained of tokens) {
     const ref = storedTensor(checkpoint, family, trained.weight)!;

@@ -105,7 +105,7 @@ async function extensionTests(desktop) {
   const folder = mkdtempSync(join(tmpdir(), 'lora-lab-extension-'));
   const report = join(folder, 'report.jsonl');
   const workspace = copySample(join(folder, 'workspace'));
-  const env = { LORA_LAB_TEST_REPORT: report, LORA_LAB_TEST_WORKSPACE: workspace };
+  const env = { LORA_LAB_TEST_REPORT: report, LORA_LAB_TEST_WORKSPACE: workspace, ...(grep ? { LORA_LAB_TEST_GREP: grep } : {}) };
   const index = join(root, 'dist/test/extension/index.js');
   try {
     if (desktop) await desktop.runTests({ index, workspace, env, watch: () => followReport(report, 8 * MINUTE) });

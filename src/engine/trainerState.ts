@@ -13,7 +13,7 @@ import type { Prepared } from './prepare';
 import type { BestState } from './training/bestModel';
 import type { OptimizerState } from './training/step.types';
 import type { EvalResult } from '../protocol/metrics';
-import { SECTIONS, written, type Experiment } from '../protocol/experiment';
+import { SECTIONS, SETTINGS, written, type Experiment } from '../protocol/experiment';
 
 const STATE_NAME = 'trainer_state.json';
 const OPTIMIZER_NAME = 'optimizer.safetensors';
@@ -77,17 +77,27 @@ const FREE = new Set([
   'engine.prefix_cache', 'engine.prefix_cache_mb',
 ]);
 
-/** Error `resume.experiment-changed` if a setting that the steps depend on differs from the run's own `experiment.json`. Returns the keys that changed. */
+/**
+ * Error `resume.experiment-changed` if a setting that the steps depend on differs from the run's own `experiment.json`. Returns the keys that changed.
+ * An `experiment.json` of an earlier version lacks keys that came later, which mean their defaults.
+ */
 export function compareExperiments(now: Experiment, then: Record<string, unknown>, file: string): string[] {
   const flat = (experiment: Record<string, unknown>): Map<string, string> => new Map(Object.entries(experiment).flatMap(([key, value]) => (
     (SECTIONS as readonly string[]).includes(key) && value !== null ? Object.entries(value as object).map(([inner, part]) => [`${key}.${inner}`, JSON.stringify(part)] as const) : [[key, JSON.stringify(value)] as const])));
-  const before = flat(then);
+  const before = flat(withDefaults(then));
   const different = [...flat(written(now))].filter(([key, value]) => before.get(key) !== value).map(([key]) => key);
   const bound = different.find(key => !FREE.has(key));
   if (bound) {
     throw new LabError({
-      code: 'resume.experiment-changed', file, where: bound, cause: `has changed since the run began (it was ${before.get(bound)})`, action: 'put it back to resume, or start a new run',
+      code: 'resume.experiment-changed', file, where: bound, cause: `has changed since the run began (it was ${before.get(bound) ?? before.get(bound.split('.')[0]) ?? 'an object'})`, action: 'put it back to resume, or start a new run',
     });
   }
   return different.filter(key => key !== 'output_dir');
+}
+
+/** The content of an `experiment.json` with the default of every key that it lacks. A section that is null, `lora`, stays so. */
+function withDefaults(then: Record<string, unknown>): Record<string, unknown> {
+  const defaults = (section: keyof typeof SETTINGS): Record<string, unknown> => Object.fromEntries(Object.entries(SETTINGS[section]).map(([key, setting]) => [key, setting.default]));
+  const sections = SECTIONS.map(name => [name, then[name] === null ? null : { ...defaults(name), ...then[name] as object | undefined }]);
+  return { ...defaults('experiment'), ...then, ...Object.fromEntries(sections) as object };
 }

@@ -24,6 +24,7 @@ export const liveEngines = (): readonly EngineClient[] => [...live];
 
 export class EngineClient {
   private readonly connection: MessageConnection;
+  private readonly handlers = new Map<keyof EngineNotifications, ((params: never) => void)[]>();
   private readonly pending = new Set<(error: Error) => void>();
   private death: ReportedError | undefined;
   private readonly exited: Promise<void>;
@@ -85,8 +86,17 @@ export class EngineClient {
     });
   }
 
+  /** Adds a handler; those of one notification are called in the order in which they came. */
   on<K extends keyof EngineNotifications>(method: K, handler: (params: EngineNotifications[K]) => void): void {
-    this.connection.onNotification(method, handler);
+    const others = this.handlers.get(method) as ((params: EngineNotifications[K]) => void)[] | undefined;
+    if (others) {
+      others.push(handler);
+      return;
+    }
+    const handlers = [handler];
+    this.handlers.set(method, handlers);
+    // The connection keeps one handler for each notification, the last.
+    this.connection.onNotification(method, (params: EngineNotifications[K]) => handlers.forEach(each => each(params)));
   }
 
   /** Asks a training engine to write a checkpoint and end, and kills it if that takes too long. */

@@ -67,6 +67,12 @@ export interface AdapterCount {
 /** True where `name` is `suffix` or ends in `.suffix`, as PEFT matches a list entry. */
 export const matchesSuffix = (name: string, suffix: string): boolean => name === suffix || name.endsWith(`.${suffix}`);
 
+/**
+ * True for a module that the entry `saved` of `modules_to_save` trains whole, and for all modules inside of it. PEFT compares the mere
+ * end of the full name, not only at a dot: "norm" is also Llama's `input_layernorm`.
+ */
+export const isSavedBy = (name: string, saved: string): boolean => `${name}.`.includes(`${saved}.`);
+
 /** True if a list of suffixes or a regular expression for the whole name matches. A broken expression matches nothing. */
 export function matchesNames(name: string, names: string | readonly string[] | null | undefined): boolean {
   if (names === null || names === undefined) return false;
@@ -106,7 +112,7 @@ export const scalingOf = (lora_alpha: number, r: number, use_rslora = false): nu
 /** True for a module that is trained whole: the task's head, and whatever `modules_to_save` names, with all modules inside of it. */
 export function isSaved(module: Pick<ModuleInfo, 'name' | 'saved'>, lora: Pick<AdapterSettings, 'modules_to_save' | 'full'>): boolean {
   const names = typeof lora.modules_to_save === 'string' ? [lora.modules_to_save] : lora.modules_to_save ?? [];
-  return lora.full === true || module.saved || names.some(name => `.${module.name}.`.includes(`.${name}.`));
+  return lora.full === true || module.saved || names.some(name => isSavedBy(module.name, name));
 }
 
 /**

@@ -95,7 +95,7 @@ export const SETTINGS = {
     layers_pattern: names('Name of the list of layers that `layers_to_transform` counts in, such as `layer` or `h`. Default: the first numbered part of a name.'),
     rank_pattern: overrides({ minimum: 1 }, 'Ranks that differ from `r`: module name suffix or regular expression → rank.'),
     alpha_pattern: overrides({ exclusiveMinimum: 0 }, 'Values that differ from `lora_alpha`: module name suffix or regular expression → alpha.'),
-    modules_to_save: names('Modules trained whole and saved with the adapter. Default for SEQ_CLS and TOKEN_CLS: the classification head.'),
+    modules_to_save: names('Modules trained whole and saved with the adapter, by the ends of their names: `norm` is also `input_layernorm`, as in PEFT. Default for SEQ_CLS and TOKEN_CLS: the classification head.'),
     trainable_token_indices: tokens('Single tokens whose rows of the embeddings are trained and saved with the adapter: a list for the input embeddings and, where they are tied, the output layer; or an object, module → list.'),
     bias: choice('none', BIASES, 'Which biases of the base model are trained, and saved with the adapter: `none`, `all`, or those of the adapted modules (`lora_only`).'),
     lora_bias: boolean(false, 'Gives every B a bias of its own, [out].'),
@@ -206,10 +206,18 @@ export function parseExperiment(json: unknown): { experiment: Experiment; proble
     const values = readSection(name, value, [name], problems);
     return [name, name === 'lora' && json.lora === null ? { ...values, full: true } : values] as const;
   });
-  const training = json.training;
-  if (json.lora === null && isObject(training) && training.loraplus_lr_ratio != null) problems.push({ path: ['training', 'loraplus_lr_ratio'], cause: 'is given, but "lora" is null: there are no A and B', action: 'remove it' });
+  if (json.lora === null) problems.push(...adapterOnly(json));
   if (problems.length) return { experiment: undefined, problems };
   return { experiment: { ...top, ...Object.fromEntries(sections) } as unknown as Experiment, problems: [] };
+}
+
+/** Keys that mean nothing, or cannot be, where the whole model is trained. */
+function adapterOnly({ training, engine }: Record<string, unknown>): Problem[] {
+  const problems: Problem[] = [];
+  if (isObject(training) && training.loraplus_lr_ratio != null) problems.push({ path: ['training', 'loraplus_lr_ratio'], cause: 'is given, but "lora" is null: there are no A and B', action: 'remove it' });
+  const precision = isObject(engine) ? engine.precision ?? 'fp32' : 'fp32';
+  if (precision !== 'fp32') problems.push({ path: ['engine', 'precision'], cause: `is ${describe(precision)}, but "lora" is null: no layer is frozen, and only frozen ones can be rounded`, action: 'write "fp32", or train an adapter' });
+  return problems;
 }
 
 function readSection(section: Section | 'experiment', json: Record<string, unknown>, path: string[], problems: Problem[], ignore: readonly string[] = []) {

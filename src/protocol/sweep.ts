@@ -43,13 +43,14 @@ export function parseSweep(json: unknown): { sweep: Sweep | null; problems: Prob
     return { sweep: null, problems };
   }
   const { members: listed, halving, ...grid } = section;
+  const full = (json as Record<string, unknown>).lora === null;
   for (const [key, values] of Object.entries(grid)) {
-    const unusable = keyProblem(key);
+    const unusable = keyProblem(key, full);
     if (unusable) wrong([key], ...unusable);
     else if (!Array.isArray(values) || values.length === 0) wrong([key], 'is not a list of values', 'list the values to try');
     else values.forEach(value => { const expected = valueProblem(key.split('.'), value); if (expected) wrong([key], `holds ${JSON.stringify(value)}`, expected); });
   }
-  if (listed !== undefined) checkListed(listed, Object.keys(grid), wrong);
+  if (listed !== undefined) checkListed(listed, Object.keys(grid), full, wrong);
   const members = problems.length ? [] : listed === undefined ? combinations(grid as Record<string, Changes[string][]>) : listed as Changes[];
   if (!problems.length && members.length < 2) wrong([], `makes ${members.length} experiment${members.length === 1 ? '' : 's'}`, 'list two values or more');
   if (members.length > MOST_MEMBERS) wrong([], `makes ${members.length} experiments`, `make at most ${MOST_MEMBERS}`);
@@ -58,11 +59,11 @@ export function parseSweep(json: unknown): { sweep: Sweep | null; problems: Prob
   return { sweep: problems.length ? null : { members, halving: parseHalving(halving, wrong) }, problems };
 }
 
-function checkListed(listed: unknown, keys: string[], wrong: (path: string[], cause: string, action: string) => void): void {
+function checkListed(listed: unknown, keys: string[], full: boolean, wrong: (path: string[], cause: string, action: string) => void): void {
   if (keys.length) wrong(['members'], `stands beside lists by key (${keys[0]})`, 'give one of the two');
   if (!Array.isArray(listed) || !listed.every(isObject)) { wrong(['members'], 'is not a list of objects', 'write "members": [{ "lora.r": 4 }, { "lora.r": 8 }]'); return; }
   for (const [key, value] of listed.flatMap(member => Object.entries(member))) {
-    const unusable = keyProblem(key);
+    const unusable = keyProblem(key, full);
     const expected = unusable ? undefined : valueProblem(key.split('.'), value);
     if (unusable) wrong(['members'], `"${key}" ${unusable[0]}`, unusable[1]);
     else if (expected) wrong(['members'], `${key} is ${JSON.stringify(value)}`, expected);
@@ -79,9 +80,10 @@ function parseHalving(halving: unknown, wrong: (path: string[], cause: string, a
   return { eta: eta as number, min_epochs: min_epochs as number };
 }
 
-/** Why a key cannot be swept, and what to do; undefined if it can. */
-function keyProblem(key: string): [cause: string, action: string] | undefined {
-  if ((SWEEP_KEYS as readonly string[]).includes(key)) return undefined;
+/** Why a key cannot be swept, and what to do; undefined if it can. `full`: the whole model is trained. */
+function keyProblem(key: string, full: boolean): [cause: string, action: string] | undefined {
+  const ofAdapters = key.startsWith('lora.') || key === 'training.loraplus_lr_ratio';
+  if ((SWEEP_KEYS as readonly string[]).includes(key)) return full && ofAdapters ? ['means nothing where "lora" is null: there are no A and B', 'sweep over keys of "training", or train adapters'] : undefined;
   const near = nearest(key, SWEEP_KEYS);
   if (settingAt(key.split('.')) === undefined) return ['is no setting', near ? `did you mean "${near}"?` : 'write it with its section, such as "lora.r"'];
   return ['may not differ within a sweep, whose members share data, base and target modules', `sweep over some of: ${SWEEP_KEYS.join(', ')}`];

@@ -3,11 +3,15 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { RunControl } from '../../src/engine/control';
 import { LabError } from '../../src/engine/errors';
 import { families } from '../../src/engine/model/families';
 import { mergeAdapter } from '../../src/engine/model/merge';
 import { readHeader, readTensor } from '../../src/engine/model/safetensors';
 import { predict } from '../../src/engine/predict';
+import { SILENT } from '../../src/engine/reporter';
+import { runSweep } from '../../src/engine/sweep';
+import { assertClose } from '../support/close';
 import { inTemporaryFolder } from '../support/faults';
 import { languageLogits } from '../support/languageModel';
 import { fixture } from '../support/paths';
@@ -79,6 +83,33 @@ test('a resumed run ends with the very same weights', () => inTemporaryFolder(as
   assert.ok(readFileSync(join(run, 'model/model.safetensors')).equals(whole));
   writeFileSync(file, readFileSync(file, 'utf8').replace('"lora":null', '"lora":{}'));
   await assert.rejects(startRun(file, { resume: true }).ended, (error: unknown) => error instanceof LabError && error.report.code === 'resume.experiment-changed');
+}));
+
+test('the members of a sweep are the runs that their learning rates give alone', () => inTemporaryFolder(async folder => {
+  const training = { max_steps: 4, eval_strategy: 'no', save_strategy: 'no' };
+  const file = fullCase(join(folder, 'sweep'), 'linear', training);
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')) as object, sweep: { 'training.learning_rate': [1e-3, 1e-2] } }));
+  const { members } = await runSweep({ experiment_file: file, resume: false, cwd: folder, control: new RunControl(), report: SILENT });
+  assert.deepEqual(members.map(({ state }) => state), ['finished', 'finished']);
+  for (const { name, changes } of members) {
+    const alone = join(folder, name);
+    await startRun(fullCase(alone, 'linear', { ...training, learning_rate: changes['training.learning_rate'] })).ended;
+    const [own, its] = [join(folder, 'sweep/run', name), join(alone, 'run')].map(run => tensorsOf(join(run, 'model/model.safetensors')));
+    for (const [key, { data }] of its) assertClose(own.get(key)!.data, data, 1e-4, key);
+  }
+}));
+
+test('packed rows teach the whole model the same, and there are no frozen layers to keep', () => inTemporaryFolder(async folder => {
+  const training = { max_length: 48, per_device_train_batch_size: 1000, max_steps: 3, eval_strategy: 'no', save_strategy: 'no' };
+  const losses: number[][] = [];
+  for (const [packing, prefix_cache] of [[true, 'auto'], [true, 'off'], [false, 'auto']] as const) {
+    const file = fullCase(join(folder, `${packing}-${prefix_cache}`), 'gpt2-text', { ...training, packing });
+    writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')) as object, engine: { device: 'cpu', prefix_cache } }));
+    await startRun(file).ended;
+    losses.push(trainRecords(join(folder, `${packing}-${prefix_cache}`, 'run')).map(({ loss }) => Number(loss)));
+  }
+  assert.deepEqual(losses[0], losses[1]);
+  assertClose(losses[0], losses[2], 1e-4, 'packed and not');
 }));
 
 test('the best checkpoint becomes the model, in the type and the files of the base, with its tokenizer', () => inTemporaryFolder(async folder => {

@@ -19,7 +19,7 @@ interface Expected { final_logits: number[][]; trainable_parameters: number; all
 
 // With the tolerance that rounding the merged weights to the stored type leaves.
 const CASES: [string, number][] = [
-  ['gpt2-text', 1e-5], ['gpt2-completion', 5e-3], ['gpt2-classes', 1e-5], ['llama-messages', 5e-2], ['llama-classes', 1e-5], ['qwen3-messages', 1e-5], ['gemma-classes', 1e-5], ['phi3-text', 1e-5],
+  ['gpt2-text', 1e-5], ['gpt2-completion', 5e-3], ['gpt2-classes', 1e-5], ['llama-messages', 5e-2], ['llama-classes', 1e-5], ['qwen3-messages', 1e-5], ['gemma-classes', 1e-5], ['llama-saved-norms', 1e-5], ['llama-saved-embeddings', 1e-5], ['phi3-text', 1e-5],
   ['gpt2-embeddings', 1e-5], ['llama-embeddings', 1e-5], ['qwen3-embeddings', 5e-2], ['gemma-embeddings', 1e-5], ['gpt2-tokens', 1e-5], ['llama-tokens', 1e-5], ['qwen3-tokens', 1e-5], ['t5-tokens', 1e-5],
   ['t5-qv', 1e-5], ['t5-v1.1-all-linear', 5e-2], ['t5-cross-attention', 5e-3], ['mt5-qkv', 1e-5],
 ];

@@ -1,6 +1,7 @@
 /**
  * Runs inside VS Code's extension host (`extensionTestsPath`): every bundled `test/extension/*.test.ts`, with mocha's TDD interface.
  * Results go, one JSON line each, to the file named by LORA_LAB_TEST_REPORT, which test/run.mjs reads while they come.
+ * LORA_LAB_TEST_GREP: an expression for the titles of the tests to run; without it all run.
  */
 import Mocha from 'mocha';
 import { appendFileSync, readdirSync } from 'node:fs';
@@ -21,7 +22,8 @@ function report(line: ReportLine): void {
 /** Called by VS Code. Rejects if any test failed. */
 export async function run(): Promise<void> {
   try {
-    const mocha = new Mocha({ ui: 'tdd', timeout: 60_000, reporter: class Silent {} as unknown as Mocha.ReporterConstructor });
+    const grep = process.env.LORA_LAB_TEST_GREP ? new RegExp(process.env.LORA_LAB_TEST_GREP) : undefined;
+    const mocha = new Mocha({ ui: 'tdd', timeout: 60_000, reporter: class Silent {} as unknown as Mocha.ReporterConstructor, grep });
     for (const name of readdirSync(__dirname, { recursive: true }).map(String).sort()) {
       if (name.endsWith('.test.js')) mocha.addFile(join(__dirname, name));
     }

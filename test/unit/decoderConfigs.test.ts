@@ -56,7 +56,8 @@ test('targets: PEFT\'s defaults, all-linear without the output layer, and none w
   assert.deepEqual(targets('llama', { target_modules: ['lm_head'] }), ['lm_head']);
   assert.throws(() => targets('phi3', {}), refusal('lora.no-default', /target_modules.*no default/));
   assert.throws(() => targets('llama', { target_modules: ['lm_head'] }, { tie_word_embeddings: true }), refusal('lora.target-not-found', /lm_head/));
-  assert.throws(() => targets('llama', { modules_to_save: ['embed_tokens'] }, { tie_word_embeddings: true }), refusal('lora.modules-to-save', /tie_word_embeddings/));
+  for (const saved of ['embed_tokens', 'lm_head']) assert.throws(() => targets('llama', { modules_to_save: [saved] }, { tie_word_embeddings: true }), refusal('lora.modules-to-save', new RegExp(`"${saved}".*tie_word_embeddings`)));
+  assert.throws(() => targets('llama', { modules_to_save: ['attn'] }), refusal('lora.modules-to-save', /"attn" trains model\.layers\.0\.self_attn\.q_proj whole/));
 });
 
 test('the task that a checkpoint is stored for', () => {

@@ -30,7 +30,7 @@ test('every wrong value is a problem that names its key, the value and what is p
     [{ training: { loraplus_lr_ratio: 0 } }, 'training.loraplus_lr_ratio', /above 0/],
     [{ training: { learning_rate: -1 } }, 'training.learning_rate', /above 0/], [{ training: { lr_scheduler_type: 'polynomial' } }, 'training.lr_scheduler_type', /"linear", "cosine"/],
     [{ training: { learning_rat: 1 } }, 'training.learning_rat', /did you mean "learning_rate"/], [{ dataset: { train: 'a', label: 'b' } }, 'dataset.label', /unknown key/],
-    [{ task: 'QUESTION_ANS' }, 'task', /"SEQ_CLS"/], [{ training: 5 }, 'training', /not an object/], [{ lora: null, training: { loraplus_lr_ratio: 4 } }, 'training.loraplus_lr_ratio', /there are no A and B/], [{ engine: { device: 'tpu' } }, 'engine.device', /"auto", "cpu"/],
+    [{ task: 'QUESTION_ANS' }, 'task', /"SEQ_CLS"/], [{ training: 5 }, 'training', /not an object/], [{ lora: null, training: { loraplus_lr_ratio: 4 } }, 'training.loraplus_lr_ratio', /there are no A and B/], [{ lora: null, engine: { precision: 'int8' } }, 'engine.precision', /"int8".*"lora" is null.*"fp32"/], [{ engine: { device: 'tpu' } }, 'engine.device', /"auto", "cpu"/],
   ];
   for (const [change, key, says] of wrong) {
     const { problems } = parseExperiment({ ...MINIMAL, ...change });
@@ -38,6 +38,7 @@ test('every wrong value is a problem that names its key, the value and what is p
     assert.ok(problem, `${key}: ${JSON.stringify(problems)}`);
     assert.match(`${problem.cause} ${problem.action}`, says, key);
   }
+  assert.deepEqual(parseExperiment({ ...MINIMAL, lora: null, training: { packing: true }, engine: { precision: 'fp32' } }).problems, []);
   for (const nothing of [null, 3, [], 'x']) assert.equal(parseExperiment(nothing).problems.length, 1);
   assert.deepEqual(parseExperiment({}).problems.map(({ path }) => path.join('.')), ['base_model', 'dataset.train']);
 });

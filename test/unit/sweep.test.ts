@@ -44,6 +44,14 @@ test('what may not differ, is no value, or makes no sweep is a problem with its 
   }
 });
 
+test('where the whole model is trained, keys of adapters cannot be swept and the others can', () => {
+  for (const sweep of [{ 'lora.r': [2, 4] }, { 'training.loraplus_lr_ratio': [2, 4] }, { members: [{ 'lora.lora_alpha': 2 }, { 'lora.lora_alpha': 4 }] }]) {
+    const { problems: [{ path, cause, action }] } = parseSweep({ lora: null, sweep });
+    assert.match(`${path.join('.')} ${cause} ${action}`, /^sweep\.(lora\.r|training\.loraplus_lr_ratio|members) .*"lora" is null.*"training"/);
+  }
+  assert.equal(parseSweep({ lora: null, sweep: { 'training.learning_rate': [1e-4, 3e-4] } }).sweep!.members.length, 2);
+});
+
 test('a file with a wrong sweep is refused with the line; the schema knows the keys', () => inTemporaryFolder(folder => {
   const file = join(folder, 'a.lora.json');
   writeFileSync(file, '{ "base_model": "m", "dataset": { "train": "t" },\n "sweep": {\n  "lora.r": [4, -1] } }');

@@ -35,6 +35,13 @@ test('names match as PEFT matches them', () => {
   assert.equal(names({ target_modules: 'all-linear', modules_to_save: ['pooler'] }).length, 12);
 });
 
+test('a module that modules_to_save takes by the end of its name, within a word, cannot have an adapter as well', () => {
+  const { code, cause } = problem({ modules_to_save: ['uery'] });
+  assert.equal(code, 'lora.modules-to-save');
+  assert.match(cause, /"uery".*layer\.0\.attention\.self\.query/);
+  assert.deepEqual(names({ modules_to_save: ['uery'], exclude_modules: ['query'] }), ['0.attention.self.value', '1.attention.self.value']);
+});
+
 test('a text is a Python expression for the whole name', () => {
   assert.deepEqual(names({ target_modules: '.*\\.1\\.attention\\.self\\.(query|key)' }), ['1.attention.self.query', '1.attention.self.key']);
   assert.deepEqual(names({ target_modules: '.*layer\\.(?P<n>[^0])\\..*(?P=n)?query' }), ['1.attention.self.query']);

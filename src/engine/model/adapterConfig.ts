@@ -1,5 +1,6 @@
 /** `adapter_config.json`: the keys of PEFT's LoraConfig, and which of their values this engine can honour. */
 import { LabError } from '../errors';
+import { isSavedBy } from '../../protocol/adapterMath';
 import { LORA_FIELDS } from '../../protocol/loraFields';
 import { BIASES, hasClasses, SETTINGS, TASKS, type LoraSettings } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
@@ -23,7 +24,7 @@ export function adapterConfig(options: { base: string; task: string; lora: LoraS
   const target_modules = typeof asked === 'string' && asked.toLowerCase() === 'all-linear' ? plan.modules.map(module => module.name) : asked;
   const given = lora.modules_to_save === null ? [] : [lora.modules_to_save].flat();
   const heads = hasClasses(task) ? CLASSIFIER_HEADS : [];
-  const modules_to_save = [...new Set([...given, ...heads, ...plan.modules_to_save.filter(name => !isListed(name, [...given, ...heads])), ...frozen])];
+  const modules_to_save = [...new Set([...given, ...heads, ...plan.modules_to_save.filter(name => !given.some(entry => isSavedBy(name, entry)) && !isListed(name, heads)), ...frozen])];
   const config: AdapterConfig = {
     ...UNUSED,
     base_model_name_or_path: base, inference_mode: true, init_lora_weights: lora.init_lora_weights, peft_type: 'LORA', peft_version: '0.21.0', task_type: task,

@@ -2,14 +2,15 @@
  * LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685) as PEFT defines it: which modules get an adapter, how many
  * parameters are trained. y = x Wᵀ + (lora_alpha / r) · (x Aᵀ) Bᵀ.
  */
+import { isSavedBy } from '../../protocol/adapterMath';
 import type { LoraSettings } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { factorSuffixes } from './factors';
 import { checkStart, startsFromBase } from './startFactors';
-import { matchTargets, type AdaptableModule } from './targets';
+import { isInside, matchTargets, type AdaptableModule } from './targets';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { CLASSIFIER_HEADS } from './adapterConfig';
-import { TOKENS_KEY, trainedTokens } from './trainedTokens';
+import { OUTPUT_LAYER, TOKENS_KEY, trainedTokens } from './trainedTokens';
 import type { LoadedModel } from './weights';
 import type { ParameterSpec } from './family';
 
@@ -59,7 +60,8 @@ export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | '
   checkCombination(lora);
   const heads = model.family.headModules(model.task);
   const modules_to_save = savedModules(model.parameters, lora.modules_to_save, heads);
-  const candidates = adaptableModules(model.parameters).filter(m => !modules_to_save.includes(m.name));
+  const whole = [...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())];
+  const candidates = adaptableModules(model.parameters).filter(m => !whole.some(entry => isInside(m.name, entry)));
   checkUnread(lora.target_modules, unreadModules(model.parameters));
   const modules = matchTargets(candidates, lora, model.family.default_target_modules, heads);
   checkStart(lora, modules);
@@ -103,10 +105,10 @@ function savedModules(parameters: readonly ParameterSpec[], asked: string | stri
   const modules = [...new Set(parameters.map(p => moduleOf(p.name)))];
   return [...new Set(entries.flatMap(entry => {
     // An entry may name a module that holds others, such as a whole pooler.
-    const matched = modules.filter(name => `.${name}.`.includes(`.${entry}.`));
-    const tied = parameters.find(p => p.kind === 'embedding' && p.output && matched.includes(moduleOf(p.name)));
+    const matched = modules.filter(name => isSavedBy(name, entry));
+    const tied = parameters.some(p => p.kind === 'embedding' && p.output && (matched.includes(moduleOf(p.name)) || isSavedBy(OUTPUT_LAYER, entry)));
     if (tied) {
-      throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is also the output layer (tie_word_embeddings), of which only one use would be trained`, action: 'remove it from modules_to_save' });
+      throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is embeddings and output layer in one (tie_word_embeddings), of which only one use would be trained`, action: 'remove it from modules_to_save' });
     }
     const fixed = parameters.find(p => p.fixed !== undefined && matched.includes(moduleOf(p.name)));
     if (fixed) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" cannot be trained whole: ${fixed.fixed}`, action: 'remove it from modules_to_save' });

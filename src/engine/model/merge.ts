@@ -7,6 +7,7 @@ import { LabError } from '../errors';
 import { freeBytes, listFolder, lookUp, makeFolder, realPath } from '../files';
 import { transaction, writeFile } from '../transaction';
 import type { MergeReport } from '../../protocol/engine';
+import { isSavedBy } from '../../protocol/adapterMath';
 import { hasClasses } from '../../protocol/experiment';
 import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Adapter } from './adapter';
 import { openCheckpoint, type Checkpoint } from './checkpoint';
@@ -86,6 +87,8 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   if (tokens.some(({ name, weight, readers }) => readers.length === 1 && name !== OUTPUT_LAYER && `${name}.weight` !== weight)) throw sharedEmbeddings(adapter, tokens[0].name);
   const shared = adapted.find(module => module.embedding && module.weight !== undefined);
   if (shared) throw sharedEmbeddings(adapter, shared.name);
+  const table = model.parameters.find(({ name, modules }) => modules && savedNames.includes(name));
+  if (table) throw sharedEmbeddings(adapter, table.name);
 
   const deltas = new Map<string, Delta>();
   for (const module of adapted) {
@@ -110,7 +113,7 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
     const ref = storedTensor(checkpoint, family, spec.name);
     if (ref) names.set(ref.name, spec.name);
   }
-  const tied = model.parameters.find(spec => spec.kind === 'embedding' && spec.output && deltas.has(spec.name));
+  const tied = model.parameters.find(spec => spec.kind === 'embedding' && spec.output && (deltas.has(spec.name) || savedNames.includes(spec.name)));
   let output = tied ? storedTensor(checkpoint, family, tied.name) ?? null : null;
   for (const trained of tokens) {
     const ref = storedTensor(checkpoint, family, trained.weight)!;
@@ -159,7 +162,7 @@ function describe(checkpoint: Checkpoint, adapter: Adapter, families: readonly F
 }
 
 /** True for the parameters of the modules that end in one of the entries, and of the modules inside of them. */
-const savedBy = (entries: readonly string[]) => (parameter: string): boolean => entries.some(entry => `.${parameter}`.includes(`.${entry}.`));
+const savedBy = (entries: readonly string[]) => (parameter: string): boolean => entries.some(entry => isSavedBy(parameter.slice(0, parameter.lastIndexOf('.')), entry));
 
 function matrix(adapter: Adapter, name: string, shape: number[]): Float32Array {
   const tensor = adapter.tensors.get(name)!;

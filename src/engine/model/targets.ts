@@ -1,6 +1,6 @@
 /** Which linear layers and embeddings a LoRA configuration adapts, and with which rank and alpha: PEFT's rules, but nothing is ignored silently. */
 import { LabError } from '../errors';
-import { isInLayers, layerOf, matchesSuffix, scalingOf } from '../../protocol/adapterMath';
+import { isInLayers, isSavedBy, layerOf, matchesSuffix, scalingOf } from '../../protocol/adapterMath';
 import { nearestNames, type LoraSettings } from '../../protocol/experiment';
 import type { AdaptedModule } from './lora.types';
 import { fullMatcher, pythonRegExp } from './pythonRegExp';
@@ -26,7 +26,7 @@ export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'use_rslora
  * `defaults` stand in for `target_modules: null`; `heads` are trained whole and never adapted, like `modules_to_save`.
  *
  * Errors: `lora.target-not-found` (an entry or expression matches nothing), `lora.regex-invalid`, `lora.layers`,
- * `lora.rank-too-high`, `lora.rank-invalid`, `lora.pattern-not-found`, `lora.nothing-to-adapt`.
+ * `lora.rank-too-high`, `lora.rank-invalid`, `lora.pattern-not-found`, `lora.nothing-to-adapt`, `lora.modules-to-save` (trained whole and adapted).
  */
 export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSettings, defaults: readonly string[], heads: readonly string[]): AdaptedModule[] {
   const names = modules.map(module => module.name);
@@ -46,6 +46,11 @@ export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSe
   // A full name is no matter of layers.
   const matched = candidates.filter(({ name }) => typeof targets === 'string' || targets.includes(name) || isInLayers(name, lora));
   if (!matched.length) throw new LabError({ code: 'lora.nothing-to-adapt', where: 'lora.target_modules', cause: 'no module is left to adapt', action: `loosen exclude_modules, or target one of: ${suffixes(names).join(', ')}` });
+
+  for (const { name } of matched) {
+    const entry = namesOf(lora.modules_to_save).find(saved => isSavedBy(name, saved));
+    if (entry !== undefined) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" trains ${name} whole, as PEFT compares the ends of names, and an adapter is put on it`, action: 'name the modules to save more exactly, or exclude this one by exclude_modules' });
+  }
 
   checkPatternKeys(lora.rank_pattern, 'rank_pattern', names);
   checkPatternKeys(lora.alpha_pattern, 'alpha_pattern', names);
@@ -73,8 +78,8 @@ function adapt({ output: _, ...module }: AdaptableModule, lora: TargetSettings):
 const isAllLinear = (targets: string | readonly string[]): boolean => typeof targets === 'string' && targets.toLowerCase() === 'all-linear';
 const namesOf = (names: string | readonly string[] | null): readonly string[] => (names === null ? [] : typeof names === 'string' ? [names] : names);
 
-/** True for the saved module itself and for all modules inside of it. */
-const isInside = (name: string, saved: string): boolean => `.${name}.`.includes(`.${saved}.`);
+/** True for the saved module itself and for all modules inside of it. PEFT keeps adapters off these, at dots; it saves more than these (isSavedBy). */
+export const isInside = (name: string, saved: string): boolean => `.${name}.`.includes(`.${saved}.`);
 
 /** List entries match the end of a name at a dot; a text is an expression for the whole name. */
 function matcher(names: string | readonly string[] | null, key: string): (name: string) => boolean {

@@ -95,9 +95,11 @@ function ratioCard(): Part {
   setText(empty, 'Known when the base model has been read');
   const rankOf = (x: number): number => Math.round(2 ** x);
   const update = ({ cost, experiment, values }: View): void => {
+    // Without an adapter there is no rank to choose.
+    show(element, !values?.lora.full);
     show(empty, !cost);
     canvas.classList.toggle('blank', !cost);
-    if (!cost || !experiment?.model || !values) return;
+    if (values?.lora.full || !cost || !experiment?.model || !values) return;
     if (cost === drawn) return;
     drawn = cost;
     const { r } = values.lora;

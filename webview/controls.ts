@@ -71,7 +71,7 @@ export function controls(host: Host): Part {
           value: valueAt(view.values, row.path), disabled: view.active || wholeModel(row, view),
           // The file's problem is about its old value while a new one is on its way.
           problem: failure ? `not saved: ${failure.cause}` : problem && !view.edits.has(row.path) ? problemText(problem) : aboveLimit(row, rank, view),
-          note: row === alpha && !wholeModel(row, view) ? scalingNote(view) : wholeModel(row, view) ? WHOLE_MODEL : row === epochs && view.values.training.max_steps > 0 ? 'Ignored: max. steps is set' : undefined,
+          note: row === alpha && !wholeModel(row, view) ? scalingNote(view) : wholeModel(row, view) ? (row === rank ? WHOLE_MODEL : undefined) : row === epochs && view.values.training.max_steps > 0 ? 'Ignored: max. steps is set' : undefined,
         });
       }
       targets.update(view);

@@ -1,7 +1,8 @@
 /** What the settings on the panel cost, before anything is trained. Pure. */
 import { countAdapter, ratioPercent, type AdapterCount } from '../src/protocol/adapterMath';
 import type { ExperimentValues, ModelView } from '../src/protocol/panel';
-import { fittingChanges, neededMemory, type FittingChange, type MemoryEstimate, type MemorySettings, type MemoryView } from '../src/protocol/memory';
+import { fittingChanges, type FittingChange } from '../src/protocol/fittingChanges';
+import { neededMemory, type MemoryEstimate, type MemorySettings, type MemoryView } from '../src/protocol/memory';
 
 export interface Cost {
   count: AdapterCount;
@@ -33,8 +34,8 @@ export function costOf(model: ModelView, values: ExperimentValues, memory?: Memo
     memory: memoryOf(model, count.trainable_parameters, values, memory),
     groups: [
       { id: 'adapters', label: 'Adapters A and B', parameters: adapters },
-      { id: 'saved', label: count.saved.length ? `Trained whole: ${count.saved.join(', ')}` : 'Trained whole: none', parameters: count.trainable_parameters - adapters },
-      { id: 'frozen', label: 'Frozen base', parameters: model.base_parameters },
+      { id: 'saved', label: values.lora.full ? 'The whole model is trained' : `Trained whole: ${count.saved.join(', ') || 'none'}`, parameters: count.trainable_parameters - adapters },
+      { id: 'frozen', label: 'Frozen base', parameters: values.lora.full ? 0 : model.base_parameters },
     ],
   };
 }

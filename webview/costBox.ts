@@ -2,16 +2,17 @@
 import { formatBytes, formatCount, formatInteger } from '../src/protocol/adapterMath';
 import { h, setText, show } from './dom';
 import { formatPercent, roughBytes } from './format';
-import type { FittingChange } from '../src/protocol/memory';
+import type { FittingChange } from '../src/protocol/fittingChanges';
 import { button } from './ui';
 import type { Host, Part, View } from './view';
 
 /** The box of figures that follow every movement of a slider. */
 export function costBox(host: Host): Part {
-  const figure = (id: string, title: string): { element: HTMLElement; value: HTMLElement; note: HTMLElement } => {
+  const figure = (id: string, title: string): { element: HTMLElement; title: HTMLElement; value: HTMLElement; note: HTMLElement } => {
+    const name = h('dt', {}, title);
     const value = h('dd', { id, class: 'value' }, '–');
     const note = h('dd', { class: 'detail' });
-    return { element: h('div', { class: 'figure' }, h('dt', {}, title), value, note), value, note };
+    return { element: h('div', { class: 'figure' }, name, value, note), title: name, value, note };
   };
   const ratio = figure('trainable-ratio', 'Trainable');
   const size = figure('adapter-size', 'Adapter size');
@@ -42,11 +43,14 @@ export function costBox(host: Host): Part {
       setText(ratio.value, formatPercent(percent));
       setText(ratio.note, `${formatInteger(count.trainable_parameters)} parameters`);
       setText(size.value, formatBytes(count.adapter_bytes));
-      setText(size.note, `${count.adapters.length} adapters`);
+      const whole = view.values?.lora.full === true;
+      setText(size.title, whole ? 'Model size' : 'Adapter size');
+      setText(size.note, whole ? 'in float32' : `${count.adapters.length} adapters`);
       setText(memory.value, `${measured === 'this' ? '' : '≈ '}${roughBytes(total)}`);
       setText(memory.note, measured === 'this' ? 'measured' : measured ? 'from a measured step' : 'estimated');
       memory.element.title = `Estimated from shapes${measured ? ', corrected by a measured step' : ', if every text has max_length tokens'}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
-        + `trained weights, gradients, AdamW ${formatBytes(estimate.training)}\nactivations ${formatBytes(estimate.activations)}`;
+        + `trained weights, gradients, AdamW ${formatBytes(estimate.training)}\nactivations ${formatBytes(estimate.activations)}`
+        + (estimate.beside ? `\nkept prefix, at most, and a second base to write with ${formatBytes(estimate.beside)}` : '');
       fit.update(view);
       groups.forEach(({ label, parameters }, i) => {
         segments[i].style.flexGrow = String(parameters / count.all_parameters);
@@ -77,12 +81,14 @@ function memoryFit(host: Host): Part {
       return choice;
     }));
   };
+  const element = h('div', { class: 'fit' }, text, choices, h('div', { class: 'buttons' }, measure, cancel));
   return {
-    element: h('div', { class: 'fit' }, text, choices, h('div', { class: 'buttons' }, measure, cancel)),
+    element,
     update({ cost, experiment, active }: View) {
       const { total, available, changes } = cost!.memory;
       const short = available !== null && total > available;
       const measuring = experiment!.memory.measuring;
+      show(element, measuring || !active);
       setText(text, measuring ? 'Measuring: one step with the longest examples…' : !short || active ? ''
         : `Needs about ${formatBytes(total)}, and ${formatBytes(available)} are free. ${changes.length ? 'It fits with one of these:' : 'No smaller batch or shorter text makes it fit: close other programs, or take a smaller model.'}`);
       text.classList.toggle('problem', short && !measuring);

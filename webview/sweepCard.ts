@@ -60,5 +60,5 @@ export function sweepCard(): Part {
 function row(member: SweepMember, shown: boolean): HTMLElement {
   const { state, steps, trainable_parameters, train_loss, value } = member;
   const cells = [state, String(steps), formatInteger(trainable_parameters), train_loss === null ? '–' : formatNumber(train_loss), value === null ? '–' : formatNumber(value)];
-  return h('tr', shown ? { 'aria-current': 'true' } : {}, h('td', { title: member.error ?? member.name }, changesText(member)), ...cells.map(text => h('td', {}, text)));
+  return h('tr', shown ? { 'aria-current': 'true' } : {}, h('td', { title: `${member.error ?? member.name}\n${steps} steps, ${formatInteger(trainable_parameters)} parameters` }, changesText(member)), ...cells.map(text => h('td', {}, text)));
 }

@@ -1,4 +1,4 @@
-/** What a run will need in memory: an estimate from shapes, corrected by a measured step, and the changes that make it fit. Pure. */
+/** What a run will need in memory: an estimate from shapes, corrected by a measured step. Pure. */
 import type { Experiment } from './experiment';
 import type { MemoryMeasurement, ModuleInfo } from './engine';
 
@@ -13,17 +13,23 @@ export interface MemoryView {
 }
 
 /** The settings that memory depends on. */
-export type MemorySettings = Pick<Experiment, 'task' | 'base_model' | 'engine'> & { training: Pick<Experiment['training'], 'per_device_train_batch_size' | 'max_length' | 'gradient_checkpointing'> };
+export type MemorySettings = Pick<Experiment, 'task' | 'base_model' | 'engine'> & {
+  training: Pick<Experiment['training'], 'per_device_train_batch_size' | 'max_length' | 'gradient_checkpointing'> & Partial<Pick<Experiment['training'], 'num_train_epochs' | 'predict_with_generate'>>;
+  /** Only what decides which layers are frozen. */
+  lora?: Partial<Pick<Experiment['lora'], 'full' | 'layers_to_transform' | 'bias' | 'trainable_token_indices'>>;
+};
 
 export interface MemoryEstimate {
   /** The engine itself, with Node and ONNX Runtime. */
   process: number;
   /** Base weights as the device holds them. */
   weights: number;
-  /** Weight, gradient and AdamW's two moments of everything that is trained. */
+  /** Values, gradients, AdamW's two moments and what the step and the update make of them, of everything that is trained. */
   training: number;
   /** What the forward pass keeps for the backward pass, and what is computed with at a time. */
   activations: number;
+  /** What a run has beside its steps: states of a frozen prefix, and the base a second time to write with. A measured step has none of it. */
+  beside: number;
   total: number;
 }
 
@@ -38,14 +44,18 @@ const CHUNK_CLASSES = 8192;
 const PROCESS = 240e6;
 /** On the CPU, ONNX Runtime packs every matrix for the product of each direction; while it does, about half of the file's pages are in memory too. */
 const [PACKED, LOADING] = [2, 0.5];
+/** Bytes an element of both rounded copies: int4 has a half and, in blocks of 64, one float scale. The scales of int8 are too few to count. */
+const ROUNDED = { fp32: undefined, int8: 2, int4: 2 * (0.5 + FLOAT / 64) } as const;
+/** Floats for each trained value, and for each of a linear layer that is trained whole beside them: measured, on BERTs of 11 M, 29 M and 110 M parameters. */
+const [TRAINED, TRAINED_LINEAR] = [18, 9];
 
 /**
- * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, and all others once; 16 bytes for
- * each trained parameter; and, unless reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm
+ * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, and all others once, or rounded ones in two
+ * copies, these and all others once in ONNX Runtime and once where they were read to; 72 bytes for each trained parameter, 108 in a linear layer that is trained whole; and, unless reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm
  * reads, and the attention probabilities, of all layers, or with `gradient_checkpointing` the inputs of all layers and the whole of one.
- * A GPU holds weights once. Every example counts with `max_length` tokens, or the data's longest if a step was measured.
+ * A GPU holds weights once, and both copies of rounded ones. A kept prefix counts with all it may take in memory, whatever the data. Every example counts with `max_length` tokens, or the data's longest if a step was measured.
  */
-export function estimateMemory(model: MemoryModel, trainable: number, { task, training, engine }: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
+export function estimateMemory(model: MemoryModel, trainable: number, { task, training, engine, lora = {} }: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
   const length = Math.min(training.max_length, longest);
   const examples = Math.max(1, Math.min(training.per_device_train_batch_size, Math.floor(PORTION_TOKENS / length)));
   const tokens = examples * length;
@@ -53,18 +63,40 @@ export function estimateMemory(model: MemoryModel, trainable: number, { task, tr
   const kept = layers.map(layer => FLOAT * tokens * (layer.outputs + layer.norms + layer.gated + layer.heads * length));
   const widest = Math.max(0, ...layers.map(layer => FLOAT * tokens * (3 * layer.widest + 2 * layer.heads * length)));
   const inputs = sum(layers.map(layer => FLOAT * tokens * layer.hidden));
-  const vocabulary = task === 'SEQ_CLS' ? undefined : vocabularyOf(model.modules);
+  const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
+  const vocabulary = written?.shape;
   const logits = vocabulary ? FLOAT * tokens * (3 * Math.min(vocabulary[0], CHUNK_CLASSES) + 3 * vocabulary[1]) : 0;
   const activations = Math.max(logits, widest) + (training.gradient_checkpointing ? inputs + Math.max(0, ...kept) : sum(kept));
 
+  const gpu = engine.device === 'webgpu' || engine.device === 'cuda';
   const linear = sum(model.modules.filter(m => m.type === 'Linear' && !m.saved && !m.output).map(m => m.shape[0] * m.shape[1]));
   const output = vocabulary ? vocabulary[0] * vocabulary[1] : 0;
-  const gpu = engine.device === 'webgpu' || engine.device === 'cuda';
-  const weights = FLOAT * (gpu ? model.base_parameters : PACKED * (linear + output) + model.base_parameters - linear);
-  const state = 4 * FLOAT * trainable;
+  const tied = written?.type === 'Embedding' ? output : 0;
+  const held = (copies: number): number => heldWeights({ linear, output, tied, all: model.base_parameters }, engine.precision, gpu, copies);
+  // A model that is trained whole has no frozen weights: its values are counted with their gradients and moments.
+  const weights = lora.full ? 0 : held(PACKED);
+  const state = FLOAT * (TRAINED * trainable + (lora.full ? TRAINED_LINEAR * linear : 0));
   const process = gpu ? 0 : PROCESS;
-  return { process, weights, training: state, activations, total: process + weights + state + Math.max(activations, gpu ? 0 : FLOAT * LOADING * linear) };
+  const loading = gpu || lora.full || ROUNDED[engine.precision] ? 0 : FLOAT * LOADING * linear;
+  const beside = (keepsPrefix({ task, training, engine, lora }) ? engine.prefix_cache_mb * 1e6 : 0) + (training.predict_with_generate ? held(1) : 0);
+  return { process, weights, training: state, activations, beside, total: process + weights + state + Math.max(activations, loading) + beside };
 }
+
+/**
+ * Bytes of frozen weights: fp32 packed for so many directions on the CPU, or rounded. Beside rounded weights none are read from the
+ * checkpoint's file: embeddings that are the output layer too are then there whole, for the input, and in chunks of classes.
+ */
+function heldWeights({ linear, output, tied, all }: { linear: number; output: number; tied: number; all: number }, precision: Experiment['engine']['precision'], gpu: boolean, copies: number): number {
+  const rounded = ROUNDED[precision];
+  if (gpu) return FLOAT * (rounded ? all - linear : all) + (rounded ?? 0) * linear;
+  if (!rounded) return FLOAT * (copies * (linear + output) + all - linear);
+  return 2 * ((copies / PACKED) * rounded * linear + FLOAT * (all - linear + tied)) + FLOAT * copies * output;
+}
+
+/** Whether layers below all that is trained may be computed once for all epochs; where settings alone do not tell, no. */
+const keepsPrefix = ({ task, training, engine, lora = {} }: Omit<MemorySettings, 'base_model'>): boolean =>
+  engine.prefix_cache === 'auto' && engine.prefix_cache_mb > 0 && (training.num_train_epochs ?? 1) > 1 && task !== 'SEQ_2_SEQ_LM' && !lora.full && lora.bias !== 'all' && lora.trainable_token_indices == null
+  && Math.min(...[lora.layers_to_transform ?? 0].flat()) > 0;
 
 interface Layer { outputs: number; norms: number; gated: number; widest: number; hidden: number; heads: number }
 
@@ -87,16 +119,16 @@ function layersOf(modules: readonly ModuleInfo[]): Layer[] {
   });
 }
 
-/** Shape of the output layer over the vocabulary, or of the embeddings that are tied to it: [tokens, width]. */
-const vocabularyOf = (modules: readonly ModuleInfo[]): number[] | undefined =>
-  (modules.find(m => m.output) ?? modules.filter(m => m.type === 'Embedding').sort((a, b) => b.parameters - a.parameters)[0])?.shape;
+/** The output layer over the vocabulary, or the embeddings that are tied to it; its shape is [tokens, width]. */
+const vocabularyOf = (modules: readonly ModuleInfo[]): ModuleInfo | undefined =>
+  modules.find(m => m.output) ?? modules.filter(m => m.type === 'Embedding').sort((a, b) => b.parameters - a.parameters)[0];
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
 /** The estimate, moved by what a measured step needed more or less than its own estimate. `measured` says whether one was. */
 export function neededMemory(model: MemoryModel, trainable: number, values: Omit<MemorySettings, 'base_model'> & { base_model: string }, memory: MemoryView | undefined): { estimate: MemoryEstimate; total: number; measured: 'this' | 'other' | false } {
   const probe = memory?.measured;
-  const usable = probe && probe.values.base_model === values.base_model && probe.values.task === values.task && JSON.stringify(probe.values.engine) === JSON.stringify(values.engine) && probe.result.device.startsWith('cpu') ? probe : undefined;
+  const usable = probe && probe.values.base_model === values.base_model && probe.values.task === values.task && probe.values.engine.device === values.engine.device && probe.result.device.startsWith('cpu') ? probe : undefined;
   const longest = usable?.result.longest ?? Infinity;
   // A step that was cut to max_length says nothing of longer texts.
   const known = usable && longest < usable.values.training.max_length ? longest : Infinity;
@@ -104,36 +136,13 @@ export function neededMemory(model: MemoryModel, trainable: number, values: Omit
   if (!usable) return { estimate, total: estimate.total, measured: false };
   const then = estimateMemory(model, usable.trainable, usable.values, longest);
   const same = usable.trainable === trainable && JSON.stringify(settingsOf(usable.values)) === JSON.stringify(settingsOf(values));
-  return { estimate, total: Math.max(0, estimate.total + usable.result.peak_memory_bytes - then.total), measured: same ? 'this' : 'other' };
+  return { estimate, total: Math.max(0, estimate.total + usable.result.peak_memory_bytes - (then.total - then.beside)), measured: same ? 'this' : 'other' };
 }
 
 /** Only what memory depends on, in one order. */
-export const settingsOf = ({ task, base_model, engine, training: { per_device_train_batch_size, max_length, gradient_checkpointing } }: MemorySettings): MemorySettings =>
-  ({ task, base_model, engine, training: { per_device_train_batch_size, max_length, gradient_checkpointing } });
-
-/** A change of settings with which a run fits. */
-export interface FittingChange { label: string; edits: { path: string[]; value: unknown }[]; total: number }
-
-/**
- * The smallest change of each kind that brings the need down to `available` bytes: a smaller batch with the accumulation raised so that
- * their product stays, recomputed activations, shorter texts. Kinds that cannot are left out.
- */
-export function fittingChanges(values: MemorySettings & { training: { gradient_accumulation_steps: number } }, available: number, need: (values: MemorySettings) => number): FittingChange[] {
-  const { training } = values;
-  const at = (part: Partial<MemorySettings['training']>): number => need({ ...values, training: { ...training, ...part } });
-  const key = (name: string, value: unknown): FittingChange['edits'][number] => ({ path: ['training', name], value });
-  const changes: FittingChange[] = [];
-  const first = <T>(candidates: T[], total: (candidate: T) => number, change: (candidate: T) => Omit<FittingChange, 'total'>): void => {
-    const fits = candidates.find(candidate => total(candidate) <= available);
-    if (fits !== undefined) changes.push({ ...change(fits), total: total(fits) });
-  };
-  const { per_device_train_batch_size: batch, gradient_accumulation_steps: steps, max_length } = training;
-  const divisors = Array.from({ length: batch - 1 }, (_, i) => batch - 1 - i).filter(size => batch % size === 0);
-  first(divisors, size => at({ per_device_train_batch_size: size }), size => ({
-    label: `Batch ${size}, accumulation ${steps * (batch / size)}`, edits: [key('per_device_train_batch_size', size), key('gradient_accumulation_steps', steps * (batch / size))],
-  }));
-  if (!training.gradient_checkpointing) first([true], () => at({ gradient_checkpointing: true }), () => ({ label: 'Recompute activations', edits: [key('gradient_checkpointing', true)] }));
-  const shorter = [0.75, 0.5, 0.375, 0.25, 0.125].map(share => Math.floor(max_length * share)).filter(length => length >= 8);
-  first(shorter, length => at({ max_length: length }), length => ({ label: `max_length ${length}`, edits: [key('max_length', length)] }));
-  return changes;
-}
+export const settingsOf = ({ task, base_model, engine, lora, training: { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs, predict_with_generate } }: MemorySettings): MemorySettings => ({
+  task, base_model, engine,
+  // Every epoch after the second finds the same in memory.
+  training: { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs: Math.min(2, num_train_epochs ?? 1), predict_with_generate },
+  lora: { full: lora?.full, layers_to_transform: lora?.layers_to_transform, bias: lora?.bias, trainable_token_indices: lora?.trainable_token_indices },
+});

@@ -1,4 +1,4 @@
-/** Writes the JSON schemas for `*.lora.json` and `adapter_config.json`, both made from the table of settings in src/protocol/experiment.ts. */
+/** Writes the JSON schemas for `*.lora.json` and `adapter_config.json`, made from the tables in src/protocol/experiment.ts and loraFields.ts. */
 import { build } from 'esbuild';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,18 +8,20 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 /** Writes `experiment.schema.json` and `adapter_config.schema.json` into `outDir`. */
 export async function writeSchemas(outDir) {
-  const { SETTINGS, SECTIONS, SWEEP_KEYS, SWEEP_DOCS } = await loadSettings();
+  const { SETTINGS, SECTIONS, LORA_FIELDS, SWEEP_KEYS, SWEEP_DOCS } = await loadSettings();
   mkdirSync(outDir, { recursive: true });
-  const schemas = { 'experiment.schema.json': experimentSchema(SETTINGS, SECTIONS, sweepSchema(SETTINGS, SWEEP_KEYS, SWEEP_DOCS)), 'adapter_config.schema.json': adapterSchema(SETTINGS) };
+  const schemas = { 'experiment.schema.json': experimentSchema(SETTINGS, SECTIONS, LORA_FIELDS, sweepSchema(SETTINGS, SWEEP_KEYS, SWEEP_DOCS)), 'adapter_config.schema.json': adapterSchema(SETTINGS) };
   for (const [name, schema] of Object.entries(schemas)) writeFileSync(join(outDir, name), `${JSON.stringify(schema, null, 2)}\n`);
 }
 
-export function experimentSchema(settings, sections, sweep) {
+/** Accepts what `parseExperiment` accepts. */
+export function experimentSchema(settings, sections, loraFields, sweep) {
   const { properties, required } = objectOf(settings.experiment);
   const inner = Object.fromEntries(sections.map(name => {
     const object = objectOf(settings[name]);
-    // Without an adapter the whole model is trained.
-    return [name, { type: name === 'lora' ? ['object', 'null'] : 'object', additionalProperties: false, ...object }];
+    if (name === 'lora') object.properties = { ...object.properties, ...unusedProperties(loraFields) };
+    // `"lora": null` trains the whole model; in other sections null stands for all defaults, where there are some.
+    return [name, { type: object.required.length ? 'object' : ['object', 'null'], additionalProperties: false, ...object }];
   }));
   return {
     $schema: 'http://json-schema.org/draft-07/schema#', title: 'LoRA experiment', type: 'object', allowComments: true, allowTrailingCommas: true,
@@ -32,6 +34,14 @@ export function experimentSchema(settings, sections, sweep) {
       },
     }],
   };
+}
+
+/** PEFT's other keys: an experiment may hold them at the values that stand for "not used". Completion does not offer them. */
+function unusedProperties(fields) {
+  return Object.fromEntries(Object.entries(fields).map(([key, { default: value, also = [], instead }]) => {
+    const doc = `A key of PEFT that has no effect here. If it has another value: ${instead}.`;
+    return [key, { enum: [...new Set([value, ...also, null])], doNotSuggest: true, errorMessage: `This value is not supported: ${instead}.`, description: doc, markdownDescription: doc }];
+  }));
 }
 
 /** Lists of values by key, or a list of members. */
@@ -98,8 +108,8 @@ function propertyOf(setting) {
   return { ...kinds[setting.type](), ...standard, description: setting.doc, markdownDescription: setting.doc };
 }
 
-/** The table is TypeScript; it is bundled in memory and imported. */
+/** The tables are TypeScript; they are bundled in memory and imported. */
 async function loadSettings() {
-  const result = await build({ stdin: { contents: "export * from './experiment'; export * from './sweep';", resolveDir: join(root, 'src/protocol') }, bundle: true, write: false, format: 'esm', platform: 'neutral', logLevel: 'silent' });
+  const result = await build({ stdin: { contents: "export * from './experiment'; export * from './loraFields'; export * from './sweep';", resolveDir: join(root, 'src/protocol') }, bundle: true, write: false, format: 'esm', platform: 'neutral', logLevel: 'silent' });
   return import(`data:text/javascript;base64,${Buffer.from(result.outputFiles[0].text).toString('base64')}`);
 }

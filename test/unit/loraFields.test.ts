@@ -6,7 +6,7 @@ import { LabError } from '../../src/engine/errors';
 import { settingsFromAdapter } from '../../src/engine/model/adapterConfig';
 import { parseExperiment, SETTINGS, type LoraSettings } from '../../src/protocol/experiment';
 import { LORA_FIELDS } from '../../src/protocol/loraFields';
-import { fixture } from '../support/paths';
+import { built, fixture } from '../support/paths';
 
 interface Field { name: string; default: unknown; stored: boolean }
 const { peft, fields } = JSON.parse(readFileSync(fixture('peft_lora_fields.json'), 'utf8')) as { peft: string; fields: Field[] };
@@ -64,4 +64,25 @@ for (const { name, default: value, stored } of fields) {
 test('a key of a later PEFT is refused unless it is off', () => {
   assert.ok(settingsFromAdapter({ ...adapterDefaults, use_something_new: false, new_config: null }));
   assert.throws(() => settingsFromAdapter({ ...adapterDefaults, use_something_new: true }), (error: unknown) => error instanceof LabError && error.report.where === 'use_something_new');
+});
+
+const { properties: { lora: schema, ...sections } } = JSON.parse(readFileSync(built('schemas/experiment.schema.json'), 'utf8')) as { properties: Record<string, { type: string | string[]; properties: Record<string, { enum?: unknown[] }> }> };
+
+test('the schema underlines a key of LoraConfig exactly where the parser refuses it', () => {
+  for (const { name, default: value } of fields) {
+    const property = schema.properties[name];
+    assert.ok(property, `the schema calls ${name} unknown`);
+    if (Object.hasOwn(SETTINGS.lora, name)) continue;
+    for (const candidate of [value, null, 'LORA', true, false, {}, 16, another(value)]) {
+      const allowed = property.enum!.some(possible => JSON.stringify(possible) === JSON.stringify(candidate));
+      assert.equal(allowed, parse({ [name]: candidate }).experiment !== undefined, `${name}: ${JSON.stringify(candidate)}`);
+    }
+  }
+});
+
+test('a section that may be null for the parser may be null in the schema', () => {
+  for (const [name, section] of Object.entries({ lora: schema, training: sections.training, engine: sections.engine, dataset: sections.dataset })) {
+    const accepted = parseExperiment({ base_model: 'model', dataset: { train: 'train.jsonl' }, [name]: null }).experiment !== undefined;
+    assert.equal([section.type].flat().includes('null'), accepted, name);
+  }
 });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatCount } from '../../src/protocol/adapterMath';
 import { costOf, ratioByRank } from '../../webview/cost';
-import { estimateMemory, fittingChanges, neededMemory, type MemorySettings, type MemoryView } from '../../src/protocol/memory';
+import { fittingChanges } from '../../src/protocol/fittingChanges';
+import { estimateMemory, neededMemory, type MemorySettings, type MemoryView } from '../../src/protocol/memory';
 import { describeTargets, targetKinds, tickKind } from '../../webview/targets';
 import { bertModel, values } from './support/fixtures';
 
@@ -20,6 +21,12 @@ test('the groups add up to all parameters', () => {
   assert.equal(groups.reduce((sum, group) => sum + group.parameters, 0), count.all_parameters);
 });
 
+test('a model that is trained whole is neither frozen nor counted twice', () => {
+  const { groups, count } = costOf(bertModel(), values({ full: true }));
+  assert.deepEqual(groups.map(({ parameters }) => parameters), [0, count.all_parameters, 0]);
+  assert.equal(groups[1].label, 'The whole model is trained');
+});
+
 test('the curve over rank passes through what each rank costs, ranks of single modules kept', () => {
   const model = bertModel();
   const lora = { rank_pattern: { query: 4 } };
@@ -35,7 +42,7 @@ const settings = (training: Partial<MemorySettings['training']> = {}, device: Me
 
 test('memory holds the engine, weights packed for both directions, optimizer state and the activations of one portion', () => {
   const estimate = estimateMemory(BERT_BASE, 296_450, settings());
-  assert.equal(estimate.training, 16 * 296_450);
+  assert.equal(estimate.training, 72 * 296_450);
   assert.equal(estimate.total, estimate.process + estimate.weights + estimate.training + estimate.activations);
   assert.ok(Math.abs(estimate.total / 1.23e9 - 1) < 0.15, `${estimate.total}, measured 1.23 GB`);
   const of = (training: Partial<MemorySettings['training']>, device?: MemorySettings['engine']['device']) => estimateMemory(BERT_BASE, 296_450, settings(training, device));
@@ -44,6 +51,40 @@ test('memory holds the engine, weights packed for both directions, optimizer sta
   assert.ok(of({ max_length: 512 }).activations > 1.3 * estimate.activations, 'attention scores grow with the square of the length');
   assert.ok(of({ max_length: 512, gradient_checkpointing: true }).activations < 0.3 * of({ max_length: 512 }).activations);
   assert.equal(of({}, 'webgpu').weights, 4 * 109_483_778, 'a GPU holds weights once');
+});
+
+/** What a whole run needed at its peak: test/bench, BERT shapes, 16 × 128 tokens. */
+const near = (total: number, measured: number): void => assert.ok(Math.abs(total / measured - 1) < 0.1, `${total}, measured ${measured}`);
+
+test('weights in few bits are held as two rounded copies, and the estimate is near what runs needed', () => {
+  const of = (precision: MemorySettings['engine']['precision'], device: MemorySettings['engine']['device'] = 'cpu') => estimateMemory(BERT_BASE, 296_450, { ...settings(), engine: { ...settings({}, device).engine, precision } });
+  near(of('fp32').total, 1.245e9);
+  near(of('int8').total, 1.100e9);
+  near(of('int4').total, 0.872e9);
+  const linear = 12 * (4 * 768 ** 2 + 2 * 768 * 3072) + 768 ** 2;
+  assert.equal(of('int4', 'webgpu').weights, 1.125 * linear + 4 * (109_483_778 - linear));
+});
+
+test('a model that is trained whole needs about a hundred bytes a parameter', () => {
+  const of = (shape: Parameters<typeof bertModel>[0]): number => {
+    const model = bertModel({ vocabulary: 30522, positions: 512, ...shape });
+    return estimateMemory(model, model.base_parameters, { ...settings(), lora: { full: true } }).total;
+  };
+  near(of({ layers: 4, hidden: 256, intermediate: 1024 }), 1.214e9);
+  near(of({ layers: 4, hidden: 512, intermediate: 2048 }), 2.899e9);
+  near(of({ layers: 12, hidden: 768, intermediate: 3072 }), 11.650e9);
+});
+
+test('a kept prefix counts up to its limit in memory, and texts that are written with the base a second time; a measured step has neither', () => {
+  const given = settings({ num_train_epochs: 3 });
+  const of = (part: Partial<MemorySettings>) => estimateMemory(BERT_BASE, 296_450, { ...given, ...part });
+  const upper = { layers_to_transform: [8, 9], bias: 'none' as const };
+  assert.equal(of({ lora: upper }).total - of({}).total, 1024e6);
+  for (const none of [of({ lora: { ...upper, layers_to_transform: [0, 9] } }), of({ lora: { ...upper, bias: 'all' } }), of({ lora: upper, training: { ...given.training, num_train_epochs: 1 } }), of({ lora: upper, engine: { ...given.engine, prefix_cache: 'off' } })]) assert.equal(none.beside, 0);
+  const writing = { ...given, task: 'CAUSAL_LM' as const, training: { ...given.training, predict_with_generate: true } };
+  assert.ok(of(writing).beside >= 4 * 109_483_778, 'the whole base');
+  const measured: MemoryView = { available_bytes: 8e9, measuring: false, measured: { values: { ...given, lora: upper }, trainable: 296_450, result: { peak_memory_bytes: 2e9, device: 'cpu (onnxruntime)', longest: 128, device_memory_bytes: null } } };
+  assert.equal(Math.round(neededMemory(BERT_BASE, 296_450, { ...given, lora: upper }, measured).total), 2e9 + 1024e6);
 });
 
 test('memory of a model without linear layers is a number', () => {
@@ -69,9 +110,13 @@ test('a run that does not fit is offered the smallest change of each kind that m
   const need = (other: MemorySettings): number => estimateMemory(BERT_BASE, 296_450, other).total;
   const fits = need({ ...start, training: { ...start.training, per_device_train_batch_size: 4 } });
   const changes = fittingChanges(start, fits, need);
-  assert.deepEqual(changes.map(change => change.label), ['Batch 4, accumulation 4', 'Recompute activations', 'max_length 32']);
+  assert.deepEqual(changes.map(change => change.label), ['Batch 4, accumulation 4', 'Recompute activations', 'max_length 32', 'Base weights in int4']);
   assert.deepEqual(changes[0].edits, [{ path: ['training', 'per_device_train_batch_size'], value: 4 }, { path: ['training', 'gradient_accumulation_steps'], value: 4 }]);
   for (const change of changes) assert.ok(change.total <= fits);
+  assert.deepEqual(changes[3].edits, [{ path: ['engine', 'precision'], value: 'int4' }]);
+  const rounding = (part: object): boolean => fittingChanges({ ...start, ...part }, fits, need).some(({ label }) => label === 'Base weights in int4');
+  for (const refused of [{ engine: { ...start.engine, device: 'cuda' } }, { engine: { ...start.engine, device: 'tensorflow' } }, { lora: { use_dora: true } }, { lora: { full: true } }, { engine: { ...start.engine, precision: 'int4' } }]) assert.equal(rounding(refused), false, JSON.stringify(refused));
+  assert.equal(rounding({ engine: { ...start.engine, precision: 'int8', device: 'cpu' } }), true);
   assert.deepEqual(fittingChanges(start, 1e8, need), [], 'nothing makes the weights fit');
 });
 

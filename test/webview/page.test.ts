@@ -311,6 +311,8 @@ test('a sweep shows its members, the best first, and follows their ranking', () 
   ]);
   assert.deepEqual(await page.locator('#sweep .line-key li').allTextContents(), ['r 4, learning_rate 0.0003', 'r 4, learning_rate 0.001', 'r 8, learning_rate 0.0003', 'r 8, learning_rate 0.001']);
   assert.equal(await text(page, '#now-sweep'), 'best: r 8, learning_rate 0.0003');
+  await page.setViewportSize({ width: 420, height: 900 });
+  assert.equal(await page.locator('#sweep .table').evaluate(table => table.scrollWidth - table.clientWidth), 0, 'the metric stands in a narrow editor without scrolling');
   assert.equal(await page.locator('#sweep tr[aria-current] td').first().textContent(), 'r 8, learning_rate 0.001');
   const [first, second, ...others] = SWEEP.members;
   await notify(page, 'run', { run: run({ sweep: { ...SWEEP, members: [{ ...second, state: 'finished', value: 0.2 }, first, ...others] } }) });
@@ -318,4 +320,16 @@ test('a sweep shows its members, the best first, and follows their ranking', () 
   assert.match((await rows())[0], /^r 8, learning_rate 0.001 \| finished/);
   await notify(page, 'run', { run: run() });
   await page.waitForSelector('#sweep', { state: 'hidden' });
+}));
+
+test('a model that is trained whole has a size of its own and no chart over ranks', () => inPanel({ state: 'wholeModel' }, async page => {
+  assert.equal(await text(page, '#trainable-ratio'), '100.0 %');
+  assert.match(await text(page, '#cost'), /Model size.*in float32.*The whole model is trained980,354Frozen base0/);
+  assert.equal(await page.locator('.chart-trainable-ratio').isVisible(), false);
+  assert.equal(await page.getByText('the whole model is trained, without an adapter').count(), 2, 'said once for the adapter and once for the targets');
+}));
+
+test('the cells of the telemetry strip leave no hole', () => inPanel({ state: 'running', width: 420 }, async page => {
+  const [strip, last] = await page.evaluate(() => ['#telemetry', '#telemetry .cell:last-child'].map(at => document.querySelector(at)!.getBoundingClientRect().right));
+  assert.ok(strip - last < 3, `${strip - last} px`);
 }));

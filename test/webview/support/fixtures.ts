@@ -32,7 +32,7 @@ export function bertModel({ layers = 4, hidden = 128, intermediate = 512, vocabu
 /** The values of the sample's experiment file. */
 export function values(lora: Partial<Experiment['lora']> = {}): Experiment {
   return parseExperiment({
-    base_model: 'model', dataset: { train: 'train.jsonl', eval: 'eval.jsonl' }, lora: { r: 8, lora_alpha: 16, target_modules: ['query', 'value'], lora_dropout: 0.1, ...lora },
+    base_model: 'model', dataset: { train: 'train.jsonl', eval: 'eval.jsonl' }, lora: lora.full ? null : { r: 8, lora_alpha: 16, target_modules: ['query', 'value'], lora_dropout: 0.1, ...lora },
     training: { per_device_train_batch_size: 16, learning_rate: 3e-3, max_length: 64, warmup_steps: 20 }, output_dir: 'runs/sentiment',
   }).experiment!;
 }
@@ -127,6 +127,7 @@ export const VIEWS: Record<string, PanelView> = {
     }), run: EMPTY_RUN, metrics: [],
   },
   tooLarge: { experiment: experiment({ memory: memory(1.38e9), model: BERT_BASE, values: long(16, 512) }), run: EMPTY_RUN, metrics: [] },
+  wholeModel: { experiment: experiment({ values: values({ full: true }) }), run: EMPTY_RUN, metrics: [] },
   measuring: { experiment: experiment({ memory: memory(8e9, { measuring: true }) }), run: EMPTY_RUN, metrics: [] },
   problems: {
     experiment: experiment({

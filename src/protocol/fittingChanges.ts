@@ -1,0 +1,32 @@
+/** The changes of settings that make a run fit into memory. Pure. */
+import type { MemorySettings } from './memory';
+
+/** A change of settings with which a run fits. */
+export interface FittingChange { label: string; edits: { path: string[]; value: unknown }[]; total: number }
+
+/**
+ * The smallest change of each kind that brings the need down to `available` bytes: a smaller batch with the accumulation raised so that
+ * their product stays, recomputed activations, shorter texts, base weights in int4 where the device may have it. Kinds that cannot are left out.
+ */
+export function fittingChanges(values: MemorySettings & { training: { gradient_accumulation_steps: number }; lora?: { use_dora?: boolean } }, available: number, need: (values: MemorySettings) => number): FittingChange[] {
+  const { training } = values;
+  const at = (part: Partial<MemorySettings['training']>): number => need({ ...values, training: { ...training, ...part } });
+  const key = (name: string, value: unknown): FittingChange['edits'][number] => ({ path: ['training', name], value });
+  const changes: FittingChange[] = [];
+  const first = <T>(candidates: T[], total: (candidate: T) => number, change: (candidate: T) => Omit<FittingChange, 'total'>): void => {
+    const fits = candidates.find(candidate => total(candidate) <= available);
+    if (fits !== undefined) changes.push({ ...change(fits), total: total(fits) });
+  };
+  const { per_device_train_batch_size: batch, gradient_accumulation_steps: steps, max_length } = training;
+  const divisors = Array.from({ length: batch - 1 }, (_, i) => batch - 1 - i).filter(size => batch % size === 0);
+  first(divisors, size => at({ per_device_train_batch_size: size }), size => ({
+    label: `Batch ${size}, accumulation ${steps * (batch / size)}`, edits: [key('per_device_train_batch_size', size), key('gradient_accumulation_steps', steps * (batch / size))],
+  }));
+  if (!training.gradient_checkpointing) first([true], () => at({ gradient_checkpointing: true }), () => ({ label: 'Recompute activations', edits: [key('gradient_checkpointing', true)] }));
+  const shorter = [0.75, 0.5, 0.375, 0.25, 0.125].map(share => Math.floor(max_length * share)).filter(length => length >= 8);
+  first(shorter, length => at({ max_length: length }), length => ({ label: `max_length ${length}`, edits: [key('max_length', length)] }));
+  const { device, precision } = values.engine;
+  const rounds = precision !== 'int4' && !values.lora?.full && !values.lora?.use_dora && (device === 'auto' || device === 'cpu' || device === 'webgpu');
+  if (rounds) first([true], () => need({ ...values, engine: { ...values.engine, precision: 'int4' } }), () => ({ label: 'Base weights in int4', edits: [{ path: ['engine', 'precision'], value: 'int4' }] }));
+  return changes;
+}

@@ -15,9 +15,10 @@ suite('The channel to the engine', () => {
       await engine.request('train', { experiment_file, resume: false });
     } finally {
       engine.kill();
+      await until('no engine is left', async () => (await state()).engines.length === 0);
+      // The engine's end is logged.
       log.dispose();
     }
     assert.deepEqual(heard, ['first', 'second']);
-    await until('no engine is left', async () => (await state()).engines.length === 0);
   });
 });

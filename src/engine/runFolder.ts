@@ -51,12 +51,21 @@ export function openRunFolder(folder: string, { resume }: { resume: boolean }): 
   if (resume && !hasRun(path)) {
     throw new LabError({ code: 'run.nothing-to-resume', file: path, cause: 'there is no run in this folder', action: 'start it without resuming' });
   }
+  const { lock, previous } = takeFolder(path, { check: () => refuseOther(path), replace: !resume && hasRun(path) });
+  return run(path, previous, lock);
+}
+
+/**
+ * Makes and locks a folder. `check` throws if it is no place for what is to be written; with `replace` what stands there is moved aside.
+ * It is tested that it can be written. Whatever fails, no lock stays. Errors: `run.in-use`, those of `check`, `disk.*`.
+ */
+export function takeFolder(path: string, { check, replace }: { check: () => void; replace: boolean }): { lock: Lock; previous: string | null } {
   makeFolder(path);
   let lock = lockFolder(path);
   let previous: string | null = null;
   try {
-    refuseOther(path);
-    if (!resume && hasRun(path)) {
+    check();
+    if (replace) {
       previous = moveAside(path);
       // The old folder took the lock along with it.
       lock.release();
@@ -66,7 +75,7 @@ export function openRunFolder(folder: string, { resume }: { resume: boolean }): 
     }
     recover(path, () => true, true);
     probe(path);
-    return run(path, previous, lock);
+    return { lock, previous };
   } catch (error) {
     lock.release();
     throw error;
@@ -94,7 +103,7 @@ function run(path: string, previous: string | null, lock: Lock): RunFolder {
 export const hasRun = (path: string): boolean => lookUp(join(path, 'experiment.json')) !== undefined;
 
 /** Renames the folder of an earlier run to the first free `<name>.<n>`. */
-export function moveAside(path: string): string {
+function moveAside(path: string): string {
   for (let n = 1; ; n++) {
     const target = join(dirname(path), `${basename(path)}.${n}`);
     if (lookUp(target, 'link')) continue;

@@ -1,11 +1,10 @@
 /** The folder of a sweep: `sweep.json` and one run folder for each member. Written by one process at a time. */
 import { join, resolve } from 'node:path';
 import { LabError } from './errors';
-import { lookUp, makeFolder, readJsonObject, removeFile } from './files';
+import { lookUp, readJsonObject } from './files';
 import { toJson } from './metricsLog';
-import { hasRun, moveAside, refuseOther } from './runFolder';
-import { lockFolder, LOCK_NAME } from './runLock';
-import { recover, writeFileAtomic } from './transaction';
+import { hasRun, refuseOther, takeFolder } from './runFolder';
+import { writeFileAtomic } from './transaction';
 import type { SweepSummary } from '../protocol/metrics';
 
 const NAME = 'sweep.json';
@@ -29,23 +28,7 @@ export function openSweepFolder(folder: string, { resume }: { resume: boolean })
   const path = resolve(folder);
   const holdsSweep = lookUp(join(path, NAME)) !== undefined;
   if (resume && !holdsSweep) throw new LabError({ code: 'run.nothing-to-resume', file: path, cause: 'there is no sweep in this folder', action: 'start it without resuming' });
-  makeFolder(path);
-  let lock = lockFolder(path);
-  let previous: string | null = null;
-  try {
-    if (!holdsSweep) refuseOther(path);
-    if (!resume && (holdsSweep || hasRun(path))) {
-      previous = moveAside(path);
-      lock.release();
-      removeFile(join(previous, LOCK_NAME));
-      makeFolder(path);
-      lock = lockFolder(path);
-    }
-    recover(path, () => true, true);
-  } catch (error) {
-    lock.release();
-    throw error;
-  }
+  const { lock, previous } = takeFolder(path, { check: () => { if (!holdsSweep) refuseOther(path); }, replace: !resume && (holdsSweep || hasRun(path)) });
   return {
     path, previous,
     read: () => readJsonObject(join(path, NAME), 1 << 26) as unknown as SweepSummary,

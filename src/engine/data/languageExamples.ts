@@ -5,7 +5,7 @@ import { IGNORED } from '../training/step.types';
 import type { ChatTemplate, Message } from './chatTemplate';
 import { describe, problem, readRecords, textColumn, textOf, type Column, type Place } from './dataset';
 import { checkIds, checkLength, type ExampleSet } from './examples';
-import { GrowingIntegers } from './growingIntegers';
+import { LearnedTokens } from './learnedTokens';
 import type { LanguageTokenizer } from './tokenizer';
 
 export type LanguageForm = 'text' | 'completion' | 'messages';
@@ -47,32 +47,19 @@ interface Learned { ids: number[]; learned: (i: number) => boolean }
 export function loadTexts(options: LoadTextsOptions): ExampleSet {
   const { file, max_length, limits } = options;
   checkLength(max_length, limits.max_positions);
-  const tokens = new GrowingIntegers(), targets = new GrowingIntegers(), ends = new GrowingIntegers();
-  let cut = 0, longest = 0, without_targets = 0;
+  const examples = new LearnedTokens();
   for (const { example: { ids, learned }, line } of learnedRows(options)) {
     checkIds(ids, limits.vocab_size, { line }, file);
     const length = Math.min(ids.length, max_length);
     const next = Int32Array.from({ length }, (_, i) => (i + 1 < length && learned(i + 1) ? ids[i + 1] : IGNORED));
     const some = next.some(target => target !== IGNORED);
     if (!some && length === ids.length) throw problem('dataset.nothing-to-learn', { file, line }, 'the example has no token that is learned', 'give it a text, a completion or a turn of the assistant');
-    tokens.append(Int32Array.from(ids.slice(0, length)));
-    targets.append(next);
-    ends.push(tokens.length);
-    longest = Math.max(longest, length);
-    if (length < ids.length) cut += 1;
-    if (!some) without_targets += 1;
+    examples.add(Int32Array.from(ids.slice(0, length)), next, length < ids.length);
   }
-  if (without_targets === ends.length) {
+  if (examples.nothing) {
     throw new LabError({ code: 'dataset.nothing-to-learn', file, cause: `nothing is left to learn: every prompt alone is longer than max_length ${max_length}`, action: 'raise training.max_length, or shorten the prompts' });
   }
-  return {
-    length: ends.length, tokens: tokens.length, longest, cut, without_targets,
-    get(i) {
-      if (!Number.isInteger(i) || i < 0 || i >= ends.length) throw new RangeError(`there is no example ${i} of ${ends.length}`);
-      const [begin, end] = [i ? ends.at(i - 1) : 0, ends.at(i)];
-      return { input_ids: tokens.view(begin, end), token_type_ids: null, label: 0, targets: targets.view(begin, end) };
-    },
-  };
+  return examples.set();
 }
 
 function* learnedRows({ file, dataset, tokenizer, eos, template, onProgress: onRead }: LoadTextsOptions): Generator<{ example: Learned; line: number }> {

@@ -5,8 +5,8 @@ import { IGNORED } from '../training/step.types';
 import { describe, problem, readRecords, textOf, type Column, type Place } from './dataset';
 import { checkIds, checkLength, type ExampleSet } from './examples';
 import { classOf } from './exampleLabels';
-import { GrowingIntegers } from './growingIntegers';
 import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
+import { LearnedTokens } from './learnedTokens';
 import type { WordTokenizer } from './wordTokenizer';
 
 type TagColumns = Pick<DatasetSettings, 'tokens_column' | 'tags_column'>;
@@ -45,8 +45,7 @@ export function scanTags({ file, dataset }: { file: string; dataset: TagColumns 
  */
 export function loadTags({ file, dataset, tokenizer, labels, max_length, limits, onProgress }: LoadTagsOptions): ExampleSet {
   checkLength(max_length, limits.max_positions);
-  const tokens = new GrowingIntegers(), targets = new GrowingIntegers(), ends = new GrowingIntegers();
-  let cut = 0, longest = 0, without_targets = 0;
+  const examples = new LearnedTokens();
   for (const { values: { words, tags }, line } of taggedRows(file, dataset, onProgress)) {
     const encoded = tokenizer.encode(words, max_length);
     checkIds(encoded.input_ids, limits.vocab_size, { line }, file);
@@ -55,22 +54,10 @@ export function loadTags({ file, dataset, tokenizer, labels, max_length, limits,
       const number = tag === IGNORED ? IGNORED : classOf(tag, { line }, labels, file);
       if (encoded.first[word] >= 0) wanted[encoded.first[word]] = number;
     });
-    tokens.append(encoded.input_ids);
-    targets.append(wanted);
-    ends.push(tokens.length);
-    longest = Math.max(longest, encoded.input_ids.length);
-    if (encoded.cut) cut += 1;
-    if (!wanted.some(target => target !== IGNORED)) without_targets += 1;
+    examples.add(encoded.input_ids, wanted, encoded.cut);
   }
-  if (without_targets === ends.length) throw new LabError({ code: 'dataset.nothing-to-learn', file, cause: 'no word has both tokens and a tag', action: `check dataset.tokens_column, "${dataset.tokens_column}", and dataset.tags_column, "${dataset.tags_column}"` });
-  return {
-    length: ends.length, tokens: tokens.length, longest, cut, without_targets,
-    get(i) {
-      if (!Number.isInteger(i) || i < 0 || i >= ends.length) throw new RangeError(`there is no example ${i} of ${ends.length}`);
-      const [begin, end] = [i ? ends.at(i - 1) : 0, ends.at(i)];
-      return { input_ids: tokens.view(begin, end), token_type_ids: null, label: 0, targets: targets.view(begin, end) };
-    },
-  };
+  if (examples.nothing) throw new LabError({ code: 'dataset.nothing-to-learn', file, cause: 'no word has both tokens and a tag', action: `check dataset.tokens_column, "${dataset.tokens_column}", and dataset.tags_column, "${dataset.tags_column}"` });
+  return examples.set();
 }
 
 /** Words and tags of every row. Error `dataset.tags`: not as many tags as words. */

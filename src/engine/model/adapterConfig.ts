@@ -40,7 +40,7 @@ const isListed = (name: string, list: readonly string[]): boolean => list.some(e
 
 /**
  * The settings that an adapter was trained with. Errors: `adapter.unsupported` for any key whose value changes what the
- * adapter computes in a way that is not implemented, `adapter.bad-config` for a value of the wrong type.
+ * adapter computes in a way that the engine does not support, `adapter.bad-config` for a value of the wrong type.
  */
 export function settingsFromAdapter(config: AdapterConfig, file = 'adapter_config.json'): LoraSettings {
   refuse(config, file);

@@ -3,6 +3,7 @@ import { LabError } from '../errors';
 import { isSavedBy } from '../../protocol/adapterMath';
 import { LORA_FIELDS } from '../../protocol/loraFields';
 import { BIASES, hasClasses, SETTINGS, TASKS, type LoraSettings } from '../../protocol/experiment';
+import { isInside } from './targets';
 import type { AdapterPlan } from './lora.types';
 
 export type AdapterConfig = Record<string, unknown>;
@@ -36,7 +37,7 @@ export function adapterConfig(options: { base: string; task: string; lora: LoraS
   return Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-const isListed = (name: string, list: readonly string[]): boolean => list.some(entry => `.${name}.`.includes(`.${entry}.`));
+const isListed = (name: string, list: readonly string[]): boolean => list.some(entry => isInside(name, entry));
 
 /**
  * The settings that an adapter was trained with. Errors: `adapter.unsupported` for any key whose value changes what the

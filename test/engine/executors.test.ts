@@ -24,6 +24,7 @@ const cases: { name: string; lora: object; config: object; dropout: boolean }[] 
   { name: 'DoRA with dropout', lora: { r: 4, lora_dropout: 0.2, use_dora: true, bias: 'lora_only' }, config: {}, dropout: true },
   { name: 'biases of B and of the base', lora: { r: 4, target_modules: ['query', 'output.dense'], lora_bias: true, bias: 'lora_only', init_lora_weights: false }, config: {}, dropout: false },
   { name: 'PiSSA with dropout', lora: { r: 4, lora_dropout: 0.2, target_modules: 'all-linear', init_lora_weights: 'pissa' }, config: {}, dropout: true },
+  ...['gelu', 'gelu_new', 'silu'].map(hidden_act => ({ name: `${hidden_act} of a width that is computed in pieces`, lora: { r: 2, target_modules: ['query', 'intermediate.dense'] }, config: { hidden_act, intermediate_size: 1536 }, dropout: false })),
   { name: 'relu, upper layer only', lora: { r: 2, target_modules: ['layer.1.attention.self.key'] }, config: { hidden_act: 'relu' }, dropout: false },
 ];
 

@@ -86,3 +86,16 @@ test('a graph for WebGPU has only nodes that its provider has kernels for', () =
   const shapes = new Set(nodes('webgpu').filter(n => n.op === 'Shape').flatMap(n => n.outputs));
   assert.deepEqual([...new Set(nodes('webgpu').filter(n => n.inputs.some(i => shapes.has(i))).map(n => n.op))], ['Expand']);
 });
+
+test('gradients of wide activations are computed in pieces on the CPU, and whole elsewhere and where they are narrow', () => {
+  const pieces = (intermediate_size: number, provider: 'cpu' | 'webgpu'): number => {
+    const model = tinyBert({ intermediate_size });
+    const experiment = settings({ r: 2, target_modules: ['query'] });
+    const { program: step } = stepProgram({ model, plan: planAdapter(model, experiment.lora), lora: experiment.lora, train: true });
+    return traceProgram(step, provider).backward.filter(n => n.op === 'Exp').length;
+  };
+  const narrow = pieces(256, 'cpu');
+  assert.ok(narrow > 0);
+  assert.equal(pieces(1536, 'cpu'), narrow * 4);
+  assert.equal(pieces(1536, 'webgpu'), narrow);
+});

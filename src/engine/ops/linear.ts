@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import type { Value } from '../executors/trace/graph';
 import { defineOp } from './op';
 
 /**
@@ -16,12 +17,20 @@ export const linear = defineOp<'x' | 'w' | 'add', { bias: boolean; transposed?: 
   gradient(dy, [x, w], { bias, transposed = false }) {
     return {
       x: () => tf.matMul(dy as tf.Tensor2D, w as tf.Tensor2D, false, transposed),
-      w: () => (transposed ? tf.matMul(x as tf.Tensor2D, dy as tf.Tensor2D, true, false) : tf.matMul(dy as tf.Tensor2D, x as tf.Tensor2D, true, false)),
+      w: () => {
+        // A product of few rows and many columns takes ONNX Runtime twice the time of its transpose.
+        const [wide, narrow] = dy.shape[1]! < x.shape[1]! ? [x, dy] : [dy, x];
+        const product = tf.matMul(wide as tf.Tensor2D, narrow as tf.Tensor2D, true, false);
+        return (wide === x) === transposed ? product : tf.transpose(product);
+      },
       add: () => (bias ? tf.sum(dy, 0) : dy),
     };
   },
   lower(graph, { x, w, add }, { transposed = false }) {
     const output = { dtype: 'float32' as const, shape: [x.shape[0], w.shape[transposed ? 1 : 0]] };
-    return graph.node('Gemm', add ? [x, w, add] : [x, w], output, { transB: transposed ? 0 : 1 });
+    const gemm = (inputs: Value[]): Value => graph.node('Gemm', inputs, output, { transB: transposed ? 0 : 1 });
+    if (!add) return gemm([x, w]);
+    // On the CPU, Gemm first copies what is to be added, on one thread.
+    return graph.provider === 'cpu' ? graph.node('Add', [gemm([x, w]), add], output) : gemm([x, w, add]);
   },
 });

@@ -20,6 +20,9 @@ export interface SessionSettings {
   profile?: string;
 }
 
+/** Threads wait this long for the next node before they sleep: as long as most pauses between nodes, so that the editor has the cores between steps. */
+const SPIN_MICROSECONDS = '50';
+
 const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
 /** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files, unless some are rounded first. */
@@ -43,9 +46,8 @@ export async function createSession(program: Program, traced: Traced, settings: 
     ...(settings.profile ? { enableProfiling: true, profileFilePrefix: settings.profile } : {}),
     ...(settings.threads ? { intraOpNumThreads: settings.threads } : {}),
     extra: {
-      // Spinning threads would take the cores from the editor between steps.
       session: {
-        intra_op: { allow_spinning: '0' },
+        intra_op: { allow_spinning: '1', spin_duration_us: SPIN_MICROSECONDS },
         // A node that WebGPU cannot run must be an error here, never a copy to the CPU and back in every step. CUDA's provider
         // leaves small integer nodes to the CPU by its own choice.
         ...(settings.provider === 'webgpu' ? { disable_cpu_ep_fallback: '1' } : {}),
@@ -53,6 +55,8 @@ export async function createSession(program: Program, traced: Traced, settings: 
       },
       // It makes Splits of int32, which the WebGPU provider lacks.
       ...(settings.provider === 'webgpu' ? { optimization: { disable_specified_optimizers: 'GatherSliceToSplitFusion' } } : {}),
+      // They would undo what `linear` does: make Gemms with three inputs, and products of few rows and many columns.
+      ...(settings.provider === 'cpu' ? { optimization: { disable_specified_optimizers: 'MatMulAddFusion;GemmSumFusion;GemmTransposeFusion' } } : {}),
     },
   });
 }

@@ -1,6 +1,6 @@
 /** "Install GPU runtime…": asks what and from where, and lets an engine process fetch, check and unpack it into the extension's storage. */
 import * as vscode from 'vscode';
-import type { EngineRequests, InstallReport, InstallRequest, RuntimeName } from '../protocol/engine';
+import type { EngineRequests, InstallReport, InstallRequest, ProxySettings, RuntimeName } from '../protocol/engine';
 import { withEngine, type EngineClient } from './engineClient';
 import { requireTrust, type Lab } from './lab';
 import { ReportedError } from './reports';
@@ -28,7 +28,7 @@ export async function installRuntime(lab: Lab, { runtime, remove, ...rest }: Run
     }
     const from = chosen.from === undefined && !chosen.link ? await askPlace(chosen.runtime) : chosen.from ?? mirror();
     if (from === undefined) return undefined;
-    return install(lab, engine, { ...chosen, from });
+    return install(lab, engine, { ...chosen, from, proxy: proxy() });
   });
 }
 
@@ -80,6 +80,17 @@ async function askPlace(runtime: RuntimeName): Promise<string | null | undefined
   if (choice.id === 'download') return mirror();
   const [uri] = await vscode.window.showOpenDialog({ title: TITLE, canSelectFiles: choice.id === 'file', canSelectFolders: choice.id === 'folder', openLabel: 'Install' }) ?? [];
   return uri?.fsPath;
+}
+
+/**
+ * The proxy of the settings, undefined where they leave it to the environment. VS Code puts it under the requests of its extension host only,
+ * and here an engine process asks. Proxies that the system or a PAC script names are known to VS Code alone.
+ */
+function proxy(): ProxySettings | undefined {
+  const settings = vscode.workspace.getConfiguration('http');
+  if (settings.get<string>('proxySupport') === 'off') return { url: null, except: [] };
+  const url = settings.get<string>('proxy')?.trim();
+  return url ? { url, except: settings.get<string[]>('noProxy') ?? [], authorization: settings.get<string | null>('proxyAuthorization') } : undefined;
 }
 
 const mirror = (): string | null => vscode.workspace.getConfiguration('loraLab').get<string>('runtimeMirror')?.trim() || null;

@@ -104,7 +104,12 @@ export interface InstallRequest {
   from?: string | null;
   /** A Python, its environment or its package tensorflow, whose libraries are used instead of libtensorflow. */
   link?: string | null;
+  /** The editor's proxy; without it HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY of the engine's environment hold. */
+  proxy?: ProxySettings;
 }
+
+/** `url` is null where no proxy may be used; hosts in `except` are asked directly; `authorization` is a header for the proxy. */
+export interface ProxySettings { url: string | null; except: string[]; authorization?: string | null }
 
 export interface InstallReport {
   runtime: RuntimeName;

@@ -23,32 +23,41 @@ const bertShape = (layers: number, hidden_size: number, max_position_embeddings 
   },
 });
 
+const gpt2Shape = (n_layer: number, n_embd: number, vocab_size: number): Base => ({
+  task: 'CAUSAL_LM', dropout: ['resid_pdrop', 'embd_pdrop', 'attn_pdrop'],
+  config: {
+    architectures: ['GPT2LMHeadModel'], model_type: 'gpt2', vocab_size, n_positions: 1024, n_embd, n_layer, n_head: n_embd / 64, activation_function: 'gelu_new', layer_norm_epsilon: 1e-5, initializer_range: 0.02,
+    bos_token_id: 1, eos_token_id: 1,
+  },
+});
+
+/** Qwen2 with heads of 64, two of them for keys and values. */
+const qwen2Shape = (layers: number, hidden_size: number, intermediate_size: number, vocab_size: number): Base => ({
+  task: 'CAUSAL_LM', dropout: ['attention_dropout'],
+  config: {
+    architectures: ['Qwen2ForCausalLM'], model_type: 'qwen2', vocab_size, hidden_size, num_hidden_layers: layers, num_attention_heads: hidden_size / 64, num_key_value_heads: 2, intermediate_size, hidden_act: 'silu',
+    max_position_embeddings: 32768, rms_norm_eps: 1e-6, rope_theta: 1e6, tie_word_embeddings: true, initializer_range: 0.02, bos_token_id: 1, eos_token_id: 1, use_sliding_window: false,
+  },
+});
+
 export const BASES = {
   'bert-base': bertShape(12, 768),
   'bert-medium': bertShape(8, 512),
   'bert-small': bertShape(4, 512),
   'bert-mini': bertShape(4, 256),
   'bert-small-2048': bertShape(4, 512, 2048),
-  gpt2: {
-    task: 'CAUSAL_LM', dropout: ['resid_pdrop', 'embd_pdrop', 'attn_pdrop'],
-    config: {
-      architectures: ['GPT2LMHeadModel'], model_type: 'gpt2', vocab_size: 50257, n_positions: 1024, n_embd: 768, n_layer: 12, n_head: 12, activation_function: 'gelu_new', layer_norm_epsilon: 1e-5, initializer_range: 0.02,
-      bos_token_id: 1, eos_token_id: 1,
-    },
-  },
-  'qwen2-0.5b': {
-    task: 'CAUSAL_LM', dropout: ['attention_dropout'],
-    config: {
-      architectures: ['Qwen2ForCausalLM'], model_type: 'qwen2', vocab_size: 151936, hidden_size: 896, num_hidden_layers: 24, num_attention_heads: 14, num_key_value_heads: 2, intermediate_size: 4864, hidden_act: 'silu',
-      max_position_embeddings: 32768, rms_norm_eps: 1e-6, rope_theta: 1e6, tie_word_embeddings: true, initializer_range: 0.02, bos_token_id: 1, eos_token_id: 1, use_sliding_window: false,
-    },
-  },
+  gpt2: gpt2Shape(12, 768, 50257),
+  'qwen2-0.5b': qwen2Shape(24, 896, 4864, 151936),
+  'bert-tiny': bertShape(2, 64),
+  'gpt2-tiny': gpt2Shape(2, 64, 1000),
+  'qwen2-tiny': qwen2Shape(2, 128, 256, 1000),
 } satisfies Record<string, Base>;
 export type BaseName = keyof typeof BASES;
 
 /** Words of data: every one is one token. */
 export const word = (i: number): string => `w${i}`;
-export const WORDS = 30000;
+/** How many of them data is made of: fewer than any tokenizer of these bases knows. */
+export const wordsOf = ({ vocab_size }: Config): number => Math.min(30000, (vocab_size as number) - BERT_TOKENS.length);
 
 const BLOCK = 1 << 19;
 

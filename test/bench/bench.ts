@@ -4,10 +4,13 @@
  *
  *   npm run bench -- [--rows 1,2] [--rounds 3] [--out table.md]
  *   npm run bench -- --scaling [--rounds 3] [--out picture.png]     our speed against rank, length and model size
+ *   npm run bench -- --gpu [--rows 1,2] [--rounds 3] [--devices webgpu,cuda,tensorflow] [--families bert,t5|none] [--portions 512,8192] [--shapes full|tiny] [--out table.md]
+ *                                                                   on a GPU: every family's losses, speed beside PEFT on the same card, profile (gpu/gpu.ts)
  */
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { measureGpu } from './gpu/gpu';
 import { measureOurs, measurePeft, median, prepare, python, type Measurement } from './measure';
 import { ROWS } from './rows';
 import { measureScaling } from './scaling';
@@ -15,7 +18,8 @@ import { measureScaling } from './scaling';
 const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { rows: { type: 'string' }, rounds: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' } } });
+  const { values } = parseArgs({ options: { rows: { type: 'string' }, rounds: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' }, gpu: { type: 'boolean' }, devices: { type: 'string' }, families: { type: 'string' }, shapes: { type: 'string' }, portions: { type: 'string' } } });
+  if (values.gpu) return measureGpu(values);
   if (values.scaling) return measureScaling(Number(values.rounds), values.out);
   const chosen = values.rows ? values.rows.split(',').map(number => ROWS[Number(number) - 1]) : ROWS;
   const table = [

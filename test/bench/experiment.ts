@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { random } from '../../src/engine/random';
-import { BASES, word, WORDS } from './bases';
+import { BASES, word, wordsOf } from './bases';
 import type { Row } from './rows';
 import type { Changes } from '../../src/protocol/sweep';
 
@@ -10,7 +10,7 @@ import type { Changes } from '../../src/protocol/sweep';
 export function writeExperiment(folder: string, row: Row, member?: Changes): void {
   const { task, config, dropout } = BASES[row.base];
   const stream = random(2, 'bench-words');
-  const words = (count: number): string => Array.from({ length: count }, () => word(Math.floor(stream.next() * WORDS))).join(' ');
+  const words = (count: number): string => Array.from({ length: count }, () => word(Math.floor(stream.next() * wordsOf(config)))).join(' ');
   const lines = row.lengths.map((length, i) => {
     // [CLS] and [SEP] around a text, the end-of-text token after what a language model learns.
     if (task === 'SEQ_CLS') return { text: words(length - 2), label: i % 2 };

@@ -18,8 +18,8 @@ export const folder = join(tmpdir(), 'lora-lab-bench');
 export const python = process.env.LORA_LAB_PYTHON;
 
 /** Runs a program to its end and returns what it printed. `line` is called with each line of its standard output. */
-export function run(command: string, args: string[], line: (text: string) => void = () => {}): Promise<string> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+export function run(command: string, args: string[], line: (text: string) => void = () => {}, env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   let out = '', err = '', rest = '';
   child.stdout.on('data', (data: Buffer) => {
     out += data.toString();
@@ -31,8 +31,8 @@ export function run(command: string, args: string[], line: (text: string) => voi
   return new Promise((resolve, reject) => child.once('close', code => (code === 0 ? resolve(out) : reject(new Error(`${command} ended with ${code}\n${err}`)))));
 }
 
-/** Trains the row that `prepare` wrote. */
-export async function measureOurs(row: Row): Promise<Measurement> {
+/** Trains the row that `prepare` wrote. `env` is for the engine's process. */
+export async function measureOurs(row: Row, env: NodeJS.ProcessEnv = {}): Promise<Measurement> {
   if (row.sweep) return measureOurSweep(row);
   const output = join(folder, 'run');
   rmSync(output, { recursive: true, force: true });
@@ -40,11 +40,10 @@ export async function measureOurs(row: Row): Promise<Measurement> {
   const metrics = join(output, 'metrics.jsonl');
   let first = 0;
   const watch = setInterval(() => { if (!first && existsSync(metrics) && readFileSync(metrics, 'utf8').includes('\n')) first = (performance.now() - begun) / 1000; }, 20);
-  const summary = JSON.parse(await run(process.execPath, [built('engine/cli.js'), 'train', join(folder, 'bench.lora.json')])) as Summary;
-  clearInterval(watch);
+  const summary = JSON.parse(await run(process.execPath, [built('engine/cli.js'), 'train', join(folder, 'bench.lora.json')], undefined, env).finally(() => clearInterval(watch))) as Summary;
   const records = readFileSync(metrics, 'utf8').trim().split('\n').map(line => JSON.parse(line) as TrainRecord);
   const last = records.at(-1)!;
-  const before = row.counts_first ? { time: 0, tokens: 0, step: 0 } : records[0];
+  const before = row.counts_first ? { time: 0, tokens: 0, step: 0 } : records[(row.warm_up ?? 1) - 1];
   const seconds = last.time - before.time;
   return {
     tokens_per_second: (last.tokens - before.tokens) / seconds, examples_per_second: ((last.step - before.step) * row.batch) / seconds,
@@ -84,13 +83,13 @@ function speedOf({ steps, batch, lengths }: Row, experiments: number, seconds: n
   return { examples_per_second, tokens_per_second: examples_per_second * lengths[0] };
 }
 
-/** The same in PEFT. */
-export async function measurePeft(row: Row): Promise<Measurement> {
+/** The same in PEFT: on the CPU in fp32, or as `settings` say. */
+export async function measurePeft(row: Row, { device = 'cpu', precision = 'fp32' }: { device?: string; precision?: string } = {}): Promise<Measurement> {
   const sweep = row.sweep && parseSweep({ sweep: row.sweep }).sweep;
   if (sweep) return measurePeftSweep(row, sweep.members);
   const begun = performance.now();
   let first = 0;
-  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), folder, row.padding, ...(row.counts_first ? ['counts_first'] : [])], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
+  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), folder, row.padding, '--warm-up', String(row.counts_first ? 0 : row.warm_up ?? 1), '--device', device, '--precision', precision], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
   return { ...JSON.parse(out.trim().split('\n').at(-1)!) as Measurement, first_step_seconds: first };
 }
 

@@ -1,20 +1,30 @@
 """
-One measurement of PEFT for the bench: the checkpoint, data and settings that bench.ts wrote, a plain training loop in
-float32. B starts at zero and weights come from the checkpoint, so that the first loss is the same as the engine's.
+One measurement of PEFT for the bench: the checkpoint, data and settings that bench.ts wrote, a plain training loop. B starts
+at zero and weights come from the checkpoint, so that the first loss is the same as the engine's.
 
-    python peft_bench.py FOLDER max_length|longest|grouped [counts_first]
+    python peft_bench.py FOLDER max_length|longest|grouped [--warm-up STEPS] [--device cpu|cuda] [--precision fp32|tf32|bf16]
+
+tf32 lets a card round the factors of its float32 products, bf16 is torch.autocast around the forward pass.
 """
+import argparse
+import contextlib
 import json
 import resource
-import sys
 import time
 
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast, logging
 
-folder, padding = sys.argv[1:3]
-counts_first = sys.argv[3:] == ["counts_first"]
+parser = argparse.ArgumentParser()
+parser.add_argument("folder")
+parser.add_argument("padding", choices=["max_length", "longest", "grouped"])
+parser.add_argument("--warm-up", type=int, default=1)
+parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
+arguments = parser.parse_args()
+folder, padding, warm_up, device = arguments.folder, arguments.padding, arguments.warm_up, arguments.device
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = arguments.precision == "tf32"
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 torch.manual_seed(0)
@@ -30,7 +40,7 @@ else:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base)
 model = get_peft_model(model, LoraConfig(task_type=task, **lora))
-model.train()
+model.to(device).train()
 
 
 def encode(row: dict) -> tuple[list[int], list[int] | int]:
@@ -46,9 +56,9 @@ def collate(chosen: list[tuple]) -> dict:
     width = training["max_length"] if padding == "max_length" else max(len(ids) for ids, _ in chosen)
     fill = lambda values, value: values + [value] * (width - len(values))
     return dict(
-        input_ids=torch.tensor([fill(ids, 0) for ids, _ in chosen]),
-        attention_mask=torch.tensor([fill([1] * len(ids), 0) for ids, _ in chosen]),
-        labels=torch.tensor([label if task == "SEQ_CLS" else fill(label, -100) for _, label in chosen]),
+        input_ids=torch.tensor([fill(ids, 0) for ids, _ in chosen], device=device),
+        attention_mask=torch.tensor([fill([1] * len(ids), 0) for ids, _ in chosen], device=device),
+        labels=torch.tensor([label if task == "SEQ_CLS" else fill(label, -100) for _, label in chosen], device=device),
     )
 
 
@@ -59,11 +69,13 @@ if padding == "grouped":
     examples.sort(key=lambda example: len(example[0]))
 batch = training["per_device_train_batch_size"]
 batches = [examples[i:i + batch] for i in range(0, len(examples), batch)]
+autocast = (lambda: torch.autocast(device, torch.bfloat16)) if arguments.precision == "bf16" else contextlib.nullcontext
 losses, tokens, count, begun = [], 0, 0, time.perf_counter()
 for step in range(training["max_steps"]):
     # Short and long batches in turn, so that few steps see the whole range.
     chosen = collate(batches[(step * 7 if padding == "grouped" else step) % len(batches)])
-    loss = model(**chosen).loss
+    with autocast():
+        loss = model(**chosen).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
@@ -71,7 +83,8 @@ for step in range(training["max_steps"]):
     losses.append(loss.item())
     if step == 0:
         print("first step", flush=True)
-    if step == 0 and not counts_first:
+    # Reading the loss has waited for the device.
+    if step < warm_up:
         begun = time.perf_counter()
     else:
         tokens += int(chosen["attention_mask"].sum())

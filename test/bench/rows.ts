@@ -8,8 +8,10 @@ export interface Row {
   /** Examples by their length in tokens, special tokens included. */
   lengths: number[];
   batch: number;
-  /** Optimizer steps of one measurement; the first one is left out of the speed. More than one pass where they need more examples. */
+  /** Optimizer steps of one measurement. More than one pass where they need more examples. */
   steps: number;
+  /** So many first steps are left out of the speed; default 1. */
+  warm_up?: number;
   /** The first step counts, too: it does work that later ones are spared. */
   counts_first?: true;
   /** Dropout of the base and of the adapters. */
@@ -33,7 +35,7 @@ export interface Row {
   must: number;
 }
 
-const dense = (count: number, length: number): number[] => Array<number>(count).fill(length);
+export const dense = (count: number, length: number): number[] => Array<number>(count).fill(length);
 
 /** Lengths as SST-2 has them: log-normal, mean about 24.5, at most 66. */
 function sst2(count: number): number[] {

@@ -1,11 +1,11 @@
 /** Devices: what is probed and how, what `auto` takes, and what a person reads about a device that cannot be used. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
-import { chooseDevice, createExecutor } from '../../src/engine/executors/devices';
+import { chooseDevice, createExecutor, listDevices } from '../../src/engine/executors/devices';
 import { readMacGpus, readNvidiaGpus, readWindowsGpus } from '../../src/engine/executors/hardware';
 import { onnxError } from '../../src/engine/executors/onnxError';
 import { knownProbe, probe, type ProbeResult } from '../../src/engine/executors/probe';
@@ -104,4 +104,22 @@ test('lab -- devices prints every device with its state', () => {
   assert.deepEqual(devices.map(({ device, state }) => `${device} ${state}`), ['cpu ready', 'cuda needs', `webgpu ${VULKAN ? 'needs' : devices[2].state}`, 'tensorflow needs']);
   assert.ok(devices[0].memory_bytes! > 2 ** 28 && devices[0].name);
   assert.match(devices[3].detail, /npm install @tensorflow\/tfjs-node-gpu/);
+});
+
+test('what a device is, and a TensorFlow of Python that could be linked with, are told', async () => {
+  const missing: ProbeResult = { ok: false, cause: 'no tfjs-node was found', action: 'install it', missing: true };
+  const { devices, auto } = await listDevices(async device => (device === 'webgpu' ? SOFTWARE : device === 'tensorflow' ? missing : BROKEN), async () => undefined);
+  const [cpu, cuda, webgpu, tensorflow] = devices;
+  assert.deepEqual([webgpu.name, webgpu.driver, webgpu.state, webgpu.software, webgpu.memory_bytes], ['llvmpipe, in software', 'llvmpipe', 'ready', true, cpu.memory_bytes]);
+  assert.deepEqual([cuda.state, cuda.detail, tensorflow.state, tensorflow.detail, auto.device], ['needs', 'libcublas.so.12 was not found; install CUDA 12', 'needs', 'no tfjs-node was found; install it', 'cpu']);
+});
+
+test('lab -- devices offers the TensorFlow of a Python environment', { skip: process.platform === 'win32' }, () => {
+  const environment = join(folder, 'environment'), place = join(environment, 'lib/tensorflow');
+  for (const path of ['bin', 'lib/tensorflow-2.18.0.dist-info', 'lib/tensorflow/include/tensorflow/c/eager']) mkdirSync(join(environment, path), { recursive: true });
+  for (const name of ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2', 'include/tensorflow/c/c_api.h', 'include/tensorflow/c/eager/c_api.h']) writeFileSync(join(place, name), '');
+  writeFileSync(join(environment, 'bin/python'), `#!/bin/sh\necho ${place}\n`, { mode: 0o755 });
+  const { stdout } = spawnSync(process.execPath, [built('engine/cli.js'), 'devices'], { encoding: 'utf8', env: { ...process.env, LORA_LAB_PYTHON: '', VIRTUAL_ENV: environment } });
+  const { devices } = JSON.parse(stdout) as DevicesReport;
+  assert.ok(devices[3].detail.endsWith(`; TensorFlow 2.18.0 of Python is in ${place}: "lab -- install tensorflow --link ${place}" uses it, with the CUDA that it was made for`), devices[3].detail);
 });

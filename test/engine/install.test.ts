@@ -26,7 +26,8 @@ let registry: Registry;
 before(async () => { registry = await startRegistry(); });
 beforeEach(() => {
   rmSync(runtimes, { recursive: true, force: true });
-  Object.assign(process.env, { LORA_LAB_RUNTIME: runtimes, LORA_LAB_CACHE: join(folder, 'cache'), CXX: writeCompiler(folder), LORA_LAB_TFJS_NODE: '', LORA_LAB_ORT_CUDA: '' });
+  // A proxy of the machine that runs the tests has no way to a loopback server.
+  Object.assign(process.env, { NO_PROXY: '127.0.0.1', no_proxy: '127.0.0.1', LORA_LAB_RUNTIME: runtimes, LORA_LAB_CACHE: join(folder, 'cache'), CXX: writeCompiler(folder), LORA_LAB_TFJS_NODE: '', LORA_LAB_ORT_CUDA: '' });
 });
 after(async () => {
   process.env = kept;

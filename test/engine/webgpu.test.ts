@@ -1,9 +1,9 @@
 /**
  * The compiled step on the WebGPU provider, driven by a Vulkan driver in software: everything on the device, and the CPU's
- * numbers. One case of each architecture, and DoRA; `LORA_LAB_EVERY_CASE=1` runs every reference case.
+ * numbers. One case of each architecture and task, and DoRA; `LORA_LAB_EVERY_CASE=1` runs every reference case.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { after, test } from 'node:test';
 import type { CompiledProgram } from '../../src/engine/executors/executor';
 import type { LoadedModel } from '../../src/engine/model/weights';
@@ -12,15 +12,17 @@ import { assertClose } from '../support/close';
 import { noisyStep } from '../support/compareSteps';
 import { inTemporaryFolder } from '../support/faults';
 import { fixture } from '../support/paths';
+import { caseOf, modelTypeOf } from '../support/referenceCase';
 import { assertSame, trainReference } from '../support/references';
 import { openSoftwareGpu } from '../support/softwareGpu';
 import { TINY_DECODERS, tinyDecoder, tinyTexts } from '../support/tinyDecoders';
 import { tinyBert, tinyExamples } from '../support/tinyModel';
 import { TINY_T5, tinyPairs } from '../support/tinyT5';
 
-const architecture = (name: string): string => (JSON.parse(readFileSync(fixture('references', name, 'model/config.json'), 'utf8')) as { model_type: string }).model_type;
+/** What must be seen once: an architecture with a task. */
+const kind = (name: string): string => `${modelTypeOf(name)} ${caseOf(name).task}`;
 const ALL = readdirSync(fixture('references'));
-const CASES = process.env.LORA_LAB_EVERY_CASE ? ALL : ALL.filter((name, i) => ['dora', 'embeddings', 't5-embeddings'].includes(name) || i === ALL.findIndex(other => architecture(other) === architecture(name)));
+const CASES = process.env.LORA_LAB_EVERY_CASE ? ALL : ALL.filter((name, i) => ['dora', 'embeddings', 't5-embeddings'].includes(name) || i === ALL.findIndex(other => kind(other) === kind(name)));
 
 let held: CompiledProgram | undefined;
 let skip: string | undefined;

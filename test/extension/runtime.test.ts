@@ -31,4 +31,10 @@ suite('GPU runtimes', () => {
     await settings.update('runtimeMirror', inWorkspace('downloads'), vscode.ConfigurationTarget.Global);
     try { await assert.rejects(async () => install({ runtime: 'cuda', from: null }), /downloads.*lacks api\.nuget\.org.*wget -x/); } finally { await settings.update('runtimeMirror', undefined, vscode.ConfigurationTarget.Global); }
   });
+
+  test('the proxy of the editor is the one that downloads are asked through', async () => {
+    const settings = vscode.workspace.getConfiguration('http');
+    await settings.update('proxy', 'http://127.0.0.1:9', vscode.ConfigurationTarget.Global);
+    try { await assert.rejects(async () => install({ runtime: 'cuda', from: null }), /api\.nuget\.org, asked through the proxy 127\.0\.0\.1:9 \(http\.proxy\), cannot be reached: ECONNREFUSED/); } finally { await settings.update('proxy', undefined, vscode.ConfigurationTarget.Global); }
+  });
 });

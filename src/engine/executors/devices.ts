@@ -6,6 +6,7 @@ import type { DeviceName, DeviceReport, DevicesReport } from '../../protocol/dev
 import { hasCudaProvider } from './cuda';
 import type { Executor } from './executor';
 import { cpuHardware, listGpus, mayHaveGpu } from './hardware';
+import { offeredTensorFlow, type TensorFlowLibrary } from './install/compile';
 import { knownProbe, probe, type ProbeResult } from './probe';
 import { onnxVersion, startExecutor } from './start';
 
@@ -82,22 +83,27 @@ function described(executor: Executor, hardware?: string, note?: string): Execut
   return { device, compile: program => executor.compile(program), dispose: () => executor.dispose() };
 }
 
-/** Probes every device of this machine anew. Takes seconds for each that is there. */
-export async function listDevices(ask: Probe = probe): Promise<DevicesReport> {
+/** Probes every device of this machine anew. Takes seconds for each that is there. `offer` finds a TensorFlow of Python that could be linked with. */
+export async function listDevices(ask: Probe = probe, offer = offeredTensorFlow): Promise<DevicesReport> {
   const gpus = await listGpus();
   const cpu = cpuHardware();
   const answers = new Map<DeviceName, ProbeResult>();
   for (const device of ['cuda', 'webgpu', 'tensorflow'] as const) answers.set(device, await ask(device));
   const devices: DeviceReport[] = [{ device: 'cpu', state: 'ready', ...cpu, software: false, detail: `onnxruntime ${onnxVersion()}` }];
   for (const [device, result] of answers) {
-    const hardware = device === 'tensorflow' && !(result.ok && result.runs.includes('gpu')) ? cpu : result.ok && result.software ? undefined : gpus[0];
+    // What computes in software has the processor's memory.
+    const hardware = device === 'tensorflow' && !(result.ok && result.runs.includes('gpu')) ? cpu : result.ok && result.software ? { ...cpu, name: `${result.driver ?? 'a driver'}, in software` } : gpus[0];
     devices.push({
       device, name: hardware?.name ?? null, memory_bytes: hardware?.memory_bytes ?? null,
       driver: (result.ok ? result.driver : null) ?? hardware?.driver ?? null, software: result.ok && result.software,
       state: result.ok ? 'ready' : result.missing ? 'needs' : 'failed',
-      detail: result.ok ? result.runs : `${result.cause}; ${result.action}`,
+      detail: result.ok ? result.runs : `${result.cause}; ${result.action}${device === 'tensorflow' && result.missing ? linkOffer(await offer()) : ''}`,
     });
   }
   const auto = await chooseDevice(async device => answers.get(device)!);
   return { auto, devices };
 }
+
+/** The newer CUDA of a TensorFlow that is there already spares a download. */
+const linkOffer = (library: TensorFlowLibrary | undefined): string =>
+  (library ? `; TensorFlow ${library.version} of Python is in ${library.folder}: "lab -- install tensorflow --link ${library.folder}" uses it, with the CUDA that it was made for` : '');

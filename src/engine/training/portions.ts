@@ -3,8 +3,11 @@
  * memory of one portion, most of them stay in the processor's cache, and examples of similar length share the padding of attention.
  */
 
-/** Tokens of one portion. Of 128 … 2,048 this was the fastest for BERT-base on the CPU (test/bench/README.md). */
-export const PORTION_TOKENS = 512;
+/**
+ * Tokens of one portion. Of 128 … 2,048 this was the fastest for BERT-base on the CPU (test/bench/README.md). A GPU may want
+ * more of them at a time: `LORA_LAB_PORTION_TOKENS` is how the bench tries that.
+ */
+export const PORTION_TOKENS = Number(process.env.LORA_LAB_PORTION_TOKENS) || 512;
 
 /**
  * Places of the examples, portion after portion, shorter ones first. A portion holds at most `tokens`, or one longer example.

@@ -87,9 +87,9 @@ export async function pythonTensorFlow(place: string): Promise<TensorFlowLibrary
   return { include: join(real, 'include'), folder: real, rpath: real, libraries: WHEEL_LIBRARIES, version: versionBeside(real) };
 }
 
-/** A TensorFlow of the Python that this shell would start, for an offer; undefined if there is none. Takes a second at most. */
+/** A TensorFlow of the workspace's Python environment or of the Python that this shell would start, for an offer; undefined if there is none. Takes a second at most. */
 export async function offeredTensorFlow(): Promise<TensorFlowLibrary | undefined> {
-  const environments = [process.env.VIRTUAL_ENV, process.env.CONDA_PREFIX].filter(Boolean).map(folder => join(folder!, 'bin/python'));
+  const environments = [process.env.VIRTUAL_ENV, process.env.CONDA_PREFIX, resolve('.venv'), resolve('venv')].filter(Boolean).map(folder => join(folder!, 'bin/python'));
   const found = (process.env.PATH ?? '').split(delimiter).map(folder => join(folder, 'python3')).find(file => lookUp(file));
   for (const python of [process.env.LORA_LAB_PYTHON, ...environments, found]) {
     if (!python || !lookUp(python)) continue;

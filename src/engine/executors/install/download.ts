@@ -4,6 +4,8 @@ import { basename, dirname, join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { LabError } from '../../errors';
 import { freeBytes, lookUp, openFile, closeFile, readInto, statFile, withFile, writeAll } from '../../files';
+import type { ProxySettings } from '../../../protocol/engine';
+import { request, throughProxy, type Answer } from './request';
 import type { Source } from './sources';
 
 export interface Fetching {
@@ -11,12 +13,14 @@ export interface Fetching {
   folder: string;
   /** `https://host/path`, or a folder. Below it lies `<host>/<path>` of every address, as `wget -x` leaves it. */
   mirror: string | null;
+  /** The editor's proxy; without it that of the environment. */
+  proxy?: ProxySettings;
   signal: AbortSignal;
   progress(message: string, fraction: number | null): void;
 }
 
 /** How a person without internet, or with a registry that refuses, gets there. */
-export const OFFLINE = 'fetch the files on another machine ("lab -- install … --list" names them) and give their folder or a mirror: setting loraLab.runtimeMirror, or "lab -- install … --from"';
+export const OFFLINE = 'fetch the files on another machine ("lab -- install … --list" names them) and give their folder or a mirror: setting loraLab.runtimeMirror, or "lab -- install … --from"; if this network has a proxy, name it in HTTPS_PROXY or in the editor\'s setting http.proxy';
 /** Room that must stay on the disk. */
 const MARGIN = 64 << 20;
 const CHUNK = 1 << 20;
@@ -43,9 +47,13 @@ export async function fetchFile(source: Source, fetching: Fetching): Promise<str
 }
 
 /** JSON from an address or its mirror. Errors as `fetchFile`. */
-export async function fetchJson(url: string, { signal }: Fetching): Promise<Record<string, unknown>> {
-  const response = await ask(url, signal);
-  try { return await response.json() as Record<string, unknown>; } catch (error) { throw broken(url, error, signal); }
+export async function fetchJson(url: string, fetching: Pick<Fetching, 'signal' | 'proxy'>): Promise<Record<string, unknown>> {
+  const answer = await ask(url, fetching);
+  try {
+    const parts: Uint8Array[] = [];
+    for await (const part of chunks(answer, fetching)) parts.push(part);
+    return JSON.parse(Buffer.concat(parts).toString('utf8')) as Record<string, unknown>;
+  } catch (error) { throw error instanceof LabError ? error : broken(url, error, fetching); }
 }
 
 /** Reads a file through and compares it with its checksum. Errors: `runtime.checksum`, `runtime.cancelled`. */
@@ -69,9 +77,10 @@ export async function checkFile(file: string, integrity: string | null, { signal
   compare(hash, algorithm, integrity, file);
 }
 
-async function download(url: string, file: string, integrity: string | null, { signal, progress }: Fetching): Promise<void> {
-  const response = await ask(url, signal);
-  const total = Number(response.headers.get('content-length')) || null;
+async function download(url: string, file: string, integrity: string | null, fetching: Fetching): Promise<void> {
+  const { progress } = fetching;
+  const answer = await ask(url, fetching);
+  const total = lengthOf(answer);
   needSpace(dirname(file), total ?? 0);
   const { algorithm, hash } = hashOf(integrity ?? 'sha512-');
   let done = 0;
@@ -80,7 +89,7 @@ async function download(url: string, file: string, integrity: string | null, { s
   withFile(file, 'wx', () => { /* made */ });
   const fd = openFile(file, 'a');
   try {
-    for await (const chunk of chunks(response, url, signal)) {
+    for await (const chunk of chunks(answer, fetching)) {
       writeAll(fd, chunk, file);
       hash.update(chunk);
       done += chunk.length;
@@ -91,36 +100,42 @@ async function download(url: string, file: string, integrity: string | null, { s
   if (integrity !== null) compare(hash, algorithm, integrity, url);
 }
 
-async function* chunks(response: Response, url: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const reader = response.body!.getReader();
+const lengthOf = ({ response }: Answer): number | null => Number(response.headers['content-length']) || null;
+
+async function* chunks(answer: Answer, fetching: Pick<Fetching, 'signal' | 'proxy'>): AsyncGenerator<Uint8Array> {
   let done = 0;
-  for (;;) {
-    let part;
-    try { part = await reader.read(); } catch (error) {
-      const total = Number(response.headers.get('content-length'));
-      throw signal.aborted ? cancelled() : total > done ? truncated(url, done, total) : broken(url, error, signal);
+  try {
+    for await (const part of answer.response as AsyncIterable<Uint8Array>) {
+      done += part.length;
+      yield part;
     }
-    if (part.done) return;
-    done += part.value.length;
-    yield part.value;
+  } catch (error) {
+    // What went wrong with the file is not the network's fault.
+    if (error instanceof LabError) throw error;
+    const total = lengthOf(answer) ?? 0;
+    throw fetching.signal.aborted ? cancelled() : total > done ? truncated(answer.url, done, total) : broken(answer.url, error, fetching);
   }
 }
 
-async function ask(url: string, signal: AbortSignal): Promise<Response> {
-  let response;
-  // Encoded content would not have the length and the checksum of the file.
-  try { response = await fetch(url, { signal, headers: { 'accept-encoding': 'identity' } }); } catch (error) { throw broken(url, error, signal); }
-  if (response.ok && response.body) return response;
-  throw refused(response.url || url, `answered ${response.status} ${response.statusText}`.trim());
+async function ask(url: string, fetching: Pick<Fetching, 'signal' | 'proxy'>): Promise<Answer> {
+  let answer;
+  try { answer = await request(url, fetching.signal, fetching.proxy); } catch (error) { throw error instanceof LabError ? error : broken(url, error, fetching); }
+  const { statusCode, statusMessage } = answer.response;
+  if (statusCode === 200) return answer;
+  answer.response.destroy();
+  throw refused(answer.url, `answered ${statusCode} ${statusMessage}`.trim(), fetching);
 }
 
-function broken(url: string, error: unknown, signal: AbortSignal): LabError {
-  if (signal.aborted) return cancelled();
-  const cause = (error as { cause?: NodeJS.ErrnoException }).cause ?? error as NodeJS.ErrnoException;
-  return refused(url, `cannot be reached: ${cause.code ?? cause.message}`);
+function broken(url: string, error: unknown, fetching: Pick<Fetching, 'signal' | 'proxy'>): LabError {
+  if (fetching.signal.aborted) return cancelled();
+  const { code, message } = error as NodeJS.ErrnoException;
+  return refused(url, `cannot be reached: ${code ?? message}`, fetching);
 }
 
-const refused = (url: string, what: string): LabError => new LabError({ code: 'runtime.refused', where: url, cause: `${new URL(url).host} ${what}`, action: OFFLINE });
+const refused = (url: string, what: string, { proxy }: Pick<Fetching, 'proxy'>): LabError => {
+  const way = throughProxy(url, proxy);
+  return new LabError({ code: 'runtime.refused', where: url, cause: `${new URL(url).host}${way && `, asked${way},`} ${what}`, action: OFFLINE });
+};
 const truncated = (url: string, done: number, total: number): LabError => new LabError({
   code: 'runtime.truncated', where: url, cause: `the download ended after ${done} of ${total} bytes`, action: 'install it again; if it happens again, fetch the file in another way and give it with --from',
 });

@@ -31,7 +31,7 @@ const onnxVersion = (): string => ort.env.versions.node ?? ort.env.versions.comm
  * Fetches, checks and unpacks a runtime below `runtimesFolder()`, replacing an earlier one, and tries it.
  * Errors: `runtime.*`, `disk.*`; whatever happens, the folder holds the old runtime, the new one or nothing.
  */
-export async function installRuntime({ runtime, variant = hasNvidia() ? 'gpu' : 'cpu', from = null, link = null }: InstallRequest, { signal, progress, probe, sources = {} }: Installing): Promise<InstallReport> {
+export async function installRuntime({ runtime, variant = hasNvidia() ? 'gpu' : 'cpu', from = null, link = null, proxy }: InstallRequest, { signal, progress, probe, sources = {} }: Installing): Promise<InstallReport> {
   requirePlatform();
   if (link !== null && runtime !== 'tensorflow') throw new LabError({ code: 'runtime.link', where: 'link', cause: 'only TensorFlow can be linked with that of Python', action: 'leave it out' });
   const { mirror, file } = readFrom(from);
@@ -40,7 +40,7 @@ export async function installRuntime({ runtime, variant = hasNvidia() ? 'gpu' : 
   makeFolder(runtimesFolder());
   let told = 0;
   const made = await transaction(target, async folder => {
-    const fetching: Fetching = { folder, mirror, signal, progress: (message, fraction) => {
+    const fetching: Fetching = { folder, mirror, proxy, signal, progress: (message, fraction) => {
       if (fraction !== null && fraction < 1 && performance.now() - told < TELL_MS) return;
       told = performance.now();
       progress({ message, fraction });

@@ -11,7 +11,8 @@ import type { ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
 import { MemoryProbe } from './memoryProbe';
 import { ReportedError, toReport } from './reports';
-import { readRunFolder } from './runFolders';
+import { readRunFolder, readSweep } from './runFolders';
+import { TryEngine } from './tryEngine';
 
 export type ModelState = { state: 'none' } | { state: 'loading' } | { state: 'error'; error: ErrorReport } | { state: 'ready'; model: ModelView };
 
@@ -25,6 +26,9 @@ export class Lab {
   private modelState: ModelState = { state: 'none' };
 
   readonly memory = new MemoryProbe(() => this.experimentChanged.fire());
+  /** Where texts are tried. It holds models in memory, which whoever measures, trains or installs needs for himself. */
+  readonly tries = new TryEngine();
+  private triedFor: string | undefined;
   readonly current: CurrentExperiment;
   /** Experiment text, checkpoint or trust changed. */
   readonly onDidChangeExperiment = this.experimentChanged.event;
@@ -88,6 +92,7 @@ export class Lab {
     const { document, count } = this;
     if (!document || !count) return;
     this.requireIdle(document);
+    this.tries.end();
     await document.save();
     await this.memory.measure(document.file, document.reading.values, count.trainable_parameters, this.engineOptions);
   }
@@ -99,6 +104,7 @@ export class Lab {
   async train(document: ExperimentDocument, resume: boolean): Promise<ExperimentRun> {
     this.requireIdle(document);
     this.memory.cancel();
+    this.tries.end();
     await document.save();
     const run = this.runOf(document.file);
     await run.train(this.engineOptions, { resume, sweep: document.reading.sweep });
@@ -133,12 +139,15 @@ export class Lab {
   /** Waits until running engines have written a last checkpoint, then ends every one. */
   async shutdown(): Promise<void> {
     this.memory.cancel();
+    this.tries.end();
     await Promise.all(this.allRuns.map(run => run.shutdown()));
     this.disposables.dispose();
   }
 
   private async update(): Promise<void> {
     this.memory.settingsAre(this.document?.reading.values);
+    if (this.document?.file !== this.triedFor) this.tries.end();
+    this.triedFor = this.document?.file;
     this.experimentChanged.fire();
     await Promise.all([this.inspect(), this.loadLastRun()]);
   }
@@ -178,7 +187,8 @@ export class Lab {
     const run = this.runOf(document.file);
     const output = document.reading.values.output_dir;
     const folder = output ? document.resolve(output) : undefined;
-    if (folder && await readRunFolder(folder).catch(() => undefined)) await run.load(path.normalize(folder));
+    // The folder of a sweep is none of a run.
+    if (folder && (await readSweep(folder) ?? await readRunFolder(folder).catch(() => undefined))) await run.load(path.normalize(folder));
   }
 }
 

@@ -20,14 +20,17 @@ export interface LabState {
   };
   memory: { measuring: boolean; measured: MemoryMeasurement | null };
   panel: { open: boolean; visible: boolean };
-  /** Process ids of living engines. */
+  /** Process ids of living engines, but for the one that texts are tried in. */
   engines: number[];
+  /** Its process id, while it is there. */
+  trying: number | null;
 }
 
 export function readState(lab: Lab, panel: ExperimentPanel): LabState {
   const { model, count, document } = lab;
   const { status, error, summary, folder, adapter, resumable, started, progress } = lab.run?.view ?? EMPTY_RUN;
   const metrics = lab.run?.metrics ?? [];
+  const trying = lab.tries.pid ?? null;
   const trained = metrics.filter(record => !isEvalRecord(record)).at(-1);
   return {
     experiment: document?.file ?? null,
@@ -42,6 +45,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
     },
     memory: { measuring: lab.memory.view.measuring, measured: lab.memory.view.measured?.result ?? null },
     panel: { open: panel.open, visible: panel.visible },
-    engines: liveEngines().flatMap(engine => engine.pid ?? []),
+    engines: liveEngines().flatMap(engine => engine.pid ?? []).filter(pid => pid !== trying),
+    trying,
   };
 }

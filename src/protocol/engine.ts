@@ -128,11 +128,10 @@ export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
   /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
   inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: Pick<DatasetSettings, 'train' | 'text_column' | 'label_column' | 'tokens_column' | 'tags_column'> }, Inspection];
-  /** Ends when the run has ended. Its error carries an `ErrorReport`. */
-  /** `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
+  /** Ends when the run has ended. Its error carries an `ErrorReport`. `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
   train: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, Summary];
   /** All experiments of a file with a section `sweep`. Pause, stop and save concern the one that is going on, stop ends all. */
-  sweep: [{ experiment_file: string; resume: boolean }, SweepSummary];
+  sweep: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, SweepSummary];
   pause: [Record<string, never>, null];
   resume: [Record<string, never>, null];
   /** Writes a checkpoint and the adapter, then ends the run; `train` answers with state `stopped`. */
@@ -149,6 +148,8 @@ export interface EngineRequests {
    * `text` notifications carry what has been written.
    */
   generate: [{ base: string; adapter: string | null; prompts: string[]; chat?: boolean; precision?: Precision } & Partial<GenerationSettings>, Completion[]];
+  /** What is being written ends before its next token, with the error `predict.stopped`. */
+  stopGenerating: [Record<string, never>, null];
   /** While it runs, `progress` notifications tell how far it is. `cancelInstall` ends it with the error `runtime.cancelled`. */
   install: [InstallRequest, InstallReport];
   cancelInstall: [Record<string, never>, null];

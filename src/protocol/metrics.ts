@@ -58,7 +58,10 @@ export type ClassifierMetrics<Prefix extends string = ''> = { [K in keyof Metric
 export type MetricRecord = TrainRecord | EvalRecord;
 export const isEvalRecord = (record: MetricRecord): record is EvalRecord => 'eval_loss' in record;
 
-export interface Summary {
+/** Of a run while it went on: most cores in use over a second, and of the GPU where it tells: memory of the whole card, share of its time. */
+export interface MachinePeaks { peak_cpu_cores?: number; peak_gpu_memory_bytes?: number; peak_gpu_utilization?: number }
+
+export interface Summary extends MachinePeaks {
   state: 'finished' | 'stopped';
   steps: number;
   epochs: number;
@@ -75,10 +78,6 @@ export interface Summary {
   precision?: Precision;
   seconds: number;
   peak_memory_bytes: number;
-  /** Most cores in use over a second, and of the GPU where it tells: memory of the whole card, share of its time. */
-  peak_cpu_cores?: number;
-  peak_gpu_memory_bytes?: number;
-  peak_gpu_utilization?: number;
   /** Absolute path of the saved adapter folder; with `full_finetuning` that of the trained model's checkpoint folder. */
   adapter: string;
   /** The whole model was trained. */
@@ -122,7 +121,7 @@ export interface SweepMember {
 }
 
 /** Content of `sweep.json`. */
-export interface SweepSummary {
+export interface SweepSummary extends MachinePeaks {
   state: 'running' | 'finished' | 'stopped';
   /** What members are compared by: a metric of evaluations, or without any `train_loss`. */
   metric: string;

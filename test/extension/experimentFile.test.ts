@@ -60,6 +60,16 @@ suite('Experiment file', () => {
     await useExperiment('schema');
   });
 
+  test('where "lora" is null the schema underlines what then has no meaning', async () => {
+    const uri = vscode.Uri.file(await useExperiment('schema', [{ path: ['lora'], value: null }, { path: ['training', 'loraplus_lr_ratio'], value: 16 }, { path: ['engine', 'precision'], value: 'int8' }]));
+    const document = await vscode.workspace.openTextDocument(uri);
+    await vscode.window.showTextDocument(document);
+    const underlined = (): string[] => vscode.languages.getDiagnostics(uri).filter(d => d.source !== 'LoRA Lab' && /"lora" is null/.test(d.message)).map(d => document.getText(d.range)).sort();
+    await until('the JSON service complains', () => underlined().length === 2);
+    assert.deepEqual(underlined(), ['"int8"', '16']);
+    await useExperiment('schema');
+  });
+
   test("the schema of adapter_config.json knows PEFT's keys", async () => {
     const uri = vscode.Uri.file(inWorkspace('config-of-an-adapter/adapter_config.json'));
     await vscode.workspace.fs.writeFile(uri, Buffer.from('{\n  "peft_type": "LORA", "bias": "all",\n  \n}\n'));

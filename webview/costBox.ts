@@ -1,6 +1,6 @@
 /** Trainable ratio, adapter size and memory: what the settings cost, before anything is trained. */
 import { formatBytes, formatCount, formatInteger } from '../src/protocol/adapterMath';
-import { h, setText, show } from './dom';
+import { h, keepFocus, setText, show } from './dom';
 import { formatPercent, roughBytes } from './format';
 import type { FittingChange } from '../src/protocol/fittingChanges';
 import { button } from './ui';
@@ -84,20 +84,22 @@ function memoryFit(host: Host): Part {
   const element = h('div', { class: 'fit' }, text, choices, h('div', { class: 'buttons' }, measure, cancel));
   return {
     element,
-    update({ cost, experiment, active }: View) {
-      const { total, available, changes } = cost!.memory;
-      const short = available !== null && total > available;
-      const measuring = experiment!.memory.measuring;
-      show(element, measuring || !active);
-      setText(text, measuring ? 'Measuring: one step with the longest examples…' : !short || active ? ''
-        : `Needs about ${formatBytes(total)}, and ${formatBytes(available)} are free. ${changes.length ? 'It fits with one of these:' : 'No smaller batch or shorter text makes it fit: close other programs, or take a smaller model.'}`);
-      text.classList.toggle('problem', short && !measuring);
-      show(text, text.textContent !== '');
-      show(choices, short && !active && !measuring && changes.length > 0);
-      offer(short ? changes : [], active);
-      show(measure, !measuring && !active);
-      show(cancel, measuring);
-      measure.disabled = !experiment!.trusted || experiment!.problems.length > 0;
-    },
+    update: view => keepFocus(element, () => [cancel, measure], () => draw(view)),
   };
+
+  function draw({ cost, experiment, active }: View): void {
+    const { total, available, changes } = cost!.memory;
+    const short = available !== null && total > available;
+    const measuring = experiment!.memory.measuring;
+    show(element, measuring || !active);
+    setText(text, measuring ? 'Measuring: one step with the longest examples…' : !short || active ? ''
+      : `Needs about ${formatBytes(total)}, and ${formatBytes(available)} are free. ${changes.length ? 'It fits with one of these:' : 'No smaller batch or shorter text makes it fit: close other programs, or take a smaller model.'}`);
+    text.classList.toggle('problem', short && !measuring);
+    show(text, text.textContent !== '');
+    show(choices, short && !active && !measuring && changes.length > 0);
+    offer(short ? changes : [], active);
+    show(measure, !measuring && !active);
+    show(cancel, measuring);
+    measure.disabled = !experiment!.trusted || experiment!.problems.length > 0;
+  }
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
 import { root } from '../../src/tools/paths.mjs';
+import { runCommand } from '../../src/tools/workbench.mjs';
 import { startLab, until } from './support.mjs';
 
 let lab;
@@ -32,6 +33,6 @@ test('Stop ends the text and keeps the loaded model; closing the panel frees it'
   assert.deepEqual(lab.engines(), [engine]);
   assert.equal(await panel.locator('#try-results [role="alert"]').count(), 0, 'a stop is no error');
   assert.deepEqual(lab.complaints, []);
-  await lab.page.locator('.tab.active .codicon-close').click();
+  await runCommand(lab.page, 'View: Close All Editors');
   await until('the engine has ended', () => lab.engines().length === 0);
 });

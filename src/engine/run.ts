@@ -57,6 +57,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
 
     folder ??= openRunFolder(newFolder(source, cwd), { resume: false });
     folder.needSpace(spaceFor(plan.trainable_parameters));
+    if (found) folder.supersedeMetrics(found.state.step);
     if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
     folder.writeExperiment(source.experiment);
     announce(source, prepared, folder, step.device, report);
@@ -66,10 +67,14 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the run was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);
   } finally {
-    // Of a device that is lost nothing can be released; what ended the run is what a person must hear.
-    await step?.dispose().catch((error: unknown) => report.log({ level: 'warn', message: `the device could not be released: ${error instanceof Error ? error.message : String(error)}` }));
+    await release(step, report);
     folder?.close();
   }
+}
+
+/** Frees what a run holds on its device. Of one that is lost nothing can be released; what ended the run is what a person must hear. */
+export async function release(held: { dispose(): Promise<void> } | undefined, report: Pick<Reporter, 'log'>): Promise<void> {
+  await held?.dispose().catch((error: unknown) => report.log({ level: 'warn', message: `the device could not be released: ${error instanceof Error ? error.message : String(error)}` }));
 }
 
 /** Tells what is about to be trained. */
@@ -82,7 +87,7 @@ export function announce(source: ExperimentFile, prepared: Prepared, folder: Run
   });
 }
 
-/** The newest good checkpoint of a run. Metrics after it are set aside. */
+/** The newest good checkpoint of a run. Nothing is changed: the run may yet be refused. */
 export function findState(folder: RunFolder, source: ExperimentFile, report: Reporter): { checkpoint: string; state: TrainerState } {
   const { folder: checkpoint, warnings } = folder.latestCheckpoint();
   for (const message of warnings) report.log({ level: 'warn', message });
@@ -91,9 +96,7 @@ export function findState(folder: RunFolder, source: ExperimentFile, report: Rep
   }
   const changed = compareExperiments(source.experiment, readJsonObject(join(folder.path, 'experiment.json'), 1 << 20), source.file);
   if (changed.length) report.log({ level: 'warn', message: `${changed.join(', ')} changed since the run began: it will not end as it would have without the interruption` });
-  const state = readState(checkpoint);
-  folder.supersedeMetrics(state.step);
-  return { checkpoint, state };
+  return { checkpoint, state: readState(checkpoint) };
 }
 
 /** The state before the first step. */

@@ -8,7 +8,7 @@ import { withRoom } from './fullDisk';
 import { planAdapter } from './model/lora';
 import { keepPrefix } from './prefixCache';
 import { prepare, prepareVariant, rowsOf, type Prepared } from './prepare';
-import { folderToResume, newFolder, withPlace, type RunOptions } from './run';
+import { folderToResume, newFolder, release, withPlace, type RunOptions } from './run';
 import { openSweepFolder, type SweepFolder } from './sweepFolder';
 import { Member } from './sweepMember';
 import { evaluate } from './training/evaluate';
@@ -66,7 +66,7 @@ export async function runSweep({ experiment_file, resume, cwd, control, report, 
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the sweep was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);
   } finally {
-    await shared?.dispose();
+    await release(shared, report);
     folder?.close();
   }
 }

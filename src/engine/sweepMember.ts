@@ -97,7 +97,10 @@ export class Member {
     const bytes = spaceFor(prepared.plan.trainable_parameters);
     const { result: { folder, found } } = await withRoom(() => this.open(bytes, report), { folder: path, control, report, what: 'the member', where: this.name, bytes, lastGoodCheckpoint: undefined });
     try {
-      if (found) step.restore(readOptimizer(found.checkpoint, found.state, prepared));
+      if (found) {
+        step.restore(readOptimizer(found.checkpoint, found.state, prepared));
+        folder.supersedeMetrics(found.state.step);
+      }
       announce(source, prepared, folder, step.device, report);
       this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? { ...freshState(prepared), eval_before }, control, report, peaks }).train(folder);
       this.state = this.summary.state;

@@ -57,6 +57,8 @@ export class Telemetry {
     const wanted = /^\d+/.exec(process.env.CUDA_VISIBLE_DEVICES ?? '')?.[0] ?? '0';
     const tool = this.tool = spawn(program, QUERY, { stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });
     tool.on('error', () => { /* there is none: the GPU's figures stay away */ });
+    // What it told last is no longer so.
+    tool.on('close', () => { if (this.tool === tool) this.gpu = undefined; });
     let rest = '';
     tool.stdout!.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n');

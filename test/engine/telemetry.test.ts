@@ -55,6 +55,21 @@ test('the members of a sweep, which all tell their device, are followed by one p
   assert.equal(readFileSync(join(folder, 'started'), 'utf8').trim().split('\n').length, 1);
 }));
 
+test('a tool that ends in the middle of a run takes its figures with it', { skip: process.platform === 'win32' }, () => inTemporaryFolder(async folder => {
+  const file = process.env.LORA_LAB_NVIDIA_SMI = join(folder, 'nvidia-smi');
+  writeFileSync(file, `#!${process.execPath}\nconsole.log('0, 100, 8192, 97'); setTimeout(() => {}, 1200);\n`);
+  chmodSync(file, 0o755);
+  const seen: boolean[] = [];
+  const telemetry = new Telemetry(new Peaks(), ({ gpu }) => seen.push(gpu !== undefined));
+  telemetry.start();
+  telemetry.follow('webgpu');
+  while (!seen.includes(true)) await sleep(50);
+  const { length } = seen;
+  while (seen.length < length + 5 && seen.at(-1)) await sleep(50);
+  telemetry.stop();
+  assert.equal(seen.at(-1), false);
+}));
+
 test('a run on the CPU asks no tool, and a tool that is missing is no fault', () => inTemporaryFolder(async folder => {
   process.env.LORA_LAB_NVIDIA_SMI = join(folder, 'nowhere');
   const peaks = new Peaks();

@@ -51,7 +51,7 @@ export function costBox(host: Host): Part {
       memory.element.title = `Estimated from shapes${measured ? ', corrected by a measured step' : ', if every text has max_length tokens'}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
         + `trained weights, gradients, AdamW ${formatBytes(estimate.training)}\nactivations ${formatBytes(estimate.activations)}`
         + (estimate.beside ? `\nkept prefix, at most, and a second base to write with ${formatBytes(estimate.beside)}` : '');
-      fit.update(view);
+      keepFocus(fit.element, () => Array.from(fit.element.querySelectorAll<HTMLElement>('#measure-memory, #cancel-measure')), () => fit.update(view));
       groups.forEach(({ label, parameters }, i) => {
         segments[i].style.flexGrow = String(parameters / count.all_parameters);
         show(segments[i], parameters > 0);
@@ -84,22 +84,20 @@ function memoryFit(host: Host): Part {
   const element = h('div', { class: 'fit' }, text, choices, h('div', { class: 'buttons' }, measure, cancel));
   return {
     element,
-    update: view => keepFocus(element, () => [cancel, measure], () => draw(view)),
+    update({ cost, experiment, active }: View) {
+      const { total, available, changes } = cost!.memory;
+      const short = available !== null && total > available;
+      const measuring = experiment!.memory.measuring;
+      show(element, measuring || !active);
+      setText(text, measuring ? 'Measuring: one step with the longest examples…' : !short || active ? ''
+        : `Needs about ${formatBytes(total)}, and ${formatBytes(available)} are free. ${changes.length ? 'It fits with one of these:' : 'No smaller batch or shorter text makes it fit: close other programs, or take a smaller model.'}`);
+      text.classList.toggle('problem', short && !measuring);
+      show(text, text.textContent !== '');
+      show(choices, short && !active && !measuring && changes.length > 0);
+      offer(short ? changes : [], active);
+      show(measure, !measuring && !active);
+      show(cancel, measuring);
+      measure.disabled = !experiment!.trusted || experiment!.problems.length > 0;
+    },
   };
-
-  function draw({ cost, experiment, active }: View): void {
-    const { total, available, changes } = cost!.memory;
-    const short = available !== null && total > available;
-    const measuring = experiment!.memory.measuring;
-    show(element, measuring || !active);
-    setText(text, measuring ? 'Measuring: one step with the longest examples…' : !short || active ? ''
-      : `Needs about ${formatBytes(total)}, and ${formatBytes(available)} are free. ${changes.length ? 'It fits with one of these:' : 'No smaller batch or shorter text makes it fit: close other programs, or take a smaller model.'}`);
-    text.classList.toggle('problem', short && !measuring);
-    show(text, text.textContent !== '');
-    show(choices, short && !active && !measuring && changes.length > 0);
-    offer(short ? changes : [], active);
-    show(measure, !measuring && !active);
-    show(cancel, measuring);
-    measure.disabled = !experiment!.trusted || experiment!.problems.length > 0;
-  }
 }

@@ -92,7 +92,6 @@ export class Lab {
     const { document, count } = this;
     if (!document || !count) return;
     this.requireIdle(document);
-    this.tries.end();
     await document.save();
     await this.memory.measure(document.file, document.reading.values, count.trainable_parameters, this.engineOptions);
   }
@@ -104,14 +103,13 @@ export class Lab {
   async train(document: ExperimentDocument, resume: boolean): Promise<ExperimentRun> {
     this.requireIdle(document);
     this.memory.cancel();
-    this.tries.end();
     await document.save();
     const run = this.runOf(document.file);
     await run.train(this.engineOptions, { resume, sweep: document.reading.sweep });
     return run;
   }
 
-  /** Throws if an experiment cannot be run now. */
+  /** Throws if an experiment cannot be run now. What texts are tried with gives its memory to what will run. */
   private requireIdle(document: ExperimentDocument): void {
     requireTrust();
     const active = this.activeRun;
@@ -122,6 +120,7 @@ export class Lab {
     if (problem) {
       throw new ReportedError({ code: 'experiment.problem', file: document.file, where: problem.path.join('.') || undefined, cause: problem.cause, action: problem.action });
     }
+    this.tries.end();
   }
 
   /** The run of an experiment file, made if there is none yet. */

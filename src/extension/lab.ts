@@ -26,13 +26,14 @@ export class Lab {
   private modelState: ModelState = { state: 'none' };
 
   readonly memory = new MemoryProbe(() => this.experimentChanged.fire());
-  /** Where texts are tried. It holds models in memory, which whoever measures, trains or installs needs for himself. */
-  readonly tries = new TryEngine();
-  private triedFor: string | undefined;
   readonly current: CurrentExperiment;
   /** Experiment text, checkpoint or trust changed. */
   readonly onDidChangeExperiment = this.experimentChanged.event;
   readonly onDidChangeRun = this.runChanged.event;
+
+  /** Where texts are tried. It holds models in memory, which whoever measures, trains or installs needs for himself. */
+  readonly tries = new TryEngine();
+  private triedFor: string | undefined;
 
   constructor(readonly context: vscode.ExtensionContext, readonly log: vscode.LogOutputChannel) {
     this.current = this.disposables.add(new CurrentExperiment(context.workspaceState));

@@ -30,7 +30,6 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
   const { model, count, document } = lab;
   const { status, error, summary, folder, adapter, resumable, started, progress } = lab.run?.view ?? EMPTY_RUN;
   const metrics = lab.run?.metrics ?? [];
-  const trying = lab.tries.pid ?? null;
   const trained = metrics.filter(record => !isEvalRecord(record)).at(-1);
   return {
     experiment: document?.file ?? null,
@@ -45,7 +44,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
     },
     memory: { measuring: lab.memory.view.measuring, measured: lab.memory.view.measured?.result ?? null },
     panel: { open: panel.open, visible: panel.visible },
-    engines: liveEngines().flatMap(engine => engine.pid ?? []).filter(pid => pid !== trying),
-    trying,
+    engines: liveEngines().flatMap(engine => engine.pid ?? []).filter(pid => pid !== lab.tries.pid),
+    trying: lab.tries.pid ?? null,
   };
 }

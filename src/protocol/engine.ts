@@ -128,7 +128,8 @@ export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
   /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
   inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: Pick<DatasetSettings, 'train' | 'text_column' | 'label_column' | 'tokens_column' | 'tags_column'> }, Inspection];
-  /** Ends when the run has ended. Its error carries an `ErrorReport`. `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
+  /** Ends when the run has ended. Its error carries an `ErrorReport`. */
+  /** `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
   train: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, Summary];
   /** All experiments of a file with a section `sweep`. Pause, stop and save concern the one that is going on, stop ends all. */
   sweep: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, SweepSummary];

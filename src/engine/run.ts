@@ -8,6 +8,7 @@ import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { keepPrefix, wantsPrefix } from './prefixCache';
 import { prepare, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
+import { release } from './release';
 import { openRunFolder, type RunFolder } from './runFolder';
 import { compareExperiments, readOptimizer, readState, type TrainerState } from './trainerState';
 import type { Peaks } from './telemetry';
@@ -70,11 +71,6 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     await release(step, report);
     folder?.close();
   }
-}
-
-/** Frees what a run holds on its device. Of one that is lost nothing can be released; what ended the run is what a person must hear. */
-export async function release(held: { dispose(): Promise<void> } | undefined, report: Pick<Reporter, 'log'>): Promise<void> {
-  await held?.dispose().catch((error: unknown) => report.log({ level: 'warn', message: `the device could not be released: ${error instanceof Error ? error.message : String(error)}` }));
 }
 
 /** Tells what is about to be trained. */

@@ -58,10 +58,7 @@ export type ClassifierMetrics<Prefix extends string = ''> = { [K in keyof Metric
 export type MetricRecord = TrainRecord | EvalRecord;
 export const isEvalRecord = (record: MetricRecord): record is EvalRecord => 'eval_loss' in record;
 
-/** Of a run while it went on: most cores in use over a second, and of the GPU where it tells: memory of the whole card, share of its time. */
-export interface MachinePeaks { peak_cpu_cores?: number; peak_gpu_memory_bytes?: number; peak_gpu_utilization?: number }
-
-export interface Summary extends MachinePeaks {
+export interface Summary {
   state: 'finished' | 'stopped';
   steps: number;
   epochs: number;
@@ -78,6 +75,10 @@ export interface Summary extends MachinePeaks {
   precision?: Precision;
   seconds: number;
   peak_memory_bytes: number;
+  /** Most cores in use over a second, and of the GPU where it tells: memory of the whole card, share of its time. */
+  peak_cpu_cores?: number;
+  peak_gpu_memory_bytes?: number;
+  peak_gpu_utilization?: number;
   /** Absolute path of the saved adapter folder; with `full_finetuning` that of the trained model's checkpoint folder. */
   adapter: string;
   /** The whole model was trained. */
@@ -87,6 +88,9 @@ export interface Summary extends MachinePeaks {
   /** `early_stopping_patience` ended the run. */
   stopped_early?: boolean;
 }
+
+/** What a run, or a whole sweep, took of the machine at most. */
+export type MachinePeaks = Pick<Summary, 'peak_cpu_cores' | 'peak_gpu_memory_bytes' | 'peak_gpu_utilization'>;
 
 /** What a run takes of the machine at one moment. */
 export interface TelemetrySample {

@@ -60,7 +60,8 @@ test('a button that is pressed with a key and goes away leaves the keyboard its 
   await notify(page, 'run', { run: run({ status: 'preparing', started: null }) });
   await focusMoves(page, 'toolbar');
   await notify(page, 'run', { run: run() });
-  await page.waitForSelector('#panel[data-status="running"]');
+  // The toolkit draws a button enabled a moment after it was told to.
+  await page.waitForFunction(() => document.querySelector('[data-action="pause"]')!.shadowRoot!.querySelector('button')!.disabled === false);
   await page.keyboard.press('Tab');
   assert.equal(await focused(page), 'pause');
   await notify(page, 'run', { run: run({ status: 'paused' }) });
@@ -68,6 +69,7 @@ test('a button that is pressed with a key and goes away leaves the keyboard its 
 
   await notify(page, 'run', { run: VIEWS.ready.run });
   await page.waitForSelector('#panel[data-status="none"]');
+  await page.waitForSelector('#measure-memory', { state: 'visible' });
   await page.focus('#measure-memory');
   await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: true }) }) });
   await focusMoves(page, 'cancel-measure');

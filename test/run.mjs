@@ -1,7 +1,7 @@
 /**
  * npm test: sets the machine up, builds, checks types, and runs every test.
  *
- *   node test/run.mjs [unit|engine|webview|extension|workbench …] [--grep TEXT]
+ *   node test/run.mjs [unit|engine|webview|extension|workbench …] [--grep TEXT]      (npm test -- …)
  *
  * Without arguments everything runs: unit, engine and webview tests under node:test, then test/extension inside VS Code's
  * extension host, then test/workbench, which acts as a person in the real workbench. The last line is `N passed, N failed`.
@@ -21,6 +21,13 @@ process.env.LORA_LAB_AUTO ??= 'cpu';
 process.env.LORA_LAB_CACHE ??= join(root, 'test/output/cache');
 const parts = process.argv.slice(2).filter((word, index, all) => !word.startsWith('--') && all[index - 1] !== '--grep');
 const grep = process.argv.includes('--grep') ? process.argv[process.argv.indexOf('--grep') + 1] : undefined;
+const PARTS = ['unit', 'engine', 'webview', 'extension', 'workbench'];
+const foreign = parts.find((part) => !PARTS.includes(part));
+if (foreign !== undefined) {
+  // npm keeps options for itself unless "--" stands before them.
+  console.error(`"${foreign}" is no part of the tests; there are ${PARTS.join(', ')}. With npm: npm test -- unit --grep TEXT`);
+  process.exit(2);
+}
 const wanted = (part) => parts.length === 0 || parts.includes(part);
 
 const total = { passed: 0, failed: 0, skipped: 0 };

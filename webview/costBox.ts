@@ -1,6 +1,6 @@
 /** Trainable ratio, adapter size and memory: what the settings cost, before anything is trained. */
 import { formatBytes, formatCount, formatInteger } from '../src/protocol/adapterMath';
-import { h, setText, show } from './dom';
+import { h, keepFocus, setText, show } from './dom';
 import { formatPercent, roughBytes } from './format';
 import type { FittingChange } from '../src/protocol/fittingChanges';
 import { button } from './ui';
@@ -51,7 +51,7 @@ export function costBox(host: Host): Part {
       memory.element.title = `Estimated from shapes${measured ? ', corrected by a measured step' : ', if every text has max_length tokens'}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
         + `trained weights, gradients, AdamW ${formatBytes(estimate.training)}\nactivations ${formatBytes(estimate.activations)}`
         + (estimate.beside ? `\nkept prefix, at most, and a second base to write with ${formatBytes(estimate.beside)}` : '');
-      fit.update(view);
+      keepFocus(fit.element, () => Array.from(fit.element.querySelectorAll<HTMLElement>('#measure-memory, #cancel-measure')), () => fit.update(view));
       groups.forEach(({ label, parameters }, i) => {
         segments[i].style.flexGrow = String(parameters / count.all_parameters);
         show(segments[i], parameters > 0);

@@ -41,6 +41,25 @@ export function show(element: HTMLElement, visible: boolean): void {
   if (element.hidden === visible) element.hidden = !visible;
 }
 
+/**
+ * Makes a change within a group. If it hides, disables or removes the control that has the keyboard's place, that place goes to the
+ * first of `next` that can take it, else it stays at the group.
+ */
+export function keepFocus(group: HTMLElement, next: () => readonly HTMLElement[], change: () => void): void {
+  const held = document.activeElement as HTMLElement | null;
+  if (!held || held === group || !group.contains(held)) return change();
+  change();
+  // The toolkit's controls take the focus once they have drawn themselves; a person may have moved on until then.
+  requestAnimationFrame(() => {
+    const now = document.activeElement;
+    if (takesFocus(held) || now !== held && now !== document.body && now !== null) return;
+    group.tabIndex = -1;
+    (next().find(takesFocus) ?? group).focus();
+  });
+}
+
+const takesFocus = (element: HTMLElement): boolean => element.isConnected && element.checkVisibility() && !(element as HTMLButtonElement).disabled;
+
 /** Rows of a definition list. */
 export function definitions(rows: readonly (readonly [string, string])[], attributes: Attributes = {}): HTMLDListElement {
   return h('dl', attributes, ...rows.map(([term, text]) => h('div', {}, h('dt', {}, term), h('dd', {}, text))));

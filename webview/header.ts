@@ -3,7 +3,7 @@ import { formatCompact, formatInteger } from '../src/protocol/adapterMath';
 import type { TASKS } from '../src/protocol/experiment';
 import type { PanelAction, RunStatus } from '../src/protocol/panel';
 import { buttonStates, progressOf, STATUS_TEXT } from './actions';
-import { h, setAttributes, setText, show } from './dom';
+import { h, keepFocus, setAttributes, setText, show } from './dom';
 import { formatDuration, formatNumber, shortPath } from './format';
 import { drawn, type IconName } from './icons';
 import { button, progressRing, setDisabled, type Button } from './ui';
@@ -85,23 +85,30 @@ function toolbar(host: Host): Part {
   }));
   const reason = h('p', { class: 'reason', id: 'start-reason', hidden: true });
   const pick = (entries: Entry[]): HTMLElement[] => entries.map(({ action }) => buttons.get(action)!);
+  const element = h('div', { class: 'toolbar', role: 'group', 'aria-label': 'Run' },
+    h('div', { class: 'buttons' }, ...pick(MAIN)), h('div', { class: 'buttons' }, ...pick(AFTER)), h('div', { class: 'links' }, ...links.values()), reason);
+  // Never Stop: a key that is pressed twice must not end what it began.
+  const next = (): Button[] => (['pause', 'resume', 'start', 'continueRun'] as const).map(action => buttons.get(action)!);
   return {
-    element: h('div', { class: 'toolbar', role: 'group', 'aria-label': 'Run' },
-      h('div', { class: 'buttons' }, ...pick(MAIN)), h('div', { class: 'buttons' }, ...pick(AFTER)), h('div', { class: 'links' }, ...links.values()), reason),
+    element,
     update({ experiment, run, series, active }) {
       const states = buttonStates(experiment, run, series.length);
-      for (const [action, element] of [...buttons, ...links]) {
-        const state = states[action]!;
-        show(element, state.visible);
-        if (element instanceof HTMLButtonElement) element.disabled = !state.enabled;
-        else setDisabled(element, !state.enabled);
-        if (action === 'start') setAttributes(element, { appearance: run.resumable && !active ? 'secondary' : 'primary' });
-        setAttributes(element, { title: state.enabled ? undefined : state.reason });
-      }
+      keepFocus(element, next, () => draw(states, run, active));
       setText(reason, active ? '' : states.start?.reason ?? '');
       show(reason, reason.textContent !== '');
     },
   };
+
+  function draw(states: ReturnType<typeof buttonStates>, run: View['run'], active: boolean): void {
+    for (const [action, element] of [...buttons, ...links]) {
+      const state = states[action]!;
+      show(element, state.visible);
+      if (element instanceof HTMLButtonElement) element.disabled = !state.enabled;
+      else setDisabled(element, !state.enabled);
+      if (action === 'start') setAttributes(element, { appearance: run.resumable && !active ? 'secondary' : 'primary' });
+      setAttributes(element, { title: state.enabled ? undefined : state.reason });
+    }
+  }
 }
 
 function progressLine(): Part {

@@ -110,10 +110,15 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
     const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter'), precision };
     const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
     const task = predictTask(model.base, model.adapter);
+    const classify = (request: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'>): Promise<unknown> => {
+      const engine = startThread();
+      engine.on('log', ({ level, message }) => { if (level === 'warn') process.stderr.write(`warn: ${message}\n`); });
+      return engine.request('predict', { ...model, ...request });
+    };
     if (task === 'TOKEN_CLS') {
-      const [unused] = [...Object.keys(settings), ...(column('text_pair_column') === null ? [] : ['text_pair_column'])];
+      const [unused] = [...Object.keys(settings), ...(options.chat ? ['chat'] : []), ...(column('text_pair_column') === null ? [] : ['text_pair_column'])];
       if (unused !== undefined) throw usageError(`--${unused} is not used by ${task}`);
-      return startThread().request('predict', { ...model, texts: readWords(required(options, 'input'), column('text_column') ?? 'tokens') });
+      return classify({ texts: readWords(required(options, 'input'), column('text_column') ?? 'tokens') });
     }
     const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
     if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') {
@@ -122,7 +127,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
     }
     const [foreign] = [...Object.keys(settings), ...(options.chat ? ['chat'] : [])];
     if (foreign !== undefined) throw usageError(`--${foreign} is only for language models`);
-    return startThread().request('predict', { ...model, texts, pairs });
+    return classify({ texts, pairs });
   },
 
   async inspect(args) {

@@ -49,4 +49,7 @@ function metricsOf(record: EvalRecord): string {
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
 const number = (value: number | string): string => (typeof value === 'number' ? value.toPrecision(4) : value);
-const duration = (seconds: number): string => (seconds < 60 ? `${Math.ceil(seconds)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`);
+function duration(exact: number): string {
+  const seconds = Math.ceil(exact);
+  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}

@@ -13,8 +13,8 @@ export class RunControl {
   private saves: SaveRequest[] = [];
   private answers: ((answer: 'run' | 'stop') => void)[] = [];
 
-  /** `waits`: somebody is there who can make room on a full disk. */
-  constructor(readonly waits = false) {}
+  /** `waits`: somebody is there who can make room on a full disk. A run that is part of another hears the answer through `whole`. */
+  constructor(public waits = false, private readonly whole?: RunControl) {}
 
   get wanted(): Wanted { return this.wish; }
 
@@ -38,7 +38,7 @@ export class RunControl {
 
   /** The next answer to a run that waits, even after a stop: to try again, or to give up. */
   answer(): Promise<'run' | 'stop'> {
-    return new Promise(resolve => this.answers.push(resolve));
+    return this.whole?.answer() ?? new Promise(resolve => this.answers.push(resolve));
   }
 
   /** Resolves at the next request of any kind. */

@@ -6,7 +6,8 @@
 import * as fs from 'node:fs';
 import { LabError } from './errors';
 
-export interface FileInfo { size: number; isFile: boolean; isDirectory: boolean; isLink: boolean }
+/** `modified` in milliseconds since 1970. */
+export interface FileInfo { size: number; modified: number; isFile: boolean; isDirectory: boolean; isLink: boolean }
 
 /** What the engine asks of the file system. Errors are Node's own, with a `code` such as `ENOSPC`. */
 export interface FileSystem {
@@ -41,7 +42,7 @@ export const nodeFileSystem: FileSystem = {
   close: fd => fs.closeSync(fd),
   stat: (path, link) => {
     const info = link ? fs.lstatSync(path) : fs.statSync(path);
-    return { size: info.size, isFile: info.isFile(), isDirectory: info.isDirectory(), isLink: info.isSymbolicLink() };
+    return { size: info.size, modified: info.mtimeMs, isFile: info.isFile(), isDirectory: info.isDirectory(), isLink: info.isSymbolicLink() };
   },
   list: path => fs.readdirSync(path).sort(),
   mkdir: path => { fs.mkdirSync(path, { recursive: true }); },

@@ -11,9 +11,9 @@ export interface Waiting {
   folder: string;
   control: RunControl;
   report: Reporter;
-  /** What is being written, and after which step. */
+  /** What is being written, and at which place of the run. */
   what: string;
-  step: number;
+  where: string;
   /** Bytes that it takes. */
   bytes: number;
   lastGoodCheckpoint: string | undefined;
@@ -23,7 +23,7 @@ export interface Waiting {
  * The result of `write`, tried again each time a person has made room. Errors: those of `write`; `disk.full` only where nobody
  * waits or the person stops. Answers also how many milliseconds were spent waiting.
  */
-export async function withRoom<T>(write: () => T | Promise<T>, { folder, control, report, what, step, bytes, lastGoodCheckpoint }: Waiting): Promise<{ result: T; waited_ms: number }> {
+export async function withRoom<T>(write: () => T | Promise<T>, { folder, control, report, what, where, bytes, lastGoodCheckpoint }: Waiting): Promise<{ result: T; waited_ms: number }> {
   for (let waited_ms = 0, paused = false; ;) {
     try {
       const result = await write();
@@ -32,8 +32,8 @@ export async function withRoom<T>(write: () => T | Promise<T>, { folder, control
     } catch (error) {
       if (!control.waits || !(error instanceof LabError) || error.report.code !== 'disk.full') throw error;
       const cause = `the disk is full, so the run is paused: about ${megabytes(bytes)} MB are needed for ${what}, ${megabytes(free(folder))} MB are free`;
+      report.blocked({ report: { code: 'disk.full', file: folder, where, cause, action: 'free some space, then press Retry; Stop ends the run without it', lastGoodCheckpoint } });
       report.state({ state: 'paused' });
-      report.blocked({ report: { code: 'disk.full', file: folder, where: `step ${step}`, cause, action: 'free some space, then press Retry; Stop ends the run without it', lastGoodCheckpoint } });
       paused = true;
       const since = performance.now();
       const answer = await control.answer();

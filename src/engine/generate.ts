@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { loadChatTemplate, type ChatTemplate } from './data/chatTemplate';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
+import type { Loaded, LoadedModels } from './loadedModels';
 import { endTokens } from './generation/endTokens';
 import { Generator } from './generation/generator';
 import { Continuation, writeTexts } from './generation/write';
@@ -23,6 +24,10 @@ export interface GenerateOptions {
   device?: string;
   /** Gets every piece of text as soon as it is certain. */
   onText?: (piece: { prompt: number; text: string }) => void;
+  /** Called before each pass; may throw. */
+  between?: () => void;
+  /** Where the model stays loaded for the next request; without it nothing is kept. */
+  loaded?: LoadedModels;
 }
 
 /**
@@ -30,10 +35,30 @@ export interface GenerateOptions {
  * positions are used up. Greedy unless `temperature` is above 0; what is drawn follows from `seed` (default 42) and the place of the prompt.
  * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.context`, `predict.setting`.
  */
-export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText }: GenerateOptions = {}): Promise<Completion[]> {
-  const { base, adapter: folder, prompts, chat = false, precision } = request;
+export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText, between, loaded }: GenerateOptions = {}): Promise<Completion[]> {
+  const { base, adapter, prompts, chat = false, precision } = request;
   const settings = completeSettings(request);
   if (!prompts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no prompt to continue', action: 'give at least one prompt' });
+  const load = (): Promise<Writer> => loadWriter({ base, adapter, device, precision });
+  const work = async ({ generator, ends, begins }: Writer): Promise<Completion[]> => {
+    const texts = begins(prompts, chat, settings);
+    await writeTexts(generator, texts, { sampling: settings, ends, between, onText: onText && (({ text, piece }) => onText({ prompt: text, text: piece })) });
+    return texts.map((text, i) => ({ prompt: prompts[i], completion: text.text, tokens: text.tokens, stopped: text.stopped! }));
+  };
+  if (loaded) return loaded.use({ key: ['generate', device, precision], folders: adapter === null ? [base] : [base, adapter], load }, work);
+  const writer = await load();
+  try { return await work(writer); } finally { await writer.dispose(); }
+}
+
+/** A language model that is ready to write. */
+interface Writer extends Loaded {
+  generator: Generator;
+  /** Tokens that end a text. */
+  ends: ReadonlySet<number>;
+  begins(prompts: readonly string[], chat: boolean, settings: GenerationSettings): Continuation[];
+}
+
+async function loadWriter({ base, adapter: folder, device, precision }: Pick<EngineRequests['generate'][0], 'base' | 'adapter' | 'precision'> & { device: string }): Promise<Writer> {
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const { seq2seq } = family;
@@ -48,14 +73,16 @@ export async function generate(request: EngineRequests['generate'][0], { device 
   const tokenizer = loadTokenizer(checkpoint.folder);
   const limits = family.limits(checkpoint.config);
   const ends = endTokens(checkpoint, tokenizer);
-  if (chat && seq2seq) throw new LabError({ code: 'predict.setting', where: 'chat', cause: 'is not possible with an encoder-decoder, which has no conversations', action: 'leave it out' });
-  const template = chat ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
-  const texts = prompts.map((prompt, i) => beginText(prompt, { template, tokenizer, limits, start: seq2seq?.startToken(model.config), random: random(settings.seed, `completion-${i}`), max_new_tokens: settings.max_new_tokens }));
+  const start = seq2seq?.startToken(model.config);
   const generator = await Generator.create({ model, plan, trainables, device, precision });
-  try {
-    await writeTexts(generator, texts, { sampling: settings, ends, onText: onText && (({ text, piece }) => onText({ prompt: text, text: piece })) });
-    return texts.map((text, i) => ({ prompt: prompts[i], completion: text.text, tokens: text.tokens, stopped: text.stopped! }));
-  } finally { await generator.dispose(); }
+  return {
+    generator, ends, dispose: () => generator.dispose(),
+    begins(prompts, chat, { seed, max_new_tokens }) {
+      if (chat && seq2seq) throw new LabError({ code: 'predict.setting', where: 'chat', cause: 'is not possible with an encoder-decoder, which has no conversations', action: 'leave it out' });
+      const template = chat ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
+      return prompts.map((prompt, i) => beginText(prompt, { template, tokenizer, limits, start, random: random(seed, `completion-${i}`), max_new_tokens }));
+    },
+  };
 }
 
 interface TextOptions { template: ChatTemplate | null; tokenizer: LanguageTokenizer; limits: { max_positions: number; vocab_size: number }; start: number | undefined; random: Random; max_new_tokens: number }

@@ -10,7 +10,7 @@ import { PROTOCOL_VERSION, type EngineRequests, type RunStarted } from '../proto
 /** How long the last checkpoint may take when the host is gone. */
 const LAST_WORDS_MS = 3000;
 
-const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'measure', 'merge', 'predict', 'generate', 'install', 'cancelInstall', 'uninstall', 'runtimes'];
+const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'measure', 'merge', 'predict', 'generate', 'stopGenerating', 'install', 'cancelInstall', 'uninstall', 'runtimes'];
 /** Requests whose effect shows later: they are answered at once, however busy the worker is. */
 const AT_ONCE = ['pause', 'resume', 'stop'];
 
@@ -29,7 +29,8 @@ host.onRequest('hello', ({ protocol }: EngineRequests['hello'][0]): EngineReques
 });
 for (const method of FORWARDED) {
   host.onRequest(method, async (params: unknown) => {
-    const trains = method === 'train' || method === 'sweep';
+    // A second run is refused by the worker and changes nothing of the first.
+    const trains = !training && (method === 'train' || method === 'sweep');
     if (trains) { training = true; telemetry.start(); }
     const answer = worker.sendRequest<unknown>(method, params);
     if (AT_ONCE.includes(method) && training) {

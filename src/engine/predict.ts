@@ -1,7 +1,8 @@
 /** Classifying texts, or the words of texts, with a base model, alone or with an adapter. */
-import { loadTokenizer } from './data/tokenizer';
-import { wordTokenizer } from './data/wordTokenizer';
+import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
+import { wordTokenizer, type WordTokenizer } from './data/wordTokenizer';
 import { LabError } from './errors';
+import type { Loaded, LoadedModels } from './loadedModels';
 import { join } from 'node:path';
 import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapter, withAdapterWeights } from './model/adapter';
 import { checkAdapterTask } from './model/adapterSettings';
@@ -27,8 +28,36 @@ const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', da
  * `labels` names its classes. `pairs` are the second texts of pairs. Texts are cut to `max_length` tokens (default: as many as the model has positions).
  * For `TOKEN_CLS` a text is a list of words, or is split at spaces, and every word gets a tag. Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
  */
-export async function predict({ base, adapter: folder, task: asked_task, texts, pairs, labels: given, problem_type: asked, device = 'auto', max_length, precision }: EngineRequests['predict'][0] & { device?: string; max_length?: number }): Promise<Prediction[]> {
+export async function predict({ texts, pairs, ...which }: PredictRequest, { loaded, warn }: PredictOptions = {}): Promise<Prediction[]> {
   if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
+  const { base, adapter, ...settings } = which;
+  const load = (): Promise<Classifier> => loadClassifier(which, warn);
+  if (loaded) return loaded.use({ key: ['predict', settings], folders: adapter === null ? [base] : [base, adapter], load }, classifier => classify(classifier, texts, pairs));
+  const classifier = await load();
+  try { return await classify(classifier, texts, pairs); } finally { await classifier.dispose(); }
+}
+
+export interface PredictOptions {
+  /** Where the model stays loaded for the next request; without it nothing is kept. */
+  loaded?: LoadedModels;
+  /** Hears, when the model is loaded, why its answers may mean nothing. */
+  warn?: (message: string) => void;
+}
+
+type PredictRequest = EngineRequests['predict'][0] & { device?: string; max_length?: number };
+
+/** A model that is ready to classify texts, or the words of texts. */
+interface Classifier extends Loaded {
+  step: TrainingStep;
+  model: Pick<LoadedModel, 'task' | 'labels' | 'problem_type'>;
+  tokenizer: LanguageTokenizer;
+  /** Of words, for a task that tags them. */
+  words: WordTokenizer | null;
+  /** Longest text in tokens. */
+  longest: number;
+}
+
+async function loadClassifier({ base, adapter: folder, task: asked_task, labels: given, problem_type: asked, device = 'auto', max_length, precision }: Omit<PredictRequest, 'texts' | 'pairs'>, warn: PredictOptions['warn']): Promise<Classifier> {
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const adapter = folder === null ? null : readAdapter(folder);
@@ -41,6 +70,8 @@ export async function predict({ base, adapter: folder, task: asked_task, texts, 
   const loaded = modelOf(checkpoint, { task, labels, problem_type, seed: TRAINING.seed, families });
   const model = adapter ? withAdapterWeights(loaded, adapter) : loaded;
   const lora: LoraSettings = adapter ? settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)) : LORA;
+  const head = model.missing.filter(name => name.startsWith(classWeight(family, task).replace(/weight$/, '')));
+  if (!adapter && head.length) warn?.(`${checkpoint.folder} holds no ${head.join(' and ')}: the classifier is drawn at random, and what it answers means nothing until it is trained`);
   const plan = adapter ? planAdapter(model, lora) : null;
   const trainables = adapter && plan ? fillTrainables(plan, adapter, model) : new Float32Array(0);
 
@@ -48,23 +79,22 @@ export async function predict({ base, adapter: folder, task: asked_task, texts, 
   const { max_positions } = family.limits(checkpoint.config);
   const longest = Math.min(max_length ?? max_positions, max_positions);
   const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, precision, trainables, train: false });
-  try {
-    if (task === 'TOKEN_CLS') {
-      const words = wordTokenizer(tokenizer);
-      return await tagWords(step, texts.map(wordsOf).map(split => ({ split, ...words.encode(split, longest) })), model);
-    }
-    const examples = texts.map(textOf).map((text, i) => ({ ...tokenizer.encode(text, longest, pairs?.[i]), label: 0 }));
-    const predictions: Prediction[] = [];
-    // Every text by itself, where the result depends on what is beside it.
-    const size = step.depends_on_batch ? 1 : BATCH;
-    for (let first = 0; first < examples.length; first += size) {
-      const batch = examples.slice(first, first + size);
-      const { logits } = await step.evaluate(batch);
-      const width = model.labels.length;
-      batch.forEach((_, row) => predictions.push(prediction(textOf(texts[first + row]), logits.subarray(row * width, (row + 1) * width), model)));
-    }
-    return predictions;
-  } finally { await step.dispose(); }
+  return { step, model, tokenizer, words: task === 'TOKEN_CLS' ? wordTokenizer(tokenizer) : null, longest, dispose: () => step.dispose() };
+}
+
+async function classify({ step, model, tokenizer, words, longest }: Classifier, texts: readonly (string | string[])[], pairs: readonly string[] | undefined): Promise<Prediction[]> {
+  if (words) return tagWords(step, texts.map(wordsOf).map(split => ({ split, ...words.encode(split, longest) })), model);
+  const examples = texts.map(textOf).map((text, i) => ({ ...tokenizer.encode(text, longest, pairs?.[i]), label: 0 }));
+  const predictions: Prediction[] = [];
+  // Every text by itself, where the result depends on what is beside it.
+  const size = step.depends_on_batch ? 1 : BATCH;
+  for (let first = 0; first < examples.length; first += size) {
+    const batch = examples.slice(first, first + size);
+    const { logits } = await step.evaluate(batch);
+    const width = model.labels.length;
+    batch.forEach((_, row) => predictions.push(prediction(textOf(texts[first + row]), logits.subarray(row * width, (row + 1) * width), model)));
+  }
+  return predictions;
 }
 
 const wordsOf = (text: string | string[]): string[] => (Array.isArray(text) ? text : text.split(/\s+/).filter(word => word !== ''));

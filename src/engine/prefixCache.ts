@@ -44,7 +44,8 @@ export function keepPrefix({ step, experiment, prepared, folder, report }: Prefi
     return { train, eval: evaluation };
   }
   say('info', `${frozen} and computed once for each example; their states take ${size}${bytes > limit ? `, ${Math.ceil((bytes - limit) / 1e6)} MB of them in a file in the run folder that is removed at the end` : ''}`);
-  states.keep(new PrefixStore(limit, temporaryName('tmp', join(folder, 'prefix-states'))));
+  const onFull = (): void => say('warn', 'the disk is full: the states of the other examples are computed anew each time');
+  states.keep(new PrefixStore(limit, temporaryName('tmp', join(folder, 'prefix-states')), onFull));
   return followed(states, experiment, prepared);
 }
 

@@ -13,7 +13,7 @@ import { loadTags, scanTags } from './data/tagExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { wordTokenizer } from './data/wordTokenizer';
 import { endTokens } from './generation/endTokens';
-import type { WritingSettings } from './generation/evaluateWriting';
+import { checkWritingContext, type WritingSettings } from './generation/evaluateWriting';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
 import { checkAdapterSettings, checkAdapterTask } from './model/adapterSettings';
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
@@ -104,6 +104,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
   const writing = training.predict_with_generate ? { tokenizer, ends: endTokens(checkpoint, tokenizer), longest: longestText(training, limits.max_positions, family.seq2seq !== undefined) } : null;
+  if (writing && evaluation) checkWritingContext(family.layout(model.config, task), evaluation, writing.longest);
   return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, writing, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, class_column) : null) };
 }
 

@@ -7,6 +7,7 @@ import { listFolder, lookUp, readJsonObject } from './files';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { keepPrefix, wantsPrefix } from './prefixCache';
 import { prepare, rowsOf, type Prepared } from './prepare';
+import { release } from './release';
 import type { Reporter } from './reporter';
 import { openRunFolder, type RunFolder } from './runFolder';
 import { compareExperiments, readOptimizer, readState, type TrainerState } from './trainerState';
@@ -57,6 +58,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
 
     folder ??= openRunFolder(newFolder(source, cwd), { resume: false });
     folder.needSpace(spaceFor(plan.trainable_parameters));
+    if (found) folder.supersedeMetrics(found.state.step);
     if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
     folder.writeExperiment(source.experiment);
     announce(source, prepared, folder, step.device, report);
@@ -66,8 +68,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the run was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);
   } finally {
-    // Of a device that is lost nothing can be released; what ended the run is what a person must hear.
-    await step?.dispose().catch((error: unknown) => report.log({ level: 'warn', message: `the device could not be released: ${error instanceof Error ? error.message : String(error)}` }));
+    await release(step, report);
     folder?.close();
   }
 }
@@ -82,7 +83,7 @@ export function announce(source: ExperimentFile, prepared: Prepared, folder: Run
   });
 }
 
-/** The newest good checkpoint of a run. Metrics after it are set aside. */
+/** The newest good checkpoint of a run. Nothing is changed: the run may yet be refused. */
 export function findState(folder: RunFolder, source: ExperimentFile, report: Reporter): { checkpoint: string; state: TrainerState } {
   const { folder: checkpoint, warnings } = folder.latestCheckpoint();
   for (const message of warnings) report.log({ level: 'warn', message });
@@ -91,9 +92,7 @@ export function findState(folder: RunFolder, source: ExperimentFile, report: Rep
   }
   const changed = compareExperiments(source.experiment, readJsonObject(join(folder.path, 'experiment.json'), 1 << 20), source.file);
   if (changed.length) report.log({ level: 'warn', message: `${changed.join(', ')} changed since the run began: it will not end as it would have without the interruption` });
-  const state = readState(checkpoint);
-  folder.supersedeMetrics(state.step);
-  return { checkpoint, state };
+  return { checkpoint, state: readState(checkpoint) };
 }
 
 /** The state before the first step. */
@@ -119,8 +118,12 @@ export function newFolder(source: ExperimentFile, cwd: string): string {
 export function folderToResume(source: ExperimentFile, cwd: string): string {
   if (source.experiment.output_dir !== null) return source.resolve(source.experiment.output_dir);
   const runs = join(cwd, '.lora', 'runs');
-  const pattern = /^\d{8}-\d{6}-(.+?)(-\d+)?$/;
-  const newest = (lookUp(runs) ? listFolder(runs) : []).filter(name => pattern.exec(name)?.[1] === source.name).pop();
+  const names = new Set(lookUp(runs) ? listFolder(runs) : []);
+  // `<time>-<name>-2` is a second run of the same second where `<time>-<name>` is there too; else it belongs to an experiment of that name.
+  const newest = [...names].filter(name => {
+    const [, time, rest] = /^(\d{8}-\d{6}-)(.+)$/.exec(name) ?? [];
+    return rest === source.name || rest?.replace(/-\d+$/, '') === source.name && names.has(time + source.name);
+  }).pop();
   if (newest) return join(runs, newest);
   throw new LabError({ code: 'run.nothing-to-resume', file: runs, cause: `there is no run of ${source.name} here`, action: 'start it without resuming' });
 }

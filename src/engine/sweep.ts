@@ -1,12 +1,14 @@
 /** Several experiments on one base and one data set in one process: one program, one base in memory, frozen layers computed once for all. */
 import { join } from 'node:path';
-import { StopRequested, type RunControl } from './control';
+import { RunControl, StopRequested } from './control';
 import { LabError } from './errors';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { lookUp, readJsonObject } from './files';
+import { withRoom } from './fullDisk';
 import { planAdapter } from './model/lora';
 import { keepPrefix } from './prefixCache';
 import { prepare, prepareVariant, rowsOf, type Prepared } from './prepare';
+import { release } from './release';
 import { folderToResume, newFolder, withPlace, type RunOptions } from './run';
 import { openSweepFolder, type SweepFolder } from './sweepFolder';
 import { Member } from './sweepMember';
@@ -21,7 +23,7 @@ import { memberExperiment, memberName, rungs, type Sweep } from '../protocol/swe
  * members take turns up to each comparison. A member that diverges has failed; the others go on. With `resume`, members that have ended are kept.
  * Errors: those of a run, `sweep.none`, `sweep.start`, `sweep.halving`, `sweep.changed`.
  */
-export async function runSweep({ experiment_file, resume, cwd, control, report }: RunOptions): Promise<SweepSummary> {
+export async function runSweep({ experiment_file, resume, cwd, control, report, peaks }: RunOptions): Promise<SweepSummary> {
   const source = readExperimentFile(experiment_file);
   if (!source.sweep) throw new LabError({ code: 'sweep.none', file: source.file, cause: 'the experiment has no section "sweep"', action: 'add one, or use train' });
   const begun = performance.now();
@@ -49,23 +51,23 @@ export async function runSweep({ experiment_file, resume, cwd, control, report }
     folder ??= openSweepFolder(path, { resume: false });
     if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
     const sets = keepPrefix({ step: shared.steps[0], experiment: source.experiment, prepared, folder: folder.path, report });
-    // With B at zero no adapter changes anything yet, whatever its rank and alpha.
+    // With B at zero no adapter changes anything yet, whatever its rank and alpha. Evaluations by writing are left to each member.
     const same = source.experiment.lora.init_lora_weights !== false || source.experiment.lora.init_adapter !== null;
-    const evaluated = sets.eval && training.eval_strategy !== 'no' && same && !earlier;
+    const evaluated = sets.eval && training.eval_strategy !== 'no' && same && !earlier && !prepared.writing;
     const eval_before = evaluated ? await evaluate(shared.steps[0], sets.eval!, prepared.model, training.per_device_eval_batch_size, () => control.throwIfStopped()) : null;
     const members = names.map((name, i) => new Member({
       name, changes: source.sweep!.members[i], path: join(path, name), source: { ...source, experiment: experiments[i], sweep: null },
-      prepared: { ...variants[i], ...sets }, step: shared!.steps[i], report, eval_before,
+      prepared: { ...variants[i], ...sets }, step: shared!.steps[i], report, control: new RunControl(control.waits, control), peaks, eval_before,
     }));
     if (earlier) for (const member of members) member.takeUp(earlier.members.find(({ name }) => name === member.name)!.state, readSummary(join(path, member.name)));
-    const table = new SweepTable(folder, members, { source, prepared, device: shared.steps[0].device, begun });
+    const table = new SweepTable(folder, members, { source, prepared, device: shared.steps[0].device, begun, control, report, peaks });
     await new SweepRun(members, table, steps, source.sweep.halving?.eta ?? 1, control, report).run();
-    return table.write(control.wanted === 'stop' && members.some(member => member.state === 'stopped' || member.state === 'waiting') ? 'stopped' : 'finished');
+    return await table.write(control.wanted === 'stop' && members.some(member => member.state === 'stopped' || member.state === 'waiting') ? 'stopped' : 'finished');
   } catch (error) {
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the sweep was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);
   } finally {
-    await shared?.dispose();
+    await release(shared, report);
     folder?.close();
   }
 }
@@ -105,19 +107,27 @@ class SweepRun {
   async run(): Promise<void> {
     void this.passOn();
     try {
-      this.table.write('running');
+      await this.table.write('running');
       for (const until of [...this.steps, null]) {
         for (const [i, member] of this.members.entries()) {
           if (member.ended || this.control.wanted === 'stop') continue;
           this.active = member;
           this.report.member({ name: member.name, number: i, members: this.table.rows() });
-          await member.advance(until);
-          this.table.write('running');
+          const advanced = member.advance(until);
+          this.handOn();
+          await advanced;
+          this.active = undefined;
+          await this.table.write('running');
         }
         if (until !== null && this.control.wanted !== 'stop') await this.halve(until);
       }
+    } catch (error) {
+      // Who has given up a member that found no room is not asked again for each of the others.
+      for (const member of this.members) member.control.waits = false;
+      throw error;
     } finally {
       this.over = true;
+      for (const request of this.control.takeSaves()) request.failed(new LabError({ code: 'run.none', cause: 'no member of the sweep is running any more', action: 'use the checkpoints in the folders of the members' }));
       for (const member of this.members) await member.end('stopped');
     }
   }
@@ -126,19 +136,22 @@ class SweepRun {
   private async halve(step: number): Promise<void> {
     const arrived = this.members.filter(member => member.value(step) !== undefined).sort((a, b) => this.table.compare(a.value(step), b.value(step)));
     for (const member of arrived.slice(Math.max(1, Math.ceil(arrived.length / this.eta)))) await member.end('halved');
-    this.table.write('running');
+    await this.table.write('running');
   }
 
-  /** What is asked of the sweep is asked of the member that is going on. */
   private async passOn(): Promise<void> {
     while (!this.over) {
       await this.control.changed();
-      for (const request of this.control.takeSaves()) {
-        if (this.active) void this.active.control.save().then(request.done, request.failed);
-        else request.failed(new LabError({ code: 'run.none', cause: 'no member of the sweep is running yet', action: 'wait until one is' }));
-      }
-      this.active?.control.want(this.control.wanted);
+      this.handOn();
     }
+  }
+
+  /** What is asked of the sweep is asked of the member that is going on; between two of them it waits for the next one. */
+  private handOn(): void {
+    const { active, control } = this;
+    if (!active) return;
+    for (const request of control.takeSaves()) void active.control.save().then(request.done, request.failed);
+    active.ask(control.wanted);
   }
 }
 
@@ -147,7 +160,7 @@ class SweepTable {
   private readonly evaluates: boolean;
   private readonly greater: boolean;
 
-  constructor(private readonly folder: SweepFolder, private readonly members: readonly Member[], private readonly about: { source: ExperimentFile; prepared: Prepared; device: string; begun: number }) {
+  constructor(private readonly folder: SweepFolder, private readonly members: readonly Member[], private readonly about: { source: ExperimentFile; prepared: Prepared; device: string; begun: number } & Pick<RunOptions, 'control' | 'report' | 'peaks'>) {
     this.evaluates = about.prepared.eval !== null && about.source.experiment.training.eval_strategy !== 'no';
     this.greater = this.evaluates && about.prepared.rule.greater_is_better;
   }
@@ -163,14 +176,15 @@ class SweepTable {
     return this.members.map(member => member.describe(this.evaluates)).sort((a, b) => group(a) - group(b) || (a.state === 'halved' ? b.steps - a.steps : 0) || this.compare(a.value, b.value));
   }
 
-  write(state: SweepSummary['state']): SweepSummary {
-    const { prepared, device, begun } = this.about;
+  /** On a full disk it waits, where somebody can make room. */
+  async write(state: SweepSummary['state']): Promise<SweepSummary> {
+    const { prepared, device, begun, control, report, peaks } = this.about;
     const members = this.rows();
     const summary: SweepSummary = {
       state, metric: this.evaluates ? `eval_${prepared.rule.metric}` : 'train_loss', greater_is_better: this.greater, members, best: members[0].value === null ? null : members[0].name,
-      folder: this.folder.path, device, seconds: (performance.now() - begun) / 1000, peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
+      folder: this.folder.path, device, seconds: (performance.now() - begun) / 1000, peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...peaks?.summary(),
     };
-    this.folder.write(summary);
+    await withRoom(() => this.folder.write(summary), { folder: this.folder.path, control, report, what: 'the ranking', where: 'sweep.json', bytes: 1 << 16, lastGoodCheckpoint: undefined });
     return summary;
   }
 }

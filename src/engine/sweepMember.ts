@@ -1,17 +1,18 @@
 /** One experiment of a sweep while the sweep runs: an ordinary run that can be held after an evaluation and let go on. */
 import { join } from 'node:path';
-import { RunControl } from './control';
+import type { RunControl, Wanted } from './control';
 import { LabError } from './errors';
 import type { ExperimentFile } from './experimentFile';
 import { MetricsLog } from './metricsLog';
 import type { Prepared } from './prepare';
 import type { Reporter } from './reporter';
-import { spaceFor } from './fullDisk';
+import { spaceFor, withRoom } from './fullDisk';
 import { announce, findState, freshState } from './run';
-import { hasRun, openRunFolder } from './runFolder';
+import { hasRun, openRunFolder, type RunFolder } from './runFolder';
 import { findCheckpoint } from './checkpointFolders';
 import { Trainer } from './trainer';
-import { readOptimizer } from './trainerState';
+import type { Peaks } from './telemetry';
+import { readOptimizer, type TrainerState } from './trainerState';
 import type { TrainingStep } from './training/step.types';
 import type { Changes } from '../protocol/sweep';
 import { isEvalRecord, type EvalResult, type MetricRecord, type Summary, type SweepMember } from '../protocol/metrics';
@@ -25,12 +26,13 @@ export interface MemberOptions {
   prepared: Prepared;
   step: TrainingStep;
   report: Reporter;
+  control: RunControl;
+  peaks?: Peaks;
   /** The evaluation before the first step, if that is the same for all members. */
   eval_before: EvalResult | null;
 }
 
 export class Member {
-  readonly control = new RunControl();
   state: SweepMember['state'] = 'waiting';
   summary: Summary | undefined;
   error: string | undefined;
@@ -38,10 +40,13 @@ export class Member {
   /** The step whose evaluation the member is held after, and who waits for that. */
   private hold: { step: number; reached: () => void } | undefined;
   private held = false;
+  /** It waits for room on the disk: a pause that has nothing to do with the others. */
+  private blocked = false;
   private last: { step: number; loss: number | null; values: Map<number, number> } = { step: 0, loss: null, values: new Map() };
 
   constructor(private readonly options: MemberOptions) {}
 
+  get control(): RunControl { return this.options.control; }
   get name(): string { return this.options.name; }
   get changes(): Changes { return this.options.changes; }
 
@@ -71,6 +76,11 @@ export class Member {
     await Promise.race([this.running, reached]);
   }
 
+  /** Pauses it, stops it, or lets it go on, but not beyond the evaluation that it is held after. */
+  ask(wish: Wanted): void {
+    if (wish !== 'run' || this.hold === undefined || this.value(this.hold.step) === undefined) this.control.want(wish);
+  }
+
   /** Ends it with a checkpoint, from which it could go on. */
   async end(state: 'stopped' | 'halved'): Promise<void> {
     if (this.ended) return;
@@ -82,17 +92,17 @@ export class Member {
   }
 
   private async train(): Promise<void> {
-    const { path, source, prepared, step, eval_before } = this.options;
-    const resume = hasRun(path) && findCheckpoint(path).folder !== null;
-    const folder = openRunFolder(path, { resume });
+    const { path, source, prepared, step, eval_before, control, peaks } = this.options;
+    const report = this.listen();
+    const bytes = spaceFor(prepared.plan.trainable_parameters);
+    const { result: { folder, found } } = await withRoom(() => this.open(bytes, report), { folder: path, control, report, what: 'the member', where: this.name, bytes, lastGoodCheckpoint: undefined });
     try {
-      const report = this.listen();
-      const found = resume ? findState(folder, source, report) : undefined;
-      if (found) step.restore(readOptimizer(found.checkpoint, found.state, prepared));
-      folder.needSpace(spaceFor(prepared.plan.trainable_parameters));
-      folder.writeExperiment(source.experiment);
+      if (found) {
+        step.restore(readOptimizer(found.checkpoint, found.state, prepared));
+        folder.supersedeMetrics(found.state.step);
+      }
       announce(source, prepared, folder, step.device, report);
-      this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? { ...freshState(prepared), eval_before }, control: this.control, report }).train(folder);
+      this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? { ...freshState(prepared), eval_before }, control, report, peaks }).train(folder);
       this.state = this.summary.state;
     } catch (error) {
       // That one member diverges says something about its settings; the others are not concerned.
@@ -102,10 +112,30 @@ export class Member {
     } finally { folder.close(); }
   }
 
+  /** Its run folder with its experiment in it, and what an earlier part of the sweep left there. */
+  private open(bytes: number, report: Reporter): { folder: RunFolder; found: { checkpoint: string; state: TrainerState } | undefined } {
+    const { path, source } = this.options;
+    const resume = hasRun(path) && findCheckpoint(path).folder !== null;
+    const folder = openRunFolder(path, { resume });
+    try {
+      const found = resume ? findState(folder, source, report) : undefined;
+      folder.needSpace(bytes);
+      folder.writeExperiment(source.experiment);
+      return { folder, found };
+    } catch (error) {
+      folder.close();
+      throw error;
+    }
+  }
+
   private listen(): Reporter {
     const { report } = this.options;
     return {
       ...report,
+      blocked: ({ report: cause }) => {
+        this.blocked = cause !== null;
+        report.blocked({ report: cause });
+      },
       metrics: ({ records }) => {
         report.metrics({ records });
         for (const record of records) {
@@ -114,8 +144,8 @@ export class Member {
         }
       },
       state: state => {
-        if (this.held && state.state === 'paused') return;
-        if (state.state !== 'paused' || !this.hold || this.value(this.hold.step) === undefined) { report.state(state); return; }
+        if (this.held && state.state === 'paused' && !this.blocked) return;
+        if (this.blocked || state.state !== 'paused' || !this.hold || this.value(this.hold.step) === undefined) { report.state(state); return; }
         const { reached } = this.hold;
         this.hold = undefined;
         this.held = true;

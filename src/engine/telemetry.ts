@@ -5,7 +5,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { availableParallelism, totalmem } from 'node:os';
 import { hasNvidia } from './executors/hardware';
-import type { TelemetrySample } from '../protocol/metrics';
+import type { MachinePeaks, TelemetrySample } from '../protocol/metrics';
 
 const SAMPLE_MS = 1000;
 /** nvidia-smi keeps running and tells at this pace: starting it each time would cost more than the telling. */
@@ -22,7 +22,7 @@ export class Peaks {
     [cpu_cores, gpu?.memory_bytes ?? 0, gpu?.utilization ?? 0].forEach((value, i) => { this.values[i] = Math.max(this.values[i], value); });
   }
   /** Keys of `summary.json`; those that are unknown are left out. */
-  summary(): { peak_cpu_cores?: number; peak_gpu_memory_bytes?: number; peak_gpu_utilization?: number } {
+  summary(): MachinePeaks {
     const [cpu, memory, utilization] = this.values;
     return { ...(cpu ? { peak_cpu_cores: round(cpu) } : {}), ...(memory ? { peak_gpu_memory_bytes: memory, peak_gpu_utilization: utilization } : {}) };
   }
@@ -49,19 +49,22 @@ export class Telemetry {
     this.timer.unref();
   }
 
-  /** The run is on this device: a GPU is watched too, where the platform has a tool that tells. */
+  /** The run is on this device: a GPU is watched too, where the platform has a tool that tells. Members of a sweep all say so. */
   follow(device: string): void {
-    if (!this.timer || device.startsWith('cpu')) return;
+    if (!this.timer || this.tool || device.startsWith('cpu')) return;
     const program = process.env.LORA_LAB_NVIDIA_SMI ?? (hasNvidia() ? 'nvidia-smi' : undefined);
     if (program === undefined) return;
     const wanted = /^\d+/.exec(process.env.CUDA_VISIBLE_DEVICES ?? '')?.[0] ?? '0';
     const tool = this.tool = spawn(program, QUERY, { stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });
     tool.on('error', () => { /* there is none: the GPU's figures stay away */ });
+    // What it told last is no longer so.
+    tool.on('close', () => { if (this.tool === tool) this.gpu = undefined; });
     let rest = '';
     tool.stdout!.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n');
       rest = lines.pop()!;
-      for (const line of lines) this.gpu = readGpu(line, wanted) ?? this.gpu;
+      // What an ended tool had still to say is about an earlier run.
+      if (this.tool === tool) for (const line of lines) this.gpu = readGpu(line, wanted) ?? this.gpu;
     });
     tool.unref();
   }

@@ -6,12 +6,12 @@ import { epochBatches } from './data/batches';
 import { LabError } from './errors';
 import { spaceFor, withRoom } from './fullDisk';
 import { evaluateWriting } from './generation/evaluateWriting';
-import { fillTrainables, readAdapter, writeAdapter, type AdapterContent } from './model/adapter';
-import { readValues, writeModel } from './model/trainedModel';
+import { writeAdapter, type AdapterContent } from './model/adapter';
+import { writeModel } from './model/trainedModel';
 import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import type { RunFolder } from './runFolder';
-import { writeState, type TrainerState } from './trainerState';
+import { checkpointValues, writeState, type TrainerState } from './trainerState';
 import type { Peaks } from './telemetry';
 import { evaluate } from './training/evaluate';
 import { checkpointed, judge, NONE_YET, stopsEarly } from './training/bestModel';
@@ -213,7 +213,7 @@ export class Trainer {
   private async patiently(folder: RunFolder, what: string, write: () => unknown): Promise<void> {
     const { control, report, prepared: { plan } } = this.options;
     const bytes = spaceFor(plan.trainable_parameters);
-    const { waited_ms } = await withRoom(write, { folder: folder.path, control, report, what, step: this.state.step, bytes, lastGoodCheckpoint: this.saved?.folder });
+    const { waited_ms } = await withRoom(write, { folder: folder.path, control, report, what, where: `step ${this.state.step}`, bytes, lastGoodCheckpoint: this.saved?.folder });
     this.begun += waited_ms;
     if (waited_ms > 0) report.state({ state: 'running' });
   }
@@ -263,8 +263,7 @@ export class Trainer {
     const { state: { best: { saved } }, options: { prepared: { plan, model }, report } } = this;
     if (!saved) return null;
     try {
-      const checkpoint = folder.checkpoint(saved.step);
-      return plan.full ? readValues(checkpoint, plan) : fillTrainables(plan, readAdapter(checkpoint), model);
+      return checkpointValues(folder.checkpoint(saved.step), plan, model);
     } catch (error) {
       if (!(error instanceof LabError)) throw error;
       report.log({ level: 'warn', message: `the adapter of the last step is saved, because the best checkpoint, of step ${saved.step}, cannot be read: ${error.report.cause}` });

@@ -57,13 +57,15 @@ export function readState(folder: string): TrainerState {
 export function readOptimizer(folder: string, state: TrainerState, { model, plan, data_fingerprint }: Prepared): OptimizerState {
   if (state.base_fingerprint !== model.fingerprint) throw changed('resume.base-changed', model.folder, 'the base weights have changed since this run began');
   if (state.data_fingerprint !== data_fingerprint) throw changed('resume.data-changed', folder, 'the training or evaluation data, or the tokenizer, have changed since this run began');
-  const trainables = plan.full ? readValues(folder, plan) : adapterValues(folder, plan, model);
+  const trainables = checkpointValues(folder, plan, model);
   const { tensors } = readHeader(join(folder, OPTIMIZER_NAME));
   const moment = (name: string): Float32Array => readTensor(tensors.get(name)!);
   return { trainables, exp_avg: moment('exp_avg'), exp_avg_sq: moment('exp_avg_sq') };
 }
 
-function adapterValues(folder: string, plan: AdapterPlan, model: LoadedModel): Float32Array {
+/** The trained values of a checkpoint that has been verified, flat in the order of the plan. Errors: as `fillTrainables`. */
+export function checkpointValues(folder: string, plan: AdapterPlan, model: LoadedModel): Float32Array {
+  if (plan.full) return readValues(folder, plan);
   const adapter = readAdapter(folder);
   return fillTrainables(plan, plan.subtracts_start ? withoutStart(adapter) : adapter, model);
 }

@@ -10,6 +10,7 @@ import { uninstall } from './executors/install/installed';
 import { probe } from './executors/probe';
 import { generate } from './generate';
 import { inspectCheckpoint } from './inspect';
+import { LoadedModels } from './loadedModels';
 import { measureMemory } from './measureMemory';
 import { families } from './model/families';
 import { mergeAdapter } from './model/merge';
@@ -27,6 +28,10 @@ const peaks = new Peaks((workerData as { peaks: SharedArrayBuffer }).peaks);
 /** The run that is going on. One at a time. */
 let control: RunControl | undefined;
 let installing: AbortController | undefined;
+/** Models that texts are tried with, one request after the other. */
+const loaded = new LoadedModels();
+/** Requests to end what is being written. */
+let stops = 0;
 
 const notify = <K extends keyof EngineNotifications>(method: K) => (params: EngineNotifications[K]): void => { void connection.sendNotification(method, params); };
 const report: Reporter = {
@@ -42,21 +47,29 @@ function running(): RunControl {
 async function alone<T>(run: (control: RunControl) => Promise<T>, waits = false): Promise<T> {
   if (control) throw new LabError({ code: 'run.active', cause: 'this engine is training already', action: 'stop that run first' });
   control = new RunControl(waits);
-  try { return await run(control); } finally { control = undefined; }
+  try {
+    // Training needs the memory.
+    await loaded.clear();
+    return await run(control);
+  } finally { control = undefined; }
 }
 
 const handlers: Handlers = {
   inspect: inspectCheckpoint,
   train: ({ wait_when_full, ...options }) => alone(control => runExperiment({ ...options, cwd: process.cwd(), control, report, peaks }), wait_when_full),
-  sweep: options => alone(control => runSweep({ ...options, cwd: process.cwd(), control, report })),
+  sweep: ({ wait_when_full, ...options }) => alone(control => runSweep({ ...options, cwd: process.cwd(), control, report, peaks }), wait_when_full),
   pause: () => { running().want('pause'); return null; },
   resume: () => { running().want('run'); return null; },
   stop: () => { running().want('stop'); return null; },
   save: async () => ({ checkpoint: await running().save() }),
   measure: measureMemory,
   merge: params => mergeAdapter({ ...params, families }),
-  predict,
-  generate: params => generate(params, { onText: notify('text') }),
+  predict: params => predict(params, { loaded, warn: message => report.log({ level: 'warn', message }) }),
+  generate(params) {
+    const begun = stops;
+    return generate(params, { onText: notify('text'), loaded, between: () => { if (stops !== begun) throw new LabError({ code: 'predict.stopped', cause: 'the text was stopped', action: 'try another one' }); } });
+  },
+  stopGenerating: () => { stops += 1; return null; },
   async install(params) {
     installing = new AbortController();
     try { return await installRuntime(params, { signal: installing.signal, progress: report.progress, probe }); } finally { installing = undefined; }

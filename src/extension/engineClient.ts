@@ -24,9 +24,10 @@ export const liveEngines = (): readonly EngineClient[] => [...live];
 
 export class EngineClient {
   private readonly connection: MessageConnection;
-  private readonly handlers = new Map<keyof EngineNotifications, ((params: never) => void)[]>();
+  private readonly handlers = new Map<keyof EngineNotifications, Set<(params: never) => void>>();
   private readonly pending = new Set<(error: Error) => void>();
   private death: ReportedError | undefined;
+  private killed = false;
   private readonly exited: Promise<void>;
 
   private constructor(private readonly child: ChildProcess, private readonly log: LogOutputChannel) {
@@ -65,6 +66,7 @@ export class EngineClient {
   }
 
   get pid(): number | undefined { return this.child.pid; }
+  get alive(): boolean { return this.death === undefined && !this.killed; }
 
   /** Sends a request. Rejects with a ReportedError: the engine's own report, or why its process died. */
   request<K extends keyof EngineRequests>(method: K, params: EngineRequests[K][0]): Promise<EngineRequests[K][1]> {
@@ -86,17 +88,17 @@ export class EngineClient {
     });
   }
 
-  /** Adds a handler; those of one notification are called in the order in which they came. */
-  on<K extends keyof EngineNotifications>(method: K, handler: (params: EngineNotifications[K]) => void): void {
-    const others = this.handlers.get(method) as ((params: EngineNotifications[K]) => void)[] | undefined;
-    if (others) {
-      others.push(handler);
-      return;
+  /** Adds a handler; those of one notification are called in the order in which they came. Returns what takes it away again. */
+  on<K extends keyof EngineNotifications>(method: K, handler: (params: EngineNotifications[K]) => void): () => void {
+    let handlers = this.handlers.get(method) as Set<(params: EngineNotifications[K]) => void> | undefined;
+    if (!handlers) {
+      const all = handlers = new Set();
+      this.handlers.set(method, all);
+      // The connection keeps one handler for each notification, the last.
+      this.connection.onNotification(method, (params: EngineNotifications[K]) => all.forEach(each => each(params)));
     }
-    const handlers = [handler];
-    this.handlers.set(method, handlers);
-    // The connection keeps one handler for each notification, the last.
-    this.connection.onNotification(method, (params: EngineNotifications[K]) => handlers.forEach(each => each(params)));
+    handlers.add(handler);
+    return () => void handlers.delete(handler);
   }
 
   /** Asks a training engine to write a checkpoint and end, and kills it if that takes too long. */
@@ -111,6 +113,7 @@ export class EngineClient {
 
   /** Ends the process and everything it started, at once. */
   kill(): void {
+    this.killed = true;
     killTree(this.child);
   }
 

@@ -133,6 +133,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     webview.webview.html = panelHtml(webview.webview, this.lab.context.extensionUri);
     own.add(webview.onDidDispose(() => {
       stopWriting(this.lab);
+      this.lab.tries.end();
       this.panel = undefined;
       own.dispose();
     }));

@@ -41,7 +41,7 @@ export class ExperimentRun {
     try {
       const engine = await (this.engine = EngineClient.start(options));
       this.listen(engine);
-      if (sweep) await this.showSweep(await engine.request('sweep', { experiment_file: this.experimentFile, resume }));
+      if (sweep) await this.showSweep(await engine.request('sweep', { experiment_file: this.experimentFile, resume, wait_when_full: true }));
       else {
         const summary = await engine.request('train', { experiment_file: this.experimentFile, resume, wait_when_full: true });
         this.update({ status: summary.state, summary, adapter: summary.full_finetuning ? null : summary.adapter, progress: null });

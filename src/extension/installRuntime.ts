@@ -18,6 +18,7 @@ const TITLE = 'Install GPU runtime';
 export async function installRuntime(lab: Lab, { runtime, remove, ...rest }: RuntimeArguments = {}): Promise<InstallReport | undefined> {
   requireTrust();
   if (lab.activeRun) throw new ReportedError({ code: 'run.active', file: lab.activeRun.experimentFile, cause: 'a run is still training, and may be using what would be replaced', action: 'stop it first, or wait until it has ended' });
+  lab.tries.end();
   return withEngine(lab.engineOptions, async engine => {
     const chosen = runtime ? { runtime, remove, ...rest } : await ask(await engine.request('runtimes', {}));
     if (!chosen) return undefined;

@@ -11,7 +11,8 @@ import type { ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
 import { MemoryProbe } from './memoryProbe';
 import { ReportedError, toReport } from './reports';
-import { readRunFolder } from './runFolders';
+import { readRunFolder, readSweep } from './runFolders';
+import { TryEngine } from './tryEngine';
 
 export type ModelState = { state: 'none' } | { state: 'loading' } | { state: 'error'; error: ErrorReport } | { state: 'ready'; model: ModelView };
 
@@ -29,6 +30,10 @@ export class Lab {
   /** Experiment text, checkpoint or trust changed. */
   readonly onDidChangeExperiment = this.experimentChanged.event;
   readonly onDidChangeRun = this.runChanged.event;
+
+  /** Where texts are tried. It holds models in memory, which whoever measures, trains or installs needs for himself. */
+  readonly tries = new TryEngine();
+  private triedFor: string | undefined;
 
   constructor(readonly context: vscode.ExtensionContext, readonly log: vscode.LogOutputChannel) {
     this.current = this.disposables.add(new CurrentExperiment(context.workspaceState));
@@ -105,7 +110,7 @@ export class Lab {
     return run;
   }
 
-  /** Throws if an experiment cannot be run now. */
+  /** Throws if an experiment cannot be run now. What texts are tried with gives its memory to what will run. */
   private requireIdle(document: ExperimentDocument): void {
     requireTrust();
     const active = this.activeRun;
@@ -116,6 +121,7 @@ export class Lab {
     if (problem) {
       throw new ReportedError({ code: 'experiment.problem', file: document.file, where: problem.path.join('.') || undefined, cause: problem.cause, action: problem.action });
     }
+    this.tries.end();
   }
 
   /** The run of an experiment file, made if there is none yet. */
@@ -133,12 +139,15 @@ export class Lab {
   /** Waits until running engines have written a last checkpoint, then ends every one. */
   async shutdown(): Promise<void> {
     this.memory.cancel();
+    this.tries.end();
     await Promise.all(this.allRuns.map(run => run.shutdown()));
     this.disposables.dispose();
   }
 
   private async update(): Promise<void> {
     this.memory.settingsAre(this.document?.reading.values);
+    if (this.document?.file !== this.triedFor) this.tries.end();
+    this.triedFor = this.document?.file;
     this.experimentChanged.fire();
     await Promise.all([this.inspect(), this.loadLastRun()]);
   }
@@ -178,7 +187,8 @@ export class Lab {
     const run = this.runOf(document.file);
     const output = document.reading.values.output_dir;
     const folder = output ? document.resolve(output) : undefined;
-    if (folder && await readRunFolder(folder).catch(() => undefined)) await run.load(path.normalize(folder));
+    // The folder of a sweep is none of a run.
+    if (folder && (await readSweep(folder) ?? await readRunFolder(folder).catch(() => undefined))) await run.load(path.normalize(folder));
   }
 }
 

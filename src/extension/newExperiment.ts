@@ -3,6 +3,7 @@ import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { asyncBufferFromFile, parquetMetadataAsync, parquetSchema } from 'hyparquet';
 import * as vscode from 'vscode';
+import type { DatasetSettings, TASKS } from '../protocol/experiment';
 import type { Lab } from './lab';
 import { ReportedError } from './reports';
 import { isCheckpointFolder } from './runFolders';
@@ -40,7 +41,7 @@ async function experimentText(folder: string, model: string, train: string): Pro
   const relative = (file: string): string => path.relative(folder, file).split(path.sep).join('/') || '.';
   const evaluation = train.replace(/train(?=[^/\\]*$)/, 'eval');
   const hasEval = evaluation !== train && await fs.access(evaluation).then(() => true, () => false);
-  const { task, ...names } = await columns(train);
+  const { task, ...names } = await columns(train, await kindOf(model));
   const experiment = {
     base_model: relative(model),
     task,
@@ -52,16 +53,34 @@ async function experimentText(folder: string, model: string, train: string): Pro
   return `${JSON.stringify(experiment, null, 2)}\n`;
 }
 
-type Columns = { task: 'SEQ_CLS'; text_column: string; label_column: string } | { task: 'TOKEN_CLS'; tokens_column: string; tags_column: string };
+type Columns = { task: (typeof TASKS)[number] } & Partial<Record<keyof DatasetSettings, string>>;
+type Kind = 'encoder' | 'decoder' | 'encoder-decoder';
 interface Header { names: string[]; lists: string[] }
 
-/** Task and column names from the beginning of the data: a list of words with a list of tags is token classification. */
-async function columns(train: string): Promise<Columns> {
+/** What a checkpoint can learn. One that cannot be read is taken for an encoder: the run will say what is wrong with it. */
+async function kindOf(model: string): Promise<Kind> {
+  const { model_type } = objectOf(await fs.readFile(path.join(model, 'config.json'), 'utf8').catch(() => ''));
+  return model_type === 't5' || model_type === 'mt5' ? 'encoder-decoder' : typeof model_type === 'string' && !/bert|electra/.test(model_type) ? 'decoder' : 'encoder';
+}
+
+/**
+ * Task and column names from the kind of the model and the beginning of the data: an encoder tells classes apart, of texts, or of words where
+ * there is a list of them with a list of tags; a decoder writes, unless the data has labels.
+ */
+async function columns(train: string, kind: Kind): Promise<Columns> {
   const { names, lists } = /\.parquet$/i.test(train) ? await parquetHeader(train) : headerOf(await firstLine(train), train);
-  const [tokens_column, tags_column] = [/^(tokens|words)$/i, /^(tags|labels|.+_tags)$/i].map(pattern => lists.find(name => pattern.test(name)));
-  if (tokens_column && tags_column) return { task: 'TOKEN_CLS', tokens_column, tags_column };
-  const find = (pattern: RegExp, fallback: string): string => names.find(name => pattern.test(name)) ?? fallback;
-  return { task: 'SEQ_CLS', text_column: find(/^(text|sentence|review|content|body)$/i, 'text'), label_column: find(/^(labels?|class|category|target)$/i, 'label') };
+  const found = (pattern: RegExp, among = names): string | undefined => among.find(name => pattern.test(name));
+  const text_column = found(/^(text|sentence|review|content|body)$/i) ?? 'text';
+  if (kind === 'encoder-decoder') return { task: 'SEQ_2_SEQ_LM', source_column: found(/^(source|input|prompt|question|article|document|text)$/i) ?? 'source', target_column: found(/^(target|output|completion|answer|summary|response)$/i) ?? 'target' };
+  const [tokens_column, tags_column] = [/^(tokens|words)$/i, /^(tags|labels|.+_tags)$/i].map(pattern => found(pattern, lists));
+  if (kind === 'encoder' && tokens_column && tags_column) return { task: 'TOKEN_CLS', tokens_column, tags_column };
+  if (kind === 'encoder') return { task: 'SEQ_CLS', text_column, label_column: found(/^(labels?|class|category|target)$/i) ?? 'label' };
+  const messages_column = found(/^(messages|conversations?)$/i, lists);
+  if (messages_column) return { task: 'CAUSAL_LM', messages_column };
+  const [prompt_column, completion_column] = [/^(prompt|instruction|question|input|source)$/i, /^(completion|response|output|answer|target)$/i].map(pattern => found(pattern));
+  if (prompt_column && completion_column) return { task: 'CAUSAL_LM', prompt_column, completion_column };
+  const label_column = found(/^(labels?|class|category)$/i);
+  return label_column ? { task: 'SEQ_CLS', text_column, label_column } : { task: 'CAUSAL_LM', text_column };
 }
 
 async function firstLine(train: string): Promise<string> {

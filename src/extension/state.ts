@@ -20,8 +20,10 @@ export interface LabState {
   };
   memory: { measuring: boolean; measured: MemoryMeasurement | null };
   panel: { open: boolean; visible: boolean };
-  /** Process ids of living engines. */
+  /** Process ids of living engines, but for the one that texts are tried in. */
   engines: number[];
+  /** Its process id, while it is there. */
+  trying: number | null;
 }
 
 export function readState(lab: Lab, panel: ExperimentPanel): LabState {
@@ -42,6 +44,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
     },
     memory: { measuring: lab.memory.view.measuring, measured: lab.memory.view.measured?.result ?? null },
     panel: { open: panel.open, visible: panel.visible },
-    engines: liveEngines().flatMap(engine => engine.pid ?? []),
+    engines: liveEngines().flatMap(engine => engine.pid ?? []).filter(pid => pid !== lab.tries.pid),
+    trying: lab.tries.pid ?? null,
   };
 }

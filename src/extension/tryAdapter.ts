@@ -2,7 +2,6 @@
 import * as vscode from 'vscode';
 import type { ChosenAdapter, TryResult, WrittenPair, WriteSettings } from '../protocol/panel';
 import { baseFor } from './adapterCommands';
-import { withEngine } from './engineClient';
 import { requireTrust, type Lab } from './lab';
 import { ReportedError } from './reports';
 import { taskOfAdapter } from './runFolders';
@@ -29,7 +28,7 @@ export const writes = (task: string): boolean => task === 'CAUSAL_LM' || task ==
 /** Class probabilities of each text from the base (without adapter) and with the adapter. */
 export async function tryTexts(lab: Lab, texts: string[], adapter = adapterToTry(lab)): Promise<TryResult> {
   const folders = await foldersToTry(lab, adapter);
-  return withEngine(lab.engineOptions, async engine => {
+  return lab.tries.use(lab.engineOptions, async engine => {
     const adapted = await engine.request('predict', { ...folders, texts });
     // A base without a head of its own has no names for its classes: both columns carry the adapter's.
     const { probabilities } = adapted.flatMap(({ words }) => words ?? []).find(({ tag }) => tag !== null) ?? adapted[0];
@@ -44,15 +43,18 @@ export async function tryTexts(lab: Lab, texts: string[], adapter = adapterToTry
  */
 export async function writeAfter(lab: Lab, prompt: string, settings: WriteSettings, onText: (written: WrittenPair) => void = () => {}, adapter = adapterToTry(lab)): Promise<WrittenPair> {
   stopWriting(lab);
-  const folders = await foldersToTry(lab, adapter);
-  const { task, dataset } = lab.document?.reading.values ?? {};
-  const chat = task === 'CAUSAL_LM' && dataset!.messages_column !== null && await taskFor(lab, folders.adapter) === 'CAUSAL_LM';
-  const mine = new Writing(lab.engineOptions, onText);
+  // A stop may come while it is still looked for what to write with.
+  const mine = new Writing(lab.tries, lab.engineOptions, onText);
   writing.set(lab, mine);
-  try { return await mine.run({ ...folders, prompt, chat, settings }); } finally { if (writing.get(lab) === mine) writing.delete(lab); }
+  try {
+    const folders = await foldersToTry(lab, adapter);
+    const { task, dataset } = lab.document?.reading.values ?? {};
+    const chat = task === 'CAUSAL_LM' && dataset!.messages_column !== null && await taskFor(lab, folders.adapter) === 'CAUSAL_LM';
+    return await mine.run({ ...folders, prompt, chat, settings });
+  } finally { if (writing.get(lab) === mine) writing.delete(lab); }
 }
 
-/** Ends what is being written, and the engine that does it. */
+/** Ends what is being written. */
 export function stopWriting(lab: Lab): void {
   writing.get(lab)?.stop();
 }

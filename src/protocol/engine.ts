@@ -137,7 +137,7 @@ export interface EngineRequests {
   /** `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
   train: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, Summary];
   /** All experiments of a file with a section `sweep`. Pause, stop and save concern the one that is going on, stop ends all. */
-  sweep: [{ experiment_file: string; resume: boolean }, SweepSummary];
+  sweep: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, SweepSummary];
   pause: [Record<string, never>, null];
   resume: [Record<string, never>, null];
   /** Writes a checkpoint and the adapter, then ends the run; `train` answers with state `stopped`. */
@@ -154,6 +154,8 @@ export interface EngineRequests {
    * `text` notifications carry what has been written.
    */
   generate: [{ base: string; adapter: string | null; prompts: string[]; chat?: boolean; precision?: Precision } & Partial<GenerationSettings>, Completion[]];
+  /** What is being written ends before its next token, with the error `predict.stopped`. */
+  stopGenerating: [Record<string, never>, null];
   /** While it runs, `progress` notifications tell how far it is. `cancelInstall` ends it with the error `runtime.cancelled`. */
   install: [InstallRequest, InstallReport];
   cancelInstall: [Record<string, never>, null];

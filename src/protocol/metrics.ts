@@ -89,6 +89,9 @@ export interface Summary {
   stopped_early?: boolean;
 }
 
+/** What a run, or a whole sweep, took of the machine at most. */
+export type MachinePeaks = Pick<Summary, 'peak_cpu_cores' | 'peak_gpu_memory_bytes' | 'peak_gpu_utilization'>;
+
 /** What a run takes of the machine at one moment. */
 export interface TelemetrySample {
   /** Seconds since this part of the run began. */
@@ -122,7 +125,7 @@ export interface SweepMember {
 }
 
 /** Content of `sweep.json`. */
-export interface SweepSummary {
+export interface SweepSummary extends MachinePeaks {
   state: 'running' | 'finished' | 'stopped';
   /** What members are compared by: a metric of evaluations, or without any `train_loss`. */
   metric: string;

@@ -26,6 +26,7 @@ export function experimentSchema(settings, sections, loraFields, sweep) {
   return {
     $schema: 'http://json-schema.org/draft-07/schema#', title: 'LoRA experiment', type: 'object', allowComments: true, allowTrailingCommas: true,
     properties: { $schema: { type: 'string' }, ...properties, ...inner, sweep }, required: [...required, 'dataset'], additionalProperties: false,
+    ...withoutAdapter(),
     defaultSnippets: [{
       label: 'LoRA experiment',
       body: {
@@ -33,6 +34,23 @@ export function experimentSchema(settings, sections, loraFields, sweep) {
         lora: { r: 8, lora_alpha: 16, target_modules: ['query', 'value'] }, training: { num_train_epochs: 3, learning_rate: 5e-4 }, output_dir: '${4:runs/first}',
       },
     }],
+  };
+}
+
+/** What `"lora": null` leaves no meaning to: LoRA+, precisions of frozen layers, and sweeps over keys of the adapter. */
+function withoutAdapter() {
+  const only = (section, properties) => ({ [section]: { properties } });
+  const none = message => ({ enum: [null], errorMessage: message });
+  const sweepKeys = { propertyNames: { not: { pattern: '^(lora\\.|training\\.loraplus_lr_ratio$)' } } };
+  return {
+    if: { properties: { lora: { type: 'null' } }, required: ['lora'] },
+    then: {
+      properties: {
+        ...only('training', { loraplus_lr_ratio: none('There are no A and B where "lora" is null: remove this key.') }),
+        ...only('engine', { precision: { enum: ['fp32'], errorMessage: 'No layer is frozen where "lora" is null, and only frozen ones can be rounded: write "fp32".' } }),
+        sweep: { ...sweepKeys, properties: { members: { items: sweepKeys } } },
+      },
+    },
   };
 }
 

@@ -3,8 +3,11 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { RunControl } from '../../src/engine/control';
 import { LabError } from '../../src/engine/errors';
 import { onnxError } from '../../src/engine/executors/onnxError';
+import { SILENT } from '../../src/engine/reporter';
+import { runSweep } from '../../src/engine/sweep';
 import type { Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
 import { copyCase, startRun } from '../support/runs';
@@ -13,7 +16,7 @@ import { WORKING, writeStandIn } from '../support/standInTensorFlow';
 const kept = { ...process.env };
 after(() => { process.env = kept; });
 
-/** TensorFlow that stops working while `LAB_TEST_LOST` is set: no product of matrices comes back from it. */
+/** TensorFlow that stops working while `LAB_TEST_LOST` is set, so that no product of matrices comes back from it, and that releases nothing while `LAB_TEST_STUCK` is. */
 const LOST = `${WORKING}
 const product = tf.getKernel('BatchMatMul', 'tensorflow');
 tf.unregisterKernel('BatchMatMul', 'tensorflow');
@@ -21,6 +24,11 @@ tf.registerKernel({ ...product, kernelFunc: options => {
   if (process.env.LAB_TEST_LOST) throw new Error('Invalid TF_Status: 13\\nMessage: CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure');
   return product.kernelFunc(options);
 } });
+const dispose = MathBackendCPU.prototype.disposeData;
+MathBackendCPU.prototype.disposeData = function (...args) {
+  if (process.env.LAB_TEST_STUCK) throw new Error('Invalid TF_Status: 13\\nMessage: the device cannot be released');
+  return dispose.apply(this, args);
+};
 `;
 
 test('TensorFlow that fails in mid-run ends it by name, and the run goes on from its checkpoint with the same losses', () => inTemporaryFolder(async folder => {
@@ -38,6 +46,18 @@ test('TensorFlow that fails in mid-run ends it by name, and the run goes on from
   delete process.env.LAB_TEST_LOST;
   const resumed = await run('b', true);
   assert.deepEqual([resumed.state, resumed.steps, resumed.train_loss], ['finished', 6, straight.train_loss]);
+}));
+
+test('a sweep whose device is lost, and cannot even be released, ends by that name and gives its folder free', () => inTemporaryFolder(async folder => {
+  Object.assign(process.env, { LORA_LAB_CACHE: join(folder, 'cache'), LORA_LAB_TFJS_NODE: writeStandIn(join(folder, 'package'), { main: LOST }) });
+  const file = copyCase(join(folder, 'c'), { engine: { device: 'tensorflow' }, training: { max_steps: 6, eval_strategy: 'no', save_strategy: 'no' }, top: { sweep: { 'training.learning_rate': [1e-3, 5e-3] } } });
+  const warnings: string[] = [];
+  const ended = runSweep({ experiment_file: file, resume: false, cwd: folder, control: new RunControl(), report: {
+    ...SILENT, metrics: ({ records }) => { if (records.some(({ step }) => step >= 3)) process.env.LAB_TEST_LOST = process.env.LAB_TEST_STUCK = '1'; }, log: ({ level, message }) => { if (level === 'warn') warnings.push(message); },
+  } });
+  await assert.rejects(ended, (error: unknown) => error instanceof LabError && error.report.code === 'device.lost').finally(() => { delete process.env.LAB_TEST_LOST; delete process.env.LAB_TEST_STUCK; });
+  assert.deepEqual(warnings.filter(message => message.includes('could not be released')).length, 1, warnings.join());
+  assert.equal(existsSync(join(folder, 'c/run/.lock')), false);
 }));
 
 test('what a lost GPU says is told as such; memory that is used up is not taken for it', () => {

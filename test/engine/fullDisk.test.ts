@@ -4,33 +4,23 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
-import { nodeFileSystem, useFileSystem } from '../../src/engine/files';
 import type { ErrorReport } from '../../src/protocol/engine';
-import { inTemporaryFolder } from '../support/faults';
+import { inTemporaryFolder, withDisk } from '../support/faults';
 import { copyCase, startRun, trainRecords } from '../support/runs';
 
 const CHECKPOINTS = { training: { save_strategy: 'steps', save_steps: 4, eval_strategy: 'no' } };
 
-/** A disk on which nothing can be written while it is full. */
-function disk(): { full: boolean; restore(): void } {
-  const state = { full: false, restore: () => {} };
-  state.restore = useFileSystem({
-    ...nodeFileSystem, free: path => (state.full ? 4096 : nodeFileSystem.free(path)),
-    write: (...args) => { if (state.full) throw Object.assign(new Error('ENOSPC: injected'), { code: 'ENOSPC' }); return nodeFileSystem.write(...args); },
-  });
-  return state;
-}
-
 /** Runs the case while the disk is full from a step on. `answer` is called with each report of the waiting run. */
 async function run(folder: string, { waits, answer }: { waits: boolean; answer(report: ErrorReport, again: () => void, stop: () => void, disk: { full: boolean }): void }) {
   const states: string[] = [];
-  const space = disk();
-  const { control, ended } = startRun(copyCase(folder, CHECKPOINTS), {
-    waits, onStep: ({ step }) => { if (step === 8) space.full = true; },
-    state: ({ state }) => states.push(state),
-    blocked: ({ report }) => { if (report) setImmediate(() => answer(report, () => control.want('run'), () => control.want('stop'), space)); },
+  return withDisk(async space => {
+    const { control, ended } = startRun(copyCase(folder, CHECKPOINTS), {
+      waits, onStep: ({ step }) => { if (step === 8) space.full = true; },
+      state: ({ state }) => states.push(state),
+      blocked: ({ report }) => { if (report) setImmediate(() => answer(report, () => control.want('run'), () => control.want('stop'), space)); },
+    });
+    try { return { states, summary: await ended, error: undefined }; } catch (error) { return { states, summary: undefined, error }; }
   });
-  try { return { states, summary: await ended, error: undefined }; } catch (error) { return { states, summary: undefined, error }; } finally { space.restore(); }
 }
 
 test('a run that is watched waits for room and then goes on as if nothing had been', () => inTemporaryFolder(async folder => {

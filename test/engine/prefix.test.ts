@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import type { ExampleSet } from '../../src/engine/data/examples';
 import { traceProgram } from '../../src/engine/executors/trace/trace';
 import { planAdapter } from '../../src/engine/model/lora';
+import { nodeFileSystem, useFileSystem } from '../../src/engine/files';
 import type { LoadedModel } from '../../src/engine/model/weights';
 import { PrefixStore } from '../../src/engine/training/prefixStore';
 import { stepProgram } from '../../src/engine/training/step';
@@ -119,6 +120,30 @@ test('engine.prefix_cache, on and off, in memory and in a file: the same run', (
   assert.deepEqual(losses('file'), losses('memory'));
   assert.deepEqual(await run('one epoch', {}, { training: { num_train_epochs: 1 } }), [], 'nothing would be used twice');
   assert.match((await run('dropout', {}, { config: { hidden_dropout_prob: 0.1 } })).join(), /off, because the base applies dropout/);
+}));
+
+test('a disk that has no room for the states costs time and not the run', () => inTemporaryFolder(async folder => {
+  const upper = (part: string, prefix_cache: string): string => copyCase(join(folder, part), {
+    ...UPPER_RUN, engine: { prefix_cache, prefix_cache_mb: 0 },
+  });
+  await startRun(upper('plain', 'off')).ended;
+  let file = -1, writes = 0;
+  const restore = useFileSystem({
+    ...nodeFileSystem,
+    open(path, flags) {
+      const fd = nodeFileSystem.open(path, flags);
+      if (path.includes('prefix-states') && flags === 'wx') file = fd;
+      return fd;
+    },
+    write: (fd, ...rest) => { if (fd === file && ++writes > 3) throw Object.assign(new Error('ENOSPC: injected'), { code: 'ENOSPC' }); return nodeFileSystem.write(fd, ...rest); },
+  });
+  const warnings: string[] = [];
+  try { await startRun(upper('full', 'auto'), { log: ({ level, message }) => { if (level === 'warn') warnings.push(message); } }).ended; } finally { restore(); }
+  assert.equal(writes, 4, 'three examples were kept, and no other was tried');
+  assert.deepEqual(warnings, ['engine.prefix_cache: the disk is full: the states of the other examples are computed anew each time']);
+  const losses = (part: string): number[] => readMetrics(join(folder, part, 'run')).map(record => Number(isEvalRecord(record) ? record.eval_loss : record.loss));
+  assertClose(losses('full'), losses('plain'), 1e-5, 'losses');
+  assert.equal(readdirSync(join(folder, 'full/run')).some(name => name.includes('prefix')), false);
 }));
 
 test('a run with a kept prefix that was stopped and resumed ends bit for bit as one that was not', () => inTemporaryFolder(async folder => {

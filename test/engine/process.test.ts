@@ -10,7 +10,7 @@ import { findCheckpoint } from '../../src/engine/checkpointFolders';
 import { PROTOCOL_VERSION, type Completion, type ErrorReport, type Inspection, type Prediction } from '../../src/protocol/engine';
 import type { Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
-import { built, fixture } from '../support/paths';
+import { built, fixture, ROOT } from '../support/paths';
 import { copyCase } from '../support/runs';
 
 interface Ended { code: number | null; out: string; err: string }
@@ -84,6 +84,8 @@ test('words are tagged, from lists or from texts, by an adapter and by what it w
   first.words!.filter(({ tag: own }) => own !== null).forEach(({ logits }, i) => logits.forEach((logit, k) => assert.ok(Math.abs(logit - whole[0].words![i].logits[k]) < 0.02, 'merged and adapted logits, the merged ones rounded to float16')));
   const refused = await lab(['predict', '--base', join(folder, 'merged'), '--input', texts, '--temperature', '1']);
   assert.ok(refused.code === 2 && /--temperature is not used by TOKEN_CLS/.test(refused.err), refused.err);
+  const chat = await lab(['predict', '--base', join(folder, 'merged'), '--input', texts, '--chat']);
+  assert.ok(chat.code === 2 && /--chat is not used by TOKEN_CLS/.test(chat.err), chat.err);
 }));
 
 test('a language model is trained and continues texts; its tokens come with the answer', () => inTemporaryFolder(async folder => {
@@ -99,6 +101,19 @@ test('a language model is trained and continues texts; its tokens come with the 
   assert.deepEqual([first.prompt, second.prompt, first.tokens.length, first.stopped], ['the film was', 'a book', 5, 'length']);
   assert.equal((await predict('--temperature', '-1')).code, 2);
   assert.equal((await predict('--temperature', 'hot')).code, 2);
+}));
+
+test('classes from a base without a classifier are said to mean nothing; with one, or an adapter, there is nothing to say', () => inTemporaryFolder(async folder => {
+  const texts = join(folder, 'texts.txt');
+  writeFileSync(texts, 'a good film\n');
+  const said = async (...model: string[]): Promise<string> => {
+    const { code, out, err } = await lab(['predict', ...model, '--input', texts]);
+    assert.deepEqual([code, (JSON.parse(out) as Prediction[]).length], [0, 1], err);
+    return err;
+  };
+  assert.match(await said('--base', join(ROOT, 'media/sample/model')), /^warn: \S+model holds no classifier\.weight and classifier\.bias: the classifier is drawn at random.*\n$/);
+  const linear = fixture('references/linear/model');
+  assert.deepEqual([await said('--base', linear), await said('--base', linear, '--adapter', fixture('references/linear/adapter_final'))], ['', '']);
 }));
 
 test('what the input is at fault for ends with 2 and one message, and writes nothing', () => inTemporaryFolder(async folder => {
@@ -165,6 +180,9 @@ test('an engine that is asked to end writes a checkpoint first', () => inTempora
   const file = copyCase(folder, LONG);
   const { child, connection, exited } = engine(folder);
   const lost = connection.sendRequest('train', { experiment_file: file, resume: false }).catch(() => undefined);
+  await steps(folder, 1);
+  // A second run that is refused does not make the process forget the first.
+  await assert.rejects(connection.sendRequest('train', { experiment_file: file, resume: false }), (error: { data?: ErrorReport }) => error.data?.code === 'run.active');
   await steps(folder, 5);
   child.kill('SIGTERM');
   await exited;

@@ -1,6 +1,6 @@
 /** What is measured while a run goes on: figures, the GPU's tool, peaks for the summary, and what measuring costs. */
 import assert from 'node:assert/strict';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, test } from 'node:test';
@@ -16,6 +16,7 @@ function writeTool(folder: string): string {
   const file = join(folder, 'nvidia-smi');
   writeFileSync(file, `#!${process.execPath}
 require('node:fs').writeFileSync(${JSON.stringify(join(folder, 'asked'))}, JSON.stringify([process.pid, ...process.argv.slice(2)]));
+require('node:fs').appendFileSync(${JSON.stringify(join(folder, 'started'))}, process.pid + '\\n');
 let n = 0;
 setInterval(() => console.log('0, ' + (n += 100) + ', 8192, 97\\n1, 5, 8192, 0'), 100);
 `);
@@ -41,6 +42,32 @@ test('a GPU is followed by one process of its tool, whose peaks both threads see
   telemetry.stop();
   for (let tries = 0; tries < 100; tries++) { try { process.kill(pid, 0); await sleep(20); } catch { return; } }
   assert.fail('the tool outlives the run');
+}));
+
+test('the members of a sweep, which all tell their device, are followed by one process of the tool', { skip: process.platform === 'win32' }, () => inTemporaryFolder(async folder => {
+  process.env.LORA_LAB_NVIDIA_SMI = writeTool(folder);
+  const telemetry = new Telemetry(new Peaks(), () => {});
+  telemetry.start();
+  for (let member = 0; member < 3; member++) telemetry.follow('cuda (onnxruntime 1.30.0)');
+  while (!existsSync(join(folder, 'started'))) await sleep(20);
+  await sleep(300);
+  telemetry.stop();
+  assert.equal(readFileSync(join(folder, 'started'), 'utf8').trim().split('\n').length, 1);
+}));
+
+test('a tool that ends in the middle of a run takes its figures with it', { skip: process.platform === 'win32' }, () => inTemporaryFolder(async folder => {
+  const file = process.env.LORA_LAB_NVIDIA_SMI = join(folder, 'nvidia-smi');
+  writeFileSync(file, `#!${process.execPath}\nconsole.log('0, 100, 8192, 97'); setTimeout(() => {}, 1200);\n`);
+  chmodSync(file, 0o755);
+  const seen: boolean[] = [];
+  const telemetry = new Telemetry(new Peaks(), ({ gpu }) => seen.push(gpu !== undefined));
+  telemetry.start();
+  telemetry.follow('webgpu');
+  while (!seen.includes(true)) await sleep(50);
+  const { length } = seen;
+  while (seen.length < length + 5 && seen.at(-1)) await sleep(50);
+  telemetry.stop();
+  assert.equal(seen.at(-1), false);
 }));
 
 test('a run on the CPU asks no tool, and a tool that is missing is no fault', () => inTemporaryFolder(async folder => {

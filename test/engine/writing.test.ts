@@ -1,13 +1,17 @@
 /** Evaluation by writing: against texts that the base is known to write, and what cannot be is refused. */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { RunControl } from '../../src/engine/control';
 import type { LabError } from '../../src/engine/errors';
 import { loadTokenizer } from '../../src/engine/data/tokenizer';
 import { generate } from '../../src/engine/generate';
-import { isEvalRecord } from '../../src/protocol/metrics';
+import { SILENT } from '../../src/engine/reporter';
+import { runSweep } from '../../src/engine/sweep';
+import { isEvalRecord, type Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
+import { fixture } from '../support/paths';
 import { copyCase, readMetrics, startRun } from '../support/runs';
 
 const WRITES = { predict_with_generate: true, max_steps: 6, eval_strategy: 'steps', eval_steps: 3 };
@@ -45,6 +49,34 @@ for (const [name, prompt, target] of [['t5-qv', 'source', 'target'], ['gpt2-comp
     assert.ok(summary.eval!.perplexity! > 1 && summary.eval!.rouge2 !== undefined);
   }));
 }
+
+test('with LongRoPE, texts that would cross the original context are refused before the first step', () => inTemporaryFolder(async folder => {
+  const rows = (part: string): void => {
+    const texts = Array.from({ length: 4 }, (_, i) => JSON.stringify({ prompt: 'a film', completion: `that is good ${'and good '.repeat(i)}` }));
+    writeFileSync(join(folder, part), texts.join('\n'));
+  };
+  const start = (generation_max_length: number): ReturnType<typeof startRun> => {
+    const file = copyCase(folder, { training: { ...WRITES, max_length: 24, generation_max_length }, dataset: { text_column: undefined, prompt_column: 'prompt', completion_column: 'completion' } }, 'phi3-longrope');
+    for (const part of ['train.jsonl', 'eval.jsonl']) rows(part);
+    return startRun(file, { onStep: () => assert.fail('a step was made') });
+  };
+  const { original_max_position_embeddings: beyond } = JSON.parse(readFileSync(fixture('references/phi3-longrope/model/config.json'), 'utf8')) as { original_max_position_embeddings: number };
+  await assert.rejects(start(beyond + 4).ended, ({ report }: LabError) => {
+    assert.deepEqual([report.code, report.where?.split(', ').pop()], ['training.predict-with-generate', 'training.generation_max_length']);
+    assert.match(`${report.cause}. ${report.action}`, new RegExp(`is ${beyond + 4}, and in the evaluation data a prompt has \\d+ tokens and \\d+ more are asked for.*set generation_max_length to at most ${beyond}`));
+    return true;
+  });
+  assert.equal(existsSync(join(folder, 'run')), false);
+}));
+
+test('each member of a sweep is also measured by what it writes before its first step', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { ...WRITES, max_steps: 2, generation_max_length: 12 }, top: { sweep: { 'training.learning_rate': [1e-3, 1e-2] } } }, 't5-qv');
+  const { members } = await runSweep({ experiment_file: file, resume: false, cwd: folder, control: new RunControl(), report: SILENT });
+  for (const { name } of members) {
+    const { eval_before } = JSON.parse(readFileSync(join(folder, 'run', name, 'summary.json'), 'utf8')) as Summary;
+    assert.ok(eval_before?.rougeL !== undefined && eval_before.perplexity !== undefined, JSON.stringify(eval_before));
+  }
+}));
 
 test('beams, and writing where nothing is written, are refused by name', () => inTemporaryFolder(async folder => {
   const refused = async (name: string, training: object, where: string, words: RegExp, dataset = {}): Promise<void> => {

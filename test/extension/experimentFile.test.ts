@@ -60,6 +60,16 @@ suite('Experiment file', () => {
     await useExperiment('schema');
   });
 
+  test('where "lora" is null the schema underlines what then has no meaning', async () => {
+    const uri = vscode.Uri.file(await useExperiment('schema', [{ path: ['lora'], value: null }, { path: ['training', 'loraplus_lr_ratio'], value: 16 }, { path: ['engine', 'precision'], value: 'int8' }]));
+    const document = await vscode.workspace.openTextDocument(uri);
+    await vscode.window.showTextDocument(document);
+    const underlined = (): string[] => vscode.languages.getDiagnostics(uri).filter(d => d.source !== 'LoRA Lab' && /"lora" is null/.test(d.message)).map(d => document.getText(d.range)).sort();
+    await until('the JSON service complains', () => underlined().length === 2);
+    assert.deepEqual(underlined(), ['"int8"', '16']);
+    await useExperiment('schema');
+  });
+
   test("the schema of adapter_config.json knows PEFT's keys", async () => {
     const uri = vscode.Uri.file(inWorkspace('config-of-an-adapter/adapter_config.json'));
     await vscode.workspace.fs.writeFile(uri, Buffer.from('{\n  "peft_type": "LORA", "bias": "all",\n  \n}\n'));
@@ -76,6 +86,21 @@ suite('Experiment file', () => {
     await vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: tags, file: inWorkspace('tags.lora.json') });
     const { task, dataset } = JSON.parse(readFileSync(inWorkspace('tags.lora.json'), 'utf8'));
     assert.deepEqual([task, dataset], ['TOKEN_CLS', { train: 'tags.jsonl', tokens_column: 'tokens', tags_column: 'ner_tags' }]);
+  });
+
+  test('a new experiment on a language model writes, after prompts, in conversations or whole texts, unless its data has labels', async () => {
+    const made = async (model: string, row: object): Promise<[string, Record<string, string>]> => {
+      const [train, file] = [inWorkspace('rows.jsonl'), inWorkspace(`rows-${Math.random()}.lora.json`)];
+      writeFileSync(train, `${JSON.stringify(row)}\n`);
+      await vscode.commands.executeCommand('loraLab.newExperiment', { model: fixture('references', model, 'model'), train, file });
+      const { task, dataset: { train: _, ...names } } = JSON.parse(readFileSync(file, 'utf8'));
+      return [task, names];
+    };
+    assert.deepEqual(await made('llama-text', { text: 'a' }), ['CAUSAL_LM', { text_column: 'text' }]);
+    assert.deepEqual(await made('gpt2-text', { id: 1, instruction: 'a', response: 'b' }), ['CAUSAL_LM', { prompt_column: 'instruction', completion_column: 'response' }]);
+    assert.deepEqual(await made('qwen3-messages', { messages: [{ role: 'user', content: 'a' }] }), ['CAUSAL_LM', { messages_column: 'messages' }]);
+    assert.deepEqual(await made('llama-text', { text: 'a', label: 1 }), ['SEQ_CLS', { text_column: 'text', label_column: 'label' }]);
+    assert.deepEqual(await made('t5-qv', { article: 'a', summary: 'b' }), ['SEQ_2_SEQ_LM', { source_column: 'article', target_column: 'summary' }]);
   });
 
   test('a new experiment is made from a checkpoint and a data file', async () => {

@@ -151,4 +151,12 @@ suite('Runs', () => {
     assert.equal(run.metrics, metricsOf(run.folder!).length);
     assert.equal((await runTree.getChildren(members[1])).some(node => node.kind === 'adapter'), true);
   });
+
+  test('a sweep that an earlier window trained is shown again, its best member with it', async () => {
+    const { run: before } = await state();
+    // A file that this window has not seen, as every file after a reload.
+    await useExperiment('swept-again', [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }, { path: ['output_dir'], value: 'runs/swept' }]);
+    const { run } = await until('the sweep is loaded', async () => { const now = await state(); return now.run.folder ? now : undefined; });
+    assert.deepEqual([run.status, run.folder, run.metrics, run.adapter], ['finished', before.folder, before.metrics, before.adapter]);
+  });
 });

@@ -3,7 +3,7 @@ import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import type { WrittenPair } from '../../src/protocol/panel';
-import { inWorkspace, state, until } from './support';
+import { inWorkspace, isAlive, state, until } from './support';
 
 /** A conversation model of the reference cases, with the adapter that Python trained on it. */
 async function useConversations(): Promise<string> {
@@ -27,6 +27,19 @@ suite('Writing', () => {
     assert.deepEqual(await write('the film', { max_new_tokens: 5 }), first, 'greedy is the same each time');
     const drawn = [await write('the film', { temperature: 2, seed: 1 }), await write('the film', { temperature: 2, seed: 2 })];
     assert.notDeepEqual(drawn[0], drawn[1], 'another seed, another text');
+  });
+
+  test('base and adapter stay loaded from one try to the next, and a run ends the engine that holds them', async () => {
+    const first = await write('the film', { max_new_tokens: 5 });
+    const pid = (await state()).trying;
+    assert.ok(pid !== null && isAlive(pid));
+    assert.deepEqual(await write('the film', { max_new_tokens: 5 }), first);
+    const [a, b] = await Promise.all([write('the film', { max_new_tokens: 5 }), write('a book', { max_new_tokens: 5 })]);
+    assert.ok(b.adapter.stopped === 'length' || b.adapter.stopped === 'end', JSON.stringify([a, b]));
+    assert.equal((await state()).trying, pid, 'a text that is stopped by the next one does not cost the loaded model');
+    await vscode.commands.executeCommand('loraLab.start', {});
+    await until('its memory is free', () => !isAlive(pid));
+    assert.equal((await state()).trying, null);
   });
 
   test('a setting that cannot be is refused by name', async () => {

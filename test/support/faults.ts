@@ -39,6 +39,16 @@ export async function withFault<T>(n: number, code: string, use: () => T | Promi
   try { return { result: await use(), error: undefined, reached }; } catch (error) { return { result: undefined, error, reached }; } finally { restore(); }
 }
 
+/** Runs `use` on a disk on which nothing can be written while it is full. */
+export async function withDisk<T>(use: (disk: { full: boolean }) => Promise<T>): Promise<T> {
+  const disk = { full: false };
+  const restore = useFileSystem({
+    ...nodeFileSystem, free: path => (disk.full ? 4096 : nodeFileSystem.free(path)),
+    write: (...args) => { if (disk.full) throw Object.assign(new Error('ENOSPC: injected'), { code: 'ENOSPC' }); return nodeFileSystem.write(...args); },
+  });
+  try { return await use(disk); } finally { restore(); }
+}
+
 /** Path and content of every file below a folder: what a test compares to see that nothing changed. */
 export function snapshot(folder: string, from = folder): Record<string, string> {
   const files: Record<string, string> = {};

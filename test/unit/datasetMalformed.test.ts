@@ -102,7 +102,7 @@ for (const [title, name, content, code, where, says] of MALFORMED) {
 function readMemory(name: string, content: Buffer): Row[] {
   const restore = useFileSystem({
     ...nodeFileSystem,
-    stat: () => ({ size: content.length, isFile: true, isDirectory: false, isLink: false }),
+    stat: () => ({ size: content.length, modified: 0, isFile: true, isDirectory: false, isLink: false }),
     open: () => 1, close: () => undefined,
     read: (_, buffer, offset, length, position) => content.copy(buffer, offset, position, position + length),
   });

@@ -6,7 +6,8 @@ import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
 import { readExperimentFile } from '../../src/engine/experimentFile';
 import { planSchedule } from '../../src/engine/training/schedule';
-import { parseExperiment, settingAt, SETTINGS } from '../../src/protocol/experiment';
+import { parseExperiment, PRECISIONS, settingAt, SETTINGS } from '../../src/protocol/experiment';
+import { parseSweep, SWEEP_KEYS } from '../../src/protocol/sweep';
 import { inTemporaryFolder } from '../support/faults';
 import { built } from '../support/paths';
 import { settings } from '../support/tinyModel';
@@ -71,6 +72,23 @@ test('the schema knows every key, with its default and range', () => {
       assert.ok(properties[key], `${section}.${key}`);
       if (setting.default !== undefined) assert.deepEqual(properties[key].default, setting.default, key);
       if (setting.minimum !== undefined) assert.match(JSON.stringify(properties[key]), new RegExp(`"minimum":${setting.minimum}`), key);
+    }
+  }
+});
+
+test('where "lora" is null the schema takes no more than the parser', () => {
+  interface Schema { if: unknown; then: { properties: Record<string, { properties: Record<string, { enum?: unknown[]; items?: Keys }>; propertyNames: Keys['propertyNames'] }> } }
+  interface Keys { propertyNames: { not: { pattern: string } } }
+  const schema = JSON.parse(readFileSync(built('schemas/experiment.schema.json'), 'utf8')) as Schema;
+  assert.deepEqual(schema.if, { properties: { lora: { type: 'null' } }, required: ['lora'] });
+  const { training, engine, sweep } = schema.then.properties;
+  const parses = (part: object): boolean => parseExperiment({ base_model: 'm', dataset: { train: 't' }, lora: null, ...part }).problems.length === 0;
+  for (const loraplus_lr_ratio of [null, 16]) assert.equal(training.properties.loraplus_lr_ratio.enum!.includes(loraplus_lr_ratio), parses({ training: { loraplus_lr_ratio } }));
+  for (const precision of PRECISIONS) assert.equal(engine.properties.precision.enum!.includes(precision), parses({ engine: { precision } }));
+  for (const key of SWEEP_KEYS) {
+    for (const names of [sweep, sweep.properties.members.items!]) {
+      const taken = parseSweep({ lora: null, sweep: { [key]: [1, 2] } }).problems.every(({ cause }) => !cause.includes('"lora" is null'));
+      assert.equal(!new RegExp(names.propertyNames.not.pattern).test(key), taken, key);
     }
   }
 });

@@ -1,51 +1,10 @@
 /** The built panel in a browser, with a stand-in for VS Code around it: what a person does, and what the host is asked. */
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { pathToFileURL } from 'node:url';
-import type { Browser, Page } from 'playwright-core';
-import { ROOT } from '../support/paths';
+import { test } from 'node:test';
 import { settingsOf } from '../../src/protocol/memory';
 import { axisStart } from '../../webview/axis';
 import { experiment, memory, metrics, run, SWEEP, telemetry, values, VIEWS } from './support/fixtures';
-
-interface Opened { page: Page; errors: string[] }
-interface Preview { servePreview(): Promise<{ address: string; stop(): Promise<void> }>; openPanel(browser: Browser, address: string, options?: { state?: string; theme?: string; width?: number }): Promise<Opened> }
-
-// Loaded by path: what starts a browser must not be bundled.
-const load = <T>(path: string): Promise<T> => import(pathToFileURL(join(ROOT, path)).href) as Promise<T>;
-let browser: Browser;
-let preview: Preview;
-let served: Awaited<ReturnType<Preview['servePreview']>>;
-
-before(async () => {
-  preview = await load<Preview>('test/webview/support/preview.mjs');
-  browser = await (await load<{ launchBrowser(): Promise<Browser> }>('src/tools/browser.mjs')).launchBrowser();
-  served = await preview.servePreview();
-});
-after(async () => {
-  await browser?.close();
-  await served?.stop();
-});
-
-/** Opens the panel in a state; the page must be without errors, violated content policies among them, when `use` is done. */
-async function inPanel(options: { state?: string; theme?: string; width?: number }, use: (page: Page) => Promise<void>): Promise<void> {
-  const { page, errors } = await preview.openPanel(browser, served.address, options);
-  try {
-    await use(page);
-    assert.deepEqual(errors, []);
-  } finally {
-    await page.close();
-  }
-}
-
-/** What the panel has asked the host for, all or of one method. */
-const asked = (page: Page, method: string): Promise<Record<string, unknown>[]> => page.evaluate(name =>
-  (window as unknown as { mock: { asked: { method: string; params: Record<string, unknown> }[] } }).mock.asked.filter(entry => entry.method === name).map(entry => entry.params), method);
-const notify = (page: Page, method: string, params: unknown): Promise<void> => page.evaluate(([name, what]) =>
-  (window as unknown as { mock: { notify(method: unknown, params: unknown): void } }).mock.notify(name, what), [method, params]);
-const text = async (page: Page, selector: string): Promise<string> => (await page.textContent(selector)) ?? '';
-const eventually = (page: Page, selector: string, expected: string): Promise<unknown> => page.waitForFunction(([at, what]) => document.querySelector(at)?.textContent === what, [selector, expected]);
+import { asked, eventually, inPanel, notify, text } from './support/panelPage';
 
 test('every state fits a narrow and a wide editor and shows no error', async () => {
   for (const state of Object.keys(VIEWS)) {

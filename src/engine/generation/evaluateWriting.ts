@@ -1,9 +1,12 @@
 /** Evaluation by writing (`predict_with_generate`): what the model writes, greedily, beside what it should have written. */
 import type { ExampleSet } from '../data/examples';
 import type { LanguageTokenizer } from '../data/tokenizer';
+import { LabError } from '../errors';
 import { random } from '../random';
+import type { BatchLayout } from '../training/layout';
 import { IGNORED, type Example } from '../training/step.types';
 import { Generator, type GeneratorOptions } from './generator';
+import { checkContext } from './longContext';
 import { scoreTexts, type TextScores } from './rouge';
 import { Continuation, GREEDY, writeTexts } from './write';
 
@@ -23,8 +26,7 @@ export interface WritingSettings {
 export async function evaluateWriting(
   options: GeneratorOptions, set: ExampleSet, { tokenizer, ends, longest }: WritingSettings, batch_size: number, between: (done: number) => void = () => {},
 ): Promise<TextScores> {
-  // An example whose targets were cut off expects nothing; after a prompt that leaves no room nothing is written.
-  const examples = Array.from({ length: set.length }, (_, i) => partsOf(set.get(i))).filter(({ expected }) => expected.length > 0);
+  const examples = partsIn(set);
   const written = new Map(examples.filter(({ ids }) => ids.length < longest).map(parts => [parts, new Continuation({ tokenizer, random: random(0, 'greedy'), ...parts, longest })]));
   const texts = [...written.values()];
   const generator = await Generator.create(options);
@@ -33,6 +35,22 @@ export async function evaluateWriting(
   } finally { await generator.dispose(); }
   return scoreTexts(examples.map(parts => ({ expected: tokenizer.decode(parts.expected), written: written.get(parts)?.text ?? '' })));
 }
+
+/**
+ * Error `training.predict-with-generate`: with LongRoPE a text would be written across the end of the original context. Found before a run
+ * begins, which would otherwise end at its first evaluation.
+ */
+export function checkWritingContext(layout: Pick<BatchLayout, 'rotary'>, set: ExampleSet, longest: number): void {
+  const beyond = layout.rotary?.long?.beyond;
+  if (beyond === undefined) return;
+  try { checkContext(layout, partsIn(set).filter(({ ids }) => ids.length < longest).map(({ ids }) => ({ ids, longest }))); } catch (error) {
+    if (!(error instanceof LabError)) throw error;
+    throw new LabError({ code: 'training.predict-with-generate', where: 'training.generation_max_length', cause: `is ${longest}, and in the evaluation data ${error.report.cause}`, action: `set generation_max_length to at most ${beyond}, or predict_with_generate to false` });
+  }
+}
+
+/** An example whose targets were cut off expects nothing and is left out. After a prompt that leaves no room nothing is written. */
+const partsIn = (set: ExampleSet): Parts[] => Array.from({ length: set.length }, (_, i) => partsOf(set.get(i))).filter(({ expected }) => expected.length > 0);
 
 interface Parts { source: number[]; ids: number[]; expected: number[] }
 

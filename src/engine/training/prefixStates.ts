@@ -41,7 +41,8 @@ export class PrefixStates {
     let begin = 0;
     for (const { place, input_ids } of examples) {
       const { set, index } = place!;
-      if (!store.has(set, index)) await this.fill(store, set, this.sets[set].batchOf[index]);
+      if (!store.has(set, index) && !store.full) await this.fill(store, set, this.sets[set].batchOf[index]);
+      if (!store.has(set, index)) return this.compute(examples);
       store.read(set, index, result.subarray(begin, begin += width * input_ids.length));
     }
     return result;

@@ -1,5 +1,6 @@
 /** Where the states of the frozen prefix are kept: float32 in memory up to a limit, the others in a file that is removed at the end. */
-import { closeFile, openFile, readInto, removeFile, truncated, writeAll } from '../files';
+import { LabError } from '../errors';
+import { closeFile, openFile, readInto, removeFile, truncated, truncateFile, writeAll } from '../files';
 
 interface Entry { states?: Float32Array; position?: number }
 
@@ -8,15 +9,22 @@ export class PrefixStore {
   private held = 0;
   private file: { write: number; read: number; size: number } | undefined;
 
-  /** `path` is the file, which is created only when `limit` bytes are used up. Errors of all methods: `disk.*`. */
-  constructor(private readonly limit: number, private readonly path: string) {}
+  private noRoom = false;
+
+  /** `path` is the file, which is created only when `limit` bytes are used up; `onFull` hears that there is no room for it. Errors of all methods: `disk.*`. */
+  constructor(private readonly limit: number, private readonly path: string, private readonly onFull: () => void = () => {}) {}
+
+  /** Whether the disk was full: what is not kept yet will not be. */
+  get full(): boolean { return this.noRoom; }
 
   has(set: number, index: number): boolean { return this.entries.get(set)?.has(index) ?? false; }
 
-  /** Keeps a copy of the states. */
+  /** Keeps a copy of the states, unless the disk is full: a run needs none of them, it is only slower without. */
   put(set: number, index: number, states: Float32Array): void {
+    const entry = this.held + states.byteLength <= this.limit ? this.hold(states) : this.noRoom ? undefined : this.append(states);
+    if (!entry) return;
     if (!this.entries.has(set)) this.entries.set(set, new Map());
-    this.entries.get(set)!.set(index, this.held + states.byteLength <= this.limit ? this.hold(states) : this.append(states));
+    this.entries.get(set)!.set(index, entry);
   }
 
   private hold(states: Float32Array): Entry {
@@ -24,9 +32,16 @@ export class PrefixStore {
     return { states: states.slice() };
   }
 
-  private append(states: Float32Array): Entry {
+  private append(states: Float32Array): Entry | undefined {
     const file = this.file ??= { write: openFile(this.path, 'wx'), read: openFile(this.path, 'r'), size: 0 };
-    writeAll(file.write, new Uint8Array(states.buffer, states.byteOffset, states.byteLength), this.path);
+    try { writeAll(file.write, new Uint8Array(states.buffer, states.byteOffset, states.byteLength), this.path); } catch (error) {
+      if (!(error instanceof LabError) || error.report.code !== 'disk.full') throw error;
+      this.noRoom = true;
+      // The room that a part of it took is the run's again.
+      truncateFile(file.write, file.size, this.path);
+      this.onFull();
+      return undefined;
+    }
     const position = file.size;
     file.size += states.byteLength;
     return { position };

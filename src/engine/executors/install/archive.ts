@@ -24,6 +24,8 @@ const unsafe = (file: string, entry: string, why: string): LabError => new LabEr
 export async function unpackTar(file: string, folder: string, { strip = 0, keep = () => true, signal, progress }: Unpacking & { strip?: number; keep?: (path: string) => boolean }): Promise<void> {
   const links = new Set<string>();
   let failure: unknown;
+  /** Of the entry that is being written: an archive that is cut off, or a cancel, never ends it. */
+  let closeEntry = (): void => { /* none is */ };
   const parser = new Parser({ strict: true, onReadEntry: entry => {
     // The parser waits until an entry has been read, also one that is left out.
     if (failure !== undefined) return entry.resume();
@@ -50,7 +52,7 @@ export async function unpackTar(file: string, folder: string, { strip = 0, keep 
     withFile(target, 'wx', () => { /* made */ });
     const fd = openFile(target, 'a');
     let open = true;
-    const close = (): void => { if (open) { open = false; closeFile(fd, target); } };
+    const close = closeEntry = (): void => { if (open) { open = false; closeFile(fd, target); } };
     entry.on('data', chunk => {
       if (failure !== undefined) return close();
       try { writeAll(fd, chunk, target); } catch (error) { failure = error; close(); }
@@ -81,6 +83,7 @@ export async function unpackTar(file: string, folder: string, { strip = 0, keep 
     parser.end();
     await ended;
   }
+  closeEntry();
   if (failure !== undefined) throw failure;
 }
 

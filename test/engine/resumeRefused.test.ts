@@ -1,0 +1,20 @@
+/** A run that cannot go on is left as it was. */
+import assert from 'node:assert/strict';
+import { appendFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { LabError } from '../../src/engine/errors';
+import { inTemporaryFolder, snapshot } from '../support/faults';
+import { copyCase, startRun, trainRecords } from '../support/runs';
+
+test('a resumption that is refused because the data changed changes nothing in the run folder', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { max_steps: 6, save_strategy: 'steps', save_steps: 4, eval_strategy: 'no' } });
+  await startRun(file).ended;
+  // As if it had crashed after step 6: two steps are logged that no checkpoint holds.
+  for (const name of ['checkpoint-6', 'adapter', 'summary.json']) rmSync(join(folder, 'run', name), { recursive: true });
+  const before = snapshot(join(folder, 'run'));
+  appendFileSync(join(folder, 'train.jsonl'), '\n{"text": "one more", "label": 0}\n');
+  await assert.rejects(startRun(file, { resume: true }).ended, (error: unknown) => error instanceof LabError && error.report.code === 'resume.data-changed');
+  assert.deepEqual(snapshot(join(folder, 'run')), before);
+  assert.equal(trainRecords(join(folder, 'run')).length, 6);
+}));

@@ -1,0 +1,78 @@
+/** What people need who see little, or use the keyboard alone: colours that can be read, and a place in the page that is never lost. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Page } from 'playwright-core';
+import { experiment, memory, run, VIEWS } from './support/fixtures';
+import { inPanel, notify } from './support/panelPage';
+import { THEMES } from './support/themes';
+
+/** Contrast (WCAG 2.2, 1.4.3) of every text outside of the toolkit's own controls with what lies behind it; disabled controls are exempt. */
+const contrasts = (page: Page): Promise<{ text: string; ratio: number }[]> => page.evaluate(() => {
+  const parse = (colour: string): number[] => {
+    const numbers = colour.match(/[\d.]+(e-?\d+)?/g)!.map(Number);
+    const [r, g, b, a = 1] = colour.startsWith('color(') ? [...numbers.slice(0, 3).map(value => 255 * value), ...numbers.slice(3)] : numbers;
+    return [r, g, b, a];
+  };
+  const over = ([r, g, b, a]: number[], under: number[]): number[] => [...[r, g, b].map((value, i) => a * value + (1 - a) * under[i]), 1];
+  const luminance = (colour: number[]): number => {
+    const [r, g, b] = colour.map(value => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element: Element): number[] => {
+    const own = parse(getComputedStyle(element).backgroundColor);
+    return own[3] === 1 || !element.parentElement ? own : over(own, behind(element.parentElement));
+  };
+  const found: { text: string; ratio: number }[] = [];
+  for (const element of Array.from<Element>(document.querySelectorAll('#panel *'))) {
+    const text = Array.from<ChildNode, string>(element.childNodes, node => (node.nodeType === Node.TEXT_NODE ? node.textContent!.trim() : '')).join('');
+    if (!text || element.localName.startsWith('vscode-') || element.matches(':disabled, option, .visually-hidden') || !element.checkVisibility()) continue;
+    const ground = behind(element);
+    const [light, dark] = [luminance(over(parse(getComputedStyle(element).color), ground)), luminance(ground)].sort((a, b) => b - a);
+    found.push({ text, ratio: (light + 0.05) / (dark + 0.05) });
+  }
+  return found;
+});
+
+for (const theme of Object.keys(THEMES)) {
+  test(`every text can be read in the ${theme} theme, problems and errors among them`, async () => {
+    for (const state of ['problems', 'tooLarge', 'failed', 'full', 'running', 'finished']) {
+      await inPanel({ state, theme, width: 1400 }, async page => {
+        const found = await contrasts(page);
+        if (state === 'problems') assert.ok(found.some(({ text }) => text.includes('did you mean “value”')), JSON.stringify(found));
+        assert.deepEqual(found.filter(({ ratio }) => ratio < 4.5), [], state);
+      });
+    }
+  });
+}
+
+const focused = (page: Page): Promise<string> => page.evaluate(() => {
+  const { dataset, id, className } = document.activeElement as HTMLElement;
+  return dataset.action ?? (id || className);
+});
+const focusMoves = (page: Page, to: string): Promise<unknown> => page.waitForFunction(place => {
+  const { dataset, id, className } = document.activeElement as HTMLElement;
+  return (dataset.action ?? (id || className)) === place;
+}, to);
+
+test('a button that is pressed with a key and goes away leaves the keyboard its place', () => inPanel({ width: 1400 }, async page => {
+  await page.focus('[data-action="start"]');
+  await page.keyboard.press('Enter');
+  await notify(page, 'run', { run: run({ status: 'preparing', started: null }) });
+  await focusMoves(page, 'toolbar');
+  await notify(page, 'run', { run: run() });
+  // The toolkit draws a button enabled a moment after it was told to.
+  await page.waitForFunction(() => document.querySelector('[data-action="pause"]')!.shadowRoot!.querySelector('button')!.disabled === false);
+  await page.keyboard.press('Tab');
+  assert.equal(await focused(page), 'pause');
+  await notify(page, 'run', { run: run({ status: 'paused' }) });
+  await focusMoves(page, 'resume');
+
+  await notify(page, 'run', { run: VIEWS.ready.run });
+  await page.waitForSelector('#panel[data-status="none"]');
+  await page.waitForSelector('#measure-memory', { state: 'visible' });
+  await page.focus('#measure-memory');
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: true }) }) });
+  await focusMoves(page, 'cancel-measure');
+  await notify(page, 'experiment', { experiment: experiment() });
+  await focusMoves(page, 'measure-memory');
+}));

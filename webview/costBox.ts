@@ -48,8 +48,8 @@ export function costBox(host: Host): Part {
       setText(memory.value, `${measured === 'this' ? '' : '≈ '}${roughBytes(total)}`);
       const source = record?.of === 'run' ? 'run' : 'step';
       setText(memory.title, onGpu ? 'GPU memory' : 'Memory');
-      setText(memory.note, measured === 'this' ? `measured in a ${source}` : measured ? `from a measured ${source}` : onGpu ? 'computed only' : 'computed');
-      memory.element.title = `Computed from shapes${measured ? `, corrected by a measured ${source}` : ', if every text has max_length tokens'}${onGpu ? '; what a GPU really takes is not measured' : ''}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
+      setText(memory.note, measured === 'this' ? 'measured' : measured ? `from a measured ${source}` : onGpu ? 'computed only' : 'computed');
+      memory.element.title = `Computed from shapes${measured ? `, corrected by ${source === 'run' ? 'an earlier run' : 'one measured step'}` : ', if every text has max_length tokens'}${onGpu ? '; what a GPU really takes is not measured' : ''}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
         + `trained weights, gradients, AdamW ${formatBytes(estimate.training)}\nactivations ${formatBytes(estimate.activations)}`
         + (estimate.beside ? `\nkept prefix, at most, and a second base to write with ${formatBytes(estimate.beside)}` : '');
       fit.update(view);

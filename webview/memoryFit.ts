@@ -69,7 +69,7 @@ export function heldRun(host: Host): Part {
       if (!held) return;
       const offered = cost?.memory.changes ?? [];
       setText(cause, held.exceeded ? `One step was tried and ended before it took all of the ${formatBytes(held.available)} that were free.`
-        : `It needs ${formatBytes(held.needed)}, as ${cost?.memory.record?.of === 'run' ? 'an earlier run' : 'one step with the longest examples'} did, and ${formatBytes(held.available)} were free.`);
+        : `It needs ${formatBytes(held.needed)}, measured in ${cost?.memory.record?.of === 'run' ? 'an earlier run' : 'one step with the longest examples'}; ${formatBytes(held.available)} were free.`);
       setText(action, offered.length ? 'It fits with one of these; then press Start again.' : NO_CHANGE);
       changes.offer(offered);
     },

@@ -292,7 +292,7 @@ test('a run that does not fit says so, and one click sets what makes it fit', ()
 }));
 
 test('a run that was held says what it needs at the top, with what makes it fit, and starts anyway if told to', () => inPanel({ state: 'held' }, async page => {
-  assert.match(await text(page, '#held'), /^Not started: it would not fit in memory.*It needs 1\.62 GB, as one step with the longest examples did, and 1\.38 GB were free\.It fits with one of these/s);
+  assert.match(await text(page, '#held'), /^Not started: it would not fit in memory.*It needs 1\.62 GB, measured in one step with the longest examples; 1\.38 GB were free\.It fits with one of these/s);
   assert.equal(await page.getAttribute('#held', 'role'), 'alert');
   assert.equal(await page.isVisible('#memory-changes'), false, 'not said twice');
   await page.click('#start-anyway');
@@ -309,7 +309,7 @@ test('what the figure of memory is of, and where it is from', () => inPanel({ st
   const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, device_memory_bytes: null };
   await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: [{ settings: settingsOf(values()), result, of: 'run' }] }) }) });
   await eventually(page, '#memory-estimate', '412 MB');
-  assert.deepEqual(await figure(), ['Memory', '412 MB', 'measured in a run']);
+  assert.deepEqual(await figure(), ['Memory', '412 MB', 'measured']);
 }));
 
 test('memory is measured on request, and the measurement can be cancelled', () => inPanel({}, async page => {

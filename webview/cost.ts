@@ -52,7 +52,7 @@ function availableBytes(values: ExperimentValues, memory: MemoryView | undefined
   if (!memory) return null;
   const device = deviceOf(values, memory);
   if (device === 'cpu') return memory.available_bytes;
-  return memory.measured.find(({ settings }) => settings.engine.device === values.engine.device)?.result.device_memory_bytes ?? null;
+  return memory.measured.find(({ settings, result }) => settings.engine.device === values.engine.device && result.device_memory_bytes !== null)?.result.device_memory_bytes ?? null;
 }
 
 /** Trainable share at each rank, everything else as it is. The count grows linearly with the rank, so two counts give all. */

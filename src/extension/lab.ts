@@ -159,7 +159,7 @@ export class Lab {
   }
 
   private async update(): Promise<void> {
-    this.memory.settingsAre(this.document?.reading.values);
+    this.memory.settingsAre(this.document?.file, this.document?.reading.values);
     this.experimentChanged.fire();
     await Promise.all([this.inspect(), this.loadLastRun()]);
   }

@@ -20,8 +20,8 @@ const KEPT = 60;
 const WATCH_MS = 100;
 
 export class MemoryProbe {
-  private going: { values: string; why: 'asked' | 'start'; engine: EngineClient | undefined; exceeded: boolean } | undefined;
-  private held: { values: string; run: HeldRun } | undefined;
+  private going: { file: string; values: string; why: 'asked' | 'start'; engine: EngineClient | undefined; exceeded: boolean } | undefined;
+  private held: { file: string; values: string; run: HeldRun } | undefined;
   /** What is free, and what a step must leave: before the system ends something else, the step is ended. Tests say otherwise. */
   machine = { available: availableMemory, spared: Math.max(200e6, 0.02 * totalmem()) };
 
@@ -32,7 +32,7 @@ export class MemoryProbe {
   view(subject?: MemorySubject): MemoryView {
     const own = subject && subjectKey(subject);
     return {
-      available_bytes: this.machine.available(), measuring: this.going?.why ?? false, held: this.held?.run ?? null,
+      available_bytes: this.machine.available(), measuring: this.going?.file === subject?.file && this.going?.why || false, held: this.held?.file === subject?.file && this.held?.run || null,
       measured: own === undefined ? [] : this.remembered().filter(record => record.subject === own).map(({ settings, result, of }) => ({ settings, result, of })),
     };
   }
@@ -40,7 +40,7 @@ export class MemoryProbe {
   /** Runs one step. Throws a ReportedError if it could not be run. */
   async measure(subject: MemorySubject, options: EngineOptions, why: 'asked' | 'start' = 'asked'): Promise<Measuring> {
     this.cancel();
-    const own: NonNullable<typeof this.going> = this.going = { values: JSON.stringify(subject.values), why, engine: undefined, exceeded: false };
+    const own: NonNullable<typeof this.going> = this.going = { file: subject.file, values: JSON.stringify(subject.values), why, engine: undefined, exceeded: false };
     const watch = setInterval(() => {
       if (this.machine.available() > this.machine.spared) return;
       own.exceeded = true;
@@ -98,11 +98,11 @@ export class MemoryProbe {
     this.changed();
   }
 
-  /** A measurement with other settings than these says nothing of them, and a run with these was not held. */
-  settingsAre(values: ExperimentValues | undefined): void {
-    const now = JSON.stringify(values);
-    if (this.held && this.held.values !== now) this.held = undefined;
-    if (this.going && this.going.values !== now) this.cancel();
+  /** These are the settings of the current experiment: a measurement with others says nothing of them, and a run with them was not held. A run of another experiment may still be about to begin. */
+  settingsAre(file: string | undefined, values: ExperimentValues | undefined): void {
+    const changed = (known: { file: string; values: string } | undefined): boolean => known?.file === file && known?.values !== JSON.stringify(values);
+    if (changed(this.held)) this.held = undefined;
+    if (changed(this.going) || this.going?.why === 'asked' && this.going.file !== file) this.cancel();
   }
 
   /** A start, whatever comes of it: what is measured ends, and what was held is held no longer. */
@@ -119,8 +119,8 @@ export class MemoryProbe {
     this.changed();
   }
 
-  private hold({ values }: MemorySubject, run: HeldRun): false {
-    this.held = { values: JSON.stringify(values), run };
+  private hold({ file, values }: MemorySubject, run: HeldRun): false {
+    this.held = { file, values: JSON.stringify(values), run };
     this.changed();
     return false;
   }

@@ -2,7 +2,8 @@
 import { countAdapter, ratioPercent, type AdapterCount } from '../src/protocol/adapterMath';
 import type { ExperimentValues, ModelView } from '../src/protocol/panel';
 import { fittingChanges, type FittingChange } from '../src/protocol/fittingChanges';
-import { neededMemory, type MemoryEstimate, type MemorySettings, type MemoryView } from '../src/protocol/memory';
+import { deviceOf, neededMemory, TRUSTED, type MemoryNeed, type MemoryView } from '../src/protocol/memory';
+import type { MemorySettings } from '../src/protocol/memoryEstimate';
 
 export interface Cost {
   count: AdapterCount;
@@ -12,12 +13,9 @@ export interface Cost {
   groups: { id: 'adapters' | 'saved' | 'frozen'; label: string; parameters: number }[];
 }
 
-export interface MemoryCost {
-  estimate: MemoryEstimate;
-  /** The estimate, corrected if a step was measured. */
-  total: number;
-  /** A step was measured with these settings, or with others. */
-  measured: 'this' | 'other' | false;
+export interface MemoryCost extends MemoryNeed {
+  /** It is the memory of a GPU, of which nothing is measured. */
+  onGpu: boolean;
   /** Memory that the run can have; null where it is not known. */
   available: number | null;
   /** Changes that make it fit, if it does not. */
@@ -31,7 +29,7 @@ export function costOf(model: ModelView, values: ExperimentValues, memory?: Memo
   return {
     count,
     percent: ratioPercent(count.trainable_parameters, count.all_parameters),
-    memory: memoryOf(model, count.trainable_parameters, values, memory),
+    memory: memoryOf(model, values, memory),
     groups: [
       { id: 'adapters', label: 'Adapters A and B', parameters: adapters },
       { id: 'saved', label: values.lora.full ? 'The whole model is trained' : `Trained whole: ${count.saved.join(', ') || 'none'}`, parameters: count.trainable_parameters - adapters },
@@ -40,19 +38,21 @@ export function costOf(model: ModelView, values: ExperimentValues, memory?: Memo
   };
 }
 
-function memoryOf(model: ModelView, trainable: number, values: ExperimentValues, memory: MemoryView | undefined): MemoryCost {
-  const need = neededMemory(model, trainable, values, memory);
+function memoryOf(model: ModelView, values: ExperimentValues, memory: MemoryView | undefined): MemoryCost {
+  const need = neededMemory(model, values, memory);
   const available = availableBytes(values, memory);
-  const changes = available === null || need.total <= available ? [] : fittingChanges(values, available, (other: MemorySettings) => neededMemory(model, trainable, other, memory).total);
-  return { ...need, available, changes };
+  // A step that took too much says that the need was taken for too small, not by how much.
+  const limit = available !== null && memory?.held?.exceeded ? Math.min(available, (1 - TRUSTED) * need.total) : available;
+  const changes = limit === null || need.total <= limit ? [] : fittingChanges(values, limit, (other: MemorySettings) => neededMemory(model, other, memory).total);
+  return { ...need, available, changes, onGpu: ['webgpu', 'cuda'].includes(deviceOf(values, memory)) };
 }
 
-/** What is free on the machine; of a GPU its own memory, known once a step ran on it. */
-function availableBytes({ engine: { device } }: ExperimentValues, memory: MemoryView | undefined): number | null {
+/** What is free on the machine; of a GPU its own memory, known once a step ran on it. TensorFlow's executor holds memory as it likes. */
+function availableBytes(values: ExperimentValues, memory: MemoryView | undefined): number | null {
   if (!memory) return null;
-  const ran = memory.measured?.result;
-  if (ran && !ran.device.startsWith('cpu')) return ran.device_memory_bytes;
-  return device === 'auto' || device === 'cpu' ? memory.available_bytes : null;
+  const device = deviceOf(values, memory);
+  if (device === 'cpu') return memory.available_bytes;
+  return memory.measured.find(({ settings, result }) => settings.engine.device === values.engine.device && result.device_memory_bytes !== null)?.result.device_memory_bytes ?? null;
 }
 
 /** Trainable share at each rank, everything else as it is. The count grows linearly with the rank, so two counts give all. */

@@ -2,9 +2,8 @@
 import { formatBytes, formatCount, formatInteger } from '../src/protocol/adapterMath';
 import { h, keepFocus, setText, show } from './dom';
 import { formatPercent, roughBytes } from './format';
-import type { FittingChange } from '../src/protocol/fittingChanges';
-import { button } from './ui';
-import type { Host, Part, View } from './view';
+import { memoryFit } from './memoryFit';
+import type { Host, Part } from './view';
 
 /** The box of figures that follow every movement of a slider. */
 export function costBox(host: Host): Part {
@@ -39,7 +38,7 @@ export function costBox(host: Host): Part {
       show(empty, !cost);
       show(filled, !!cost);
       if (!cost) return;
-      const { count, percent, memory: { estimate, total, measured }, groups } = cost;
+      const { count, percent, memory: { estimate, total, measured, record, onGpu }, groups } = cost;
       setText(ratio.value, formatPercent(percent));
       setText(ratio.note, `${formatInteger(count.trainable_parameters)} parameters`);
       setText(size.value, formatBytes(count.adapter_bytes));
@@ -47,8 +46,10 @@ export function costBox(host: Host): Part {
       setText(size.title, whole ? 'Model size' : 'Adapter size');
       setText(size.note, whole ? 'in float32' : `${count.adapters.length} adapters`);
       setText(memory.value, `${measured === 'this' ? '' : '≈ '}${roughBytes(total)}`);
-      setText(memory.note, measured === 'this' ? 'measured' : measured ? 'from a measured step' : 'estimated');
-      memory.element.title = `Estimated from shapes${measured ? ', corrected by a measured step' : ', if every text has max_length tokens'}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
+      const source = record?.of === 'run' ? 'run' : 'step';
+      setText(memory.title, onGpu ? 'GPU memory' : 'Memory');
+      setText(memory.note, measured === 'this' ? 'measured' : measured ? `from a measured ${source}` : onGpu ? 'computed only' : 'computed');
+      memory.element.title = `Computed from shapes${measured ? `, corrected by ${source === 'run' ? 'an earlier run' : 'one measured step'}` : ', if every text has max_length tokens'}${onGpu ? '; what a GPU really takes is not measured' : ''}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
         + `trained weights, gradients, AdamW ${formatBytes(estimate.training)}\nactivations ${formatBytes(estimate.activations)}`
         + (estimate.beside ? `\nkept prefix, at most, and a second base to write with ${formatBytes(estimate.beside)}` : '');
       keepFocus(fit.element, () => Array.from(fit.element.querySelectorAll<HTMLElement>('#measure-memory, #cancel-measure')), () => fit.update(view));
@@ -59,45 +60,6 @@ export function costBox(host: Host): Part {
         setText(legend[i].count, formatInteger(parameters));
       });
       setText(line, formatCount(count));
-    },
-  };
-}
-
-/** Whether the run fits, the changes that make it fit, and the button that measures it. */
-function memoryFit(host: Host): Part {
-  const text = h('p', { class: 'message', id: 'memory-fit', role: 'status' });
-  const choices = h('div', { class: 'buttons', id: 'memory-changes' });
-  const measure = button({ label: 'Measure memory', id: 'measure-memory', press: () => host.measure() });
-  measure.title = 'Runs one step on the longest examples in an engine of its own, and keeps nothing of it';
-  const cancel = button({ label: 'Cancel measuring', id: 'cancel-measure', press: () => host.cancelMeasure() });
-  let shown = '';
-  const offer = (changes: readonly FittingChange[], disabled: boolean): void => {
-    const key = JSON.stringify([changes, disabled]);
-    if (key === shown) return;
-    shown = key;
-    choices.replaceChildren(...changes.map(({ label, edits, total }) => {
-      const choice = button({ label: `${label} (${roughBytes(total)})`, press: () => edits.forEach(({ path, value }) => host.edit(path, value)) });
-      choice.disabled = disabled;
-      return choice;
-    }));
-  };
-  const element = h('div', { class: 'fit' }, text, choices, h('div', { class: 'buttons' }, measure, cancel));
-  return {
-    element,
-    update({ cost, experiment, active }: View) {
-      const { total, available, changes } = cost!.memory;
-      const short = available !== null && total > available;
-      const measuring = experiment!.memory.measuring;
-      show(element, measuring || !active);
-      setText(text, measuring ? 'Measuring: one step with the longest examples…' : !short || active ? ''
-        : `Needs about ${formatBytes(total)}, and ${formatBytes(available)} are free. ${changes.length ? 'It fits with one of these:' : 'No smaller batch or shorter text makes it fit: close other programs, or take a smaller model.'}`);
-      text.classList.toggle('problem', short && !measuring);
-      show(text, text.textContent !== '');
-      show(choices, short && !active && !measuring && changes.length > 0);
-      offer(short ? changes : [], active);
-      show(measure, !measuring && !active);
-      show(cancel, measuring);
-      measure.disabled = !experiment!.trusted || experiment!.problems.length > 0;
     },
   };
 }

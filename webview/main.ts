@@ -10,6 +10,7 @@ import { Edits } from './edits';
 import { emptyState } from './emptyState';
 import { header } from './header';
 import { errors, reportCard, summaryCard } from './notices';
+import { heldRun } from './memoryFit';
 import { initialState, receive, receiveView } from './state';
 import { telemetryStrip } from './telemetryStrip';
 import { tryBox } from './tryBox';
@@ -42,6 +43,10 @@ const host: Host = {
     else render();
   },
   cancelMeasure: () => void connection.request('cancelMeasure', {}).catch(failed),
+  async startAnyway() {
+    if (await edits.flush()) await connection.request('startAnyway', {}).catch(failed);
+    else render();
+  },
   predict: texts => connection.request('predict', { texts }),
   write: (prompt, settings) => connection.request('write', { prompt, settings }),
   stopWriting: () => void connection.request('stopWriting', {}).catch(failed),
@@ -51,7 +56,7 @@ const host: Host = {
 const empty = emptyState(host);
 const trying = tryBox(host);
 const failures = h('div', { class: 'notices', id: 'failures' });
-const top: Part[] = [header(host), errors(host), summaryCard()];
+const top: Part[] = [header(host), errors(host), heldRun(host), summaryCard()];
 const side = controls(host);
 const strip = telemetryStrip();
 const charts = chartsPane();

@@ -18,10 +18,12 @@ interface Cell {
   limit?(sample: TelemetrySample): number | undefined;
   text(value: number, sample: TelemetrySample): string;
   peak(value: number): string;
+  /** Of the whole run, where that is known: the samples are those of the last minutes. */
+  most?(sample: TelemetrySample): number;
 }
 
 const CELLS: Cell[] = [
-  { name: 'Memory', id: 'memory', value: s => s.memory_bytes, limit: s => s.machine_memory_bytes, text: (v, s) => `${roughBytes(v)} of ${roughBytes(s.machine_memory_bytes)}`, peak: roughBytes },
+  { name: 'Memory', id: 'memory', value: s => s.memory_bytes, most: s => s.peak_memory_bytes, limit: s => s.machine_memory_bytes, text: (v, s) => `${roughBytes(v)} of ${roughBytes(s.machine_memory_bytes)}`, peak: roughBytes },
   { name: 'Processor', id: 'cpu', value: s => s.cpu_cores, limit: s => s.cores, text: (v, s) => `${v.toFixed(1)} of ${s.cores} cores`, peak: v => `${v.toFixed(1)} cores` },
   {
     name: 'GPU memory', id: 'gpu-memory', value: s => s.gpu?.memory_bytes, limit: s => s.gpu?.memory_total_bytes ?? undefined,
@@ -48,7 +50,7 @@ export function telemetryStrip(): Part {
         show(drawn.element, cell.value(last) !== undefined);
         if (cell.value(last) === undefined) continue;
         const peak = values.reduce((most, value) => Math.max(most, value), 0);
-        drawn.set(cell.text(cell.value(last)!, last), `peak ${cell.peak(peak)}`, values.slice(-SHOWN), cell.limit?.(last) ?? peak);
+        drawn.set(cell.text(cell.value(last)!, last), `peak ${cell.peak(cell.most?.(last) ?? peak)}`, values.slice(-SHOWN), cell.limit?.(last) ?? peak);
       }
       const speeds = series.speed.slice(-SHOWN).map(point => point.y);
       show(speed.element, speeds.length > 0);

@@ -24,6 +24,7 @@ export interface Host {
   predict(texts: string[]): Promise<TryResult>;
   measure(): void;
   cancelMeasure(): void;
+  startAnyway(): void;
   /** Continues a prompt. Rejects with an `ErrorReport`. */
   write(prompt: string, settings: WriteSettings): Promise<WrittenPair>;
   stopWriting(): void;

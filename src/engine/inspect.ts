@@ -9,9 +9,11 @@ import { familyOf, modelOf, storedTensor, usualTask } from './model/loadModel';
 import { planAdapter } from './model/lora';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { LoadedModel } from './model/weights';
-import type { EngineRequests, Inspection, ModuleInfo } from '../protocol/engine';
+import type { BaseDropout, EngineRequests, Inspection, ModuleInfo } from '../protocol/engine';
 import { hasClasses, parseExperiment, type LoraSettings, type ProblemType } from '../protocol/experiment';
 import { LabError } from './errors';
+import { lookUp } from './files';
+import { stepProgram } from './training/step';
 
 /**
  * Modules, shapes and counts of a checkpoint as a model for `task`; null takes the one it is stored for. With `dataset` the head gets as many classes as that data has, if it can be read;
@@ -30,6 +32,7 @@ export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = 
   const inspection: Inspection = {
     folder: checkpoint.folder, model_type: String(checkpoint.config.model_type), modules: modulesOf(model), base_parameters,
     default_target_modules: [...family.default_target_modules], matched: [], trainable_parameters: 0, all_parameters: base_parameters, labels: model.labels,
+    dropout: dropoutOf(model), data_bytes: sizeOf(dataset),
   };
   if (!lora) return inspection;
   const plan = planAdapter(model, settingsOf(lora));
@@ -37,6 +40,21 @@ export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = 
     ...inspection, trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
     matched: plan.modules.map(({ name, r, lora_alpha, in_features, out_features }) => ({ name, r, lora_alpha, A: [r, in_features], B: [out_features, r], parameters: r * (in_features + out_features) })),
   };
+}
+
+/** Where the forward pass, recorded without adapters, masks the states of tokens, and attention probabilities. */
+function dropoutOf(model: LoadedModel): BaseDropout {
+  const { sites } = stepProgram({ model, plan: null, lora: settingsOf({}), train: true });
+  const hidden = sites.reduce((sum, { rows, width }) => sum + (typeof width === 'number' && rows !== 'R' ? width : 0), 0);
+  return { hidden, attention: sites.filter(({ rows, width }) => typeof width === 'string' && rows !== 'H').length };
+}
+
+/** Of compressed files the size says little of what is in them. */
+function sizeOf(dataset: EngineRequests['inspect'][0]['dataset']): number | null {
+  const files = [dataset?.train, dataset?.eval].filter(file => typeof file === 'string');
+  if (files.some(file => /\.parquet$/i.test(file))) return null;
+  const sizes = files.flatMap(file => lookUp(file)?.size ?? []);
+  return sizes.length ? sizes.reduce((sum, size) => sum + size, 0) : null;
 }
 
 /** Class names of the data; null if it cannot be read, which a run will say with more to go by. */

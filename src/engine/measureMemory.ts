@@ -3,7 +3,8 @@ import type { MemoryMeasurement } from '../protocol/engine';
 import { readExperimentFile } from './experimentFile';
 import { listGpus } from './executors/hardware';
 import type { ExampleSet } from './data/examples';
-import { prepare } from './prepare';
+import { prepare, rowsOf } from './prepare';
+import { wantsPrefix } from './prefixCache';
 import { SILENT } from './reporter';
 import { createTrainingStep } from './training/step';
 import { tokensOf, type Example } from './training/step.types';
@@ -15,8 +16,9 @@ import { tokensOf, type Example } from './training/step.types';
 export async function measureMemory({ experiment_file }: { experiment_file: string }): Promise<MemoryMeasurement> {
   const source = readExperimentFile(experiment_file);
   const { lora, training, engine } = source.experiment;
-  const { model, plan, trainables, train } = prepare(source, null, SILENT);
-  const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, trainables, train: true });
+  const prepared = prepare(source, null, SILENT);
+  const { model, plan, trainables, train } = prepared;
+  const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables, train: true, split_prefix: wantsPrefix(source.experiment, rowsOf(prepared)) });
   try {
     const batch = longestExamples(train, training.per_device_train_batch_size);
     await step.accumulate(batch, 1 / Math.max(1, step.count(batch)), { seed: training.seed, step: 1, micro_step: 0 });

@@ -79,7 +79,7 @@ export class Telemetry {
     const now = { time: performance.now(), cpu: process.cpuUsage() };
     const used = now.cpu.user + now.cpu.system - this.last.cpu.user - this.last.cpu.system;
     const sample: TelemetrySample = {
-      time: round((now.time - this.begun) / 1000), memory_bytes: process.memoryUsage.rss(), machine_memory_bytes: totalmem(),
+      time: round((now.time - this.begun) / 1000), memory_bytes: process.memoryUsage.rss(), peak_memory_bytes: process.resourceUsage().maxRSS * 1024, machine_memory_bytes: totalmem(),
       cpu_cores: round(used / 1000 / Math.max(1, now.time - this.last.time)), cores: availableParallelism(), ...(this.gpu ? { gpu: this.gpu } : {}),
     };
     this.last = now;

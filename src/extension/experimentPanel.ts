@@ -114,6 +114,10 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         this.lab.memory.cancel();
         return null;
       },
+      startAnyway: async () => {
+        void vscode.commands.executeCommand(COMMANDS.start, { anyway: true }).then(undefined, () => { /* the command has shown why */ });
+        return null;
+      },
       write: async ({ prompt, settings }) => {
         let latest: WrittenPair | undefined;
         const send = throttle(TEXT_MS, () => connection.notify('written', latest!));

@@ -9,6 +9,9 @@ import { toReport } from './reports';
 import { isAdapter, readMetrics, readRunFolder, readSummary, readSweep } from './runFolders';
 import { SweepHistory } from './sweepHistory';
 
+/** What is asked before a run begins, and how to end the asking. */
+export interface Admission { admits(): Promise<boolean>; cancel(): void }
+
 export class ExperimentRun {
   private readonly changed = new vscode.EventEmitter<void>();
   private readonly measured = new vscode.EventEmitter<TelemetrySample>();
@@ -19,6 +22,8 @@ export class ExperimentRun {
   private history: MetricRecord[] = [];
   private members: SweepHistory | undefined;
   private samples: TelemetrySample[] = [];
+  /** Ends what is found out before the run begins. */
+  private cancelAdmission: (() => void) | undefined;
 
   readonly onDidChange = this.changed.event;
   readonly onDidAppend = this.appended.event;
@@ -32,8 +37,13 @@ export class ExperimentRun {
   get telemetry(): readonly TelemetrySample[] { return this.samples; }
   get active(): boolean { return isActive(this.current.status); }
 
-  /** Trains until the run ends, in an engine of its own. Never rejects: what went wrong is in the view. */
-  async train(options: EngineOptions, { resume, sweep }: { resume: boolean; sweep: boolean }): Promise<void> {
+  /**
+   * Trains until the run ends, in an engine of its own, once `admission` admits it. Never rejects: what went wrong is in the view.
+   * Returns how a single run ended, with the tokens of its longest example.
+   */
+  async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Summary; longest: number } | undefined> {
+    if (admission && !await this.admitted(admission)) return undefined;
+    let ended: Summary | undefined;
     this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
     if (!resume) this.replaceHistory([]);
@@ -44,6 +54,7 @@ export class ExperimentRun {
       if (sweep) await this.showSweep(await engine.request('sweep', { experiment_file: this.experimentFile, resume, wait_when_full: true }));
       else {
         const summary = await engine.request('train', { experiment_file: this.experimentFile, resume, wait_when_full: true });
+        ended = summary;
         this.update({ status: summary.state, summary, adapter: summary.full_finetuning ? null : summary.adapter, progress: null });
       }
     } catch (error) {
@@ -55,6 +66,18 @@ export class ExperimentRun {
       this.engine = undefined;
       await this.lookAtFolder();
     }
+    return ended && { summary: ended, longest: this.current.started?.longest ?? 0 };
+  }
+
+  /** Asks whether the run may begin; the view says that it is being prepared. Otherwise the last run is shown again. */
+  private async admitted({ admits, cancel }: Admission): Promise<boolean> {
+    const before = this.current;
+    this.cancelAdmission = cancel;
+    this.update({ ...before, status: 'preparing', progress: { message: 'Looking at what the run needs in memory', fraction: null }, error: null, summary: null });
+    // What cannot be found out keeps no run from starting.
+    const admitted = await admits().catch(() => true).finally(() => { this.cancelAdmission = undefined; });
+    if (!admitted) this.update(before);
+    return admitted;
   }
 
   async pause(): Promise<void> { await (await this.started())?.request('pause', {}); }
@@ -64,6 +87,7 @@ export class ExperimentRun {
   async stop(): Promise<void> {
     if (!this.active) return;
     this.update({ status: 'stopping' });
+    this.cancelAdmission?.();
     await (await this.started())?.request('stop', {});
   }
 
@@ -197,5 +221,5 @@ export class ExperimentRun {
 function startedFrom(summary: Summary | null, folder: string): Omit<RunStarted, 'history'> | null {
   if (!summary) return null;
   const { trainable_parameters, all_parameters, device, steps, epochs } = summary;
-  return { run_folder: folder, total_steps: steps, num_train_epochs: epochs, trainable_parameters, all_parameters, device, train_examples: 0, eval_examples: 0, labels: [] };
+  return { run_folder: folder, total_steps: steps, num_train_epochs: epochs, trainable_parameters, all_parameters, device, train_examples: 0, eval_examples: 0, longest: 0, labels: [] };
 }

@@ -6,6 +6,7 @@ import { liveEngines } from './engineClient';
 import { ExperimentPanel } from './experimentPanel';
 import { registerHovers } from './hovers';
 import { Lab } from './lab';
+import type { MemoryProbe } from './memoryProbe';
 import { ModelTree } from './modelTree';
 import { openAtStart } from './openAtStart';
 import { RunTree } from './runTree';
@@ -15,7 +16,7 @@ import { readState, type LabState } from './state';
 let lab: Lab | undefined;
 
 /** What tests see of the extension: facts, the trees that VS Code itself cannot be asked about, and what the panel's button does. */
-export interface LabExports { state(): LabState; modelTree: ModelTree; runTree: RunTree; measureMemory(): Promise<void> }
+export interface LabExports { state(): LabState; modelTree: ModelTree; runTree: RunTree; measureMemory(): Promise<void>; memory: MemoryProbe }
 
 export async function activate(context: vscode.ExtensionContext): Promise<LabExports> {
   const log = vscode.window.createOutputChannel('LoRA Lab', { log: true });
@@ -31,7 +32,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<LabExp
     registerCommands({ lab: current, panel, modelTree, runTree }),
   );
   void current.current.initialize().then(() => openAtStart(current, panel)).catch(error => log.error(error));
-  return { state: () => readState(current, panel), modelTree, runTree, measureMemory: () => current.measureMemory() };
+  return { state: () => readState(current, panel), modelTree, runTree, measureMemory: () => current.measureMemory(), memory: current.memory };
 }
 
 /** Ends every engine: a running one writes a last checkpoint first. */

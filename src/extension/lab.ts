@@ -9,7 +9,7 @@ import { Disposables } from './disposables';
 import { withEngine, type EngineOptions } from './engineClient';
 import type { ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
-import { MemoryProbe } from './memoryProbe';
+import { MemoryProbe, type MemorySubject } from './memoryProbe';
 import { ReportedError, toReport } from './reports';
 import { readRunFolder, readSweep } from './runFolders';
 import { TryEngine } from './tryEngine';
@@ -25,7 +25,7 @@ export class Lab {
   private modelKey: string | undefined;
   private modelState: ModelState = { state: 'none' };
 
-  readonly memory = new MemoryProbe(() => this.experimentChanged.fire());
+  readonly memory: MemoryProbe;
   readonly current: CurrentExperiment;
   /** Experiment text, checkpoint or trust changed. */
   readonly onDidChangeExperiment = this.experimentChanged.event;
@@ -36,6 +36,7 @@ export class Lab {
   private triedFor: string | undefined;
 
   constructor(readonly context: vscode.ExtensionContext, readonly log: vscode.LogOutputChannel) {
+    this.memory = new MemoryProbe(context.workspaceState, () => this.experimentChanged.fire());
     this.current = this.disposables.add(new CurrentExperiment(context.workspaceState));
     this.disposables.add(this.current.onDidChange(() => this.update()));
     this.disposables.add(vscode.workspace.onDidGrantWorkspaceTrust(() => this.update()));
@@ -77,7 +78,7 @@ export class Lab {
       file, name, values: reading.values, problems: reading.problems.map(({ path, cause, action }) => ({ path, cause, action })),
       model: this.modelState.state === 'ready' ? this.modelState.model : null,
       model_error: this.modelState.state === 'error' ? this.modelState.error : null,
-      memory: this.memory.view,
+      memory: this.memory.view(this.subject(this.document)),
       trusted: vscode.workspace.isTrusted,
     };
   }
@@ -90,23 +91,43 @@ export class Lab {
 
   /** Runs one step of the current experiment to see what memory it needs. Throws where `train` would. */
   async measureMemory(): Promise<void> {
-    const { document, count } = this;
-    if (!document || !count) return;
+    const { document } = this;
+    const subject = document && this.subject(document);
+    if (!subject) return;
     this.requireIdle(document);
     await document.save();
-    await this.memory.measure(document.file, document.reading.values, count.trainable_parameters, this.engineOptions);
+    if (await this.memory.measure(subject, this.engineOptions) !== 'exceeded') return;
+    throw new ReportedError({
+      code: 'memory.exceeded', file: document.file, cause: 'one step would have taken all memory that was left on this machine, so it was ended',
+      action: 'close other programs, or lower per_device_train_batch_size, max_length or engine.precision',
+    });
+  }
+
+  /** What memory is measured of; undefined until the checkpoint has been read. */
+  private subject(document: ExperimentDocument): MemorySubject | undefined {
+    if (document !== this.document || this.modelState.state !== 'ready') return undefined;
+    const { values } = document.reading;
+    return { file: document.file, values, model: this.modelState.model, data: document.resolve(values.dataset.train ?? '') };
   }
 
   /**
-   * Trains the current experiment. Returns when the run has ended.
+   * Trains the current experiment. Returns when the run has ended, or was held because it does not fit in memory (`anyway` starts it nevertheless).
    * Throws before anything is started: restricted workspace, another run is active, problems in the file.
    */
-  async train(document: ExperimentDocument, resume: boolean): Promise<ExperimentRun> {
+  async train(document: ExperimentDocument, resume: boolean, anyway = false): Promise<ExperimentRun> {
     this.requireIdle(document);
-    this.memory.cancel();
+    this.memory.release();
     await document.save();
     const run = this.runOf(document.file);
-    await run.train(this.engineOptions, { resume, sweep: document.reading.sweep });
+    const { engineOptions: options, memory } = this;
+    const subject = this.subject(document);
+    const { sweep } = document.reading;
+    const admission = subject && !anyway ? { admits: () => memory.admits(subject, options), cancel: () => memory.cancel() } : undefined;
+    const { summary, longest } = await run.train(options, { resume, sweep, admission }) ?? {};
+    // A sweep's process holds several experiments.
+    if (subject && summary && !sweep) {
+      await memory.learn(subject, { peak_memory_bytes: summary.peak_memory_bytes, device: summary.device, longest: longest!, device_memory_bytes: null }, summary.state === 'finished');
+    }
     return run;
   }
 
@@ -145,7 +166,7 @@ export class Lab {
   }
 
   private async update(): Promise<void> {
-    this.memory.settingsAre(this.document?.reading.values);
+    this.memory.settingsAre(this.document?.file, this.document?.reading.values);
     if (this.document?.file !== this.triedFor) this.tries.end();
     this.triedFor = this.document?.file;
     this.experimentChanged.fire();
@@ -156,7 +177,7 @@ export class Lab {
   private async inspect(): Promise<void> {
     const document = this.document;
     const values = document?.reading.values;
-    const dataset = document && values?.dataset.train ? { ...values.dataset, train: document.resolve(values.dataset.train) } : undefined;
+    const dataset = document && values?.dataset.train ? { ...values.dataset, train: document.resolve(values.dataset.train), eval: values.dataset.eval && document.resolve(values.dataset.eval) } : undefined;
     const key = document && values?.base_model && vscode.workspace.isTrusted ? JSON.stringify([values.task, values.problem_type, document.resolve(values.base_model), dataset]) : undefined;
     if (key === this.modelKey) return;
     this.modelKey = key;

@@ -1,32 +1,66 @@
-/** Measures what a run of the current experiment needs: one step in an engine of its own, ended at once when the settings change. */
-import { freemem } from 'node:os';
-import type { ExperimentValues } from '../protocol/panel';
-import { settingsOf, type MemoryView } from '../protocol/memory';
+/** What runs need in memory: measured in an engine of its own, learnt from runs, remembered, and asked before a run begins. */
+import { totalmem } from 'node:os';
+import type { Memento } from 'vscode';
+import type { ExperimentValues, ModelView } from '../protocol/panel';
+import { deviceOf, neededMemory, settingsOf, TRUSTED, type HeldRun, type MeasuredMemory, type MemoryView } from '../protocol/memory';
+import { availableMemory } from './availableMemory';
 import { EngineClient, type EngineOptions } from './engineClient';
+import { ReportedError } from './reports';
+
+/** What is measured: an experiment that is on disk, on its checkpoint and data. */
+export interface MemorySubject { file: string; values: ExperimentValues; model: ModelView; data: string }
+
+/** How the measurement of a step ended. */
+export type Measuring = 'measured' | 'cancelled' | 'exceeded';
+
+type Remembered = MeasuredMemory & { subject: string };
+
+const KEY = 'memory.measured';
+const KEPT = 60;
+const WATCH_MS = 100;
 
 export class MemoryProbe {
-  private measured: MemoryView['measured'] = null;
-  private going: { values: string; engine: EngineClient | undefined } | undefined;
+  private going: { file: string; values: string; why: 'asked' | 'start'; engine: EngineClient | undefined; exceeded: boolean } | undefined;
+  private held: { file: string; values: string; run: HeldRun } | undefined;
+  /** What is free, and what a step must leave: before the system ends something else, the step is ended. Tests say otherwise. */
+  machine = { available: availableMemory, spared: Math.max(200e6, 0.02 * totalmem()) };
 
-  /** `changed` is called when a measurement begins or ends. */
-  constructor(private readonly changed: () => void) {}
+  /** `changed` is called when a measurement begins or ends, and when something else than the settings decides what is shown. */
+  constructor(private readonly memento: Memento, private readonly changed: () => void) {}
 
-  get view(): MemoryView { return { available_bytes: freemem(), measuring: this.going !== undefined, measured: this.measured }; }
+  /** Of an experiment on its model; without one nothing is known. */
+  view(subject?: MemorySubject): MemoryView {
+    const own = subject && subjectKey(subject);
+    return {
+      available_bytes: this.machine.available(), measuring: this.going?.file === subject?.file && this.going?.why || false, held: this.held?.file === subject?.file && this.held?.run || null,
+      measured: own === undefined ? [] : this.remembered().filter(record => record.subject === own).map(({ settings, result, of }) => ({ settings, result, of })),
+    };
+  }
 
-  /** Returns when the step has run or was cancelled. Throws a ReportedError if it could not run. */
-  async measure(experiment_file: string, values: ExperimentValues, trainable: number, options: EngineOptions): Promise<void> {
+  /** Runs one step. Throws a ReportedError if it could not be run. */
+  async measure(subject: MemorySubject, options: EngineOptions, why: 'asked' | 'start' = 'asked'): Promise<Measuring> {
     this.cancel();
-    const own: NonNullable<typeof this.going> = this.going = { values: JSON.stringify(values), engine: undefined };
+    const own: NonNullable<typeof this.going> = this.going = { file: subject.file, values: JSON.stringify(subject.values), why, engine: undefined, exceeded: false };
+    const watch = setInterval(() => {
+      if (this.machine.available() > this.machine.spared) return;
+      own.exceeded = true;
+      own.engine?.kill();
+    }, WATCH_MS);
     this.changed();
     try {
       own.engine = await EngineClient.start(options);
-      if (this.going !== own) return;
-      const result = await own.engine.request('measure', { experiment_file });
-      if (this.going === own) this.measured = { values: settingsOf(values), trainable, result };
+      if (this.going !== own) return 'cancelled';
+      const result = await own.engine.request('measure', { experiment_file: subject.file });
+      if (this.going !== own) return 'cancelled';
+      await this.remember(subject, { settings: settingsOf(subject.values), result, of: 'step' });
+      return 'measured';
     } catch (error) {
       // An engine that was ended on purpose has nothing to report.
-      if (this.going === own) throw error;
+      if (this.going !== own) return 'cancelled';
+      if (own.exceeded) return 'exceeded';
+      throw error;
     } finally {
+      clearInterval(watch);
       own.engine?.kill();
       if (this.going === own) {
         this.going = undefined;
@@ -35,9 +69,46 @@ export class MemoryProbe {
     }
   }
 
-  /** A measurement with other settings than these says nothing of them. */
-  settingsAre(values: ExperimentValues | undefined): void {
-    if (this.going && this.going.values !== JSON.stringify(values)) this.cancel();
+  /**
+   * Whether a run may begin. A computed need that is near or above what is free is measured first, which takes some seconds; a run that
+   * does not fit is held, and the view says so. Of a GPU too little is known to hold anything.
+   */
+  async admits(subject: MemorySubject, options: EngineOptions): Promise<boolean> {
+    const available = this.machine.available();
+    const need = () => neededMemory(subject.model, subject.values, this.view(subject));
+    const onCpu = (): boolean => deviceOf(subject.values, this.view(subject)) === 'cpu';
+    if (!onCpu()) return true;
+    if (need().measured !== 'this' && need().total > (1 - TRUSTED) * available) {
+      // Whatever else goes wrong, the run will say it.
+      const ended = await this.measure(subject, options, 'start').catch((error: unknown) => (diedOfMemory(error) ? 'exceeded' as const : 'failed' as const));
+      if (ended === 'failed') return true;
+      if (ended === 'cancelled') return false;
+      if (ended === 'exceeded') return this.hold(subject, { needed: Math.max(need().total, available), available, measured: false, exceeded: true });
+    }
+    const { total, measured } = need();
+    return !onCpu() || measured !== 'this' || total <= available || this.hold(subject, { needed: total, available, measured: true, exceeded: false });
+  }
+
+  /** Takes up what a whole run needed. One that was stopped may not have met its longest batch: it counts if it needed more than is known. */
+  async learn(subject: MemorySubject, result: MeasuredMemory['result'], whole: boolean): Promise<void> {
+    const settings = settingsOf(subject.values);
+    const known = neededMemory(subject.model, subject.values, this.view(subject));
+    if (!whole && !(known.measured === 'this' && known.total < result.peak_memory_bytes)) return;
+    await this.remember(subject, { settings, result, of: 'run' });
+    this.changed();
+  }
+
+  /** These are the settings of the current experiment: a measurement with others says nothing of them, and a run with them was not held. A run of another experiment may still be about to begin. */
+  settingsAre(file: string | undefined, values: ExperimentValues | undefined): void {
+    const changed = (known: { file: string; values: string } | undefined): boolean => known?.file === file && known?.values !== JSON.stringify(values);
+    if (changed(this.held)) this.held = undefined;
+    if (changed(this.going) || this.going?.why === 'asked' && this.going.file !== file) this.cancel();
+  }
+
+  /** A start, whatever comes of it: what is measured ends, and what was held is held no longer. */
+  release(): void {
+    this.held = undefined;
+    this.cancel();
   }
 
   cancel(): void {
@@ -47,4 +118,25 @@ export class MemoryProbe {
     going.engine?.kill();
     this.changed();
   }
+
+  private hold({ file, values }: MemorySubject, run: HeldRun): false {
+    this.held = { file, values: JSON.stringify(values), run };
+    this.changed();
+    return false;
+  }
+
+  private remembered(): Remembered[] { return this.memento.get<Remembered[]>(KEY) ?? []; }
+
+  private async remember(subject: MemorySubject, measured: MeasuredMemory): Promise<void> {
+    const key = subjectKey(subject);
+    const settings = JSON.stringify(measured.settings);
+    const others = this.remembered().filter(record => record.subject !== key || JSON.stringify(record.settings) !== settings);
+    await this.memento.update(KEY, [{ subject: key, ...measured }, ...others].slice(0, KEPT));
+  }
 }
+
+/** The checkpoint and the data, as far as memory depends on them. */
+const subjectKey = ({ model, data }: MemorySubject): string => JSON.stringify([model.folder, model.base_parameters, data, model.data_bytes ?? null]);
+
+/** The system ended the engine, or it was refused memory. */
+const diedOfMemory = (error: unknown): boolean => error instanceof ReportedError && ['engine.died', 'engine.internal', 'device.memory'].includes(error.report.code) && /memory|heap|alloc/i.test(error.report.cause);

@@ -13,16 +13,18 @@ export interface StartArguments {
   experiment?: string;
   /** Goes on from the newest checkpoint. */
   resume?: boolean;
+  /** Also if it does not fit in memory. */
+  anyway?: boolean;
 }
 
 /** Trains the current experiment with the panel open. Returns when the run has ended. */
-export async function start(lab: Lab, panel: ExperimentPanel, { experiment, resume = false }: StartArguments = {}): Promise<void> {
+export async function start(lab: Lab, panel: ExperimentPanel, { experiment, resume = false, anyway = false }: StartArguments = {}): Promise<void> {
   requireTrust();
   if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
   const document = await lab.current.require();
   if (!document) return;
   panel.show(true);
-  await lab.train(document, resume);
+  await lab.train(document, resume, anyway);
 }
 
 export async function pause(lab: Lab): Promise<void> { await activeRun(lab).pause(); }

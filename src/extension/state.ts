@@ -1,4 +1,5 @@
 import type { ErrorReport, MemoryMeasurement } from '../protocol/engine';
+import type { HeldRun } from '../protocol/memory';
 import { isEvalRecord, type Summary } from '../protocol/metrics';
 import { EMPTY_RUN, type RunStatus } from '../protocol/panel';
 import { liveEngines } from './engineClient';
@@ -18,7 +19,7 @@ export interface LabState {
     status: RunStatus; step: number; total_steps: number; loss: number | null; metrics: number; message: string | null;
     error: ErrorReport | null; summary: Summary | null; folder: string | null; adapter: string | null; resumable: boolean;
   };
-  memory: { measuring: boolean; measured: MemoryMeasurement | null };
+  memory: { measuring: boolean; measured: MemoryMeasurement | null; held: HeldRun | null };
   panel: { open: boolean; visible: boolean };
   /** Process ids of living engines, but for the one that texts are tried in. */
   engines: number[];
@@ -30,6 +31,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
   const { model, count, document } = lab;
   const { status, error, summary, folder, adapter, resumable, started, progress } = lab.run?.view ?? EMPTY_RUN;
   const metrics = lab.run?.metrics ?? [];
+  const memory = lab.experimentView()?.memory;
   const trained = metrics.filter(record => !isEvalRecord(record)).at(-1);
   return {
     experiment: document?.file ?? null,
@@ -42,7 +44,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
       status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, loss: trained && 'loss' in trained ? Number(trained.loss) : null,
       metrics: metrics.length, message: progress?.message ?? null, error, summary, folder, adapter, resumable,
     },
-    memory: { measuring: lab.memory.view.measuring, measured: lab.memory.view.measured?.result ?? null },
+    memory: { measuring: !!memory?.measuring, measured: memory?.measured[0]?.result ?? null, held: memory?.held ?? null },
     panel: { open: panel.open, visible: panel.visible },
     engines: liveEngines().flatMap(engine => engine.pid ?? []).filter(pid => pid !== lab.tries.pid),
     trying: lab.tries.pid ?? null,

@@ -40,6 +40,9 @@ export interface ModuleInfo {
   output?: boolean;
 }
 
+/** Dropout of a base while it is trained: floats of its masks for each token, and how many times attention probabilities are masked. */
+export interface BaseDropout { hidden: number; attention: number }
+
 export interface Inspection {
   folder: string;
   model_type: string;
@@ -53,6 +56,9 @@ export interface Inspection {
   trainable_parameters: number;
   all_parameters: number;
   labels: string[];
+  dropout: BaseDropout;
+  /** Size of the files of the data that was named; null where there is none or it is compressed. */
+  data_bytes: number | null;
 }
 
 export type RunState = 'preparing' | 'running' | 'paused' | 'evaluating' | 'saving' | 'stopping';
@@ -66,6 +72,8 @@ export interface RunStarted {
   all_parameters: number;
   train_examples: number;
   eval_examples: number;
+  /** Tokens of the longest training example. */
+  longest: number;
   labels: string[];
   device: string;
   /** Lines of `metrics.jsonl` that a resumed run goes on from. */
@@ -131,8 +139,8 @@ export interface RuntimeState { runtime: RuntimeName; version: string | null; mi
 /** Requests, host → engine: name → [parameters, result]. One engine process serves one `train` at a time. */
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
-  /** `dataset` names the training data (absolute path), whose labels decide how large a new head is. */
-  inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: Pick<DatasetSettings, 'train' | 'text_column' | 'label_column' | 'tokens_column' | 'tags_column'> }, Inspection];
+  /** `dataset` names the data (absolute paths): the labels of what is trained on decide how large a new head is. */
+  inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: Partial<Pick<DatasetSettings, 'eval'>> & Pick<DatasetSettings, 'train' | 'text_column' | 'label_column' | 'tokens_column' | 'tags_column'> }, Inspection];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
   /** `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
   train: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, Summary];

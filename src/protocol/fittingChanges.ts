@@ -1,5 +1,5 @@
 /** The changes of settings that make a run fit into memory. Pure. */
-import type { MemorySettings } from './memory';
+import type { MemorySettings } from './memoryEstimate';
 
 /** A change of settings with which a run fits. */
 export interface FittingChange { label: string; edits: { path: string[]; value: unknown }[]; total: number }
@@ -8,7 +8,7 @@ export interface FittingChange { label: string; edits: { path: string[]; value: 
  * The smallest change of each kind that brings the need down to `available` bytes: a smaller batch with the accumulation raised so that
  * their product stays, recomputed activations, shorter texts, base weights in int4 where the device may have it. Kinds that cannot are left out.
  */
-export function fittingChanges(values: MemorySettings & { training: { gradient_accumulation_steps: number }; lora?: { use_dora?: boolean } }, available: number, need: (values: MemorySettings) => number): FittingChange[] {
+export function fittingChanges(values: MemorySettings & { training: { gradient_accumulation_steps: number } }, available: number, need: (values: MemorySettings) => number): FittingChange[] {
   const { training } = values;
   const at = (part: Partial<MemorySettings['training']>): number => need({ ...values, training: { ...training, ...part } });
   const key = (name: string, value: unknown): FittingChange['edits'][number] => ({ path: ['training', name], value });
@@ -26,7 +26,7 @@ export function fittingChanges(values: MemorySettings & { training: { gradient_a
   const shorter = [0.75, 0.5, 0.375, 0.25, 0.125].map(share => Math.floor(max_length * share)).filter(length => length >= 8);
   first(shorter, length => at({ max_length: length }), length => ({ label: `max_length ${length}`, edits: [key('max_length', length)] }));
   const { device, precision } = values.engine;
-  const rounds = precision !== 'int4' && !values.lora?.full && !values.lora?.use_dora && (device === 'auto' || device === 'cpu' || device === 'webgpu');
+  const rounds = precision !== 'int4' && !values.lora.full && !values.lora.use_dora && (device === 'auto' || device === 'cpu' || device === 'webgpu');
   if (rounds) first([true], () => need({ ...values, engine: { ...values.engine, precision: 'int4' } }), () => ({ label: 'Base weights in int4', edits: [{ path: ['engine', 'precision'], value: 'int4' }] }));
   return changes;
 }

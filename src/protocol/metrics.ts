@@ -96,8 +96,9 @@ export type MachinePeaks = Pick<Summary, 'peak_cpu_cores' | 'peak_gpu_memory_byt
 export interface TelemetrySample {
   /** Seconds since this part of the run began. */
   time: number;
-  /** Memory of the engine's process, and of the whole machine. */
+  /** Memory of the engine's process, the most that it has had, and of the whole machine. */
   memory_bytes: number;
+  peak_memory_bytes: number;
   machine_memory_bytes: number;
   /** Processor cores in use, of `cores`. */
   cpu_cores: number;

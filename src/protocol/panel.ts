@@ -3,7 +3,7 @@
  * The host owns all state. The panel says `ready`, receives everything, then gets what changes.
  */
 import type { AdapterSettings } from './adapterMath';
-import type { Completion, ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
+import type { BaseDropout, Completion, ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
 import type { Experiment, Problem } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MemoryView } from './memory';
@@ -19,6 +19,8 @@ export interface ModelView {
   base_parameters: number;
   default_target_modules: string[];
   labels: string[];
+  dropout?: BaseDropout;
+  data_bytes?: number | null;
 }
 
 /** The experiment as the panel shows it. */
@@ -108,6 +110,8 @@ export interface PanelRequests {
   /** Measures the memory of one step; answers when it has, or was cancelled. */
   measure: [Empty, null];
   cancelMeasure: [Empty, null];
+  /** Starts a run that was held back because memory is short. */
+  startAnyway: [Empty, null];
   /** Continues a prompt with the adapter and then with the base. `written` notifications carry what has been written meanwhile. */
   write: [{ prompt: string; settings: WriteSettings }, WrittenPair];
   /** Ends what `write` does; it answers with what has been written. */

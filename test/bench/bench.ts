@@ -3,6 +3,7 @@
  * same checkpoint, data and settings: one after the other in turns on the same machine, medians of the rounds.
  *
  *   npm run bench -- [--rows 1,2] [--rounds 3] [--out table.md]
+ *   npm run bench -- --memory [--rows 1,2] [--out table.md]         computed need of memory beside the measured one
  *   npm run bench -- --scaling [--rounds 3] [--out picture.png]     our speed against rank, length and model size
  *   npm run bench -- --gpu [--rows 1,2] [--rounds 3] [--devices webgpu,cuda,tensorflow] [--families bert,t5|none] [--portions 512,8192] [--shapes full|tiny] [--out table.md]
  *                                                                   on a GPU: every family's losses, speed beside PEFT on the same card, profile (gpu/gpu.ts)
@@ -12,16 +13,26 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { measureGpu } from './gpu/gpu';
 import { measureOurs, measurePeft, median, prepare, python, type Measurement } from './measure';
-import { ROWS } from './rows';
+import { MEMORY_ROWS, measureMemoryRows } from './memory';
+import { ROWS, type Row } from './rows';
 import { measureScaling } from './scaling';
 
 const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { rows: { type: 'string' }, rounds: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' }, gpu: { type: 'boolean' }, devices: { type: 'string' }, families: { type: 'string' }, shapes: { type: 'string' }, portions: { type: 'string' } } });
+  const { values } = parseArgs({ options: {
+    rows: { type: 'string' }, rounds: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' }, memory: { type: 'boolean' },
+    gpu: { type: 'boolean' }, devices: { type: 'string' }, families: { type: 'string' }, shapes: { type: 'string' }, portions: { type: 'string' },
+  } });
   if (values.gpu) return measureGpu(values);
   if (values.scaling) return measureScaling(Number(values.rounds), values.out);
-  const chosen = values.rows ? values.rows.split(',').map(number => ROWS[Number(number) - 1]) : ROWS;
+  const pick = (rows: Row[]): Row[] => (values.rows ? values.rows.split(',').map(number => rows[Number(number) - 1]) : rows);
+  if (values.memory) {
+    const table = await measureMemoryRows(pick(MEMORY_ROWS));
+    if (values.out) writeFileSync(values.out, `${table.join('\n')}\n`);
+    return;
+  }
+  const chosen = pick(ROWS);
   const table = [
     `${cpus()[0].model.trim()}, ${cpus().length} cores, ${new Date().toISOString().slice(0, 10)}, medians of ${values.rounds} rounds in turns`, '',
     '| | LoRA Lab | PEFT | ours ÷ PEFT | peak memory, ours / PEFT | start to first step, ours / PEFT |', '| --- | --- | --- | --- | --- | --- |',

@@ -25,6 +25,8 @@ export interface Row {
   sweep?: Record<string, unknown>;
   /** Share of each example's tokens that is learned, at its end; default all. */
   labelled?: number;
+  /** Settings of the training beside those of the row. */
+  training?: Record<string, unknown>;
   /** Settings of our engine beside the device. */
   engine?: Record<string, unknown>;
   /** How PEFT batches: to 128 tokens as the reference recipe does, to the longest of the batch, or batches of similar length. */

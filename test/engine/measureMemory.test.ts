@@ -1,8 +1,9 @@
 /** The memory of one step, measured before a run. */
 import assert from 'node:assert/strict';
-import { cpSync, readdirSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { inspectCheckpoint } from '../../src/engine/inspect';
 import { measureMemory } from '../../src/engine/measureMemory';
 import { prepare } from '../../src/engine/prepare';
 import { readExperimentFile } from '../../src/engine/experimentFile';
@@ -22,4 +23,28 @@ test('one step on the longest examples tells the peak of its process and leaves 
   assert.match(device, /^cpu \(onnxruntime/);
   assert.equal(device_memory_bytes, null);
   assert.deepEqual(readdirSync(folder, { recursive: true }), before);
+}));
+
+test('an inspection tells what of the base and the data memory depends on: where dropout is applied, and the size of the files', () => inTemporaryFolder(async folder => {
+  cpSync(fixture('references', 'mixed-lengths'), folder, { recursive: true });
+  const config = join(folder, 'model/config.json');
+  const given = JSON.parse(readFileSync(config, 'utf8')) as { hidden_size: number; num_hidden_layers: number };
+  const inspect = (part: object) => {
+    writeFileSync(config, JSON.stringify({ ...given, ...part }));
+    return inspectCheckpoint({ folder: join(folder, 'model'), task: 'SEQ_CLS', dataset: { train: join(folder, 'train.jsonl'), eval: join(folder, 'eval.jsonl') } });
+  };
+  const { dropout, data_bytes } = inspect({ hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1 });
+  // Of the last layer only first tokens are computed.
+  const layers = given.num_hidden_layers - 1;
+  assert.deepEqual(dropout, { hidden: given.hidden_size * (1 + 2 * layers), attention: layers });
+  assert.deepEqual(inspect({ hidden_dropout_prob: 0, attention_probs_dropout_prob: 0.1 }).dropout, { hidden: 0, attention: layers });
+  assert.equal(data_bytes, ['train', 'eval'].reduce((sum, name) => sum + statSync(join(folder, `${name}.jsonl`)).size, 0));
+}));
+
+test('what is measured has the precision of the run', () => inTemporaryFolder(async folder => {
+  cpSync(fixture('references', 'mixed-lengths'), folder, { recursive: true });
+  const file = join(folder, 'case.lora.json');
+  const experiment = JSON.parse(readFileSync(file, 'utf8')) as { engine?: object };
+  writeFileSync(file, JSON.stringify({ ...experiment, engine: { ...experiment.engine, device: 'tensorflow', precision: 'int4' } }));
+  await assert.rejects(measureMemory({ experiment_file: file }), /"int4" cannot be computed on tensorflow/);
 }));

@@ -35,8 +35,9 @@ test('a GPU is followed by one process of its tool, whose peaks both threads see
   while (!samples.at(-1)?.gpu) await sleep(50);
   const [pid, ...words] = JSON.parse(readFileSync(join(folder, 'asked'), 'utf8')) as [number, ...string[]];
   assert.deepEqual(words, ['--query-gpu=index,memory.used,memory.total,utilization.gpu', '--format=csv,noheader,nounits', '--loop-ms=2000']);
-  const { gpu, memory_bytes, cpu_cores, cores } = samples.at(-1)!;
+  const { gpu, memory_bytes, peak_memory_bytes, cpu_cores, cores } = samples.at(-1)!;
   assert.deepEqual([gpu!.memory_total_bytes, gpu!.utilization], [8192 * 2 ** 20, 0.97]);
+  assert.ok(peak_memory_bytes >= memory_bytes * 0.99, JSON.stringify(samples));
   assert.ok(memory_bytes > 2e7 && cpu_cores >= 0 && cpu_cores <= cores + 0.5, JSON.stringify(samples));
   assert.deepEqual(new Peaks(peaks.memory).summary().peak_gpu_memory_bytes, gpu!.memory_bytes);
   telemetry.stop();

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { formatCount } from '../../src/protocol/adapterMath';
 import { costOf, ratioByRank } from '../../webview/cost';
 import { fittingChanges } from '../../src/protocol/fittingChanges';
-import { estimateMemory, neededMemory, type MemorySettings, type MemoryView } from '../../src/protocol/memory';
+import { neededMemory, settingsOf, type MeasuredMemory, type MemoryView } from '../../src/protocol/memory';
+import { estimateMemory, type MemorySettings } from '../../src/protocol/memoryEstimate';
 import { describeTargets, targetKinds, tickKind } from '../../webview/targets';
 import { bertModel, values } from './support/fixtures';
 
@@ -38,14 +39,14 @@ test('the curve over rank passes through what each rank costs, ranks of single m
 });
 
 const settings = (training: Partial<MemorySettings['training']> = {}, device: MemorySettings['engine']['device'] = 'cpu'): MemorySettings =>
-  ({ task: 'SEQ_CLS', base_model: 'model', engine: { ...values().engine, device }, training: { per_device_train_batch_size: 16, max_length: 128, gradient_checkpointing: false, ...training } });
+  ({ task: 'SEQ_CLS', base_model: 'model', engine: { ...values().engine, device }, lora: values({ lora_dropout: 0 }).lora, training: { per_device_train_batch_size: 16, max_length: 128, gradient_checkpointing: false, ...training } });
 
 test('memory holds the engine, weights packed for both directions, optimizer state and the activations of one portion', () => {
-  const estimate = estimateMemory(BERT_BASE, 296_450, settings());
+  const estimate = estimateMemory(BERT_BASE, settings());
   assert.equal(estimate.training, 72 * 296_450);
   assert.equal(estimate.total, estimate.process + estimate.weights + estimate.training + estimate.activations);
   assert.ok(Math.abs(estimate.total / 1.23e9 - 1) < 0.15, `${estimate.total}, measured 1.23 GB`);
-  const of = (training: Partial<MemorySettings['training']>, device?: MemorySettings['engine']['device']) => estimateMemory(BERT_BASE, 296_450, settings(training, device));
+  const of = (training: Partial<MemorySettings['training']>, device?: MemorySettings['engine']['device']) => estimateMemory(BERT_BASE, settings(training, device));
   assert.equal(of({ per_device_train_batch_size: 4 }).activations, estimate.activations, 'batches are computed in portions of 512 tokens');
   assert.ok(of({ per_device_train_batch_size: 2 }).activations < 0.6 * estimate.activations);
   assert.ok(of({ max_length: 512 }).activations > 1.3 * estimate.activations, 'attention scores grow with the square of the length');
@@ -53,11 +54,31 @@ test('memory holds the engine, weights packed for both directions, optimizer sta
   assert.equal(of({}, 'webgpu').weights, 4 * 109_483_778, 'a GPU holds weights once');
 });
 
+const record = (part: Partial<MeasuredMemory> = {}, result: object = {}): MeasuredMemory =>
+  ({ settings: settingsOf(settings()), of: 'step', ...part, result: { peak_memory_bytes: 2e9, device: 'cpu (onnxruntime)', longest: 128, device_memory_bytes: null, ...result } });
+
+test('no gradient passes through layers below all that is trained: they keep nothing, and are packed for one direction', () => {
+  const whole = estimateMemory(BERT_BASE, settings());
+  const upper = estimateMemory(BERT_BASE, { ...settings(), lora: { ...settings().lora, layers_to_transform: [8, 9, 10, 11] } });
+  const linear = 4 * 768 ** 2 + 2 * 768 * 3072;
+  assert.equal(whole.weights - upper.weights, 4 * 8 * linear);
+  assert.ok(upper.activations < 0.4 * whole.activations, `${upper.activations} of ${whole.activations}`);
+  const head = estimateMemory(BERT_BASE, { ...settings(), lora: { ...settings().lora, target_modules: ['pooler.dense'] } });
+  assert.ok(head.activations < 0.2 * whole.activations, 'above all layers');
+});
+
+test('dropout keeps its masks', () => {
+  const base = { ...BERT_BASE, dropout: { hidden: 25 * 768, attention: 12 } };
+  const of = (model: typeof BERT_BASE, lora_dropout: number): number => estimateMemory(model, { ...settings({ max_length: 66 }), lora: { ...settings().lora, lora_dropout } }).total;
+  near(of(base, 0.1), 1.469e9);
+  assert.equal(of(BERT_BASE, 0.1) - of(BERT_BASE, 0), 4 * 7 * 66 * 11 * 2 * 2 * 768, 'mask and input of both adapters of a layer, but for the last one, of which only first tokens are computed');
+});
+
 /** What a whole run needed at its peak: test/bench, BERT shapes, 16 × 128 tokens. */
 const near = (total: number, measured: number): void => assert.ok(Math.abs(total / measured - 1) < 0.1, `${total}, measured ${measured}`);
 
 test('weights in few bits are held as two rounded copies, and the estimate is near what runs needed', () => {
-  const of = (precision: MemorySettings['engine']['precision'], device: MemorySettings['engine']['device'] = 'cpu') => estimateMemory(BERT_BASE, 296_450, { ...settings(), engine: { ...settings({}, device).engine, precision } });
+  const of = (precision: MemorySettings['engine']['precision'], device: MemorySettings['engine']['device'] = 'cpu') => estimateMemory(BERT_BASE, { ...settings(), engine: { ...settings({}, device).engine, precision } });
   near(of('fp32').total, 1.245e9);
   near(of('int8').total, 1.100e9);
   near(of('int4').total, 0.872e9);
@@ -68,7 +89,7 @@ test('weights in few bits are held as two rounded copies, and the estimate is ne
 test('a model that is trained whole needs about a hundred bytes a parameter', () => {
   const of = (shape: Parameters<typeof bertModel>[0]): number => {
     const model = bertModel({ vocabulary: 30522, positions: 512, ...shape });
-    return estimateMemory(model, model.base_parameters, { ...settings(), lora: { full: true } }).total;
+    return estimateMemory(model, { ...settings(), lora: values({ full: true }).lora }).total;
   };
   near(of({ layers: 4, hidden: 256, intermediate: 1024 }), 1.214e9);
   near(of({ layers: 4, hidden: 512, intermediate: 2048 }), 2.899e9);
@@ -77,24 +98,28 @@ test('a model that is trained whole needs about a hundred bytes a parameter', ()
 
 test('a kept prefix counts up to its limit in memory, and texts that are written with the base a second time; a measured step has neither', () => {
   const given = settings({ num_train_epochs: 3 });
-  const of = (part: Partial<MemorySettings>) => estimateMemory(BERT_BASE, 296_450, { ...given, ...part });
-  const upper = { layers_to_transform: [8, 9], bias: 'none' as const };
-  assert.equal(of({ lora: upper }).total - of({}).total, 1024e6);
-  for (const none of [of({ lora: { ...upper, layers_to_transform: [0, 9] } }), of({ lora: { ...upper, bias: 'all' } }), of({ lora: upper, training: { ...given.training, num_train_epochs: 1 } }), of({ lora: upper, engine: { ...given.engine, prefix_cache: 'off' } })]) assert.equal(none.beside, 0);
+  const of = (part: Partial<MemorySettings>, data_bytes?: number) => estimateMemory({ ...BERT_BASE, data_bytes }, { ...given, ...part });
+  const upper = { ...given.lora, layers_to_transform: [8, 9] };
+  assert.equal(of({ lora: upper }).beside, 1024e6);
+  assert.equal(of({ lora: upper }, 40_000).beside, 4 * 768 * 10_000, 'the states of as many tokens as the data can have');
+  const named = { ...given.lora, target_modules: ['layer.11.attention.self.query'] };
+  assert.equal(of({ lora: named }).beside, 1024e6, 'whatever it is that leaves the lower layers out');
+  for (const none of [of({ lora: { ...upper, layers_to_transform: [0, 9] } }), of({ lora: { ...upper, bias: 'all' } }), of({ lora: { ...upper, trainable_token_indices: [3] } }), of({ lora: { ...upper, modules_to_save: ['embeddings'] } }), of({ lora: upper, training: { ...given.training, num_train_epochs: 1 } }), of({ lora: upper, engine: { ...given.engine, prefix_cache: 'off' } })]) assert.equal(none.beside, 0);
   const writing = { ...given, task: 'CAUSAL_LM' as const, training: { ...given.training, predict_with_generate: true } };
   assert.ok(of(writing).beside >= 4 * 109_483_778, 'the whole base');
-  const measured: MemoryView = { available_bytes: 8e9, measuring: false, measured: { values: { ...given, lora: upper }, trainable: 296_450, result: { peak_memory_bytes: 2e9, device: 'cpu (onnxruntime)', longest: 128, device_memory_bytes: null } } };
-  assert.equal(Math.round(neededMemory(BERT_BASE, 296_450, { ...given, lora: upper }, measured).total), 2e9 + 1024e6);
+  const total = (of: MeasuredMemory['of']): number => neededMemory(BERT_BASE, { ...given, lora: upper }, { measured: [record({ settings: settingsOf({ ...given, lora: upper }), of })] }).total;
+  assert.equal(Math.round(total('step')), 2e9 + 1024e6);
+  assert.equal(Math.round(total('run')), 2e9, 'a whole run had all of it');
 });
 
 test('memory of a model without linear layers is a number', () => {
-  const { weights, activations } = estimateMemory({ modules: [], base_parameters: 10 }, 0, settings());
+  const { weights, activations } = estimateMemory({ modules: [], base_parameters: 10, default_target_modules: [] }, settings());
   assert.deepEqual([weights, activations], [40, 0]);
 });
 
 test('a measured step replaces the estimate of its own settings and corrects that of others', () => {
-  const view = (result: object): MemoryView => ({ available_bytes: 8e9, measuring: false, measured: { values: settings(), trainable: 296_450, result: { peak_memory_bytes: 2e9, device: 'cpu (onnxruntime)', longest: 128, device_memory_bytes: null, ...result } } });
-  const need = (part: Partial<MemorySettings['training']>, memory?: MemoryView) => neededMemory(BERT_BASE, 296_450, settings(part), memory);
+  const view = (result: object): Pick<MemoryView, 'measured'> => ({ measured: [record({}, result)] });
+  const need = (part: Partial<MemorySettings['training']>, memory?: Pick<MemoryView, 'measured'>) => neededMemory(BERT_BASE, settings(part), memory);
   assert.deepEqual([need({}, view({})).total, need({}, view({})).measured], [2e9, 'this']);
   const other = need({ max_length: 512 }, view({}));
   assert.equal(other.measured, 'other');
@@ -102,12 +127,23 @@ test('a measured step replaces the estimate of its own settings and corrects tha
   // The longest text of the data has 60 tokens: a longer max_length changes nothing.
   assert.equal(need({ max_length: 512 }, view({ longest: 60 })).total, 2e9);
   assert.equal(need({}, view({ device: 'webgpu on NVIDIA L4 (onnxruntime)' })).measured, false, 'what a process on the CPU needs says nothing of a GPU');
+  const both = { measured: [record({ settings: settingsOf(settings({ max_length: 64 })) }, { peak_memory_bytes: 1e9 }), ...view({}).measured] };
+  assert.deepEqual([need({}, both).total, need({ max_length: 64 }, both).total], [2e9, 1e9], 'each of its own settings, whichever was the last');
+  const rated = { ...settings(), lora: { ...settings().lora, lora_alpha: 99 } };
+  assert.equal(neededMemory(BERT_BASE, rated, view({})).measured, 'this', 'alpha takes no memory');
+});
+
+test('where the device is to be chosen, what ran the last time says whose memory is meant', () => {
+  const auto = settings({}, 'auto');
+  const ran = (device: string) => neededMemory(BERT_BASE, auto, { measured: [record({ settings: settingsOf(auto) }, { device })] });
+  assert.equal(ran('webgpu on NVIDIA L4 (onnxruntime)').estimate.total, estimateMemory(BERT_BASE, settings({}, 'webgpu')).total);
+  assert.equal(ran('cpu (onnxruntime); auto: no GPU was found').total, 2e9);
 });
 
 test('a run that does not fit is offered the smallest change of each kind that makes it fit', () => {
   const given = settings({ max_length: 512 });
   const start = { ...given, training: { ...given.training, gradient_accumulation_steps: 2, per_device_train_batch_size: 8, max_length: 64 } };
-  const need = (other: MemorySettings): number => estimateMemory(BERT_BASE, 296_450, other).total;
+  const need = (other: MemorySettings): number => estimateMemory(BERT_BASE, other).total;
   const fits = need({ ...start, training: { ...start.training, per_device_train_batch_size: 4 } });
   const changes = fittingChanges(start, fits, need);
   assert.deepEqual(changes.map(change => change.label), ['Batch 4, accumulation 4', 'Recompute activations', 'max_length 32', 'Base weights in int4']);
@@ -115,7 +151,7 @@ test('a run that does not fit is offered the smallest change of each kind that m
   for (const change of changes) assert.ok(change.total <= fits);
   assert.deepEqual(changes[3].edits, [{ path: ['engine', 'precision'], value: 'int4' }]);
   const rounding = (part: object): boolean => fittingChanges({ ...start, ...part }, fits, need).some(({ label }) => label === 'Base weights in int4');
-  for (const refused of [{ engine: { ...start.engine, device: 'cuda' } }, { engine: { ...start.engine, device: 'tensorflow' } }, { lora: { use_dora: true } }, { lora: { full: true } }, { engine: { ...start.engine, precision: 'int4' } }]) assert.equal(rounding(refused), false, JSON.stringify(refused));
+  for (const refused of [{ engine: { ...start.engine, device: 'cuda' } }, { engine: { ...start.engine, device: 'tensorflow' } }, { lora: { ...start.lora, use_dora: true } }, { lora: { ...start.lora, full: true } }, { engine: { ...start.engine, precision: 'int4' } }]) assert.equal(rounding(refused), false, JSON.stringify(refused));
   assert.equal(rounding({ engine: { ...start.engine, precision: 'int8', device: 'cpu' } }), true);
   assert.deepEqual(fittingChanges(start, 1e8, need), [], 'nothing makes the weights fit');
 });

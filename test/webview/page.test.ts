@@ -201,7 +201,7 @@ test('charts take the colours of a new theme', () => inPanel({ state: 'running',
 
 test('the strip tells what the run takes of the machine, follows it, and goes when the run has ended', () => inPanel({ state: 'running' }, async page => {
   const cell = (id: string): Promise<string> => page.evaluate(name => Array.from(document.querySelectorAll(`[data-cell=${name}] span`)).map(part => part.textContent).join('|'), id);
-  assert.match(await cell('memory'), /^Memory\|4\d\d MB of 16 GB\|peak 41\d MB$/);
+  assert.match(await cell('memory'), /^Memory\|4\d\d MB of 16 GB\|peak 520 MB$/, 'the peak of the whole run, not of the minutes that are shown');
   assert.match(await cell('cpu'), /^Processor\|3\.\d of 8 cores\|peak 4\.0 cores$/);
   assert.match(await cell('gpu'), /^GPU\|\d\d(\.\d)? %\|peak/);
   assert.match(await cell('gpu-memory'), /^GPU memory\|3\.1 GB of 8 GB\|peak 3\.1 GB$/);
@@ -250,15 +250,36 @@ test('a run that does not fit says so, and one click sets what makes it fit', ()
   assert.deepEqual(await asked(page, 'edit'), [{ path: ['training', 'gradient_checkpointing'], value: true }]);
 }));
 
+test('a run that was held says what it needs at the top, with what makes it fit, and starts anyway if told to', () => inPanel({ state: 'held' }, async page => {
+  assert.match(await text(page, '#held'), /^Not started: it would not fit in memory.*It needs 1\.62 GB, measured in one step with the longest examples; 1\.38 GB were free\.It fits with one of these/s);
+  assert.equal(await page.getAttribute('#held', 'role'), 'alert');
+  assert.equal(await page.isVisible('#memory-changes'), false, 'not said twice');
+  await page.click('#start-anyway');
+  assert.equal((await asked(page, 'startAnyway')).length, 1);
+  await page.click('#held-changes vscode-button:has-text("Recompute activations")');
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(1.38e9) }) });
+  await page.waitForSelector('#held', { state: 'hidden' });
+}));
+
+test('what the figure of memory is of, and where it is from', () => inPanel({ state: 'gpu' }, async page => {
+  const figure = (): Promise<string[]> => page.evaluate(() => Array.from(document.querySelector('#memory-estimate')!.parentElement!.children, part => part.textContent!));
+  assert.deepEqual((await figure()).filter((_, i) => i !== 1), ['GPU memory', 'computed only']);
+  const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, device_memory_bytes: null };
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: [{ settings: settingsOf(values()), result, of: 'run' }] }) }) });
+  await eventually(page, '#memory-estimate', '412 MB');
+  assert.deepEqual(await figure(), ['Memory', '412 MB', 'measured']);
+}));
+
 test('memory is measured on request, and the measurement can be cancelled', () => inPanel({}, async page => {
   await page.click('#measure-memory');
   assert.equal((await asked(page, 'measure')).length, 1);
-  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: true }) }) });
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: 'asked' }) }) });
   await eventually(page, '#memory-fit', 'Measuring: one step with the longest examples…');
   await page.click('#cancel-measure');
   assert.equal((await asked(page, 'cancelMeasure')).length, 1);
   const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, device_memory_bytes: null };
-  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: { values: settingsOf(values()), trainable: 16_642, result } }) }) });
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: [{ settings: settingsOf(values()), result, of: 'step' }] }) }) });
   await eventually(page, '#memory-estimate', '412 MB');
 }));
 

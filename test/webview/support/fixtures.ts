@@ -1,7 +1,7 @@
 /** Views of the panel as a host would send them: a BERT of the sample's size, and runs in each state. */
 import type { ModuleInfo, RunStarted } from '../../../src/protocol/engine';
 import { parseExperiment, type Experiment } from '../../../src/protocol/experiment';
-import type { MemoryView } from '../../../src/protocol/memory';
+import { settingsOf, type MemoryView } from '../../../src/protocol/memory';
 import type { MetricRecord, Summary, SweepMember, TelemetrySample } from '../../../src/protocol/metrics';
 import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView, type RunView, type TryResult } from '../../../src/protocol/panel';
 
@@ -42,10 +42,10 @@ export function experiment(part: Partial<ExperimentView> = {}): ExperimentView {
 }
 
 /** A machine with so many bytes free. */
-export const memory = (available_bytes = 8e9, part: Partial<MemoryView> = {}): MemoryView => ({ available_bytes, measuring: false, measured: null, ...part });
+export const memory = (available_bytes = 8e9, part: Partial<MemoryView> = {}): MemoryView => ({ available_bytes, measuring: false, measured: [], held: null, ...part });
 
 const STARTED: Omit<RunStarted, 'history'> = {
-  run_folder: `${FOLDER}/runs/sentiment`, total_steps: 564, num_train_epochs: 3, trainable_parameters: 16642, all_parameters: 1_000_450, train_examples: 3000, eval_examples: 600,
+  run_folder: `${FOLDER}/runs/sentiment`, total_steps: 564, num_train_epochs: 3, trainable_parameters: 16642, all_parameters: 1_000_450, train_examples: 3000, eval_examples: 600, longest: 60,
   labels: ['negative', 'positive'], device: 'CPU (AVX-512, 8 threads)',
 };
 
@@ -75,7 +75,7 @@ export function metrics(steps: number, evalEvery = 94): MetricRecord[] {
 /** The machine during a run, a sample a second. The same for the same arguments. */
 export function telemetry(seconds: number, gpu = false): TelemetrySample[] {
   return Array.from({ length: seconds }, (_, i) => ({
-    time: i + 1, memory_bytes: 3e8 + 1.1e8 * Math.min(1, i / 8) + 4e6 * Math.sin(i), machine_memory_bytes: 16e9, cpu_cores: i < 2 ? 1 : 3.7 + 0.3 * Math.sin(1.7 * i), cores: 8,
+    time: i + 1, memory_bytes: 3e8 + 1.1e8 * Math.min(1, i / 8) + 4e6 * Math.sin(i), peak_memory_bytes: i < 40 ? 4.1e8 : 5.2e8, machine_memory_bytes: 16e9, cpu_cores: i < 2 ? 1 : 3.7 + 0.3 * Math.sin(1.7 * i), cores: 8,
     ...(gpu ? { gpu: { memory_bytes: 2.1e9 + 1e9 * Math.min(1, i / 5), memory_total_bytes: 8e9, utilization: 0.9 + 0.09 * Math.sin(i) } } : {}),
   }));
 }
@@ -127,8 +127,15 @@ export const VIEWS: Record<string, PanelView> = {
     }), run: EMPTY_RUN, metrics: [],
   },
   tooLarge: { experiment: experiment({ memory: memory(1.38e9), model: BERT_BASE, values: long(16, 512) }), run: EMPTY_RUN, metrics: [] },
+  held: {
+    experiment: experiment({
+      model: BERT_BASE, values: long(16, 512),
+      memory: memory(1.38e9, { held: { needed: 1.62e9, available: 1.38e9, measured: true, exceeded: false }, measured: [{ settings: settingsOf(long(16, 512)), result: { peak_memory_bytes: 1.62e9, device: 'cpu (onnxruntime)', longest: 512, device_memory_bytes: null }, of: 'step' }] }),
+    }), run: EMPTY_RUN, metrics: [],
+  },
+  gpu: { experiment: experiment({ model: BERT_BASE, values: { ...values(), engine: { ...values().engine, device: 'webgpu' } } }), run: EMPTY_RUN, metrics: [] },
   wholeModel: { experiment: experiment({ values: values({ full: true }) }), run: EMPTY_RUN, metrics: [] },
-  measuring: { experiment: experiment({ memory: memory(8e9, { measuring: true }) }), run: EMPTY_RUN, metrics: [] },
+  measuring: { experiment: experiment({ memory: memory(8e9, { measuring: 'asked' }) }), run: EMPTY_RUN, metrics: [] },
   problems: {
     experiment: experiment({
       values: values({ target_modules: ['query', 'valeu'] }),

@@ -51,7 +51,7 @@ const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => Pa
   },
   act: () => null,
   predict: ({ texts }) => (view.experiment?.values.task === 'TOKEN_CLS' ? tagged : tried)(texts),
-  measure: () => null,
+  measure: () => null, startAnyway: () => null,
   cancelMeasure: () => null,
   write: () => writing(),
   stopWriting: () => {

@@ -1,0 +1,164 @@
+/** What a run will need in memory, from shapes. Pure. */
+import { countAdapter, type AdapterCount, type AdapterSettings, type ModelShape } from './adapterMath';
+import type { BaseDropout, ModuleInfo } from './engine';
+import type { Experiment } from './experiment';
+
+/** The settings that memory depends on. */
+export type MemorySettings = Pick<Experiment, 'task' | 'base_model'> & {
+  engine: Pick<Experiment['engine'], 'device' | 'precision' | 'prefix_cache' | 'prefix_cache_mb'>;
+  training: Pick<Experiment['training'], 'per_device_train_batch_size' | 'max_length' | 'gradient_checkpointing'> & Partial<Pick<Experiment['training'], 'num_train_epochs' | 'max_steps' | 'predict_with_generate'>>;
+  lora: AdapterSettings & { lora_dropout?: number };
+};
+
+export interface MemoryEstimate {
+  /** The engine itself, with Node and ONNX Runtime. */
+  process: number;
+  /** Base weights as the device holds them. */
+  weights: number;
+  /** Values, gradients, AdamW's two moments and what the step and the update make of them, of everything that is trained. */
+  training: number;
+  /** What the forward pass keeps for the backward pass, and what is computed with at a time. */
+  activations: number;
+  /** What a run has beside its steps: states of a frozen prefix, and the base a second time to write with. A measured step has none of it. */
+  beside: number;
+  total: number;
+}
+
+/** What of the base model and the data memory depends on. */
+export interface MemoryModel extends ModelShape { dropout?: BaseDropout; data_bytes?: number | null }
+
+const FLOAT = 4;
+/** Size of one attention head where the shapes do not tell: 64 in BERT, GPT-2, T5 and most models of their size. */
+const HEAD_SIZE = 64;
+/** As in the engine: tokens that are computed at a time, and classes of a vocabulary. */
+const PORTION_TOKENS = 512;
+const CHUNK_CLASSES = 8192;
+/** Measured on nine BERTs, GPT-2 and a Qwen2: the engine by itself, and what it takes beside its weights, of rounded ones more, for they are made in it. */
+const [PROCESS, BESIDE_WEIGHTS, BESIDE_ROUNDED] = [200e6, 0.05, 0.15];
+/** Many large tensors leave holes in ONNX Runtime's arena: of what goes beyond this, so much more (measured 1.03 GB more beside 1.6 GB, 0.22 beside 0.87). */
+const [HOLES_FROM, HOLES] = [512e6, 0.5];
+/** On the CPU, ONNX Runtime packs every matrix for the product of each direction; while it does, about half of the file's pages are in memory too. */
+const [PACKED, LOADING] = [2, 0.5];
+/** Bytes an element of one rounded copy: int4 has a half and, in blocks of 64, one float scale. The scales of int8 are too few to count. */
+const ROUNDED = { fp32: undefined, int8: 1, int4: 0.5 + FLOAT / 64 } as const;
+/** Floats for each trained value, and for each of a linear layer that is trained whole beside them: measured, on BERTs of 11 M, 29 M and 110 M parameters. */
+const [TRAINED, TRAINED_LINEAR] = [18, 9];
+/** Bytes of a data file for each token: less than English texts have in any tokenizer, so that a kept prefix is not thought too small. */
+const BYTES_PER_TOKEN = 4;
+
+/**
+ * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
+ * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 72 bytes for each trained parameter, 108 in a linear layer that is trained whole; and, unless
+ * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities
+ * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
+ * A GPU holds weights once, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory.
+ * Every example counts with `max_length` tokens, or the data's longest if that is known.
+ */
+export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
+  const { task, training, engine, lora } = settings;
+  const count = countAdapter(model, lora);
+  const length = Math.min(training.max_length, longest);
+  const examples = Math.max(1, Math.min(training.per_device_train_batch_size, Math.floor(PORTION_TOKENS / length)));
+  const tokens = examples * length;
+  const layers = layersOf(model.modules);
+  const frozen = frozenLayers(model.modules, layers, count, lora);
+  const masks = masksOf(model, layers, count, lora, length);
+  const kept = layers.map((layer, i) => FLOAT * tokens * (task === 'SEQ_CLS' && i === layers.length - 1 ? layer.inward : layer.outputs + layer.norms + layer.gated + layer.heads * length + masks[i])).slice(frozen);
+  const widest = Math.max(0, ...layers.map(layer => FLOAT * tokens * (3 * layer.widest + 2 * layer.heads * length)));
+  const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens * layer.hidden));
+  const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
+  const vocabulary = written?.shape;
+  const logits = vocabulary ? FLOAT * tokens * (3 * Math.min(vocabulary[0], CHUNK_CLASSES) + 3 * vocabulary[1]) : 0;
+  const gpu = engine.device === 'webgpu' || engine.device === 'cuda';
+  const live = Math.max(logits, widest) + (training.gradient_checkpointing ? inputs + Math.max(0, ...kept) : sum(kept));
+  const activations = live + (gpu ? 0 : HOLES * Math.max(0, live - HOLES_FROM));
+
+  const below = sum(layers.slice(0, frozen).map(layer => layer.elements));
+  const linear = sum(model.modules.filter(m => m.type === 'Linear' && !m.saved && !m.output).map(elements)) - below;
+  const output = vocabulary ? vocabulary[0] * vocabulary[1] : 0;
+  const tied = written?.type === 'Embedding' ? output : 0;
+  const held = (copies: number): number => heldWeights({ linear, below, output, tied, all: model.base_parameters }, engine.precision, gpu, copies);
+  // A model that is trained whole has no frozen weights: its values are counted with their gradients and moments.
+  const weights = lora.full ? 0 : held(PACKED);
+  const state = FLOAT * (TRAINED * count.trainable_parameters + (lora.full ? TRAINED_LINEAR * linear : 0));
+  const process = gpu ? 0 : PROCESS + weights * (ROUNDED[engine.precision] ? BESIDE_ROUNDED : BESIDE_WEIGHTS);
+  const split = frozen > 0 && keepsPrefix(settings) && !model.dropout?.hidden && !model.dropout?.attention;
+  const loading = gpu || lora.full || ROUNDED[engine.precision] ? 0 : FLOAT * LOADING * (split ? Math.max(linear, below) : linear + below);
+  const states = split ? Math.min(engine.prefix_cache_mb * 1e6, FLOAT * layers[frozen - 1].hidden * (model.data_bytes ?? Infinity) / BYTES_PER_TOKEN) : 0;
+  const beside = states + (training.predict_with_generate ? held(1) : 0);
+  return { process, weights, training: state, activations, beside, total: process + weights + state + Math.max(activations, loading) + beside };
+}
+
+interface Held { linear: number; below: number; output: number; tied: number; all: number }
+
+/**
+ * Bytes of frozen weights: fp32 packed for so many directions on the CPU, those `below` all that is trained for one, or rounded. Beside rounded weights none are read from the
+ * checkpoint's file: embeddings that are the output layer too are then there whole, for the input, and in chunks of classes.
+ */
+function heldWeights({ linear, below, output, tied, all }: Held, precision: Experiment['engine']['precision'], gpu: boolean, copies: number): number {
+  const rounded = ROUNDED[precision];
+  const [once, packed] = [all - linear - below, copies * linear + below];
+  if (gpu) return rounded ? FLOAT * once + rounded * packed : FLOAT * all;
+  if (!rounded) return FLOAT * (packed + copies * output + once);
+  return 2 * (rounded * packed + FLOAT * (once + tied)) + FLOAT * copies * output;
+}
+
+/** Whether layers below all that is trained may be computed once for all epochs. */
+const keepsPrefix = ({ task, training, engine }: Omit<MemorySettings, 'base_model'>): boolean =>
+  engine.prefix_cache === 'auto' && engine.prefix_cache_mb > 0 && ((training.num_train_epochs ?? 1) > 1 || (training.max_steps ?? -1) > 0) && task !== 'SEQ_2_SEQ_LM';
+
+interface Layer {
+  name: string;
+  /** Floats of one token: outputs of all linear layers, of those that the attention reads, inputs of norms, of a gate, the widest output, the states. */
+  outputs: number; inward: number; norms: number; gated: number; widest: number; hidden: number;
+  heads: number;
+  /** Of its linear weights. */
+  elements: number;
+}
+
+const elements = (module: ModuleInfo): number => module.shape[0] * module.shape[1];
+const layerName = (name: string): string | undefined => /^.*?\.\d+\./.exec(name)?.[0];
+const INWARD = /(query|key|value|q_proj|k_proj|v_proj|q_lin|k_lin|v_lin|qkv_proj|c_attn)$/;
+
+/** Each numbered layer, in the order of the forward pass. */
+function layersOf(modules: readonly ModuleInfo[]): Layer[] {
+  const groups = new Map<string, ModuleInfo[]>();
+  for (const module of modules) {
+    const name = layerName(module.name);
+    if (name) groups.set(name, [...groups.get(name) ?? [], module]);
+  }
+  return [...groups].map(([name, group]) => {
+    const linears = group.filter(m => m.type === 'Linear');
+    const hidden = Math.min(...linears.map(m => m.shape[1]));
+    const queries = linears.find(m => /(query|q_proj|q_lin|\.q)$/.test(m.name))?.shape[0] ?? hidden;
+    const gate = linears.find(m => /(gate_proj|wi_1|gate_up_proj)$/.test(m.name));
+    return {
+      name, outputs: sum(linears.map(m => m.shape[0])), inward: sum(linears.filter(m => INWARD.test(m.name)).map(m => m.shape[0])), norms: sum(group.filter(m => m.type === 'LayerNorm').map(m => m.shape[0])), gated: gate ? 2 * gate.shape[0] : 0,
+      widest: Math.max(0, ...linears.map(m => m.shape[0])), hidden: linears.length ? hidden : 0, heads: linears.length ? Math.max(1, Math.round(queries / HEAD_SIZE)) : 0, elements: sum(linears.map(elements)),
+    };
+  });
+}
+
+/** How many layers lie below everything that is trained: no gradient passes through them. */
+function frozenLayers(modules: readonly ModuleInfo[], layers: readonly Layer[], { adapters, saved }: AdapterCount, lora: AdapterSettings): number {
+  if (lora.full || lora.bias === 'all' || lora.trainable_token_indices != null) return 0;
+  const first = modules.findIndex(({ name }) => layerName(name) !== undefined);
+  const layerOf = (trained: string): number => {
+    const place = layers.findIndex(({ name }) => `${trained}.`.startsWith(name));
+    // Embeddings and what else comes before the layers lies below all of them, heads above.
+    return place >= 0 ? place : modules.findIndex(({ name }) => name === trained || name.startsWith(`${trained}.`)) < first ? 0 : layers.length;
+  };
+  return Math.min(layers.length, ...[...adapters.map(({ name }) => name), ...saved].map(layerOf));
+}
+
+/** Floats of one token that dropout adds in each layer: of the base its masks and what it has left of the attention, of adapters mask and input. */
+function masksOf({ dropout = { hidden: 0, attention: 0 } }: MemoryModel, layers: readonly Layer[], { adapters }: AdapterCount, lora: MemorySettings['lora'], length: number): number[] {
+  return layers.map(({ name, heads }) => (dropout.hidden + 2 * dropout.attention * heads * length) / layers.length
+    + (lora.lora_dropout ? sum(adapters.filter(adapter => adapter.name.startsWith(name)).map(({ A }) => 2 * A[1])) : 0));
+}
+
+/** The output layer over the vocabulary, or the embeddings that are tied to it; its shape is [tokens, width]. */
+const vocabularyOf = (modules: readonly ModuleInfo[]): ModuleInfo | undefined =>
+  modules.find(m => m.output) ?? modules.filter(m => m.type === 'Embedding').sort((a, b) => b.parameters - a.parameters)[0];
+
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);

@@ -1,0 +1,47 @@
+/**
+ * What a run needs in memory as it is computed before Start, beside the peak of the engine's process in a short run:
+ *
+ *   npm run bench -- --memory [--rows 1,2] [--out table.md]
+ */
+import { join } from 'node:path';
+import { readExperimentFile } from '../../src/engine/experimentFile';
+import { inspectCheckpoint } from '../../src/engine/inspect';
+import { estimateMemory, type MemoryEstimate } from '../../src/protocol/memoryEstimate';
+import { folder, measureOurs, prepare } from './measure';
+import { ROWS, type Row } from './rows';
+
+const [bert, gpt2, qwen2] = [ROWS[0], ROWS[5], ROWS[7]];
+const recomputed = { gradient_checkpointing: true };
+/** Beside the rows of the bench: long portions, with and without recomputation. */
+const MORE: Row[] = [
+  { ...bert, name: 'BERT-base, 3 × 512 tokens', lengths: Array<number>(9).fill(512), batch: 3 },
+  { ...bert, name: 'the same, recomputed', lengths: Array<number>(9).fill(512), batch: 3, training: recomputed },
+  { ...gpt2, name: 'GPT-2 small, 8 × 256 tokens, recomputed', training: recomputed },
+  { ...qwen2, name: 'Qwen2-0.5B shape, all-linear, 2 × 512 tokens, recomputed', training: recomputed },
+];
+export const MEMORY_ROWS: Row[] = [...ROWS, ...MORE];
+
+/** Enough for the peak: a few steps, or all where later epochs keep more or batches differ. */
+const short = (row: Row): Row => (row.counts_first || new Set(row.lengths).size > 1 ? row : { ...row, steps: 2 });
+
+/** As the panel has it before Start: from the checkpoint's headers and the experiment. */
+function estimated(): MemoryEstimate {
+  const source = readExperimentFile(join(folder, 'bench.lora.json'));
+  const { experiment } = source;
+  const model = inspectCheckpoint({ folder: source.resolve(experiment.base_model), task: experiment.task, dataset: { ...experiment.dataset, train: source.resolve(experiment.dataset.train) } });
+  return estimateMemory(model, experiment);
+}
+
+/** Prints a row for each: computed, measured, and their ratio. */
+export async function measureMemoryRows(chosen: readonly Row[]): Promise<string[]> {
+  const table = ['| | computed | measured | computed ÷ measured |', '| --- | --- | --- | --- |'];
+  const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
+  for (const row of chosen.map(short)) {
+    await prepare(row);
+    const estimate = estimated();
+    const { peak_memory_bytes } = await measureOurs(row);
+    table.push(`| ${row.name} | ${GB(estimate.total)} | ${GB(peak_memory_bytes)} | ${(estimate.total / peak_memory_bytes).toFixed(2)} |`);
+    console.log(table.at(-1), JSON.stringify(estimate, (_, value: unknown) => (typeof value === 'number' ? Math.round(value / 1e6) : value)));
+  }
+  return table;
+}

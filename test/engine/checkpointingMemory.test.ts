@@ -1,0 +1,47 @@
+/** What `gradient_checkpointing` saves of the memory of a whole process, beside what the formula says. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readExperimentFile } from '../../src/engine/experimentFile';
+import { inspectCheckpoint } from '../../src/engine/inspect';
+import type { Summary } from '../../src/protocol/metrics';
+import { estimateMemory, type MemoryEstimate } from '../../src/protocol/memoryEstimate';
+import { inTemporaryFolder } from '../support/faults';
+import { built } from '../support/paths';
+import { makeBase, word } from '../bench/bases';
+
+const LENGTH = 512;
+/** Sixteen layers of width 256: what they keep for the backward pass outweighs all else. */
+const DEEP = {
+  task: 'SEQ_CLS' as const, dropout: [],
+  config: {
+    architectures: ['BertForSequenceClassification'], model_type: 'bert', vocab_size: 30522, hidden_size: 256, num_hidden_layers: 16, num_attention_heads: 4, intermediate_size: 1024, max_position_embeddings: LENGTH,
+    type_vocab_size: 2, hidden_act: 'gelu', layer_norm_eps: 1e-12, initializer_range: 0.02, pad_token_id: 0, hidden_dropout_prob: 0, attention_probs_dropout_prob: 0,
+  },
+};
+
+test('recomputed activations take the memory that the formula says, and give the same losses', () => inTemporaryFolder(async folder => {
+  await makeBase(join(folder, 'model'), DEEP);
+  const text = Array.from({ length: LENGTH - 2 }, (_, i) => word(i)).join(' ');
+  writeFileSync(join(folder, 'train.jsonl'), [0, 1, 0, 1].map(label => JSON.stringify({ text, label })).join('\n'));
+  const train = (gradient_checkpointing: boolean): { summary: Summary; estimate: MemoryEstimate } => {
+    const file = join(folder, `recomputed-${gradient_checkpointing}.lora.json`);
+    writeFileSync(file, JSON.stringify({
+      base_model: 'model', dataset: { train: 'train.jsonl' }, lora: { target_modules: ['query', 'value'] }, engine: { device: 'cpu' }, output_dir: `run-${gradient_checkpointing}`,
+      training: { per_device_train_batch_size: 1, max_steps: 4, max_length: LENGTH, eval_strategy: 'no', save_strategy: 'no', gradient_checkpointing },
+    }));
+    const { status, stdout, stderr } = spawnSync(process.execPath, [built('engine/cli.js'), 'train', file], { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+    const { experiment } = readExperimentFile(file);
+    return { summary: JSON.parse(stdout) as Summary, estimate: estimateMemory(inspectCheckpoint({ folder: join(folder, 'model'), task: 'SEQ_CLS' }), experiment) };
+  };
+  const [plain, recomputed] = [train(false), train(true)];
+  assert.ok(Math.abs(recomputed.summary.train_loss / plain.summary.train_loss - 1) < 1e-5, `${recomputed.summary.train_loss}, ${plain.summary.train_loss}`);
+  const saved = plain.summary.peak_memory_bytes - recomputed.summary.peak_memory_bytes;
+  const said = plain.estimate.total - recomputed.estimate.total;
+  assert.ok(said > 8e7, `${said}`);
+  assert.ok(Math.abs(saved / said - 1) < 0.35, `saved ${saved}, the formula says ${said}`);
+  for (const { summary, estimate } of [plain, recomputed]) assert.ok(Math.abs(estimate.total / summary.peak_memory_bytes - 1) < 0.15, `${estimate.total}, measured ${summary.peak_memory_bytes}`);
+}));

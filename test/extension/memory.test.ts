@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import * as vscode from 'vscode';
+import type { MemoryProbe } from '../../src/extension/memoryProbe';
+import { inWorkspace, lab, state, until, useExperiment } from './support';
+
+const start = (args: object = {}): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', args);
+
+suite('Memory before Start', () => {
+  let memory: MemoryProbe, machine: MemoryProbe['machine'], measure: MemoryProbe['measure'];
+  let measurements = 0;
+  setup(async () => {
+    ({ memory } = await lab());
+    ({ machine, measure } = memory);
+    measurements = 0;
+    memory.measure = (...args) => { measurements++; return measure.apply(memory, args); };
+  });
+  teardown(async () => {
+    Object.assign(memory, { machine, measure });
+    await until('no engine is left', async () => (await state()).engines.length === 0);
+  });
+  const withFree = (bytes: number): void => { memory.machine = { available: () => bytes, spared: 0 }; };
+
+  test('a run that would not fit is measured and held; it starts when told to, and then its own peak is what is known', async () => {
+    await useExperiment('held', [{ path: ['training', 'max_length'], value: 48 }]);
+    withFree(1e8);
+    await start();
+    const { run, memory: { held, measured } } = await state();
+    assert.equal(run.status, 'none', JSON.stringify(run));
+    assert.ok(held && held.measured && !held.exceeded && held.available === 1e8 && held.needed === measured!.peak_memory_bytes, JSON.stringify(held));
+    assert.equal(existsSync(inWorkspace('runs/held')), false);
+    assert.equal(measurements, 1);
+    await start();
+    assert.deepEqual([(await state()).memory.held, measurements], [held, 1], 'what was measured is remembered');
+    await start({ anyway: true });
+    const after = await state();
+    assert.equal(after.run.status, 'finished', JSON.stringify(after.run.error));
+    assert.equal(after.memory.held, null);
+    assert.equal(after.memory.measured!.peak_memory_bytes, after.run.summary!.peak_memory_bytes);
+  });
+
+  test('what may be edited meanwhile is held no longer, and where there is room nothing is measured', async () => {
+    await useExperiment('roomy', [{ path: ['training', 'max_length'], value: 40 }]);
+    withFree(1e8);
+    await start();
+    assert.ok((await state()).memory.held);
+    await useExperiment('roomy', [{ path: ['training', 'max_length'], value: 24 }]);
+    assert.equal((await state()).memory.held, null);
+    withFree(8e9);
+    await start();
+    assert.deepEqual([(await state()).run.status, measurements], ['finished', 1]);
+  });
+
+  test('a step that takes what is left of the memory is ended, and Stop ends a step before a run', async () => {
+    await useExperiment('exceeding', [{ path: ['training', 'max_length'], value: 44 }]);
+    memory.machine = { available: () => 1e8, spared: 2e8 };
+    await start();
+    const { memory: { held }, run } = await state();
+    assert.ok(held?.exceeded && run.status === 'none', JSON.stringify([held, run]));
+    withFree(1e8);
+    const going = start();
+    await until('an engine measures', async () => (await state()).memory.measuring && (await state()).engines[0]);
+    await vscode.commands.executeCommand('loraLab.stop');
+    await going;
+    assert.deepEqual([(await state()).run.status, (await state()).memory.measuring], ['none', false]);
+  });
+});

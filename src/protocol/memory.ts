@@ -35,7 +35,7 @@ export interface MemoryEstimate {
 
 export interface MemoryModel { modules: readonly ModuleInfo[]; base_parameters: number }
 
-const FLOAT = 4;
+const [FLOAT, HALF] = [4, 2];
 /** Size of one attention head where the shapes do not tell: 64 in BERT, GPT-2, T5 and most models of their size. */
 const HEAD_SIZE = 64;
 /** As in the engine: tokens that are computed at a time, and classes of a vocabulary. */
@@ -45,7 +45,7 @@ const PROCESS = 240e6;
 /** On the CPU, ONNX Runtime packs every matrix for the product of each direction; while it does, about half of the file's pages are in memory too. */
 const [PACKED, LOADING] = [2, 0.5];
 /** Bytes an element of both rounded copies: int4 has a half and, in blocks of 64, one float scale. The scales of int8 are too few to count. */
-const ROUNDED = { fp32: undefined, int8: 2, int4: 2 * (0.5 + FLOAT / 64) } as const;
+const ROUNDED = { fp32: undefined, fp16: undefined, int8: 2, int4: 2 * (0.5 + FLOAT / 64) } as const;
 /** Floats for each trained value, and for each of a linear layer that is trained whole beside them: measured, on BERTs of 11 M, 29 M and 110 M parameters. */
 const [TRAINED, TRAINED_LINEAR] = [18, 9];
 
@@ -53,7 +53,7 @@ const [TRAINED, TRAINED_LINEAR] = [18, 9];
  * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, and all others once, or rounded ones in two
  * copies, these and all others once in ONNX Runtime and once where they were read to; 72 bytes for each trained parameter, 108 in a linear layer that is trained whole; and, unless reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm
  * reads, and the attention probabilities, of all layers, or with `gradient_checkpointing` the inputs of all layers and the whole of one.
- * A GPU holds weights once, and both copies of rounded ones. A kept prefix counts with all it may take in memory, whatever the data. Every example counts with `max_length` tokens, or the data's longest if a step was measured.
+ * A GPU holds weights once, in half precision those of all layers and embeddings, and both copies of rounded ones. A kept prefix counts with all it may take in memory, whatever the data. Every example counts with `max_length` tokens, or the data's longest if a step was measured.
  */
 export function estimateMemory(model: MemoryModel, trainable: number, { task, training, engine, lora = {} }: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
   const length = Math.min(training.max_length, longest);
@@ -68,7 +68,8 @@ export function estimateMemory(model: MemoryModel, trainable: number, { task, tr
   const logits = vocabulary ? FLOAT * tokens * (3 * Math.min(vocabulary[0], CHUNK_CLASSES) + 3 * vocabulary[1]) : 0;
   const activations = Math.max(logits, widest) + (training.gradient_checkpointing ? inputs + Math.max(0, ...kept) : sum(kept));
 
-  const gpu = engine.device === 'webgpu' || engine.device === 'cuda';
+  // Half precision is computed on GPUs alone, whatever `auto` stands for.
+  const gpu = engine.device === 'webgpu' || engine.device === 'cuda' || engine.precision === 'fp16';
   const linear = sum(model.modules.filter(m => m.type === 'Linear' && !m.saved && !m.output).map(m => m.shape[0] * m.shape[1]));
   const output = vocabulary ? vocabulary[0] * vocabulary[1] : 0;
   const tied = written?.type === 'Embedding' ? output : 0;
@@ -87,6 +88,7 @@ export function estimateMemory(model: MemoryModel, trainable: number, { task, tr
  * checkpoint's file: embeddings that are the output layer too are then there whole, for the input, and in chunks of classes.
  */
 function heldWeights({ linear, output, tied, all }: { linear: number; output: number; tied: number; all: number }, precision: Experiment['engine']['precision'], gpu: boolean, copies: number): number {
+  if (precision === 'fp16') return HALF * all;
   const rounded = ROUNDED[precision];
   if (gpu) return FLOAT * (rounded ? all - linear : all) + (rounded ?? 0) * linear;
   if (!rounded) return FLOAT * (copies * (linear + output) + all - linear);

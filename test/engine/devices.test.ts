@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
-import { chooseDevice, createExecutor } from '../../src/engine/executors/devices';
+import { chooseDevice, createExecutor, listDevices } from '../../src/engine/executors/devices';
 import { readMacGpus, readNvidiaGpus, readWindowsGpus } from '../../src/engine/executors/hardware';
 import { onnxError } from '../../src/engine/executors/onnxError';
 import { knownProbe, probe, type ProbeResult } from '../../src/engine/executors/probe';
@@ -41,6 +41,13 @@ test('auto takes CUDA, then WebGPU on a real GPU, then the CPU, and says why', a
   assert.deepEqual(await choose(BROKEN, GOOD), { device: 'webgpu', why: 'a probe step ran on it' });
   assert.deepEqual(await choose(BROKEN, SOFTWARE), { device: 'cpu', why: 'cuda: libcublas.so.12 was not found; webgpu: llvmpipe computes in software' });
   assert.deepEqual(await choose(GOOD, GOOD, { ...all, cuda: false, webgpu: false }), { device: 'cpu', why: 'no GPU can be used by this version' });
+});
+
+test('the list of devices says which can compute in half precision, and why one cannot', async () => {
+  const list = async (half: string) => (await listDevices(async device => (device === 'webgpu' ? { ...GOOD, half } : BROKEN))).devices.find(({ device }) => device === 'webgpu')!;
+  assert.deepEqual([(await list('ready')).half_precision, (await list('ready')).detail], [true, 'webgpu (onnxruntime 1.30.0)']);
+  const without = await list('its WebGPU adapter lacks shader-f16');
+  assert.deepEqual([without.state, without.half_precision, without.detail], ['ready', false, 'webgpu (onnxruntime 1.30.0); fp16: its WebGPU adapter lacks shader-f16']);
 });
 
 test('a machine without a GPU is not probed', async () => {

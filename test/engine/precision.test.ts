@@ -134,8 +134,16 @@ test('int4 on WebGPU gives the CPU\'s numbers', async t => {
 });
 
 test('a device without the kernels is refused by name', async () => {
-  await assert.rejects(createExecutor('webgpu', 'int8'), /"int8" cannot be computed on webgpu, which knows fp32 and int4/);
+  await assert.rejects(createExecutor('webgpu', 'int8'), /"int8" cannot be computed on webgpu, which knows fp32, fp16 and int4/);
+  await assert.rejects(createExecutor('cpu', 'fp16'), /"fp16" cannot be computed on cpu, which knows fp32, int8 and int4.*"webgpu"/);
   await assert.rejects(createExecutor('cuda', 'int4'), /"int4" cannot be computed on cuda/);
+});
+
+test('half precision is refused by name where the adapter has none', async t => {
+  await opened;
+  if (noGpu) return t.skip(noGpu);
+  await assert.rejects(createExecutor('webgpu', 'fp16'), /engine\.precision: "fp16" cannot be computed on SwiftShader, in software: its WebGPU adapter lacks shader-f16.*"int4"/);
+  assert.match((await createExecutor('webgpu', 'fp32')).device, /^webgpu on SwiftShader/);
 });
 
 test('a CPU whose 8-bit products are not exact is refused by name; this one is asked', async () => {

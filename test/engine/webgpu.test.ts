@@ -1,6 +1,6 @@
 /**
  * The compiled step on the WebGPU provider, driven by a Vulkan driver in software: everything on the device, and the CPU's
- * numbers. One case of each architecture, and DoRA; `LORA_LAB_EVERY_CASE=1` runs every reference case.
+ * numbers. One case of each architecture, of tags, and DoRA; `LORA_LAB_EVERY_CASE=1` runs every reference case.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -20,7 +20,7 @@ import { TINY_T5, tinyPairs } from '../support/tinyT5';
 
 const architecture = (name: string): string => (JSON.parse(readFileSync(fixture('references', name, 'model/config.json'), 'utf8')) as { model_type: string }).model_type;
 const ALL = readdirSync(fixture('references'));
-const CASES = process.env.LORA_LAB_EVERY_CASE ? ALL : ALL.filter((name, i) => ['dora', 'embeddings', 't5-embeddings'].includes(name) || i === ALL.findIndex(other => architecture(other) === architecture(name)));
+const CASES = process.env.LORA_LAB_EVERY_CASE ? ALL : ALL.filter((name, i) => ['dora', 'embeddings', 't5-embeddings'].includes(name) || name.endsWith('-tags') || i === ALL.findIndex(other => architecture(other) === architecture(name)));
 
 let held: CompiledProgram | undefined;
 let skip: string | undefined;

@@ -20,7 +20,7 @@ const USAGE = `LoRA Lab
   npm run --silent lab -- train EXPERIMENT [--resume]                trains an experiment (*.lora.json); --resume goes on from the last checkpoint
   npm run --silent lab -- sweep EXPERIMENT [--resume]                trains every member of the experiment's section "sweep" on one base in memory and ranks them
   npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
-  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME] [--precision fp32|int8|int4]
+  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME] [--precision fp32|fp16|int8|int4]
                                                                      classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv,
                                                                      .parquet or .txt file (one text a line); T5 writes the target of each source (column "source");
                                                                      with TOKEN_CLS tags the words of each list, or of a text split at spaces (column "tokens");

@@ -28,7 +28,7 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
   });
   engine.on('member', ({ name, number, members }) => line(`member ${number + 1} of ${members.length}: ${name}`));
   engine.on('progress', ({ message, fraction }) => show(fraction === null ? `${message} …` : `${message} ${Math.round(100 * fraction)} %`));
-  engine.on('log', ({ level, message }) => { if (level !== 'info') line(`${level}: ${message}`); });
+  engine.on('log', ({ level, message }) => line(level === 'info' ? message : `${level}: ${message}`));
   engine.on('metrics', ({ records }) => {
     for (const record of records) {
       if (isEvalRecord(record)) line(`step ${record.step}: ${metricsOf(record)}`);

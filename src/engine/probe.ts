@@ -4,9 +4,10 @@
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
+import type { Executor } from './executors/executor';
 import { startExecutor } from './executors/start';
 import { LabError } from './errors';
-import { compareSteps } from './training/probeStep';
+import { compareHalf, compareSteps } from './training/probeStep';
 import { GPU_FILES } from './executors/hardware';
 import type { ProbeResult } from './executors/probe';
 import type { DeviceName } from '../protocol/devices';
@@ -19,10 +20,22 @@ async function probe(device: DeviceName): Promise<ProbeResult> {
     const executor = await startExecutor(device);
     const wrong = await compareSteps(executor, await startExecutor('cpu'));
     if (wrong) return { ok: false, cause: `it computes wrong numbers: ${wrong}`, action: 'update its driver', missing: false };
-    return { ok: true, runs: executor.device, ...(device === 'webgpu' ? vulkanDriver() : { software: false, driver: null }) };
+    if (device !== 'webgpu') return { ok: true, runs: executor.device, software: false, driver: null };
+    return { ok: true, runs: executor.device, ...vulkanDriver(), half: await halfPrecision(executor) };
   } catch (error) {
     if (error instanceof LabError) return { ok: false, cause: error.report.cause, action: error.report.action, missing: error.report.code === 'device.missing' };
     return { ok: false, cause: error instanceof Error ? error.message : String(error), action: 'set "device" to "cpu"', missing: false };
+  }
+}
+
+/** `ready`, or why not: an adapter without shader-f16 refuses the first shader that needs it. */
+async function halfPrecision(executor: Executor): Promise<string> {
+  try {
+    const wrong = await compareHalf(executor);
+    return wrong ? `it computes wrong numbers: ${wrong}` : 'ready';
+  } catch (error) {
+    const message = error instanceof LabError ? error.report.cause : String(error);
+    return /requires f16|shader-f16/i.test(message) ? 'its WebGPU adapter lacks shader-f16' : message;
   }
 }
 

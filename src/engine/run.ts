@@ -9,6 +9,7 @@ import { keepPrefix, wantsPrefix } from './prefixCache';
 import { prepare, rowsOf, type Prepared } from './prepare';
 import { release } from './release';
 import type { Reporter } from './reporter';
+import { compareFirstStep, exactStep } from './roundingDifference';
 import { openRunFolder, type RunFolder } from './runFolder';
 import { compareExperiments, readOptimizer, readState, type TrainerState } from './trainerState';
 import type { Peaks } from './telemetry';
@@ -52,6 +53,8 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     const { model, plan } = prepared;
     const { lora, training, engine } = source.experiment;
     const split_prefix = wantsPrefix(source.experiment, rowsOf(prepared));
+    const exact = found ? null : await exactStep(source.experiment, prepared, report);
+    control.throwIfStopped();
     step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables: prepared.trainables, train: true, split_prefix });
     if (optimizer) step.restore(optimizer);
     control.throwIfStopped();
@@ -62,8 +65,10 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
     folder.writeExperiment(source.experiment);
     announce(source, prepared, folder, step.device, report);
+    const state = found?.state ?? freshState(prepared);
+    if (exact) state.first_step = await compareFirstStep(step, exact, source.experiment, report);
     const sets = keepPrefix({ step, experiment: source.experiment, prepared, folder: folder.path, report });
-    return await new Trainer({ experiment: source.experiment, prepared: { ...prepared, ...sets }, step, state: found?.state ?? freshState(prepared), control, report, peaks }).train(folder);
+    return await new Trainer({ experiment: source.experiment, prepared: { ...prepared, ...sets }, step, state, control, report, peaks }).train(folder);
   } catch (error) {
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the run was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);

@@ -10,6 +10,7 @@ import { keepPrefix } from './prefixCache';
 import { prepare, prepareVariant, rowsOf, type Prepared } from './prepare';
 import { release } from './release';
 import { folderToResume, newFolder, withPlace, type RunOptions } from './run';
+import { compareFirstStep, exactStep } from './roundingDifference';
 import { openSweepFolder, type SweepFolder } from './sweepFolder';
 import { Member } from './sweepMember';
 import { evaluate } from './training/evaluate';
@@ -45,11 +46,14 @@ export async function runSweep({ experiment_file, resume, cwd, control, report, 
     const variants = experiments.map(experiment => prepareVariant(prepared, experiment));
     const { lora, training, engine } = source.experiment;
     const widest = planAdapter(prepared.model, { ...lora, r: Math.max(...experiments.map(experiment => experiment.lora.r)) });
+    const exact = earlier ? null : await exactStep(experiments[0], variants[0], report);
+    control.throwIfStopped();
     shared = await createSharedSteps({ model: prepared.model, plan: widest, lora, training, device: engine.device, precision: engine.precision, split_prefix: engine.prefix_cache === 'auto' }, variants.map(({ plan, trainables }, i) => ({ plan, trainables, training: experiments[i].training })));
     control.throwIfStopped();
 
     folder ??= openSweepFolder(path, { resume: false });
     if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
+    if (exact) await compareFirstStep(shared.steps[0], exact, experiments[0], report);
     const sets = keepPrefix({ step: shared.steps[0], experiment: source.experiment, prepared, folder: folder.path, report });
     // With B at zero no adapter changes anything yet, whatever its rank and alpha. Evaluations by writing are left to each member.
     const same = source.experiment.lora.init_lora_weights !== false || source.experiment.lora.init_adapter !== null;

@@ -243,7 +243,7 @@ export class Trainer {
     for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
     const summary: Summary = {
       state: outcome, steps: state.step, epochs: this.epoch(), trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
-      train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, precision: this.options.experiment.engine.precision, seconds: this.seconds(),
+      train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, precision: this.options.experiment.engine.precision, ...(state.first_step ? { first_step: state.first_step } : {}), seconds: this.seconds(),
       peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...this.options.peaks?.summary(), adapter: plan.full ? folder.model : folder.adapter, ...(plan.full ? { full_finetuning: true as const } : {}),
       ...(best ? { best: { step: state.best.saved!.step, metric: this.options.prepared.rule.metric, value: state.best.saved!.value } } : {}),
       ...(stopsEarly(state.best, this.options.prepared.rule) ? { stopped_early: true } : {}),

@@ -12,7 +12,7 @@ import { writeSafetensors } from './model/safetensorsWriter';
 import type { Prepared } from './prepare';
 import type { BestState } from './training/bestModel';
 import type { OptimizerState } from './training/step.types';
-import type { EvalResult } from '../protocol/metrics';
+import type { EvalResult, RoundingDifference } from '../protocol/metrics';
 import { SECTIONS, SETTINGS, written, type Experiment } from '../protocol/experiment';
 
 const STATE_NAME = 'trainer_state.json';
@@ -34,6 +34,8 @@ export interface TrainerState {
   seconds: number;
   /** Steps that have not been logged yet. */
   unlogged: { steps: number; loss_sum: number; tokens: number; seconds: number };
+  /** Of a run with rounded weights, if it was compared with float32. */
+  first_step?: RoundingDifference;
   labels: string[];
   base_fingerprint: string;
   data_fingerprint: string;
@@ -76,7 +78,7 @@ const changed = (code: string, file: string, cause: string): LabError => new Lab
 const FREE = new Set([
   'output_dir', 'training.num_train_epochs', 'training.max_steps', 'training.per_device_eval_batch_size', 'training.eval_strategy', 'training.eval_steps',
   'training.save_strategy', 'training.save_steps', 'training.logging_steps', 'training.early_stopping_patience', 'training.gradient_checkpointing', 'engine.device',
-  'engine.prefix_cache', 'engine.prefix_cache_mb',
+  'engine.prefix_cache', 'engine.prefix_cache_mb', 'engine.compare_precision',
 ]);
 
 /**

@@ -13,6 +13,8 @@ export interface DeviceReport {
   driver: string | null;
   /** True for a GPU that is computed on the CPU; `auto` never takes one. */
   software: boolean;
+  /** Whether it can compute `engine.precision` `fp16`. */
+  half_precision: boolean;
   /** What runs the step; or what is missing and what to do, or why it failed. */
   detail: string;
 }

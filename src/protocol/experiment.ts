@@ -59,7 +59,7 @@ export const BIASES = ['none', 'all', 'lora_only'] as const;
 export const STARTS = [true, false, 'gaussian', 'pissa', 'olora'] as const;
 export type InitLoraWeights = (typeof STARTS)[number] | `pissa_niter_${number}`;
 export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
-export const PRECISIONS = ['fp32', 'int8', 'int4'] as const;
+export const PRECISIONS = ['fp32', 'fp16', 'int8', 'int4'] as const;
 export type Precision = (typeof PRECISIONS)[number];
 
 export const SETTINGS = {
@@ -142,7 +142,8 @@ export const SETTINGS = {
   },
   engine: {
     device: choice('auto', DEVICES, 'Device that runs the step. `auto`: CUDA if a probe step runs on it, else WebGPU on a real GPU, else the CPU. `tensorflow`: `@tensorflow/tfjs-node-gpu` or `@tensorflow/tfjs-node`, if installed. A device named here that cannot be used is an error.'),
-    precision: choice('fp32', PRECISIONS, 'Number format of the frozen linear layers of the base. `int8`: 8-bit weights and inputs, much faster on the CPU. `int4`: 4-bit weights, an eighth of the memory. Both are rounded when the base is loaded, change its results a little, and leave the checkpoint as it is. Adapters, norms, embeddings and heads stay in fp32.'),
+    precision: choice('fp32', PRECISIONS, 'Number format of the frozen linear layers of the base. `fp16`: on a GPU whose WebGPU adapter has `shader-f16`, half of the memory, embeddings too. `int8`: 8-bit weights and inputs, much faster on the CPU. `int4`: 4-bit weights, an eighth of the memory. All are rounded when the base is loaded, change its results a little, and leave the checkpoint as it is. Adapters, norms and heads stay in fp32, and with `int8` and `int4` embeddings.'),
+    compare_precision: choice('auto', ['auto', 'off'] as const, 'With rounded base weights: `auto` takes the first step in fp32 on the CPU as well, and tells how far loss and gradient norm are from it, if the exact base fits into the memory that is free. It takes as long as loading the base again.'),
     prefix_cache: choice('auto', ['auto', 'off'] as const, 'Layers below the first one that anything is trained in make the same of an example in every epoch. `auto`: in runs of more than one epoch they are computed once for each example, unless the base applies dropout in them.'),
     prefix_cache_mb: integer(1024, { minimum: 0 }, 'Megabytes of memory that `prefix_cache` may take; what exceeds them lies in a file in the run folder until the run ends.'),
   },

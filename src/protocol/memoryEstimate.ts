@@ -27,7 +27,7 @@ export interface MemoryEstimate {
 /** What of the base model and the data memory depends on. */
 export interface MemoryModel extends ModelShape { dropout?: BaseDropout; data_bytes?: number | null }
 
-const FLOAT = 4;
+const [FLOAT, HALF] = [4, 2];
 /** Size of one attention head where the shapes do not tell: 64 in BERT, GPT-2, T5 and most models of their size. */
 const HEAD_SIZE = 64;
 /** As in the engine: tokens that are computed at a time, and classes of a vocabulary. */
@@ -40,7 +40,7 @@ const [HOLES_FROM, HOLES] = [512e6, 0.5];
 /** On the CPU, ONNX Runtime packs every matrix for the product of each direction; while it does, about half of the file's pages are in memory too. */
 const [PACKED, LOADING] = [2, 0.5];
 /** Bytes an element of one rounded copy: int4 has a half and, in blocks of 64, one float scale. The scales of int8 are too few to count. */
-const ROUNDED = { fp32: undefined, int8: 1, int4: 0.5 + FLOAT / 64 } as const;
+const ROUNDED = { fp32: undefined, fp16: undefined, int8: 1, int4: 0.5 + FLOAT / 64 } as const;
 /** Floats for each trained value, and for each of a linear layer that is trained whole beside them: measured, on BERTs of 11 M, 29 M and 110 M parameters. */
 const [TRAINED, TRAINED_LINEAR] = [18, 9];
 /** Bytes of a data file for each token: less than English texts have in any tokenizer, so that a kept prefix is not thought too small. */
@@ -51,7 +51,7 @@ const BYTES_PER_TOKEN = 4;
  * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 72 bytes for each trained parameter, 108 in a linear layer that is trained whole; and, unless
  * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities
  * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
- * A GPU holds weights once, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory.
+ * A GPU holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory.
  * Every example counts with `max_length` tokens, or the data's longest if that is known.
  */
 export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
@@ -69,7 +69,8 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
   const vocabulary = written?.shape;
   const logits = vocabulary ? FLOAT * tokens * (3 * Math.min(vocabulary[0], CHUNK_CLASSES) + 3 * vocabulary[1]) : 0;
-  const gpu = engine.device === 'webgpu' || engine.device === 'cuda';
+  // Half precision is computed on GPUs alone, whatever `auto` stands for.
+  const gpu = engine.device === 'webgpu' || engine.device === 'cuda' || engine.precision === 'fp16';
   const live = Math.max(logits, widest) + (training.gradient_checkpointing ? inputs + Math.max(0, ...kept) : sum(kept));
   const activations = live + (gpu ? 0 : HOLES * Math.max(0, live - HOLES_FROM));
 
@@ -96,6 +97,7 @@ interface Held { linear: number; below: number; output: number; tied: number; al
  * checkpoint's file: embeddings that are the output layer too are then there whole, for the input, and in chunks of classes.
  */
 function heldWeights({ linear, below, output, tied, all }: Held, precision: Experiment['engine']['precision'], gpu: boolean, copies: number): number {
+  if (precision === 'fp16') return HALF * all;
   const rounded = ROUNDED[precision];
   const [once, packed] = [all - linear - below, copies * linear + below];
   if (gpu) return rounded ? FLOAT * once + rounded * packed : FLOAT * all;

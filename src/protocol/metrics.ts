@@ -58,6 +58,9 @@ export type ClassifierMetrics<Prefix extends string = ''> = { [K in keyof Metric
 export type MetricRecord = TrainRecord | EvalRecord;
 export const isEvalRecord = (record: MetricRecord): record is EvalRecord => 'eval_loss' in record;
 
+/** Loss and gradient norm of the same examples with rounded and with exact base weights. */
+export interface RoundingDifference { loss: number; loss_fp32: number; grad_norm: number; grad_norm_fp32: number }
+
 export interface Summary {
   state: 'finished' | 'stopped';
   steps: number;
@@ -73,6 +76,8 @@ export interface Summary {
   device: string;
   /** Number format of the frozen base weights that the adapter was trained with. Absent in runs of earlier versions. */
   precision?: Precision;
+  /** Of a run with rounded weights: what its first step gave, and what it gives in float32. Absent where they were not compared. */
+  first_step?: RoundingDifference;
   seconds: number;
   peak_memory_bytes: number;
   /** Most cores in use over a second, and of the GPU where it tells: memory of the whole card, share of its time. */

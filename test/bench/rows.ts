@@ -62,6 +62,6 @@ export const ROWS: Row[] = [
   { ...bert, name: 'BERT-base, adapters in the top 4 layers, 3 epochs of 3 steps', lengths: dense(48, 128), steps: 9, counts_first: true, layers: [8, 9, 10, 11], unit: 'tokens/s', must: 1.3 },
   { ...bert, name: '8 experiments of rank and learning rate, adapters in the top 4 layers, 3 epochs', lengths: dense(32, 128), steps: 6, counts_first: true, layers: [8, 9, 10, 11], sweep: EIGHT, unit: 'tokens/s', must: 1.7 },
   { ...bert, name: 'the same with successive halving', lengths: dense(32, 128), steps: 6, counts_first: true, layers: [8, 9, 10, 11], sweep: { ...EIGHT, halving: { eta: 2, min_epochs: 1 } }, unit: 'tokens/s', must: 3 },
-  { ...bert, name: 'BERT-base, query and value, 16 × 128 tokens, base weights in int8', lengths: dense(160, 128), steps: 7, unit: 'tokens/s', must: 1.6, engine: { precision: 'int8' } },
-  { ...bert, name: 'the same with base weights in int4', lengths: dense(160, 128), steps: 7, unit: 'tokens/s', must: 0.9, engine: { precision: 'int4' } },
+  { ...bert, name: 'BERT-base, query and value, 16 × 128 tokens, base weights in int8', lengths: dense(160, 128), steps: 7, unit: 'tokens/s', must: 1.6, engine: { precision: 'int8', compare_precision: 'off' } },
+  { ...bert, name: 'the same with base weights in int4', lengths: dense(160, 128), steps: 7, unit: 'tokens/s', must: 0.9, engine: { precision: 'int4', compare_precision: 'off' } },
 ];

@@ -43,6 +43,13 @@ test('auto takes CUDA, then WebGPU on a real GPU, then the CPU, and says why', a
   assert.deepEqual(await choose(GOOD, GOOD, { ...all, cuda: false, webgpu: false }), { device: 'cpu', why: 'no GPU can be used by this version' });
 });
 
+test('the list of devices says which can compute in half precision, and why one cannot', async () => {
+  const list = async (half: string) => (await listDevices(async device => (device === 'webgpu' ? { ...GOOD, half } : BROKEN))).devices.find(({ device }) => device === 'webgpu')!;
+  assert.deepEqual([(await list('ready')).half_precision, (await list('ready')).detail], [true, 'webgpu (onnxruntime 1.30.0)']);
+  const without = await list('its WebGPU adapter lacks shader-f16');
+  assert.deepEqual([without.state, without.half_precision, without.detail], ['ready', false, 'webgpu (onnxruntime 1.30.0); fp16: its WebGPU adapter lacks shader-f16']);
+});
+
 test('a machine without a GPU is not probed', async () => {
   const asked: string[] = [];
   const found = await chooseDevice(async device => { asked.push(device); return GOOD; }, { gpu: false, cuda: true, webgpu: true });

@@ -31,7 +31,7 @@ test('an inspection tells what of the base and the data memory depends on: where
   const given = JSON.parse(readFileSync(config, 'utf8')) as { hidden_size: number; num_hidden_layers: number };
   const inspect = (part: object) => {
     writeFileSync(config, JSON.stringify({ ...given, ...part }));
-    return inspectCheckpoint({ folder: join(folder, 'model'), task: 'SEQ_CLS', dataset: { train: join(folder, 'train.jsonl'), eval: join(folder, 'eval.jsonl') } });
+    return inspectCheckpoint({ folder: join(folder, 'model'), task: 'SEQ_CLS', dataset: { train: join(folder, 'train.jsonl'), eval: join(folder, 'eval.jsonl'), text_column: 'text', label_column: 'label', tokens_column: 'tokens', tags_column: 'tags' } });
   };
   const { dropout, data_bytes } = inspect({ hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1 });
   // Of the last layer only first tokens are computed.

@@ -13,7 +13,11 @@ import { readAdapter } from '../../src/engine/model/adapter';
 import type { LoadedModel } from '../../src/engine/model/weights';
 import { quantizedLinear } from '../../src/engine/ops/quantizedLinear';
 import { predict } from '../../src/engine/predict';
+import { readExperimentFile } from '../../src/engine/experimentFile';
+import { prepare } from '../../src/engine/prepare';
 import { random } from '../../src/engine/random';
+import { SILENT } from '../../src/engine/reporter';
+import { exactStep } from '../../src/engine/roundingDifference';
 import type { Example } from '../../src/engine/training/step.types';
 import { parseExperiment } from '../../src/protocol/experiment';
 import { assertClose } from '../support/close';
@@ -134,8 +138,16 @@ test('int4 on WebGPU gives the CPU\'s numbers', async t => {
 });
 
 test('a device without the kernels is refused by name', async () => {
-  await assert.rejects(createExecutor('webgpu', 'int8'), /"int8" cannot be computed on webgpu, which knows fp32 and int4/);
+  await assert.rejects(createExecutor('webgpu', 'int8'), /"int8" cannot be computed on webgpu, which knows fp32, fp16 and int4/);
+  await assert.rejects(createExecutor('cpu', 'fp16'), /"fp16" cannot be computed on cpu, which knows fp32, int8 and int4.*"webgpu"/);
   await assert.rejects(createExecutor('cuda', 'int4'), /"int4" cannot be computed on cuda/);
+});
+
+test('half precision is refused by name where the adapter has none', async t => {
+  await opened;
+  if (noGpu) return t.skip(noGpu);
+  await assert.rejects(createExecutor('webgpu', 'fp16'), /engine\.precision: "fp16" cannot be computed on SwiftShader, in software: its WebGPU adapter lacks shader-f16.*"int4"/);
+  assert.match((await createExecutor('webgpu', 'fp32')).device, /^webgpu on SwiftShader/);
 });
 
 test('a CPU whose 8-bit products are not exact is refused by name; this one is asked', async () => {
@@ -173,6 +185,23 @@ for (const precision of PRECISIONS) {
     });
   });
 
+  test(`a run with ${precision} tells how far its first step is from fp32, and is otherwise the run that is not compared`, async () => {
+    await inTemporaryFolder(async folder => {
+      const one = async (name: string, engine: object) => {
+        const said: string[] = [];
+        const summary = await startRun(copyCase(join(folder, name), { training: { max_steps: 3, save_strategy: 'no' }, engine: { device: 'cpu', ...engine } }), { log: ({ message }) => said.push(message) }).ended;
+        return { summary, said: said.join('\n'), losses: trainRecords(join(folder, name, 'run')).map(({ loss }) => loss) };
+      };
+      const [exact, compared, alone] = [await one('exact', {}), await one('compared', { precision }), await one('alone', { precision, compare_precision: 'off' })];
+      assert.deepEqual([exact.said, exact.summary.first_step, alone.said, alone.summary.first_step], ['', undefined, '', undefined]);
+      assert.deepEqual(compared.losses, alone.losses);
+      const { loss, loss_fp32, grad_norm, grad_norm_fp32 } = compared.summary.first_step!;
+      assert.deepEqual([loss, loss_fp32], [compared.losses[0], exact.losses[0]]);
+      const share = (value: number, exact: number): string => `\\(${value > exact ? '\\+' : '−'}[\\d.e-]+ %\\)`;
+      assert.match(compared.said, new RegExp(`^first step in ${precision}, and in fp32 on the same \\d+ examples: loss ${loss.toPrecision(5)} and ${loss_fp32.toPrecision(5)} ${share(loss, loss_fp32)}, gradient norm ${grad_norm.toPrecision(5)} and ${grad_norm_fp32.toPrecision(5)} ${share(grad_norm, grad_norm_fp32)}$`));
+    });
+  });
+
   test(`predictions with ${precision} are near the exact ones, of classifiers and of language models`, async () => {
     const of = (name: string) => ({ base: fixture('references', name, 'model'), adapter: fixture('references', name, 'adapter_final') });
     const logits = async (precision: Rounded | 'fp32'): Promise<number[]> => (await predict({ ...of('linear'), texts: ['a good film', 'no'], precision, device: 'cpu' })).flatMap(p => p.logits);
@@ -182,6 +211,16 @@ for (const precision of PRECISIONS) {
     for (const name of ['llama-text', 't5-qv']) assert.equal((await generate({ ...of(name), prompts: ['a film'], max_new_tokens: 3, precision }, { device: 'cpu' }))[0].tokens.length > 0, true);
   });
 }
+
+test('where the exact base would not fit into memory, a run says that nothing is compared', async () => {
+  await inTemporaryFolder(async folder => {
+    const { experiment, ...source } = readExperimentFile(copyCase(folder, { engine: { device: 'cpu', precision: 'int4' } }));
+    const said: string[] = [];
+    const log = ({ message }: { message: string }) => { said.push(message); };
+    assert.equal(await exactStep(experiment, prepare({ experiment, ...source }, null, SILENT), { log }, 1000), null);
+    assert.match(said.join(), /^engine\.compare_precision: the first step is not compared with fp32, which takes about 0\.0 GB of memory, and 0\.0 GB are free$/);
+  });
+});
 
 test('the precision of a run is one of the known ones', () => {
   const { problems } = parseExperiment({ base_model: 'm', dataset: { train: 't' }, engine: { precision: 'int3' } });

@@ -9,13 +9,13 @@ import { startRun, trainRecords } from './runs';
 export interface Outcome { losses: number[]; grad_norms: number[]; device: string; adapter: Map<string, Float32Array> }
 
 /** Trains `name` in a folder of its own below `folder`. */
-export async function trainReference(folder: string, name: string, device: string, max_steps: number): Promise<Outcome> {
-  const copy = join(folder, device);
+export async function trainReference(folder: string, name: string, device: string, max_steps: number, engine: object = {}): Promise<Outcome> {
+  const copy = join(folder, [device, ...Object.values(engine) as string[]].join('-'));
   cpSync(fixture('references', name), copy, { recursive: true });
   const file = join(copy, 'case.lora.json');
   const experiment = JSON.parse(readFileSync(file, 'utf8')) as Record<string, object>;
   writeFileSync(file, JSON.stringify({
-    ...experiment, engine: { device }, training: { ...experiment.training, max_steps, eval_strategy: 'no', save_strategy: 'no' },
+    ...experiment, engine: { device, ...engine }, training: { ...experiment.training, max_steps, eval_strategy: 'no', save_strategy: 'no' },
   }));
   const summary = await startRun(file).ended;
   const records = trainRecords(join(copy, 'run'));

@@ -1,5 +1,9 @@
-/** SwiftShader, a Vulkan driver in software that ships with Chromium: WebGPU for tests on machines without a GPU. */
-import { existsSync } from 'node:fs';
+/**
+ * Vulkan drivers in software: WebGPU for tests on machines without a GPU. SwiftShader ships with Chromium. Mesa's lavapipe (llvmpipe) has half
+ * precision, which SwiftShader lacks, and is taken from where Debian's mesa-vulkan-drivers puts it or from the file that `LORA_LAB_LAVAPIPE` names.
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import * as ort from 'onnxruntime-node';
 import { CompiledExecutor } from '../../src/engine/executors/compiled';
@@ -7,14 +11,27 @@ import type { CompiledProgram } from '../../src/engine/executors/executor';
 
 const DRIVERS = ['chromium', 'chromium-browser', '../share/chromium'].map(folder => `/usr/lib/${folder}/vk_swiftshader_icd.json`);
 
+type Opened = { device: CompiledProgram } | { reason: string };
+
 /**
  * Points Vulkan at SwiftShader and opens a session on it, which keeps the device and its compiled shaders for the whole
  * process. Returns the reason instead where that cannot be done.
  */
-export async function openSoftwareGpu(): Promise<{ device: CompiledProgram } | { reason: string }> {
+export const openSoftwareGpu = (): Promise<Opened> =>
+  open('SwiftShader', process.env.VK_ICD_FILENAMES ?? DRIVERS.find(existsSync), "Debian's chromium package has it");
+
+/** The same with lavapipe. Mesa 22, as Debian 12 has it, is refused by Dawn; its backports have a newer one. */
+export const openHalfGpu = (): Promise<Opened> => open('lavapipe', process.env.LORA_LAB_LAVAPIPE ?? findLavapipe(), "Debian's mesa-vulkan-drivers has it, or LORA_LAB_LAVAPIPE names its lvp_icd.json");
+
+function findLavapipe(): string | undefined {
+  const folder = '/usr/share/vulkan/icd.d';
+  const name = existsSync(folder) ? readdirSync(folder).find(file => /^lvp_icd.*\.json$/.test(file)) : undefined;
+  return name && join(folder, name);
+}
+
+async function open(name: string, driver: string | undefined, source: string): Promise<Opened> {
   if (!ort.listSupportedBackends().some(backend => backend.name === 'webgpu')) return { reason: 'ONNX Runtime has no WebGPU provider here' };
-  const driver = process.env.VK_ICD_FILENAMES ?? DRIVERS.find(existsSync);
-  if (driver === undefined) return { reason: "there is no SwiftShader (Debian's chromium package has it)" };
+  if (driver === undefined) return { reason: `there is no ${name} (${source})` };
   process.env.VK_ICD_FILENAMES = driver;
   try {
     const device = await new CompiledExecutor({ provider: 'webgpu' }).compile({
@@ -23,6 +40,6 @@ export async function openSoftwareGpu(): Promise<{ device: CompiledProgram } | {
     return { device };
   } catch (error) {
     if (!/webgpu|adapter|vulkan/i.test(String(error))) throw error;
-    return { reason: `SwiftShader cannot be used: ${error instanceof Error ? error.message : String(error)} (libvulkan1 is needed)` };
+    return { reason: `${name} cannot be used: ${error instanceof Error ? error.message : String(error)} (libvulkan1 is needed)` };
   }
 }

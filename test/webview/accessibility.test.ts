@@ -71,7 +71,7 @@ test('a button that is pressed with a key and goes away leaves the keyboard its 
   await page.waitForSelector('#panel[data-status="none"]');
   await page.waitForSelector('#measure-memory', { state: 'visible' });
   await page.focus('#measure-memory');
-  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: true }) }) });
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: 'asked' }) }) });
   await focusMoves(page, 'cancel-measure');
   await notify(page, 'experiment', { experiment: experiment() });
   await focusMoves(page, 'measure-memory');

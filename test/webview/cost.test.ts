@@ -83,6 +83,7 @@ test('weights in few bits are held as two rounded copies, and the estimate is ne
   near(of('int8').total, 1.100e9);
   near(of('int4').total, 0.872e9);
   const linear = 12 * (4 * 768 ** 2 + 2 * 768 * 3072) + 768 ** 2;
+  for (const device of ['webgpu', 'auto'] as const) assert.equal(of('fp16', device).weights, 2 * 109_483_778, 'half precision is held once, on a GPU');
   assert.equal(of('int4', 'webgpu').weights, 1.125 * linear + 4 * (109_483_778 - linear));
 });
 

@@ -1,7 +1,7 @@
 /** Which devices this machine has, which one `auto` takes, and the executor that a run gets. */
 import * as ort from 'onnxruntime-node';
 import { LabError } from '../errors';
-import { DEVICES, PRECISIONS, type Precision } from '../../protocol/experiment';
+import { DEVICES, type Precision } from '../../protocol/experiment';
 import type { DeviceName, DeviceReport, DevicesReport } from '../../protocol/devices';
 import { hasCudaProvider } from './cuda';
 import type { Executor } from './executor';
@@ -41,9 +41,12 @@ export async function chooseDevice(ask: Probe = knownProbe, machine = thisMachin
  */
 export async function createExecutor(device: string, precision: Precision = 'fp32'): Promise<Executor> {
   if (device === 'reference') return startExecutor('reference');
+  // For tests: ONNX Runtime on the CPU computes what half precision stores, and rounds as a GPU does but for the sums.
+  if (device === 'half-reference') return startExecutor('cpu');
   if (device === 'auto') {
     const { device: chosen, why } = await chooseDevice();
     checkPrecision(chosen, precision);
+    await checkHalf(chosen, precision);
     return described(await startExecutor(chosen), await nameOf(chosen), `auto: ${why}`);
   }
   if (!isDevice(device)) throw new LabError({ code: 'device.unavailable', where: 'engine.device', cause: `"${device}" is no device`, action: `choose one of ${DEVICES.join(', ')}` });
@@ -52,19 +55,33 @@ export async function createExecutor(device: string, precision: Precision = 'fp3
     const result = await knownProbe(device);
     if (!result.ok) throw new LabError({ code: result.missing ? 'device.missing' : 'device.failed', where: 'engine.device', cause: `${device} cannot be used: ${result.cause}`, action: result.action });
   }
+  await checkHalf(device, precision);
   return described(await startExecutor(device), await nameOf(device));
 }
 
 /** Which formats of the frozen weights the devices have kernels for. */
-const PRECISIONS_OF: Record<DeviceName, readonly Precision[]> = { cpu: PRECISIONS, webgpu: ['fp32', 'int4'], cuda: ['fp32'], tensorflow: ['fp32'] };
+const PRECISIONS_OF: Record<DeviceName, readonly Precision[]> = { cpu: ['fp32', 'int8', 'int4'], webgpu: ['fp32', 'fp16', 'int4'], cuda: ['fp32'], tensorflow: ['fp32'] };
 
 /** Error `device.precision` if the device cannot multiply weights of this format. */
 function checkPrecision(device: DeviceName, precision: Precision): void {
   if (PRECISIONS_OF[device].includes(precision)) return;
   const other = (Object.keys(PRECISIONS_OF) as DeviceName[]).filter(name => PRECISIONS_OF[name].includes(precision));
   throw new LabError({
-    code: 'device.precision', where: 'engine.precision', cause: `"${precision}" cannot be computed on ${device}, which knows ${PRECISIONS_OF[device].join(' and ')}`,
+    code: 'device.precision', where: 'engine.precision', cause: `"${precision}" cannot be computed on ${device}, which knows ${LIST.format(PRECISIONS_OF[device])}`,
     action: `set engine.device to ${other.map(name => `"${name}"`).join(' or ')}, or engine.precision to "fp32"`,
+  });
+}
+
+const LIST = new Intl.ListFormat('en-GB');
+
+/** Error `device.precision` if this device has no half precision; what the kernels could do does not help then. */
+async function checkHalf(device: DeviceName, precision: Precision): Promise<void> {
+  if (precision !== 'fp16') return;
+  const result = await knownProbe(device);
+  if (!result.ok || result.half === 'ready') return;
+  throw new LabError({
+    code: 'device.precision', where: 'engine.precision', cause: `"fp16" cannot be computed on ${await nameOf(device) ?? device}: ${result.half}`,
+    action: 'update its driver, or set engine.precision to "int4" for less memory, or to "fp32"',
   });
 }
 
@@ -89,15 +106,17 @@ export async function listDevices(ask: Probe = probe, offer = offeredTensorFlow)
   const cpu = cpuHardware();
   const answers = new Map<DeviceName, ProbeResult>();
   for (const device of ['cuda', 'webgpu', 'tensorflow'] as const) answers.set(device, await ask(device));
-  const devices: DeviceReport[] = [{ device: 'cpu', state: 'ready', ...cpu, software: false, detail: `onnxruntime ${onnxVersion()}` }];
+  const devices: DeviceReport[] = [{ device: 'cpu', state: 'ready', ...cpu, software: false, half_precision: false, detail: `onnxruntime ${onnxVersion()}` }];
   for (const [device, result] of answers) {
     // What computes in software has the processor's memory.
     const hardware = device === 'tensorflow' && !(result.ok && result.runs.includes('gpu')) ? cpu : result.ok && result.software ? { ...cpu, name: `${result.driver ?? 'a driver'}, in software` } : gpus[0];
     devices.push({
       device, name: hardware?.name ?? null, memory_bytes: hardware?.memory_bytes ?? null,
       driver: (result.ok ? result.driver : null) ?? hardware?.driver ?? null, software: result.ok && result.software,
+      half_precision: result.ok && result.half === 'ready',
       state: result.ok ? 'ready' : result.missing ? 'needs' : 'failed',
-      detail: result.ok ? result.runs : `${result.cause}; ${result.action}${device === 'tensorflow' && result.missing ? linkOffer(await offer()) : ''}`,
+      detail: result.ok ? `${result.runs}${result.half && result.half !== 'ready' ? `; fp16: ${result.half}` : ''}`
+        : `${result.cause}; ${result.action}${device === 'tensorflow' && result.missing ? linkOffer(await offer()) : ''}`,
     });
   }
   const auto = await chooseDevice(async device => answers.get(device)!);

@@ -10,7 +10,11 @@ import type { DeviceName } from '../../protocol/devices';
 import { installedStamp } from './install/installed';
 
 export type ProbeResult =
-  | { ok: true; runs: string; software: boolean; driver: string | null }
+  | {
+    ok: true; runs: string; software: boolean; driver: string | null;
+    /** `ready`, or why half precision cannot be computed; absent where there are no kernels for it. */
+    half?: string;
+  }
   /** `missing`: something is not installed, rather than broken. */
   | { ok: false; cause: string; action: string; missing: boolean };
 
@@ -19,6 +23,8 @@ const LIMIT_MS = 30_000;
 /** Answers go stale when drivers change, which not every system shows; failures may be mended at any time. */
 const TRUSTED_MS = { ok: 7 * 86_400_000, failed: 600_000 };
 const LAST_WORDS = 50_000;
+/** What is asked. Answers to other questions are not taken. */
+const ANSWERS = 'step, half';
 
 /** Probes the device now. A crash or a hang is a result too; never rejects. */
 export async function probe(device: DeviceName, { limit_ms = LIMIT_MS, script = probeScript() } = {}): Promise<ProbeResult> {
@@ -70,7 +76,7 @@ function withLibraries(result: ProbeResult, errors: string): ProbeResult {
 
 /** One file for each device and everything that its answer depends on and that can be seen at once. */
 function cacheFile(device: DeviceName): string {
-  const seen = [ort.env.versions.common, process.version, process.arch];
+  const seen = [ANSWERS, ort.env.versions.common, process.version, process.arch];
   for (const name of ['VK_ICD_FILENAMES', 'VK_DRIVER_FILES', 'VK_ADD_DRIVER_FILES', 'LD_LIBRARY_PATH', 'CUDA_VISIBLE_DEVICES', 'LORA_LAB_ORT_CUDA', 'LORA_LAB_TFJS_NODE']) seen.push(process.env[name] ?? '');
   if (device === 'tensorflow' || device === 'cuda') seen.push(installedStamp(device));
   return join(cacheFolder(), `device-${device}-${createHash('sha256').update(seen.join('\0')).digest('hex').slice(0, 16)}.json`);

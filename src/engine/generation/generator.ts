@@ -3,7 +3,7 @@ import { reshape, type Tensor } from '@tensorflow/tfjs-core';
 import type { Precision } from '../../protocol/experiment';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, InputSpec, Program } from '../executors/executor';
-import { forwardContext, precisionOf, SCALING, type ContextOptions } from '../model/context';
+import { formatsOf, forwardContext, SCALING, type ContextOptions } from '../model/context';
 import type { ForwardContext } from '../model/family';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel, Weight } from '../model/weights';
@@ -144,7 +144,7 @@ function program(name: string, options: GeneratorOptions, layout: BatchLayout, i
     parts: fixed ? undefined : { input: 'trainables', parts: plan!.trainables },
     forward(given, weight) {
       const all = fixed ? { ...given, ...Object.fromEntries([...fixed.keys()].map(key => [key, weight(key)])) } : given;
-      return forward(more => forwardContext({ inputs: all, weight, plan, layout, parameters, precisionOf: precisionOf(model, precision), lora_dropout: 0, dropoutSite: () => null, ...more }), all);
+      return forward(more => forwardContext({ inputs: all, weight, plan, layout, parameters, formats: formatsOf(model, precision), lora_dropout: 0, dropoutSite: () => null, ...more }), all);
     },
   };
 }

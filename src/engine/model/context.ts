@@ -8,6 +8,7 @@ import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabili
 import { embedding } from '../ops/embedding';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { after } from '../ops/after';
+import { halfRows, widened } from '../ops/halfTable';
 import { frozenLinear } from '../ops/quantizedLinear';
 import { rotary } from '../ops/rotary';
 import { DECODER } from '../training/decoderLayout';
@@ -29,8 +30,7 @@ export interface ContextOptions {
   parameters: ReadonlyMap<string, ParameterSpec>;
   plan: AdapterPlan | null;
   lora_dropout: number;
-  /** How a linear layer is multiplied while its weight is frozen. */
-  precisionOf: (module: string) => Precision;
+  formats: Formats;
   layout: BatchLayout;
   /** Called at each place where dropout is applied; returns its number, or null for no dropout. */
   dropoutSite: (site: DropoutSite) => number | null;
@@ -46,26 +46,37 @@ export interface ContextOptions {
   aroundBlock?: (entering: tf.Tensor, compute: () => tf.Tensor) => tf.Tensor;
 }
 
+/** Number formats of what is frozen. */
+export interface Formats {
+  /** How a linear layer is multiplied. */
+  linear(module: string): Precision;
+  /** Embeddings and the output layer are stored in half precision. They are read and multiplied in float32. */
+  half_tables: boolean;
+}
+
 /** Input [modules]: the scaling of each adapter, in the order of the plan. */
 export const SCALING = 'lora_scaling';
 
 /** Inputs that tables of a size with the activations are made from. */
 const SOURCES = [OFFSETS, 'position_ids', 'slot_numbers', `${DECODER}slot_numbers`];
 
-/** How the linear layers of a model are multiplied: heads and output layers exactly, the others in `precision`. */
-export function precisionOf({ family, parameters, task }: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, precision: Precision): ContextOptions['precisionOf'] {
+/** Linear layers of a model are multiplied in `precision`, heads and output layers in float32. */
+export function formatsOf({ family, parameters, task }: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, precision: Precision): Formats {
   const exact = new Set([...family.headModules(task), ...parameters.filter(({ output }) => output).map(({ name }) => name.replace(/\.weight$/, ''))]);
-  return module => (exact.has(module) ? 'fp32' : precision);
+  return { linear: module => (exact.has(module) ? 'fp32' : precision), half_tables: precision === 'fp16' };
 }
 
 export function forwardContext(options: ContextOptions): ForwardContext {
-  const { inputs, layout, parameters, plan } = options;
+  const { inputs, layout, parameters, plan, formats } = options;
   const trained = new Map(plan?.trainables.map(t => [t.parameter, t.name]));
   const adapters = new Map(plan?.modules.map((m, i) => [m.name, i]));
   /** Parameters of embedding modules by the modules' names. */
   const tables = new Map([...parameters.values()].filter(p => p.kind === 'embedding').flatMap(p => (p.modules ?? [p.name.slice(0, p.name.lastIndexOf('.'))]).map(module => [module, p] as const)));
 
-  const weight = (name: string): tf.Tensor => (trained.has(name) ? inputs[trained.get(name)!] : options.weight(name));
+  const weight = (name: string): tf.Tensor => {
+    if (trained.has(name)) return inputs[trained.get(name)!];
+    return formats.half_tables && parameters.get(name)?.output ? widened({ w: options.weight(name) }, {}) : options.weight(name);
+  };
 
   /** x multiplied by the mask of a new site. x [rows, width] or [B, h, S, S]. */
   const drop = (x: tf.Tensor, site: DropoutSite): tf.Tensor => {
@@ -160,8 +171,9 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     embed(module, ids) {
       const { name, shape: [rows], padding: given = null } = tables.get(module)!;
       const padding = given === null || given >= rows ? null : given < 0 ? rows + given : given;
-      const w = weight(name);
-      const base = trained.has(name) ? trainedRows(w, ids, padding) : tf.gather(w, inputs[ids] as tf.Tensor1D);        // [N, w]
+      const w = trained.has(name) ? weight(name) : options.weight(name);
+      const base = trained.has(name) ? trainedRows(w, ids, padding)                                                   // [N, w]
+        : formats.half_tables ? halfRows({ table: w, ids: inputs[ids] }, {}) : tf.gather(w, inputs[ids] as tf.Tensor1D);
       const adapter = adapters.get(module);
       if (adapter === undefined) return withTrained(module, base, ids, padding);
       const part = (suffix: string): tf.Tensor => inputs[`base_model.model.${module}.${suffix}`];
@@ -173,7 +185,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     linear(module, x) {
       const bias = parameters.has(`${module}.bias`) ? weight(`${module}.bias`) : undefined;
       const transposed = parameters.get(`${module}.weight`)!.fan_in_fan_out === true;
-      const precision = trained.has(`${module}.weight`) ? 'fp32' : options.precisionOf(module);
+      const precision = trained.has(`${module}.weight`) ? 'fp32' : formats.linear(module);
       const w = weight(`${module}.weight`);
       const adapter = adapters.get(module);
       if (adapter === undefined) return frozenLinear({ x, w, add: bias }, { precision, transposed });     // [T, out]
@@ -184,7 +196,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const tensors = { w, bias, start, a: part('lora_A.weight')!, b: tf.mul(part('lora_B.weight')!, scaling), transposed, precision };
       const magnitude = part('lora_magnitude_vector');
       const dropped = dropout(x, options.lora_dropout);
-      if (magnitude && precision !== 'fp32') throw new LabError({ code: 'lora.combination', where: 'engine.precision', cause: `"${precision}" cannot be used with DoRA, which needs the lengths of the exact rows`, action: 'set it to "fp32", or lora.use_dora to false' });
+      if (magnitude && (precision === 'int8' || precision === 'int4')) throw new LabError({ code: 'lora.combination', where: 'engine.precision', cause: `"${precision}" cannot be used with DoRA, which needs the lengths of the exact rows`, action: 'set it to "fp32", or lora.use_dora to false' });
       if (magnitude) return doraLinear(x, dropped, { ...tensors, magnitude });
       const lora_bias = part('lora_B.bias');
       const scaled = lora_bias && tf.mul(lora_bias, scaling);

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { blocksOf, INT4_BLOCK, type PackFormat, type PackLayout } from '../model/quantize';
 import type { Precision } from '../../protocol/experiment';
 import type { Graph, Value } from '../executors/trace/graph';
+import { halfLinear } from './halfLinear';
 import { linear } from './linear';
 import { defineOp } from './op';
 
@@ -56,8 +57,13 @@ const FLOAT32_INPUT = 1;
 const TINY = 1e-30;
 
 /** A linear layer of the frozen base in the precision that was asked for. Tensors as in `linear`, add [out]. */
-export const frozenLinear = ({ x, w, add }: { x: tf.Tensor; w: tf.Tensor; add?: tf.Tensor }, { precision, transposed }: { precision: Precision; transposed: boolean }): tf.Tensor =>
-  (precision === 'fp32' ? linear({ x, w, add }, { bias: true, transposed }) : quantizedLinear({ x, w, add }, { format: precision, transposed, backward: false }));
+export function frozenLinear(inputs: { x: tf.Tensor; w: tf.Tensor; add?: tf.Tensor }, { precision, transposed }: { precision: Precision; transposed: boolean }): tf.Tensor {
+  switch (precision) {
+    case 'fp32': return linear(inputs, { bias: true, transposed });
+    case 'fp16': return halfLinear(inputs, { transposed, backward: false });
+    default: return quantizedLinear(inputs, { format: precision, transposed, backward: false });
+  }
+}
 
 function layoutOf(w: Value, { format, transposed, backward }: QuantizedAttributes): PackLayout {
   const [rows, columns] = w.shape;

@@ -6,8 +6,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Graph, Value } from '../executors/trace/graph';
 import { matMul } from '../executors/trace/kernels/matMul';
-import { placeWithin } from '../executors/trace/kernels/shape';
+import { cast } from '../executors/trace/kernels/elementwise';
+import { placeWithin, slice } from '../executors/trace/kernels/shape';
 import { lowerAfter } from './after';
+import { roundedHalf } from './halfRounding';
 import { defineOp, outputsOf } from './op';
 
 export interface VocabularyLossOptions {
@@ -15,6 +17,8 @@ export interface VocabularyLossOptions {
   chunk: number;
   /** Logits are c · tanh(logit / c); null leaves them. */
   softcap: number | null;
+  /** w is stored in half precision, and each chunk of it is widened when its turn comes. */
+  half?: boolean;
 }
 
 const NAME = 'LabVocabularyLoss';
@@ -27,11 +31,12 @@ export function vocabularyLoss(inputs: Record<'x' | 'w' | 'labels', tf.Tensor>, 
 
 defineOp<'x' | 'w' | 'labels', VocabularyLossOptions>({
   name: NAME,
-  compose({ x, w, labels }, { chunk, softcap }) {
+  compose({ x, w, labels }, { chunk, softcap, half }) {
     let state: State<tf.Tensor> | undefined;
+    const stored = (part: tf.Tensor): tf.Tensor => (half ? roundedHalf(part) : part);
     for (const [begin, size] of ranges(w.shape[0], chunk)) {
       const previous = state;
-      state = tf.tidy(() => composeChunk(x, tf.slice(w, [begin, 0], [size, -1]), tf.sub(labels, tf.scalar(begin, 'int32')), softcap, previous));
+      state = tf.tidy(() => composeChunk(x, stored(tf.slice(w, [begin, 0], [size, -1])), tf.sub(labels, tf.scalar(begin, 'int32')), softcap, previous));
       if (previous) tf.dispose(Object.values(previous));
     }
     const { max, sum, own, ownRow, mean } = state!;
@@ -42,14 +47,15 @@ defineOp<'x' | 'w' | 'labels', VocabularyLossOptions>({
   },
   save: { inputs: [], outputs: [false, false, true] },
   gradient: (dy, [slope]) => ({ x: () => tf.mul(tf.expandDims(dy, 1), slope) }),
-  lower(graph, { x, w, labels }, { chunk, softcap }) {
+  lower(graph, { x, w: table, labels }, { chunk, softcap, half }) {
     const [R, d] = x.shape;
     const column = { dtype: 'float32' as const, shape: [R, 1] };
+    const w = half ? graph.half(table) : table;
     let state: State<Value> | undefined;
     for (const [begin, size] of ranges(w.shape[0], chunk)) state = lowerChunk(graph, { x, w, labels }, { begin, size, softcap }, state);
     const { max, sum, own, mean } = state!;
     // The CPU reads single rows off the file; a WebGPU buffer need not hold the whole table.
-    const ownRow = graph.provider === 'webgpu' ? state!.ownRow : lowerOwnRow(graph, graph.node('Gather', [w, labels], { dtype: 'float32', shape: [R, d] }, { axis: 0 }), own, softcap);
+    const ownRow = graph.provider === 'webgpu' ? state!.ownRow : lowerOwnRow(graph, cast(graph, graph.node('Gather', [w, labels], { dtype: w.dtype, shape: [R, d] }, { axis: 0 }), 'float32'), own, softcap);
     const loss = graph.node('Sub', [graph.node('Add', [max, graph.node('Log', [sum], column)], column), own], column);
     const right = graph.node('Cast', [graph.node('GreaterOrEqual', [own, max], { dtype: 'bool', shape: [R, 1] })], column, { to: 1 });
     const slope = graph.node('Sub', [graph.node('Div', [mean, sum], mean), ownRow], mean);
@@ -98,7 +104,7 @@ function lowerChunk(graph: Graph, { x, w, labels }: Record<'x' | 'w' | 'labels',
   const [R, d] = x.shape;
   const [column, row, all] = [[R, 1], [R, d], [R, size]].map(shape => ({ dtype: 'float32' as const, shape }));
   const axis = graph.constant('int64', [1], [1]);
-  const part = graph.rows(w, begin, begin + size);
+  const part = w.dtype === 'float16' ? widenedRows(graph, w, begin, begin + size, state?.mean) : graph.rows(w, begin, begin + size);
   // One chunk after the other: otherwise all logits could be computed first.
   const products = matMul(graph, state ? lowerAfter(graph, x, state.mean) : x, part, { transposeB: true });
   const bent = softcap === null ? null : graph.node('Tanh', [graph.node('Div', [products, graph.scalar(softcap)], all)], all);
@@ -122,6 +128,14 @@ function lowerChunk(graph: Graph, { x, w, labels }: Record<'x' | 'w' | 'labels',
   const shrink = graph.node('Exp', [graph.node('Sub', [state.max, max], column)], column);
   const add = (before: Value, value: Value, type: typeof column): Value => graph.node('Add', [graph.node('Mul', [before, shrink], type), value], type);
   return { max, sum: add(state.sum, sum, column), own, ownRow, mean: add(state.mean, mean, row) };
+}
+
+/** Rows of a table [C, d] that is stored in half precision, in float32 once `then` is there. A table that a buffer holds is shared with the embeddings. */
+function widenedRows(graph: Graph, w: Value, begin: number, end: number, then: Value | undefined): Value {
+  const [C, d] = w.shape;
+  const part = 2 * C * d <= graph.largest_table ? slice(graph, w, [begin, 0], [end - begin, d]) : graph.rows(w, begin, end);
+  const wide = cast(graph, part, 'float32');
+  return then ? lowerAfter(graph, wide, then) : wide;
 }
 
 /** rows [R, d] times the slope of the bound at the label's logit: 1 − (logit / c)². */

@@ -41,7 +41,7 @@ export function afterPrefix({ layers }: Prefix, states: tf.Tensor): NonNullable<
 }
 
 /** The program that computes the states of the prefix. What follows them in the forward pass is not needed by any output. */
-export function prefixProgram(model: LoadedModel, { layers }: Prefix, layout: BatchLayout, options: Pick<ContextOptions, 'parameters' | 'precisionOf'>): Program {
+export function prefixProgram(model: LoadedModel, { layers }: Prefix, layout: BatchLayout, options: Pick<ContextOptions, 'parameters' | 'formats'>): Program {
   const { family, config, task, weights } = model;
   // One token of each example is read, so that there are some whatever its targets.
   const own: BatchLayout = { ...layout, read: 'first' };

@@ -4,6 +4,7 @@ import { parseExperiment } from '../../protocol/experiment';
 import { attentionProbabilities } from '../ops/attentionProbabilities';
 import { crossEntropy } from '../ops/crossEntropy';
 import { gelu } from '../ops/gelu';
+import { halfLinear } from '../ops/halfLinear';
 import { layerNorm } from '../ops/layerNorm';
 import { linear } from '../ops/linear';
 import { optimizerProgram } from './optimizer';
@@ -35,6 +36,12 @@ const step: Program = {
   },
 };
 
+/** x wᵀ in half precision, and its gradient by x. */
+const halfStep: Program = {
+  ...step, name: 'half probe', inputs: step.inputs.slice(2), parts: { input: 'trainables', parts: [{ name: 'x', shape: [CLASSES, WIDTH], offset: 0, size: SIZE }] },
+  forward: ({ x }, weight) => ({ loss: tf.sum(tf.square(halfLinear({ x, w: weight('w') }, { transposed: false, backward: false }))) }),
+};
+
 function noise(name: string, size: number): Float32Array {
   const generator = random(1, name);
   return Float32Array.from({ length: size }, () => generator.normal());
@@ -59,6 +66,28 @@ async function run(executor: Executor): Promise<Results> {
   await first.dispose();
   await second.dispose();
   return { loss, gradients, next_trainables, grad_norm };
+}
+
+/** The first way in which what the device computes in half precision differs from what half precision allows, or undefined. */
+export async function compareHalf(device: Executor): Promise<string | undefined> {
+  const compiled = await device.compile(halfStep);
+  const x = noise('x', SIZE);
+  const vector = (data: Float32Array): Feeds[string] => ({ data, shape: [SIZE] });
+  const { loss: [found], [GRADIENTS]: gradients } = await compiled.run({ trainables: vector(x), accumulated: vector(new Float32Array(SIZE)) }, { gradients: true });
+  await compiled.dispose();
+  const w = noise('w', WIDTH * WIDTH);
+  let expected = 0;
+  for (let row = 0; row < CLASSES; row++) {
+    for (let out = 0; out < WIDTH; out++) {
+      let y = 0;
+      for (let k = 0; k < WIDTH; k++) y += x[row * WIDTH + k] * w[out * WIDTH + k];
+      expected += y * y;
+    }
+  }
+  // Of a sum of squares of linear functions, Σ x ∘ gradient is twice the sum.
+  const twice = gradients.reduce((sum, value, i) => sum + value * x[i], 0);
+  const wrong = [found, twice / 2].find(value => !(Math.abs(value - expected) <= 1e-2 * expected));
+  return wrong === undefined ? undefined : `a sum is ${wrong}, on the CPU ${expected}`;
 }
 
 /** The first way in which the device's numbers differ from the CPU's by more than 1e-3, or undefined. */

@@ -6,7 +6,7 @@ import type { CompiledProgram, Executor, Feeds, Program, Results } from '../exec
 import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
-import { forwardContext, precisionOf, SCALING, type ContextOptions } from '../model/context';
+import { formatsOf, forwardContext, SCALING, type ContextOptions } from '../model/context';
 import { vocabularyLogits } from '../model/decoder';
 import { topIsLabel } from '../ops/topIsLabel';
 import { vocabularyLoss } from '../ops/vocabularyLoss';
@@ -116,7 +116,7 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
   const layout = { ...own, ...(read ? { read, pad_token_id: null } : {}), targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
-  const multiplied = precisionOf(model, precision);
+  const formats = formatsOf(model, precision);
   const program = (sites: DropoutSite[], tables: TableSite[], prefix: Prefix | null, { dropoutSite, ...heard }: Listeners): Program => ({
     name: 'step',
     weights: model.weights,
@@ -136,12 +136,12 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
     forward(inputs, weight): Record<string, tf.Tensor> {
       const context = forwardContext({
-        inputs, weight, plan, layout, parameters, precisionOf: multiplied, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), ...heard,
+        inputs, weight, plan, layout, parameters, formats, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), ...heard,
         gradient_checkpointing: train && training?.gradient_checkpointing, ...(prefix ? { aroundBlock: afterPrefix(prefix, inputs[PREFIX_STATES]) } : {}),
       });
       const output = train && task !== 'SEQ_CLS' ? family.output?.(context, config) : undefined;
       if (output && isFrozen(output.weight, plan) && parameters.get(output.weight)!.shape[0] > chunk_classes) {
-        const { losses, right } = vocabularyLoss({ x: output.states, w: weight(output.weight), labels: inputs.labels }, { chunk: chunk_classes, softcap: output.softcap });
+        const { losses, right } = vocabularyLoss({ x: output.states, w: weight(output.weight), labels: inputs.labels }, { chunk: chunk_classes, softcap: output.softcap, half: formats.half_tables });
         return { loss: tf.mul(tf.sum(losses), inputs.loss_scale), right: tf.sum(right) };
       }
       const logits = output ? vocabularyLogits(context, output) : family.logits(context, config, task);   // [R, num_labels or vocab_size]
@@ -171,7 +171,7 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
   let next = 0;
   return {
     program: program(sites, tables, prefix, { dropoutSite: () => { next = 0; return () => (train ? next++ : null); }, tableSite: () => train }), sites, tables, layout,
-    prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters, precisionOf: multiplied }) }, prefix_dropout: found !== null && found.dropout,
+    prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters, formats }) }, prefix_dropout: found !== null && found.dropout,
   };
 }
 

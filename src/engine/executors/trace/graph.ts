@@ -8,7 +8,7 @@ import type { Dim } from '../executor';
 /** ONNX Runtime's execution providers. Lowerings differ where one lacks a kernel: the whole graph must run on its provider. */
 export type Provider = 'cpu' | 'webgpu' | 'cuda';
 
-export type ValueType = 'float32' | 'int32' | 'int64' | 'bool' | 'int8' | 'uint8';
+export type ValueType = 'float32' | 'float16' | 'int32' | 'int64' | 'bool' | 'int8' | 'uint8';
 
 /** A tensor in the graph. Dynamic dimensions of `shape` are multiples of a marker. */
 export interface Value { name: string; dtype: ValueType; shape: number[] }
@@ -68,6 +68,8 @@ export class Graph {
   readonly weights = new Map<string, string>();
   /** Frozen weights that the graph multiplies by in a few bits: weight name, format, and the values that stand for it. */
   readonly packed: { weight: string; layout: PackLayout; data: Value; scale: Value }[] = [];
+  /** Values that stand for a frozen weight stored in half precision: they are among `weights` too. */
+  readonly halves = new Set<string>();
   /** Weights of which the graph uses some rows as a tensor of its own, by the value's name. */
   readonly weightRows = new Map<string, { begin: number; end: number }>();
   /** Values that only gradients need, but that are computed with the forward pass. */
@@ -132,6 +134,16 @@ export class Graph {
     return { data, scale };
   }
 
+  /** A frozen weight as it is stored in half precision: float16, in the weight's shape. */
+  half(weight: Value): Value {
+    const stored = this.weights.get(weight.name);
+    if (stored === undefined) throw new Error(`${weight.name} is no frozen weight`);
+    const name = `half:${weight.name}`;
+    this.weights.set(name, stored);
+    this.halves.add(name);
+    return { name, dtype: 'float16', shape: weight.shape };
+  }
+
   scalar(value: number): Value { return this.constant('float32', [], [value]); }
 
   /** A tensor that holds `value` everywhere. */
@@ -174,6 +186,7 @@ export class Graph {
     const name = `${x.name}[${begin}:${end}]`;
     this.weights.set(name, weight);
     this.weightRows.set(name, { begin, end });
+    if (this.halves.has(x.name)) this.halves.add(name);
     return { ...value, name };
   }
 

@@ -4,11 +4,14 @@ import type { Attribute, Constant, Graph, GraphNode, Value, ValueType } from './
 
 const OPSET = 21;
 const IR_VERSION = 10;
-const ELEMENT: Record<ValueType | 'float16' | 'bfloat16', number> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 };
+const ELEMENT: Record<ValueType | 'bfloat16', number> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 };
 
-/** A frozen weight as the graph holds it: bytes of a file, or data in memory. */
+/**
+ * A frozen weight as the graph holds it: bytes of a file, or data in memory. A `variable` one is listed as an input too, which nobody has
+ * to feed: of constants ONNX Runtime computes what it can beforehand, and keeps the results beside them.
+ */
 export type Initializer =
-  | { name: string; shape: number[]; dtype: 'float32' | 'float16' | 'bfloat16' | 'int8' | 'uint8'; location: string; offset: number; bytes: number }
+  | { name: string; shape: number[]; dtype: 'float32' | 'float16' | 'bfloat16' | 'int8' | 'uint8'; location: string; offset: number; bytes: number; variable?: boolean }
   | { name: string; shape: number[]; dtype: 'float32'; data: Float32Array };
 
 export interface ModelParts {
@@ -42,6 +45,7 @@ function writeGraph(parts: ModelParts, pbf: Pbf): void {
   for (const initializer of initializers) pbf.writeMessage(5, writeInitializer, initializer);
   for (const constant of graph.constants.values()) pbf.writeMessage(5, writeConstant, constant);
   for (const input of graph.inputs) pbf.writeMessage(11, writeValueInfo, { ...input, dims: input.dims });
+  for (const weight of initializers) if ('variable' in weight && weight.variable) pbf.writeMessage(11, writeValueInfo, { name: weight.name, dtype: weight.dtype, dims: weight.shape });
   if (backward) pbf.writeMessage(11, writeValueInfo, { name: WANT_GRADIENTS, dtype: 'bool' as const, dims: [] });
   const all = backward ? [...outputs, ...backward.outputs] : outputs;
   for (const { name, value } of all) pbf.writeMessage(12, writeValueInfo, { name, dtype: value.dtype, dims: value.shape.map(size => label(graph, size)) });
@@ -111,7 +115,7 @@ function writeInitializer(weight: Initializer, pbf: Pbf): void {
   pbf.writeVarintField(14, 1);
 }
 
-function writeValueInfo({ name, dtype, dims }: { name: string; dtype: ValueType; dims: (number | string)[] }, pbf: Pbf): void {
+function writeValueInfo({ name, dtype, dims }: { name: string; dtype: ValueType | 'bfloat16'; dims: (number | string)[] }, pbf: Pbf): void {
   pbf.writeStringField(1, name);
   pbf.writeMessage(2, (_, type) => type.writeMessage(1, (_tensor, tensor) => {
     tensor.writeVarintField(1, ELEMENT[dtype]);

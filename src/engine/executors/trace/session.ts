@@ -4,6 +4,8 @@ import { basename, dirname } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import type { Program } from '../executor';
 import type { Weight } from '../../model/weights';
+import { LabError } from '../../errors';
+import { toF16 } from '../../model/floats';
 import { packWeight } from '../../model/quantize';
 import { readTensor } from '../../model/safetensors';
 import type { Traced } from './trace';
@@ -25,12 +27,14 @@ const SPIN_MICROSECONDS = '50';
 
 const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
-/** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files, unless some are rounded first. */
+/** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files, unless some are rounded first. Error `checkpoint.range` for one that half precision cannot hold. */
 export async function createSession(program: Program, traced: Traced, settings: SessionSettings): Promise<ort.InferenceSession> {
   const { graph, gradients } = traced;
   const read = new Set([...traced.forward, ...traced.backward].flatMap(node => node.inputs));
-  const used = [...graph.weights].filter(([value]) => read.has(value)).map(([value, name]) => ({ value, weight: partOf(program.weights.get(name)!, graph.weightRows.get(value)) }));
-  const { initializers, casts, files, folder } = graph.packed.length ? inMemory(program, graph, used, read) : inFiles(used);
+  const used = [...graph.weights].filter(([value]) => read.has(value)).map(([value, name]) => ({ value, weight: partOf(program.weights.get(name)!, graph.weightRows.get(value)), half: graph.halves.has(value), name }));
+  const shared = commonFolder(used.map(u => u.weight));
+  const rounded = graph.packed.length > 0 || used.some(({ half, weight }) => half && !(shared !== undefined && weight.source === 'file' && weight.ref.dtype === 'F16'));
+  const { initializers, casts, files, folder } = rounded ? inMemory(program, graph, used, read) : inFiles(used, shared);
   const bytes = encodeModel({
     graph, initializers, outputs: traced.outputs,
     nodes: [...casts, ...traced.forward],
@@ -61,19 +65,18 @@ export async function createSession(program: Program, traced: Traced, settings: 
   });
 }
 
-type Used = { value: string; weight: Weight }[];
+type Used = { value: string; weight: Weight; half: boolean; name: string }[];
 interface Initializers { initializers: Initializer[]; casts: GraphNode[]; files: { path: string; data: Uint8Array }[]; folder?: string }
 
 /** Weights as they stand in the checkpoint's files, where all of these are in one folder. */
-function inFiles(used: Used): Initializers {
-  const folder = commonFolder(used.map(u => u.weight));
+function inFiles(used: Used, folder: string | undefined): Initializers {
   const initializers: Initializer[] = [], casts: GraphNode[] = [];
-  for (const { value, weight } of used) {
+  for (const { value, weight, half } of used) {
     const stored = weight.source === 'file' && folder !== undefined ? STORED_TYPE[weight.ref.dtype as keyof typeof STORED_TYPE] : undefined;
     if (weight.source === 'file' && stored) {
-      const name = stored === 'float32' ? value : `stored:${value}`;
-      initializers.push({ name, shape: weight.ref.shape, dtype: stored, location: basename(realpathSync(weight.ref.file)), offset: weight.ref.offset, bytes: weight.ref.bytes });
-      if (stored !== 'float32') casts.push({ op: 'Cast', domain: '', inputs: [name], outputs: [value], attributes: { to: 1 } });
+      const name = stored === 'float32' || half ? value : `stored:${value}`;
+      initializers.push({ name, shape: weight.ref.shape, dtype: stored, location: basename(realpathSync(weight.ref.file)), offset: weight.ref.offset, bytes: weight.ref.bytes, variable: half });
+      if (name !== value) casts.push({ op: 'Cast', domain: '', inputs: [name], outputs: [value], attributes: { to: 1 } });
     } else {
       initializers.push({ name: value, shape: shapeOf(weight), dtype: 'float32', data: valuesOf(weight) });
     }
@@ -87,12 +90,16 @@ function inFiles(used: Used): Initializers {
  */
 function inMemory(program: Program, graph: Graph, used: Used, read: ReadonlySet<string>): Initializers {
   const initializers: Initializer[] = [], files: Initializers['files'] = [];
-  const add = ({ name, shape, dtype }: Value, data: ArrayBufferView): void => {
+  const add = ({ name, shape, dtype }: Value, data: ArrayBufferView, variable = false): void => {
     const path = `weight-${files.length}`;
     files.push({ path, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
-    initializers.push({ name, shape, dtype: dtype as 'float32' | 'int8' | 'uint8', location: path, offset: 0, bytes: data.byteLength });
+    initializers.push({ name, shape, dtype: dtype as 'float32' | 'float16' | 'int8' | 'uint8', location: path, offset: 0, bytes: data.byteLength, variable });
   };
-  for (const { value, weight } of used) add({ name: value, dtype: 'float32', shape: shapeOf(weight) }, valuesOf(weight));
+  for (const { value, weight, half, name } of used) {
+    const shape = shapeOf(weight);
+    if (half) add({ name: value, dtype: 'float16', shape }, halfOf(name, weight), true);
+    else add({ name: value, dtype: 'float32', shape }, valuesOf(weight));
+  }
   // Both copies of a weight one after the other, so that it is read once.
   let last: { name: string; values: Float32Array } | undefined;
   for (const { weight: name, layout, data, scale } of [...graph.packed].sort((a, b) => (a.weight < b.weight ? -1 : a.weight > b.weight ? 1 : 0))) {
@@ -107,6 +114,19 @@ function inMemory(program: Program, graph: Graph, used: Used, read: ReadonlySet<
 
 const shapeOf = (weight: Weight): number[] => (weight.source === 'memory' ? weight.shape : weight.ref.shape);
 const valuesOf = (weight: Weight): Float32Array => (weight.source === 'memory' ? weight.data : readTensor(weight.ref));
+
+/** The weight in half precision. Error `checkpoint.range` if that cannot hold one of its values. */
+function halfOf(name: string, weight: Weight): Uint16Array {
+  const values = valuesOf(weight);
+  const large = values.find(value => Math.abs(value) > LARGEST_HALF);
+  if (large === undefined) return toF16(values);
+  throw new LabError({
+    code: 'checkpoint.range', file: weight.source === 'file' ? weight.ref.file : undefined, where: `tensor "${name}"`,
+    cause: `holds ${large}, and half precision ends at ${LARGEST_HALF}`, action: 'set engine.precision to "fp32"',
+  });
+}
+
+const LARGEST_HALF = 65504;
 
 /** A weight, or some rows of it. */
 function partOf(weight: Weight, rows: { begin: number; end: number } | undefined): Weight {

@@ -36,7 +36,7 @@ lower(tf.Identity, ({ value }) => value('x'));
 
 lower<{ dtype: ValueType }>(tf.Cast, ({ graph, value, attrs }) => cast(graph, value('x'), attrs.dtype));
 
-const ONNX_TYPE: Record<ValueType, number> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9 };
+const ONNX_TYPE: Record<ValueType, number> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10 };
 export function cast(graph: Graph, x: Value, dtype: ValueType): Value {
   return x.dtype === dtype ? x : graph.node('Cast', [x], { dtype, shape: x.shape }, { to: ONNX_TYPE[dtype] });
 }

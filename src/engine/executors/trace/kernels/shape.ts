@@ -34,11 +34,11 @@ lower<{ begin: number | number[]; size: number | number[] }>(tf.Slice, ({ graph,
   return slice(graph, x, begin, size);
 });
 
-function slice(graph: Graph, x: Value, begin: number[], size: number[]): Value {
+export function slice(graph: Graph, x: Value, begin: number[], size: number[]): Value {
   const axes = x.shape.map((_, i) => i).filter(i => begin[i] !== 0 || size[i] !== x.shape[i]);
   if (!axes.length) return x;
   if (axes.some(i => graph.sizes.isDynamic(size[i]))) throw new Error('a slice of dynamic size cannot be recorded');
-  if (graph.provider === 'webgpu' && x.dtype !== 'float32') return axes.reduce((part, axis) => gatherRange(graph, part, axis, begin[axis], size[axis]), x);
+  if (graph.provider === 'webgpu' && !x.dtype.startsWith('float')) return axes.reduce((part, axis) => gatherRange(graph, part, axis, begin[axis], size[axis]), x);
   const vector = (values: number[]) => graph.constant('int64', [values.length], values);
   return graph.node('Slice', [x, vector(axes.map(i => begin[i])), vector(axes.map(i => begin[i] + size[i])), vector(axes)], { dtype: x.dtype, shape: size });
 }
@@ -68,13 +68,13 @@ lower<{ reps: number[] }>(tf.Tile, ({ graph, value, attrs }) => {
 
 /** x[indices] of a table [N, w] that no buffer holds, `size` rows at a time: each part gives its own rows, and zeros for all others. */
 function gatherInParts(graph: Graph, x: Value, indices: Value, size: number): Value {
-  const row = { dtype: x.dtype, shape: [...indices.shape, ...x.shape.slice(1)] };
+  const row = { dtype: 'float32' as const, shape: [...indices.shape, ...x.shape.slice(1)] };
   let sum: Value | undefined;
   for (let begin = 0; begin < x.shape[0]; begin += size) {
     const part = graph.rows(x, begin, Math.min(begin + size, x.shape[0]));
     const { inside, place } = placeWithin(graph, indices, begin, part.shape[0]);
     const column = graph.node('Unsqueeze', [inside, graph.constant('int64', [1], [indices.shape.length])], { dtype: 'float32', shape: [...indices.shape, 1] });
-    const rows = graph.node('Mul', [graph.node('Gather', [part, place], row, { axis: 0 }), column], row);
+    const rows = graph.node('Mul', [cast(graph, graph.node('Gather', [part, place], { ...row, dtype: x.dtype }, { axis: 0 }), 'float32'), column], row);
     sum = sum ? graph.node('Add', [sum, rows], row) : rows;
   }
   return sum!;
@@ -91,12 +91,16 @@ export function placeWithin(graph: Graph, numbers: Value, begin: number, size: n
 }
 
 lower<{ axis: number }>(tf.GatherV2, ({ graph, value, attrs }) => {
-  const [x, indices] = [value('x'), value('indices')];
-  const axis = attrs.axis < 0 ? x.shape.length + attrs.axis : attrs.axis;
-  const rowBytes = 4 * x.shape.slice(1).reduce((a, b) => a * b, 1);
+  const x = value('x');
+  return gather(graph, x, value('indices'), attrs.axis < 0 ? x.shape.length + attrs.axis : attrs.axis);
+});
+
+/** x at `indices` along an axis. Rows of a frozen table that no buffer holds are gathered in parts, and are float32 then whatever the table is. */
+export function gather(graph: Graph, x: Value, indices: Value, axis: number): Value {
+  const rowBytes = (x.dtype === 'float16' ? 2 : 4) * x.shape.slice(1).reduce((a, b) => a * b, 1);
   if (axis === 0 && graph.weights.has(x.name) && x.shape[0] * rowBytes > graph.largest_table) return gatherInParts(graph, x, indices, Math.max(1, Math.floor(graph.largest_table / rowBytes)));
   return graph.node('Gather', [x, indices], { dtype: x.dtype, shape: [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)] }, { axis });
-});
+}
 
 lower<{ depth: number; onValue: number; offValue: number }>(tf.OneHot, ({ graph, value, attrs }) => {
   // Not ONNX OneHot: the WebGPU provider lacks it.

@@ -62,6 +62,11 @@ test('a probe that crashes, hangs or says nothing is a failed device and nothing
   assert.match(cause(await probe('webgpu', { script: script('process.exit(3)') })), /exit code 3/);
 });
 
+test('a driver that crashes after its answer has answered', async () => {
+  const crash = `process.stdout.write(${JSON.stringify(`\n${JSON.stringify(GOOD)}\n`)}, () => process.kill(process.pid, 'SIGSEGV'));`;
+  assert.deepEqual(await probe('webgpu', { script: script(crash) }), GOOD);
+});
+
 test('libraries that a device lacks are named by file', async () => {
   const answer = JSON.stringify({ ok: false, cause: 'a library was not found', action: 'install it', missing: false });
   const result = await probe('cuda', { script: script(`

@@ -60,7 +60,8 @@ function runProbe(script: string, device: DeviceName, limit_ms: number): Promise
       clearTimeout(timer);
       if (late) return failed(`a probe step did not end within ${limit_ms / 1000} s`);
       const answer = out.trimEnd().split('\n').pop() ?? '';
-      if (code === 0 && answer.startsWith('{')) return resolve(withLibraries(JSON.parse(answer) as ProbeResult, err));
+      // Drivers that have computed and answered may still crash while the process is taken down.
+      if (answer.startsWith('{') && answer.endsWith('}')) return resolve(withLibraries(JSON.parse(answer) as ProbeResult, err));
       const words = err.trim().split('\n').pop();
       failed(`a probe step ended the process with ${signal ? `signal ${signal}` : `exit code ${code}`}${words ? `; its last words: ${words}` : ''}`);
     });

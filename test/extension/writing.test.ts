@@ -35,7 +35,8 @@ suite('Writing', () => {
     assert.ok(pid !== null && isAlive(pid));
     assert.deepEqual(await write('the film', { max_new_tokens: 5 }), first);
     const [a, b] = await Promise.all([write('the film', { max_new_tokens: 5 }), write('a book', { max_new_tokens: 5 })]);
-    assert.ok(b.adapter.stopped === 'length' || b.adapter.stopped === 'end', JSON.stringify([a, b]));
+    // Which of two commands of one moment comes later is not said; that one is answered.
+    assert.ok([a, b].some(({ adapter: { stopped } }) => stopped === 'length' || stopped === 'end'), JSON.stringify([a, b]));
     assert.equal((await state()).trying, pid, 'a text that is stopped by the next one does not cost the loaded model');
     await vscode.commands.executeCommand('loraLab.start', {});
     await until('its memory is free', () => !isAlive(pid));

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { loadChatTemplate, type ChatTemplate } from './data/chatTemplate';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
-import type { Loaded, LoadedModels } from './loadedModels';
+import { KEEPS_NOTHING, type Loaded, type LoadedModels } from './loadedModels';
 import { endTokens } from './generation/endTokens';
 import { Generator } from './generation/generator';
 import { Continuation, writeTexts } from './generation/write';
@@ -35,7 +35,7 @@ export interface GenerateOptions {
  * positions are used up. Greedy unless `temperature` is above 0; what is drawn follows from `seed` (default 42) and the place of the prompt.
  * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.context`, `predict.setting`.
  */
-export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText, between, loaded }: GenerateOptions = {}): Promise<Completion[]> {
+export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText, between, loaded = KEEPS_NOTHING }: GenerateOptions = {}): Promise<Completion[]> {
   const { base, adapter, prompts, chat = false, precision } = request;
   const settings = completeSettings(request);
   if (!prompts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no prompt to continue', action: 'give at least one prompt' });
@@ -45,9 +45,7 @@ export async function generate(request: EngineRequests['generate'][0], { device 
     await writeTexts(generator, texts, { sampling: settings, ends, between, onText: onText && (({ text, piece }) => onText({ prompt: text, text: piece })) });
     return texts.map((text, i) => ({ prompt: prompts[i], completion: text.text, tokens: text.tokens, stopped: text.stopped! }));
   };
-  if (loaded) return loaded.use({ key: ['generate', device, precision], folders: adapter === null ? [base] : [base, adapter], load }, work);
-  const writer = await load();
-  try { return await work(writer); } finally { await writer.dispose(); }
+  return loaded.use({ key: ['generate', device, precision], folders: adapter === null ? [base] : [base, adapter], load }, work);
 }
 
 /** A language model that is ready to write. */

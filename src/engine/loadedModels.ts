@@ -75,6 +75,9 @@ export class LoadedModels {
   }
 }
 
+/** For a single request: nothing is kept. */
+export const KEEPS_NOTHING = new LoadedModels(() => false);
+
 /** Name, size and time of every file in a folder: what was saved anew differs in them. */
 function stampOf(folder: string): string {
   if (!lookUp(folder)?.isDirectory) return '';

@@ -2,7 +2,7 @@
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { wordTokenizer, type WordTokenizer } from './data/wordTokenizer';
 import { LabError } from './errors';
-import type { Loaded, LoadedModels } from './loadedModels';
+import { KEEPS_NOTHING, type Loaded, type LoadedModels } from './loadedModels';
 import { join } from 'node:path';
 import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapter, withAdapterWeights } from './model/adapter';
 import { checkAdapterTask } from './model/adapterSettings';
@@ -28,13 +28,10 @@ const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', da
  * `labels` names its classes. `pairs` are the second texts of pairs. Texts are cut to `max_length` tokens (default: as many as the model has positions).
  * For `TOKEN_CLS` a text is a list of words, or is split at spaces, and every word gets a tag. Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
  */
-export async function predict({ texts, pairs, ...which }: PredictRequest, { loaded, warn }: PredictOptions = {}): Promise<Prediction[]> {
+export async function predict({ texts, pairs, ...which }: PredictRequest, { loaded = KEEPS_NOTHING, warn }: PredictOptions = {}): Promise<Prediction[]> {
   if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
   const { base, adapter, ...settings } = which;
-  const load = (): Promise<Classifier> => loadClassifier(which, warn);
-  if (loaded) return loaded.use({ key: ['predict', settings], folders: adapter === null ? [base] : [base, adapter], load }, classifier => classify(classifier, texts, pairs));
-  const classifier = await load();
-  try { return await classify(classifier, texts, pairs); } finally { await classifier.dispose(); }
+  return loaded.use({ key: ['predict', settings], folders: adapter === null ? [base] : [base, adapter], load: () => loadClassifier(which, warn) }, classifier => classify(classifier, texts, pairs));
 }
 
 export interface PredictOptions {

@@ -7,6 +7,7 @@ import type { Reporter } from './reporter';
 import { PORTION_TOKENS } from './training/portions';
 import { createTrainingStep } from './training/step';
 import { tokensOf, type Example, type TrainingStep } from './training/step.types';
+import { formatBytes } from '../protocol/adapterMath';
 import type { Experiment } from '../protocol/experiment';
 import type { RoundingDifference } from '../protocol/metrics';
 
@@ -28,7 +29,7 @@ export async function exactStep({ engine, training, lora }: Experiment, prepared
   const { model, plan, trainables } = prepared;
   const needed = EXACT_BYTES * plan.all_parameters;
   if (needed > free_bytes) {
-    report.log({ level: 'info', message: `engine.compare_precision: the first step is not compared with fp32, which takes about ${gigabytes(needed)} of memory, and ${gigabytes(free_bytes)} are free` });
+    report.log({ level: 'info', message: `engine.compare_precision: the first step is not compared with fp32, which takes about ${formatBytes(needed)} of memory, and ${formatBytes(free_bytes)} are free` });
     return null;
   }
   const step = await createTrainingStep({ model, plan, lora, training, device: 'cpu', trainables, train: true });
@@ -76,5 +77,3 @@ function beside(value: number, exact: number): string {
   const share = Number.isFinite(difference) ? ` (${difference < 0 ? '−' : '+'}${Number(Math.abs(difference).toPrecision(digits))} %)` : '';
   return `${value.toPrecision(5)} and ${exact.toPrecision(5)}${share}`;
 }
-
-const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;

@@ -218,7 +218,7 @@ test('where the exact base would not fit into memory, a run says that nothing is
     const said: string[] = [];
     const log = ({ message }: { message: string }) => { said.push(message); };
     assert.equal(await exactStep(experiment, prepare({ experiment, ...source }, null, SILENT), { log }, 1000), null);
-    assert.match(said.join(), /^engine\.compare_precision: the first step is not compared with fp32, which takes about 0\.0 GB of memory, and 0\.0 GB are free$/);
+    assert.match(said.join(), /^engine\.compare_precision: the first step is not compared with fp32, which takes about 0\.30 MB of memory, and 1\.0 kB are free$/);
   });
 });
 

@@ -70,14 +70,8 @@ function layoutOf(w: Value, { format, transposed, backward }: QuantizedAttribute
   return transposed === backward ? { format, K: columns, N: rows, along: 1, across: columns } : { format, K: rows, N: columns, along: columns, across: 1 };
 }
 
-const made = new WeakMap<Graph, Map<string, { data: Value; scale: Value; zero: Value }>>();
-
 /** x [T, K] in 8 bits: data uint8 with 128 for zero, scale [T, 1] = largest magnitude / 127. Layers with the same input share it. */
-function quantizedRows(graph: Graph, x: Value): { data: Value; scale: Value; zero: Value } {
-  const known = made.get(graph) ?? new Map<string, { data: Value; scale: Value; zero: Value }>();
-  made.set(graph, known);
-  const same = known.get(x.name);
-  if (same) return same;
+const quantizedRows = (graph: Graph, x: Value): { data: Value; scale: Value; zero: Value } => graph.once(`int8 ${x.name}`, () => {
   const T = x.shape[0];
   const axis = graph.constant('int64', [1], [1]);
   const vector = { dtype: 'float32' as const, shape: [T] };
@@ -87,10 +81,8 @@ function quantizedRows(graph: Graph, x: Value): { data: Value; scale: Value; zer
   const zero = graph.constant('uint8', [], [128]);
   const zeros = graph.node('Expand', [zero, graph.shapeVector([T])], { dtype: 'uint8', shape: [T] });
   const data = graph.node('QuantizeLinear', [x, scale, zeros], { dtype: 'uint8', shape: x.shape }, { axis: 0 });
-  const result = { data, zero, scale: graph.node('Unsqueeze', [scale, axis], { dtype: 'float32', shape: [T, 1] }) };
-  known.set(x.name, result);
-  return result;
-}
+  return { data, zero, scale: graph.node('Unsqueeze', [scale, axis], { dtype: 'float32', shape: [T, 1] }) };
+});
 
 function roundedRows(x: tf.Tensor): tf.Tensor {
   const scale = tf.mul(tf.maximum(tf.max(tf.abs(x), 1, true), TINY), 1 / 127);

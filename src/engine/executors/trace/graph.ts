@@ -82,9 +82,16 @@ export class Graph {
   /** What each Reshape was made from. */
   private readonly reshaped = new Map<string, Value>();
   private readonly dimensions = new Map<string, Value>();
+  private readonly made = new Map<string, unknown>();
 
   /** `largest_table`: bytes of a frozen table that rows are gathered from whole. */
   constructor(readonly sizes: DynamicSizes, readonly provider: Provider = 'cpu', readonly largest_table = provider === 'webgpu' ? SMALLEST_LIMIT : Infinity) {}
+
+  /** What `make` adds to the graph, made once for all that need the same. */
+  once<T>(key: string, make: () => T): T {
+    if (!this.made.has(key)) this.made.set(key, make());
+    return this.made.get(key) as T;
+  }
 
   fresh(hint: string): string { return `${hint}_${this.count++}`; }
 

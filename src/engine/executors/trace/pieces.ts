@@ -5,18 +5,16 @@ import type { Graph, Value } from './graph';
 const FITTING_WIDTH = 384;
 
 /**
- * What `chain` makes of float32 tensors of one shape, whose last size is fixed, element by element. On the CPU, where the nodes of
- * a chain are not fused, wide tensors are cut into pieces that stay in the cores' caches from the first node to the last.
+ * What `chain` makes of a float32 tensor, whose last size is fixed, element by element. On the CPU, where the nodes of a chain are
+ * not fused, a wide tensor is cut into pieces that stay in the cores' caches from the first node to the last.
  */
-export function inPieces(graph: Graph, tensors: Value[], chain: (pieces: Value[]) => Value): Value {
-  const [{ shape }] = tensors;
-  const count = graph.provider === 'cpu' ? piecesOf(shape.at(-1)!) : 1;
-  if (count === 1) return chain(tensors);
-  const size = shape.reduce((product, n) => product * n, 1) / count;
-  const piece = { dtype: 'float32' as const, shape: [1, size] };
-  const cut = tensors.map(tensor => graph.nodes_('Split', [graph.reshape(tensor, [count, size])], Array.from({ length: count }, () => piece), { axis: 0, num_outputs: count }));
-  const made = Array.from({ length: count }, (_, i) => chain(cut.map(pieces => pieces[i])));
-  return graph.reshape(graph.node('Concat', made, { dtype: 'float32', shape: [count, size] }, { axis: 0 }), shape);
+export function inPieces(graph: Graph, x: Value, chain: (piece: Value) => Value): Value {
+  const count = graph.provider === 'cpu' ? piecesOf(x.shape.at(-1)!) : 1;
+  if (count === 1) return chain(x);
+  const size = x.shape.reduce((product, n) => product * n, 1) / count;
+  const pieces = Array.from({ length: count }, () => ({ dtype: x.dtype, shape: [1, size] }));
+  const made = graph.nodes_('Split', [graph.reshape(x, [count, size])], pieces, { axis: 0, num_outputs: count }).map(chain);
+  return graph.reshape(graph.node('Concat', made, { dtype: x.dtype, shape: [count, size] }, { axis: 0 }), x.shape);
 }
 
 /** A power of two that divides the width. */

@@ -25,6 +25,15 @@ export interface SessionSettings {
 /** Threads wait this long for the next node before they sleep: as long as most pauses between nodes, so that the editor has the cores between steps. */
 const SPIN_MICROSECONDS = '50';
 
+/** Rewritings of ONNX Runtime's that do harm. */
+const UNWANTED: Record<Provider, string[]> = {
+  // They undo what `linear` does: they make Gemms with three inputs, and products of few rows and many columns.
+  cpu: ['MatMulAddFusion', 'GemmSumFusion', 'GemmTransposeFusion'],
+  // It makes Splits of int32, which the provider lacks.
+  webgpu: ['GatherSliceToSplitFusion'],
+  cuda: [],
+};
+
 const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
 /** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files, unless some are rounded first. Error `checkpoint.range` for one that half precision cannot hold. */
@@ -57,10 +66,7 @@ export async function createSession(program: Program, traced: Traced, settings: 
         ...(settings.provider === 'webgpu' ? { disable_cpu_ep_fallback: '1' } : {}),
         ...(folder ? { model_external_initializers_file_folder_path: folder } : {}),
       },
-      // It makes Splits of int32, which the WebGPU provider lacks.
-      ...(settings.provider === 'webgpu' ? { optimization: { disable_specified_optimizers: 'GatherSliceToSplitFusion' } } : {}),
-      // They would undo what `linear` does: make Gemms with three inputs, and products of few rows and many columns.
-      ...(settings.provider === 'cpu' ? { optimization: { disable_specified_optimizers: 'MatMulAddFusion;GemmSumFusion;GemmTransposeFusion' } } : {}),
+      optimization: { disable_specified_optimizers: UNWANTED[settings.provider].join(';') },
     },
   });
 }

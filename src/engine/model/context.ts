@@ -4,7 +4,7 @@ import { LabError } from '../errors';
 import { startNames } from './startFactors';
 import { loraEmbedding } from './adaptedEmbedding';
 import { doraLinear, loraLinear } from './adaptedLinear';
-import { attentionProbabilities, groupedMatMul } from '../ops/attentionProbabilities';
+import { attention, groupedMatMul } from '../ops/attention';
 import { embedding } from '../ops/embedding';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { after } from '../ops/after';
@@ -78,12 +78,16 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     return formats.half_tables && parameters.get(name)?.output ? widened({ w: options.weight(name) }, {}) : options.weight(name);
   };
 
-  /** x multiplied by the mask of a new site. x [rows, width] or [B, h, S, S]. */
-  const drop = (x: tf.Tensor, site: DropoutSite): tf.Tensor => {
+  /** The mask of a new site, [rows, width] or [B, h, S, S]; undefined for no dropout. */
+  const keep = (site: DropoutSite): tf.Tensor | undefined => {
     const number = site.p > 0 ? options.dropoutSite(site) : null;
-    if (number === null) return x;
+    if (number === null) return undefined;
     const rows = tf.add(inputs[rowsName(site)], tf.slice1d(inputs[OFFSETS] as tf.Tensor1D, number, 1));
-    return tf.mul(x, tf.gather(inputs[poolName(site)], rows as tf.Tensor1D));
+    return tf.gather(inputs[poolName(site)], rows as tf.Tensor1D);
+  };
+  const drop = (x: tf.Tensor, site: DropoutSite): tf.Tensor => {
+    const mask = keep(site);
+    return mask ? tf.mul(x, mask) : x;
   };
   const dropout = (x: tf.Tensor, p: number): tf.Tensor => {
     const N = x.shape[0];
@@ -226,15 +230,15 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const fresh = [slots(k, g, to), slots(v, g, to)];
       const [keys, values] = between === 'cross' ? fresh : options.cache?.(fresh[0], fresh[1]) ?? fresh;
       const bias = withPosition(attentionBias(window, between), position_bias);
+      const trained = position_bias !== undefined;
       if (layout.read === 'first' && q.shape[0] === inputs.head_rows.shape[0]) {
         const first = tf.reshape(q, [-1, h, 1, q.shape[1]! / h]);                                           // [B, h, 1, head_dim]
-        const weights = attentionProbabilities({ q: first, k: keys, bias }, { scale });
-        return tf.reshape(groupedMatMul(drop(weights, { rows: 'H', width: 'S', p }), values), [-1, q.shape[1]!]);
+        return tf.reshape(attention({ q: first, k: keys, v: values, bias, keep: keep({ rows: 'H', width: 'S', p }) }, { scale, trained }), [-1, q.shape[1]!]);
       }
       const queries = slots(q, h, of);
-      const probabilities = softcap === null ? attentionProbabilities({ q: queries, k: keys, bias }, { scale })         // [B, h, S, S]
-        : tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias));
-      const attended = groupedMatMul(drop(probabilities, { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p }), values);  // [B, h, S, head_dim]
+      const site: DropoutSite = { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p };
+      const attended = softcap === null ? attention({ q: queries, k: keys, v: values, bias, keep: keep(site) }, { scale, trained })   // [B, h, S, head_dim]
+        : groupedMatMul(drop(tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias)), site), values);
       const head_dim = attended.shape[3]!;
       const rows = tf.reshape(maskGradient({ x: attended, mask: inputs[`${of}slot_mask`] }, {}), [-1, head_dim]);
       const tokens = gatherRows({ x: rows, rows: inputs[of + tokenRows(h)], inverse: inputs[of + slotRows(h)] }, {});   // [T, h, head_dim]

@@ -1,7 +1,7 @@
 /** One small training step, run on a device and on the CPU: a device is ready if both give the same numbers. */
 import * as tf from '@tensorflow/tfjs-core';
 import { parseExperiment } from '../../protocol/experiment';
-import { attentionProbabilities } from '../ops/attentionProbabilities';
+import { attention } from '../ops/attention';
 import { crossEntropy } from '../ops/crossEntropy';
 import { gelu } from '../ops/gelu';
 import { halfLinear } from '../ops/halfLinear';
@@ -30,7 +30,7 @@ const step: Program = {
     const hidden = gelu({ x: linear({ x: tf.matMul(classes, head), w: weight('w') }, { bias: false }) }, {});   // [T, 8]
     const [gamma, beta] = [tf.ones([WIDTH]), tf.zeros([WIDTH])];
     const normed = tf.reshape(layerNorm({ x: tf.add(hidden, x), gamma, beta }, { epsilon: 1e-5 }), [1, 1, -1, WIDTH]);
-    const attended = tf.matMul(attentionProbabilities({ q: normed, k: normed, bias: tf.zeros([1, 1, 1, 1]) }, { scale: 0.5 }), normed);
+    const attended = attention({ q: normed, k: normed, v: normed, bias: tf.zeros([1, 1, 1, 1]) }, { scale: 0.5 });
     const logits = linear({ x: tf.reshape(attended, [-1, WIDTH]), w: head }, { bias: false });
     return { loss: tf.sum(crossEntropy({ logits, labels }, {})) };
   },

@@ -9,6 +9,7 @@ import { createTrainingStep } from './training/step';
 import { tokensOf, type Example, type TrainingStep } from './training/step.types';
 import { formatBytes } from '../protocol/adapterMath';
 import type { Experiment } from '../protocol/experiment';
+import { savingsOf } from '../protocol/savings';
 import type { RoundingDifference } from '../protocol/metrics';
 
 /** The first step's examples as float32 computes them. */
@@ -32,7 +33,7 @@ export async function exactStep({ engine, training, lora }: Experiment, prepared
     report.log({ level: 'info', message: `engine.compare_precision: the first step is not compared with fp32, which takes about ${formatBytes(needed)} of memory, and ${formatBytes(free_bytes)} are free` });
     return null;
   }
-  const step = await createTrainingStep({ model, plan, lora, training, device: 'cpu', trainables, train: true });
+  const step = await createTrainingStep({ model, plan, lora, training, device: 'cpu', trainables, train: true, savings: savingsOf(engine) });
   try {
     const examples = firstExamples(prepared, training);
     return { examples, ...await firstStep(step, examples, training.seed) };

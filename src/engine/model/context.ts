@@ -19,6 +19,7 @@ import { tableInputs, type TableSite } from '../training/tableRows';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
 import { OUTPUT_LAYER, replaceLogits, replaceRows, TOKENS_KEY, type TrainedTokens } from './trainedTokens';
 import type { Precision } from '../../protocol/experiment';
+import { ALL_SAVINGS, type Savings } from '../../protocol/savings';
 import type { AdapterPlan } from './lora.types';
 import type { LoadedModel } from './weights';
 import type { BatchTensors, Between, ForwardContext, IndexName, ParameterSpec } from './family';
@@ -40,6 +41,8 @@ export interface ContextOptions {
   cache?: (keys: tf.Tensor, values: tf.Tensor) => tf.Tensor[];
   /** As ForwardContext has it. */
   sourceHeads?: (layer: number) => tf.Tensor[];
+  /** Default: all. */
+  savings?: Savings;
   /** Keeps only the inputs of each block for the backward pass, which computes the rest once more. */
   gradient_checkpointing?: boolean;
   /** Called for each layer with the states that enter it; returns those that leave it, by `compute` or otherwise. */
@@ -164,6 +167,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   const context: ForwardContext = {
     batch: inputs as unknown as BatchTensors,
     reads: layout.read,
+    savings: options.savings ?? ALL_SAVINGS,
     sourceHeads: layer => options.sourceHeads!(layer),
     weight,
     dropout,

@@ -93,7 +93,10 @@ export function attend(context: ForwardContext, c: DecoderConfig, i: number, [q,
 }
 
 /** What follows attention needs only the tokens that are read later: in the last layer those that the head reads. x [T, w] → [n, w]. */
-export const tokensRead = (context: ForwardContext, c: { layers: number }, i: number, x: tf.Tensor): tf.Tensor => (i === c.layers - 1 ? context.headTokens(x) : x);
+export const tokensRead = (context: ForwardContext, c: { layers: number }, i: number, x: tf.Tensor): tf.Tensor => (i === c.layers - 1 && context.savings.last_layer_positions ? context.headTokens(x) : x);
+
+/** What the head reads of the states after the last layer: [n, d] → [R, d]. */
+export const lastStates = (context: ForwardContext, x: tf.Tensor): tf.Tensor => (context.savings.last_layer_positions ? x : context.headTokens(x));
 
 /** q, k and v of layer i: [T, h · head_dim], [T, g · head_dim], [T, g · head_dim]. */
 export const projections = (context: ForwardContext, at: string, x: tf.Tensor): tf.Tensor[] => ['q_proj', 'k_proj', 'v_proj'].map(name => context.linear(`${at}.${name}`, x));
@@ -169,7 +172,7 @@ function statesRead<C extends DecoderConfig>(context: ForwardContext, c: C, opti
   const embeddings = context.embed(EMBEDDINGS, 'input_ids');   // [T, d]
   let hidden_states = options.embed?.(context, c, embeddings) ?? embeddings;
   for (let i = 0; i < c.layers; i++) hidden_states = context.block(`model.layers.${i}`, [hidden_states], (block, x) => options.layer(block, c, i, x));
-  return norm(context, 'model.norm', hidden_states, c.epsilon, options.norm_offset);
+  return norm(context, 'model.norm', lastStates(context, hidden_states), c.epsilon, options.norm_offset);
 }
 
 /** The head's parameters. A tied output layer has none of its own. */

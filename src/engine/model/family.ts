@@ -5,6 +5,7 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { BatchLayout } from '../training/layout';
+import type { Savings } from '../../protocol/savings';
 import type { Checkpoint } from './checkpoint';
 
 export type Config = Record<string, unknown>;
@@ -89,6 +90,8 @@ export interface ForwardContext {
   readonly batch: BatchTensors;
   /** Which tokens the head reads. */
   readonly reads: BatchLayout['read'];
+  /** What may be left out. */
+  readonly savings: Savings;
   /** A parameter by its full name: frozen, or the trained value. */
   weight(name: string): Tensor;
   /** Rows of an embedding table for one of the batch's index vectors, plus the adapter of the module if it has one. [N, w], of buckets [S, S, w]. */

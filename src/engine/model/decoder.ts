@@ -3,6 +3,7 @@
  * feed-forward, output layer. Each architecture's own file says how they are put together.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import type { ModelType } from '../../protocol/modelTypes';
 import { linear } from '../ops/linear';
 import { rmsNorm } from '../ops/rmsNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
@@ -108,7 +109,7 @@ export function gatedMlp(context: ForwardContext, c: DecoderConfig, at: string, 
 }
 
 export interface DecoderOptions<C extends DecoderConfig> {
-  model_type: string;
+  model_type: ModelType;
   /** Hugging Face's class name before `ForCausalLM`. */
   class_name: string;
   default_target_modules: readonly string[];
@@ -134,7 +135,6 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
   const { read } = options;
   return {
     model_types: [options.model_type],
-    tasks: ['CAUSAL_LM', 'SEQ_CLS'],
     default_target_modules: options.default_target_modules,
     headModules: task => (task === 'SEQ_CLS' ? ['score'] : []),
     architecture: task => `${options.class_name}For${task === 'SEQ_CLS' ? 'SequenceClassification' : 'CausalLM'}`,

@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { oneOf, padToken, probability, size, wrongValue } from './config';
-import { denseSpecs, embeddingSpec, ENCODER_TASKS, encoderClass, encoderLayout, encoderNames, normOf, normSpecs, readsEarly, tagLogits } from './encoder';
+import { denseSpecs, embeddingSpec, encoderClass, encoderLayout, encoderNames, normOf, normSpecs, readsEarly, tagLogits } from './encoder';
 import type { Config, Family, ForwardContext, ParameterSpec } from './family';
 
 /** Not a key of config.json: the architecture fixes it. */
@@ -64,7 +64,6 @@ function layer(context: ForwardContext, c: DistilBertConfig, at: string, hidden_
 
 export const distilbert: Family = {
   model_types: ['distilbert'],
-  tasks: ENCODER_TASKS,
   // PEFT names none; these are what query and value are called here.
   default_target_modules: ['q_lin', 'v_lin'],
   // PEFT trains every module whose name ends in "classifier".

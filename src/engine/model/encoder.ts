@@ -4,7 +4,7 @@ import { layerNorm } from '../ops/layerNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
 import { linearSpec } from './decoder';
-import type { Config, ForwardContext, IndexName, ParameterSpec, Task } from './family';
+import type { Config, ForwardContext, IndexName, ParameterSpec } from './family';
 import type { BatchLayout } from '../training/layout';
 
 export interface EncoderConfig {
@@ -114,9 +114,6 @@ export function encoderNames(name: string, prefix: string): string[] {
   const bare = (n: string): string => (n.startsWith(`${prefix}.`) ? n.slice(prefix.length + 1) : n);
   return [...new Set([name, old, bare(name), bare(old)])];
 }
-
-/** What an encoder can be trained for. */
-export const ENCODER_TASKS: readonly Task[] = ['SEQ_CLS', 'TOKEN_CLS'];
 
 /** The class of an encoder that Hugging Face has for a task. */
 export const encoderClass = (model: string, task: string): string => `${model}For${task === 'TOKEN_CLS' ? 'Token' : 'Sequence'}Classification`;

@@ -87,7 +87,6 @@ function statesRead(context: ForwardContext, c: Gpt2Config): tf.Tensor {
 
 export const gpt2: Family = {
   model_types: ['gpt2'],
-  tasks: ['CAUSAL_LM', 'SEQ_CLS'],
   default_target_modules: ['c_attn'],
   headModules: task => (task === 'SEQ_CLS' ? ['score'] : []),
   architecture: task => (task === 'SEQ_CLS' ? 'GPT2ForSequenceClassification' : 'GPT2LMHeadModel'),

@@ -1,8 +1,8 @@
 /** Models that stay loaded from one request to the next, so that trying another text does not read and prepare the weights again. */
-import { freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { LabError } from './errors';
 import { listFolder, lookUp } from './files';
+import { askAvailableMemory, totalMemory } from '../machine/memory';
 
 export interface Loaded { dispose(): Promise<void> }
 
@@ -14,7 +14,7 @@ const OF_REQUEST = /^(predict|dataset)\./;
 const MOST = 2;
 /** A model is kept while so much of the machine's memory is free; whoever needs it comes first. */
 const SPARE = 1 / 4;
-const memoryToSpare = (): boolean => freemem() > SPARE * totalmem();
+const memoryToSpare = async (): Promise<boolean> => await askAvailableMemory() > SPARE * totalMemory();
 
 export class LoadedModels {
   /** Those that nobody works with, the one that was used last at the end. */
@@ -22,7 +22,7 @@ export class LoadedModels {
   /** What was in use when all was cleared away is not kept either. */
   private clearings = 0;
 
-  constructor(private readonly spare: () => boolean = memoryToSpare) {}
+  constructor(private readonly spare: () => boolean | Promise<boolean> = memoryToSpare) {}
 
   get size(): number { return this.idle.size; }
 
@@ -37,7 +37,7 @@ export class LoadedModels {
     this.idle.delete(id);
     const { clearings } = this;
     if (found && found.stamp !== stamp) await found.model.dispose();
-    else if (!found && !this.spare()) await this.disposeIdle();
+    else if (!found && !await this.spare()) await this.disposeIdle();
     const model = found?.stamp === stamp ? found.model as M : await load();
     let sound = false;
     try {
@@ -48,8 +48,9 @@ export class LoadedModels {
       sound = error instanceof LabError && OF_REQUEST.test(error.report.code);
       throw error;
     } finally {
+      const spare = sound && await this.spare();
       // Two requests at a time have loaded it twice.
-      if (sound && clearings === this.clearings && !this.idle.has(id) && this.spare()) await this.keep(id, { stamp, model });
+      if (spare && clearings === this.clearings && !this.idle.has(id)) await this.keep(id, { stamp, model });
       else await model.dispose();
     }
   }

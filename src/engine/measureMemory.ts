@@ -7,6 +7,7 @@ import { prepare, rowsOf } from './prepare';
 import { wantsPrefix } from './prefixCache';
 import { SILENT } from './reporter';
 import { createTrainingStep } from './training/step';
+import { savingsOf } from '../protocol/savings';
 import { tokensOf, type Example } from './training/step.types';
 
 /**
@@ -18,7 +19,7 @@ export async function measureMemory({ experiment_file }: { experiment_file: stri
   const { lora, training, engine } = source.experiment;
   const prepared = prepare(source, null, SILENT);
   const { model, plan, trainables, train } = prepared;
-  const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables, train: true, split_prefix: wantsPrefix(source.experiment, rowsOf(prepared)) });
+  const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables, train: true, split_prefix: wantsPrefix(source.experiment, rowsOf(prepared)), savings: savingsOf(engine), longest: train.longest });
   try {
     const batch = longestExamples(train, training.per_device_train_batch_size);
     await step.accumulate(batch, 1 / Math.max(1, step.count(batch)), { seed: training.seed, step: 1, micro_step: 0 });

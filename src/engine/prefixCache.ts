@@ -10,11 +10,12 @@ import type { PrefixStates } from './training/prefixStates';
 import { planSchedule } from './training/schedule';
 import { tokensOf, type TrainingStep } from './training/step.types';
 import type { Experiment } from '../protocol/experiment';
+import { savingsOf } from '../protocol/savings';
 
 /** Whether a run may gain by it: only from the second epoch on is there anything that was computed before. */
 export function wantsPrefix({ engine, training }: Experiment, train_rows: number): boolean {
   const { total_steps, steps_per_epoch } = planSchedule(train_rows, training);
-  return engine.prefix_cache === 'auto' && total_steps > steps_per_epoch;
+  return savingsOf(engine).prefix_cache && total_steps > steps_per_epoch;
 }
 
 export interface PrefixCacheOptions {

@@ -17,6 +17,7 @@ import { Trainer } from './trainer';
 import { NONE_YET } from './training/bestModel';
 import { planSchedule } from './training/schedule';
 import { createTrainingStep } from './training/step';
+import { savingsOf } from '../protocol/savings';
 import type { TrainingStep } from './training/step.types';
 import type { Summary } from '../protocol/metrics';
 
@@ -55,7 +56,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     const split_prefix = wantsPrefix(source.experiment, rowsOf(prepared));
     const exact = found ? null : await exactStep(source.experiment, prepared, report);
     control.throwIfStopped();
-    step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables: prepared.trainables, train: true, split_prefix });
+    step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables: prepared.trainables, train: true, split_prefix, savings: savingsOf(engine), longest: prepared.train.longest });
     if (optimizer) step.restore(optimizer);
     control.throwIfStopped();
 

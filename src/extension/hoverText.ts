@@ -115,13 +115,13 @@ function closingBracket(text: string, start: number): number {
 }
 
 function kindOf(setting: Setting<unknown>): string {
-  if (setting.choices) return [...setting.choices, ...(setting.example === undefined ? [] : [setting.example])].map(choice => `\`${choice}\``).join(' | ');
+  if (setting.choices && setting.type !== 'choices') return [...setting.choices, ...(setting.example === undefined ? [] : [setting.example])].map(choice => `\`${choice}\``).join(' | ');
   const bounds = [
     setting.minimum !== undefined && `≥ ${setting.minimum}`,
     setting.exclusiveMinimum !== undefined && `> ${setting.exclusiveMinimum}`,
     setting.maximum !== undefined && `≤ ${setting.maximum}`,
   ].filter(Boolean);
-  const kind = { text: setting.path ? 'path' : 'text', names: 'names or expression', overrides: 'object of numbers', number: 'number', integer: 'whole number', integers: 'whole number or list', boolean: 'true or false', choice: '', tokens: 'list of token numbers, or an object of them' }[setting.type];
+  const kind = { text: setting.path ? 'path' : 'text', names: 'names or expression', overrides: 'object of numbers', number: 'number', integer: 'whole number', integers: 'whole number or list', boolean: 'true or false', choice: '', choices: 'list of names', tokens: 'list of token numbers, or an object of them' }[setting.type];
   return bounds.length ? `${kind} ${bounds.join(', ')}` : kind;
 }
 

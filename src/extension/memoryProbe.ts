@@ -3,7 +3,7 @@ import { totalmem } from 'node:os';
 import type { Memento } from 'vscode';
 import type { ExperimentValues, ModelView } from '../protocol/panel';
 import { deviceOf, neededMemory, settingsOf, TRUSTED, type HeldRun, type MeasuredMemory, type MemoryView } from '../protocol/memory';
-import { availableMemory } from './availableMemory';
+import { availableMemory } from '../machine/memory';
 import { EngineClient, type EngineOptions } from './engineClient';
 import { ReportedError } from './reports';
 

@@ -4,6 +4,7 @@ import * as path from 'node:path';
 import { asyncBufferFromFile, parquetMetadataAsync, parquetSchema } from 'hyparquet';
 import * as vscode from 'vscode';
 import type { DatasetSettings, TASKS } from '../protocol/experiment';
+import { kindOfModel, type ModelKind } from '../protocol/modelTypes';
 import type { Lab } from './lab';
 import { ReportedError } from './reports';
 import { isCheckpointFolder } from './runFolders';
@@ -54,20 +55,19 @@ async function experimentText(folder: string, model: string, train: string): Pro
 }
 
 type Columns = { task: (typeof TASKS)[number] } & Partial<Record<keyof DatasetSettings, string>>;
-type Kind = 'encoder' | 'decoder' | 'encoder-decoder';
 interface Header { names: string[]; lists: string[] }
 
-/** What a checkpoint can learn. One that cannot be read is taken for an encoder: the run will say what is wrong with it. */
-async function kindOf(model: string): Promise<Kind> {
+/** What a checkpoint can learn. One that cannot be read or trained is taken for an encoder: the run will say what is wrong with it. */
+async function kindOf(model: string): Promise<ModelKind> {
   const { model_type } = objectOf(await fs.readFile(path.join(model, 'config.json'), 'utf8').catch(() => ''));
-  return model_type === 't5' || model_type === 'mt5' ? 'encoder-decoder' : typeof model_type === 'string' && !/bert|electra/.test(model_type) ? 'decoder' : 'encoder';
+  return kindOfModel(model_type) ?? 'encoder';
 }
 
 /**
  * Task and column names from the kind of the model and the beginning of the data: an encoder tells classes apart, of texts, or of words where
  * there is a list of them with a list of tags; a decoder writes, unless the data has labels.
  */
-async function columns(train: string, kind: Kind): Promise<Columns> {
+async function columns(train: string, kind: ModelKind): Promise<Columns> {
   const { names, lists } = /\.parquet$/i.test(train) ? await parquetHeader(train) : headerOf(await firstLine(train), train);
   const found = (pattern: RegExp, among = names): string | undefined => among.find(name => pattern.test(name));
   const text_column = found(/^(text|sentence|review|content|body)$/i) ?? 'text';

@@ -4,17 +4,20 @@
  * Key names are Hugging Face's: `LoraConfig` for `lora`, `TrainingArguments` for `training`.
  */
 import { isDefault, LORA_FIELDS } from './loraFields';
+import { SAVING_NAMES, SAVINGS } from './savings';
 
 /** Tokens of the input embeddings, or those of each named module. */
 export type TokenIndices = number[] | Record<string, number[]>;
 
 /** One key of the experiment file. `T` is the type of its value after parsing. */
 export interface Setting<T> {
-  readonly type: 'text' | 'number' | 'integer' | 'integers' | 'boolean' | 'choice' | 'names' | 'overrides' | 'tokens';
+  readonly type: 'text' | 'number' | 'integer' | 'integers' | 'boolean' | 'choice' | 'choices' | 'names' | 'overrides' | 'tokens';
   /** `undefined` marks a key that must be given. */
   readonly default: T | undefined;
   readonly doc: string;
   readonly choices?: readonly (string | boolean)[];
+  /** What each of the choices means, where the documentation does not say it. */
+  readonly choice_docs?: readonly string[];
   /** Of a choice: an expression for further texts that are possible, and one of them. */
   readonly pattern?: string;
   readonly example?: string;
@@ -42,6 +45,8 @@ const optionalIntegers = (range: Range, doc: string): Setting<number | number[] 
 const boolean = (value: boolean, doc: string): Setting<boolean> => ({ type: 'boolean', default: value, doc });
 const choice = <C extends string | boolean>(value: C, choices: readonly C[], doc: string): Setting<C> => ({ type: 'choice', default: value, choices, doc });
 const optionalChoice = <C extends string>(choices: readonly C[], doc: string): Setting<C | null> => ({ type: 'choice', default: null, nullable: true, choices, doc });
+/** A list of some of the choices. */
+const choices = <C extends string>(all: readonly C[], doc: string, choice_docs: readonly string[]): Setting<C[]> => ({ type: 'choices', default: [], choices: all, choice_docs, doc });
 const optionalBoolean = (doc: string): Setting<boolean | null> => ({ type: 'boolean', default: null, nullable: true, doc });
 const names = (doc: string): Setting<string | string[] | null> => ({ type: 'names', default: null, nullable: true, doc });
 const tokens = (doc: string): Setting<TokenIndices | null> => ({ type: 'tokens', default: null, nullable: true, minimum: 0, doc });
@@ -146,6 +151,7 @@ export const SETTINGS = {
     compare_precision: choice('auto', ['auto', 'off'] as const, 'With rounded base weights: `auto` takes the first step in fp32 on the CPU as well, and tells how far loss and gradient norm are from it, if the exact base fits into the memory that is free. It takes as long as loading the base again.'),
     prefix_cache: choice('auto', ['auto', 'off'] as const, 'Layers below the first one that anything is trained in make the same of an example in every epoch. `auto`: in runs of more than one epoch they are computed once for each example, unless the base applies dropout in them.'),
     prefix_cache_mb: integer(1024, { minimum: 0 }, 'Megabytes of memory that `prefix_cache` may take; what exceeds them lies in a file in the run folder until the run ends.'),
+    without: choices(SAVING_NAMES, 'Savings of time or memory that this run goes without, to measure what each brings; the losses stay the same, but dropout draws other masks.', SAVING_NAMES.map(name => SAVINGS[name].doc)),
   },
 } as const;
 
@@ -258,6 +264,7 @@ function check(setting: AnySetting, value: unknown): string | undefined {
     case 'text': return typeof value === 'string' && value !== '' ? undefined : 'give a non-empty text';
     case 'boolean': return typeof value === 'boolean' ? undefined : 'give true or false';
     case 'choice': return setting.choices!.includes(value as string | boolean) || typeof value === 'string' && setting.pattern !== undefined && new RegExp(setting.pattern).test(value) ? undefined : `give ${expected(setting)}`;
+    case 'choices': return choicesProblem(setting, value);
     case 'number': case 'integer': return checkNumber(setting, value) ? undefined : `give ${expected(setting)}`;
     case 'integers': return [value].flat().length > 0 && [value].flat().every(entry => checkNumber(setting, entry)) ? undefined : `give ${expected(setting)} or a list of them`;
     case 'tokens': {
@@ -272,6 +279,14 @@ function check(setting: AnySetting, value: unknown): string | undefined {
   }
 }
 
+function choicesProblem(setting: AnySetting, value: unknown): string | undefined {
+  const known = setting.choices as readonly string[];
+  const wrong = Array.isArray(value) ? value.filter(name => !known.includes(name as string)) : [];
+  if (Array.isArray(value) && !wrong.length) return undefined;
+  const near = typeof wrong[0] === 'string' ? nearest(wrong[0], known) : undefined;
+  return near ? `did you mean "${near}" instead of ${describe(wrong[0])}?` : `give ${expected(setting)}`;
+}
+
 function checkNumber(setting: AnySetting, value: unknown): boolean {
   return typeof value === 'number' && Number.isFinite(value)
     && (!setting.type.startsWith('integer') || Number.isSafeInteger(value))
@@ -282,6 +297,7 @@ function checkNumber(setting: AnySetting, value: unknown): boolean {
 
 function expected(setting: AnySetting): string {
   if (setting.type === 'choice') return `one of ${[...setting.choices!, ...(setting.example === undefined ? [] : [setting.example])].map(c => JSON.stringify(c)).join(', ')}`;
+  if (setting.type === 'choices') return `a list of some of ${setting.choices!.map(c => JSON.stringify(c)).join(', ')}`;
   if (!['number', 'integer', 'integers', 'overrides'].includes(setting.type)) return `a ${setting.type}`;
   const kind = setting.type.startsWith('integer') ? 'a whole number' : 'a number';
   const bounds = [
@@ -293,7 +309,7 @@ function expected(setting: AnySetting): string {
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
-const structuredCloneOf = (value: unknown): unknown => (isObject(value) ? { ...value } : value);
+const structuredCloneOf = (value: unknown): unknown => (Array.isArray(value) ? [...value] : isObject(value) ? { ...value } : value);
 
 function describe(value: unknown): string {
   const json = JSON.stringify(value);

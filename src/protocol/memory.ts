@@ -67,10 +67,10 @@ export function deviceOf({ engine: { device } }: Pick<MemorySettings, 'engine'>,
 
 /** Only what memory depends on, in one order. Alpha, seeds, rates and lengths of training change nothing. */
 export function settingsOf({ task, base_model, engine, lora, training }: Pick<ExperimentValues, 'task' | 'base_model' | 'engine' | 'lora' | 'training'> | MemorySettings): MemorySettings {
-  const { device, precision, prefix_cache, prefix_cache_mb } = engine;
+  const { device, precision, prefix_cache, prefix_cache_mb, without = [] } = engine;
   const { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs = 1, max_steps = -1, predict_with_generate } = training;
   return {
-    task, base_model, engine: { device, precision, prefix_cache, prefix_cache_mb },
+    task, base_model, engine: { device, precision, prefix_cache, prefix_cache_mb, ...(without.length ? { without } : {}) },
     // Every epoch after the second finds the same in memory.
     training: { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs: Math.min(2, num_train_epochs), max_steps: Math.min(1, max_steps), predict_with_generate },
     lora: {

@@ -2,10 +2,11 @@
 import { countAdapter, type AdapterCount, type AdapterSettings, type ModelShape } from './adapterMath';
 import type { BaseDropout, ModuleInfo } from './engine';
 import type { Experiment } from './experiment';
+import { savingsOf } from './savings';
 
 /** The settings that memory depends on. */
 export type MemorySettings = Pick<Experiment, 'task' | 'base_model'> & {
-  engine: Pick<Experiment['engine'], 'device' | 'precision' | 'prefix_cache' | 'prefix_cache_mb'>;
+  engine: Pick<Experiment['engine'], 'device' | 'precision' | 'prefix_cache' | 'prefix_cache_mb'> & Partial<Pick<Experiment['engine'], 'without'>>;
   training: Pick<Experiment['training'], 'per_device_train_batch_size' | 'max_length' | 'gradient_checkpointing'> & Partial<Pick<Experiment['training'], 'num_train_epochs' | 'max_steps' | 'predict_with_generate'>>;
   lora: AdapterSettings & { lora_dropout?: number };
 };
@@ -57,22 +58,25 @@ const BYTES_PER_TOKEN = 4;
 export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
   const { task, training, engine, lora } = settings;
   const count = countAdapter(model, lora);
+  const savings = savingsOf(engine);
   const length = Math.min(training.max_length, longest);
-  const examples = Math.max(1, Math.min(training.per_device_train_batch_size, Math.floor(PORTION_TOKENS / length)));
+  const examples = Math.max(1, Math.min(training.per_device_train_batch_size, savings.portions ? Math.floor(PORTION_TOKENS / length) : Infinity));
   const tokens = examples * length;
   const layers = layersOf(model.modules);
   const frozen = frozenLayers(model.modules, layers, count, lora);
   const masks = masksOf(model, layers, count, lora, length);
-  const kept = layers.map((layer, i) => FLOAT * tokens * (task === 'SEQ_CLS' && i === layers.length - 1 ? layer.inward : layer.outputs + layer.norms + layer.gated + layer.heads * length + masks[i])).slice(frozen);
+  const kept = layers.map((layer, i) => FLOAT * tokens * (task === 'SEQ_CLS' && savings.last_layer_positions && i === layers.length - 1 ? layer.inward : layer.outputs + layer.norms + layer.gated + layer.heads * length + masks[i])).slice(frozen);
   const widest = Math.max(0, ...layers.map(layer => FLOAT * tokens * (3 * layer.widest + 2 * layer.heads * length)));
   const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens * layer.hidden));
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
   const vocabulary = written?.shape;
-  const logits = vocabulary ? FLOAT * tokens * (3 * Math.min(vocabulary[0], CHUNK_CLASSES) + 3 * vocabulary[1]) : 0;
+  const logits = vocabulary ? FLOAT * tokens * (3 * (savings.chunked_loss ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
   // Half precision is computed on GPUs alone, whatever `auto` stands for.
   const gpu = engine.device === 'webgpu' || engine.device === 'cuda' || engine.precision === 'fp16';
   const live = Math.max(logits, widest) + (training.gradient_checkpointing ? inputs + Math.max(0, ...kept) : sum(kept));
-  const activations = live + (gpu ? 0 : HOLES * Math.max(0, live - HOLES_FROM));
+  // A planned block is there beside what the first run of its size allocated.
+  const planned = gpu || savings.on_demand_memory ? 0 : live;
+  const activations = live + planned + (gpu ? 0 : HOLES * Math.max(0, live - HOLES_FROM));
 
   const below = sum(layers.slice(0, frozen).map(layer => layer.elements));
   const linear = sum(model.modules.filter(m => m.type === 'Linear' && !m.saved && !m.output).map(elements)) - below;
@@ -107,7 +111,7 @@ function heldWeights({ linear, below, output, tied, all }: Held, precision: Expe
 
 /** Whether layers below all that is trained may be computed once for all epochs. */
 const keepsPrefix = ({ task, training, engine }: Omit<MemorySettings, 'base_model'>): boolean =>
-  engine.prefix_cache === 'auto' && engine.prefix_cache_mb > 0 && ((training.num_train_epochs ?? 1) > 1 || (training.max_steps ?? -1) > 0) && task !== 'SEQ_2_SEQ_LM';
+  savingsOf(engine).prefix_cache && engine.prefix_cache_mb > 0 && ((training.num_train_epochs ?? 1) > 1 || (training.max_steps ?? -1) > 0) && task !== 'SEQ_2_SEQ_LM';
 
 interface Layer {
   name: string;

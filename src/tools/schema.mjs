@@ -116,6 +116,7 @@ function propertyOf(setting) {
       const listed = { enum: setting.nullable ? [...setting.choices, null] : setting.choices };
       return setting.pattern ? { anyOf: [listed, { type: 'string', pattern: setting.pattern }] } : listed;
     },
+    choices: () => ({ type: 'array', items: { enum: setting.choices, markdownEnumDescriptions: setting.choice_docs } }),
     number: () => ({ ...nullable('number'), ...range }),
     integer: () => ({ ...nullable('integer'), ...range }),
     tokens: () => { const list = { type: 'array', items: { type: 'integer', minimum: 0 } }; return { anyOf: [list, { type: 'object', additionalProperties: list }, { type: 'null' }] }; },
@@ -123,7 +124,8 @@ function propertyOf(setting) {
     overrides: () => ({ type: 'object', additionalProperties: { type: 'number', ...range } }),
   };
   const standard = setting.default === undefined ? {} : { default: setting.default };
-  return { ...kinds[setting.type](), ...standard, description: setting.doc, markdownDescription: setting.doc };
+  const doc = [setting.doc, ...(setting.choice_docs ?? []).map((text, i) => `- \`${setting.choices[i]}\`: ${text}`)].join('\n');
+  return { ...kinds[setting.type](), ...standard, description: setting.doc, markdownDescription: doc };
 }
 
 /** The tables are TypeScript; they are bundled in memory and imported. */

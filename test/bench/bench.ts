@@ -2,7 +2,8 @@
  * Speed and memory of the engine and, where LORA_LAB_PYTHON names a Python with torch, transformers and peft, of PEFT on the
  * same checkpoint, data and settings: one after the other in turns on the same machine, medians of the rounds.
  *
- *   npm run bench -- [--rows 1,2] [--rounds 3] [--out table.md]
+ *   npm run bench -- [--rows 1,2] [--rounds 3] [--without NAME,NAME] [--out table.md]      our side without these savings (src/protocol/savings.ts)
+ *   npm run bench -- --savings [--rounds 1] [--steps 3] [--without NAME,NAME] [--out table.md]   each saving, or these, off in turn
  *   npm run bench -- --memory [--rows 1,2] [--out table.md]         computed need of memory beside the measured one
  *   npm run bench -- --start [--rounds 3]                           from the command to the first step, with and without files in the system's cache
  *   npm run bench -- --scaling [--rounds 3] [--out picture.png]     our speed against rank, length and model size
@@ -16,6 +17,7 @@ import { measureGpu } from './gpu/gpu';
 import { measureOurs, measurePeft, median, prepare, python, type Measurement } from './measure';
 import { MEMORY_ROWS, measureMemoryRows } from './memory';
 import { ROWS, type Row } from './rows';
+import { measureSavings, savingNames, withoutSavings } from './savings';
 import { measureScaling } from './scaling';
 import { measureStart } from './start';
 
@@ -23,27 +25,34 @@ const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: {
-    rows: { type: 'string' }, rounds: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' }, memory: { type: 'boolean' }, start: { type: 'boolean' },
+    rows: { type: 'string' }, rounds: { type: 'string' }, without: { type: 'string' }, savings: { type: 'boolean' }, steps: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' }, memory: { type: 'boolean' }, start: { type: 'boolean' },
     gpu: { type: 'boolean' }, devices: { type: 'string' }, families: { type: 'string' }, shapes: { type: 'string' }, portions: { type: 'string' },
   } });
-  if (values.gpu) return measureGpu(values);
-  if (values.start) return measureStart(Number(values.rounds));
-  if (values.scaling) return measureScaling(Number(values.rounds), values.out);
+  const rounds = Number(values.rounds ?? (values.savings ? 1 : 3));
+  if (values.gpu) return measureGpu({ ...values, rounds: String(rounds) });
+  if (values.start) return measureStart(rounds);
+  if (values.scaling) return measureScaling(rounds, values.out);
+  const without = values.without === undefined ? [] : savingNames(values.without);
+  if (values.savings) {
+    const table = await measureSavings({ rounds, steps: Number(values.steps), ...(without.length ? { chosen: without } : {}) });
+    if (values.out) writeFileSync(values.out, `${table.join('\n')}\n`);
+    return;
+  }
   const pick = (rows: Row[]): Row[] => (values.rows ? values.rows.split(',').map(number => rows[Number(number) - 1]) : rows);
   if (values.memory) {
     const table = await measureMemoryRows(pick(MEMORY_ROWS));
     if (values.out) writeFileSync(values.out, `${table.join('\n')}\n`);
     return;
   }
-  const chosen = pick(ROWS);
+  const chosen = pick(ROWS).map(row => withoutSavings(row, without));
   const table = [
-    `${cpus()[0].model.trim()}, ${cpus().length} cores, ${new Date().toISOString().slice(0, 10)}, medians of ${values.rounds} rounds in turns`, '',
+    `${cpus()[0].model.trim()}, ${cpus().length} cores, ${new Date().toISOString().slice(0, 10)}, medians of ${rounds} rounds in turns${without.length ? `, ours without ${without.join(', ')}` : ''}`, '',
     '| | LoRA Lab | PEFT | ours ÷ PEFT | peak memory, ours / PEFT | start to first step, ours / PEFT |', '| --- | --- | --- | --- | --- | --- |',
   ];
   for (const row of chosen) {
     await prepare(row);
     const ours: Measurement[] = [], theirs: Measurement[] = [];
-    for (let round = 0; round < Number(values.rounds); round++) {
+    for (let round = 0; round < rounds; round++) {
       ours.push(await measureOurs(row));
       if (python) theirs.push(await measurePeft(row));
     }

@@ -7,6 +7,8 @@ import { LabError } from '../../src/engine/errors';
 import { readExperimentFile } from '../../src/engine/experimentFile';
 import { planSchedule } from '../../src/engine/training/schedule';
 import { parseExperiment, PRECISIONS, settingAt, SETTINGS } from '../../src/protocol/experiment';
+import { SAVING_NAMES, SAVINGS } from '../../src/protocol/savings';
+import { settingTitle } from '../../src/extension/hoverText';
 import { parseSweep, SWEEP_KEYS } from '../../src/protocol/sweep';
 import { inTemporaryFolder } from '../support/faults';
 import { built } from '../support/paths';
@@ -32,6 +34,8 @@ test('every wrong value is a problem that names its key, the value and what is p
     [{ training: { learning_rate: -1 } }, 'training.learning_rate', /above 0/], [{ training: { lr_scheduler_type: 'polynomial' } }, 'training.lr_scheduler_type', /"linear", "cosine"/],
     [{ training: { learning_rat: 1 } }, 'training.learning_rat', /did you mean "learning_rate"/], [{ dataset: { train: 'a', label: 'b' } }, 'dataset.label', /unknown key/],
     [{ task: 'QUESTION_ANS' }, 'task', /"SEQ_CLS"/], [{ training: 5 }, 'training', /not an object/], [{ lora: null, training: { loraplus_lr_ratio: 4 } }, 'training.loraplus_lr_ratio', /there are no A and B/], [{ lora: null, engine: { precision: 'int8' } }, 'engine.precision', /"int8".*"lora" is null.*"fp32"/], [{ engine: { device: 'tpu' } }, 'engine.device', /"auto", "cpu"/],
+    [{ engine: { without: ['portions', 'paddingfree'] } }, 'engine.without', /did you mean "padding_free" instead of "paddingfree"/], [{ engine: { without: ['speed'] } }, 'engine.without', /a list of some of "padding_free", /],
+    [{ engine: { without: 'portions' } }, 'engine.without', /a list of some of/], [{ engine: { without: null } }, 'engine.without', /a list of some of/],
   ];
   for (const [change, key, says] of wrong) {
     const { problems } = parseExperiment({ ...MINIMAL, ...change });
@@ -74,6 +78,16 @@ test('the schema knows every key, with its default and range', () => {
       if (setting.minimum !== undefined) assert.match(JSON.stringify(properties[key]), new RegExp(`"minimum":${setting.minimum}`), key);
     }
   }
+});
+
+test('the schema offers the names of savings and says what each is', () => {
+  const { properties } = JSON.parse(readFileSync(built('schemas/experiment.schema.json'), 'utf8')) as { properties: { engine: { properties: { without: { items: { enum: string[]; markdownEnumDescriptions: string[] }; markdownDescription: string } } } } };
+  const { items, markdownDescription } = properties.engine.properties.without;
+  assert.deepEqual(items.enum, SAVING_NAMES);
+  for (const name of SAVING_NAMES) assert.ok(markdownDescription.includes(`\`${name}\`: ${SAVINGS[name].doc}`), name);
+  assert.equal(items.markdownEnumDescriptions[3], SAVINGS.portions.doc);
+  assert.deepEqual(parseExperiment({ ...MINIMAL, engine: { without: ['portions'] } }).experiment!.engine.without, ['portions']);
+  assert.match(settingTitle(['engine', 'without'])!, /list of names · default `\[\]`/);
 });
 
 test('where "lora" is null the schema takes no more than the parser', () => {

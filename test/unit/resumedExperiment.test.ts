@@ -26,6 +26,12 @@ test('a key that is no longer at its default is a change, and the message tells 
   assert.throws(() => compareExperiments(settings({ r: 3 }), earlier(settings({ r: 2 }), LATER), 'a.lora.json'), refuses('lora.r', /it was 2/));
 });
 
+test('a run may go on without a saving that it began with, and the other way round', () => {
+  const without = (names: Experiment['engine']['without']): Experiment => ({ ...settings(), engine: { ...settings().engine, without: names } });
+  assert.deepEqual(compareExperiments(without(['portions']), earlier(settings(), { engine: ['without'] }), 'a.lora.json'), ['engine.without']);
+  assert.deepEqual(compareExperiments(settings(), earlier(without(['portions', 'split_bias']), {}), 'a.lora.json'), ['engine.without']);
+});
+
 test('adapters are not the default of a run that trains the whole model, nor the other way round', () => {
   const full: Experiment = { ...settings(), lora: { ...settings().lora, full: true } };
   assert.deepEqual(compareExperiments(full, earlier(full, { training: ['packing'] }), 'a.lora.json'), []);

@@ -74,6 +74,20 @@ test('dropout keeps its masks', () => {
   assert.equal(of(BERT_BASE, 0.1) - of(BERT_BASE, 0), 4 * 7 * 66 * 11 * 2 * 2 * 768, 'mask and input of both adapters of a layer, but for the last one, of which only first tokens are computed');
 });
 
+test('what a run goes without counts, where it saves memory; what was measured before the setting was there still holds', () => {
+  const given = settings();
+  const of = (without: MemorySettings['engine']['without'], task: MemorySettings['task'] = 'SEQ_CLS') => estimateMemory(BERT_BASE, { ...given, task, engine: { ...given.engine, without } });
+  const all = of([]);
+  for (const name of ['portions', 'last_layer_positions', 'on_demand_memory'] as const) assert.ok(of([name]).activations > all.activations, name);
+  assert.ok(of(['portions']).activations > 3.5 * all.activations, 'four portions at once');
+  assert.ok(of(['chunked_loss'], 'CAUSAL_LM').activations > of([], 'CAUSAL_LM').activations + 4 * 512 * 3 * 20_000, 'logits of the whole vocabulary');
+  assert.equal(of(['thread_spinning', 'split_bias']).total, all.total);
+  const kept = { ...given, lora: { ...given.lora, layers_to_transform: [8, 9] }, training: { ...given.training, num_train_epochs: 3 } };
+  assert.deepEqual([estimateMemory(BERT_BASE, { ...kept, engine: { ...given.engine, without: ['prefix_cache'] } }).beside, estimateMemory(BERT_BASE, kept).beside], [0, 1024e6]);
+  assert.equal(JSON.stringify(settingsOf({ ...given, engine: { ...given.engine, without: [] } })), JSON.stringify(settingsOf(given)));
+  assert.notEqual(JSON.stringify(settingsOf({ ...given, engine: { ...given.engine, without: ['portions'] } })), JSON.stringify(settingsOf(given)));
+});
+
 /** What a whole run needed at its peak: test/bench, BERT shapes, 16 × 128 tokens. */
 const near = (total: number, measured: number): void => assert.ok(Math.abs(total / measured - 1) < 0.1, `${total}, measured ${measured}`);
 

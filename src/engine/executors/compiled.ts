@@ -17,7 +17,7 @@ export class CompiledExecutor implements Executor {
   }
 
   async compile(program: Program): Promise<CompiledProgram> {
-    const traced = traceProgram(program, this.settings.provider, this.settings.largest_table);
+    const traced = traceProgram(program, this.settings.provider, this.settings.largest_table, this.settings.savings);
     if (traced.graph.packed.some(({ layout }) => layout.format === 'int8')) await checkIntegerProducts();
     const session = await createSession(program, traced, this.settings).catch((error: unknown) => { throw onnxError(error, this.settings.provider, 'start'); });
     return new CompiledSession(session, traced.gradients !== undefined, this.settings.provider);

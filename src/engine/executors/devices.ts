@@ -3,6 +3,7 @@ import * as ort from 'onnxruntime-node';
 import { LabError } from '../errors';
 import { DEVICES, type Precision } from '../../protocol/experiment';
 import type { DeviceName, DeviceReport, DevicesReport } from '../../protocol/devices';
+import type { Savings } from '../../protocol/savings';
 import { hasCudaProvider } from './cuda';
 import type { Executor } from './executor';
 import { cpuHardware, listGpus, mayHaveGpu } from './hardware';
@@ -39,15 +40,15 @@ export async function chooseDevice(ask: Probe = knownProbe, machine = thisMachin
  * The executor for `device`. A named device that cannot be used is a LabError that says what is missing or failed, never a
  * silent run on the CPU, and so is one that lacks the precision; `auto` says in the executor's `device` why it took what it took.
  */
-export async function createExecutor(device: string, precision: Precision = 'fp32'): Promise<Executor> {
+export async function createExecutor(device: string, precision: Precision = 'fp32', savings?: Savings): Promise<Executor> {
   if (device === 'reference') return startExecutor('reference');
   // For tests: ONNX Runtime on the CPU computes what half precision stores, and rounds as a GPU does but for the sums.
-  if (device === 'half-reference') return startExecutor('cpu');
+  if (device === 'half-reference') return startExecutor('cpu', savings);
   if (device === 'auto') {
     const { device: chosen, why } = await chooseDevice();
     checkPrecision(chosen, precision);
     await checkHalf(chosen, precision);
-    return described(await startExecutor(chosen), await nameOf(chosen), `auto: ${why}`);
+    return described(await startExecutor(chosen, savings), await nameOf(chosen), `auto: ${why}`);
   }
   if (!isDevice(device)) throw new LabError({ code: 'device.unavailable', where: 'engine.device', cause: `"${device}" is no device`, action: `choose one of ${DEVICES.join(', ')}` });
   checkPrecision(device, precision);
@@ -56,7 +57,7 @@ export async function createExecutor(device: string, precision: Precision = 'fp3
     if (!result.ok) throw new LabError({ code: result.missing ? 'device.missing' : 'device.failed', where: 'engine.device', cause: `${device} cannot be used: ${result.cause}`, action: result.action });
   }
   await checkHalf(device, precision);
-  return described(await startExecutor(device), await nameOf(device));
+  return described(await startExecutor(device, savings), await nameOf(device));
 }
 
 /** Which formats of the frozen weights the devices have kernels for. */

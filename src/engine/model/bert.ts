@@ -1,11 +1,10 @@
 /** BERT (Devlin et al. 2018, https://arxiv.org/abs/1810.04805), named as Hugging Face's BertForSequenceClassification and BertForTokenClassification. */
 import * as tf from '@tensorflow/tfjs-core';
-import { denseSpecs, embeddingSpecs, embedTokens, encode, ENCODER_TASKS, encoderClass, encoderLayout, encoderNames, layerSpecs, readEncoder, tagLogits } from './encoder';
+import { denseSpecs, embeddingSpecs, embedTokens, encode, encoderClass, encoderLayout, encoderNames, layerSpecs, readEncoder, tagLogits } from './encoder';
 import type { Family } from './family';
 
 export const bert: Family = {
   model_types: ['bert'],
-  tasks: ENCODER_TASKS,
   default_target_modules: ['query', 'value'],
   headModules: () => ['classifier'],
   architecture: task => encoderClass('Bert', task),

@@ -5,6 +5,7 @@ import { startNames } from './startFactors';
 import { loraEmbedding } from './adaptedEmbedding';
 import { doraLinear, loraLinear } from './adaptedLinear';
 import { attention, groupedMatMul } from '../ops/attention';
+import { blockAttention, type AttentionBlock } from '../ops/blockAttention';
 import { embedding } from '../ops/embedding';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { after } from '../ops/after';
@@ -12,6 +13,7 @@ import { halfRows, widened } from '../ops/halfTable';
 import { frozenLinear } from '../ops/quantizedLinear';
 import { rotary } from '../ops/rotary';
 import { DECODER } from '../training/decoderLayout';
+import { blockKeys, blockRows } from '../training/blocks';
 import { MASKED, type BatchLayout } from '../training/layout';
 import { recomputed } from '../training/recompute';
 import { slotRows, tokenRows } from '../training/slots';
@@ -19,6 +21,7 @@ import { tableInputs, type TableSite } from '../training/tableRows';
 import { OFFSETS, poolName, rowsName, type DropoutSite } from '../training/dropout';
 import { OUTPUT_LAYER, replaceLogits, replaceRows, TOKENS_KEY, type TrainedTokens } from './trainedTokens';
 import type { Precision } from '../../protocol/experiment';
+import { ALL_SAVINGS, type Savings } from '../../protocol/savings';
 import type { AdapterPlan } from './lora.types';
 import type { LoadedModel } from './weights';
 import type { BatchTensors, Between, ForwardContext, IndexName, ParameterSpec } from './family';
@@ -40,6 +43,8 @@ export interface ContextOptions {
   cache?: (keys: tf.Tensor, values: tf.Tensor) => tf.Tensor[];
   /** As ForwardContext has it. */
   sourceHeads?: (layer: number) => tf.Tensor[];
+  /** Default: all. */
+  savings?: Savings;
   /** Keeps only the inputs of each block for the backward pass, which computes the rest once more. */
   gradient_checkpointing?: boolean;
   /** Called for each layer with the states that enter it; returns those that leave it, by `compute` or otherwise. */
@@ -119,12 +124,19 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     const known = biases.get(window ?? 0);
     if (known) return known;
     const numbers = inputs[between === 'decoder' ? `${DECODER}slot_numbers` : 'slot_numbers'];
-    const [query, key] = options.cache ? [inputs.query_numbers, inputs.key_numbers] : [tf.expandDims(numbers, 1), tf.expandDims(numbers, 0)];
-    const later = tf.cast(tf.greater(key, query), 'float32');                                             // [S, S]
-    const hidden = window === null ? later : tf.maximum(later, tf.cast(tf.lessEqual(key, tf.sub(query, tf.scalar(window, 'int32'))), 'float32'));
-    const bias = tf.mul(hidden, MASKED);
+    const bias = options.cache ? causalBias(inputs.query_numbers, inputs.key_numbers, window) : causalBias(tf.expandDims(numbers, 1), tf.expandDims(numbers, 0), window);
     biases.set(window ?? 0, bias);
     return bias;
+  };
+  /** The blocks that causal attention is computed in, with the biases of a window. */
+  const blocksOf = new Map<number, AttentionBlock[]>();
+  const attentionBlocks = (window: number | null): AttentionBlock[] => {
+    const known = blocksOf.get(window ?? 0) ?? Array.from({ length: layout.blocks! }, (_, i) => {
+      const [rows, keys] = [inputs[blockRows(i)], inputs[blockKeys(i)]];
+      return { rows, keys, bias: causalBias(tf.expandDims(rows, 1), tf.expandDims(keys, 0), window) };
+    });
+    blocksOf.set(window ?? 0, known);
+    return known;
   };
   /** Position biases with the mask added: all layers of a stack have the same one. */
   const positioned = new Map<tf.Tensor, tf.Tensor>();
@@ -168,6 +180,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   const context: ForwardContext = {
     batch: inputs as unknown as BatchTensors,
     reads: layout.read,
+    savings: options.savings ?? ALL_SAVINGS,
     sourceHeads: layer => options.sourceHeads!(layer),
     weight,
     dropout,
@@ -237,7 +250,8 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       }
       const queries = slots(q, h, of);
       const site: DropoutSite = { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p };
-      const attended = softcap === null ? attention({ q: queries, k: keys, v: values, bias, keep: keep(site) }, { scale, trained })   // [B, h, S, head_dim]
+      const attended = layout.blocks && softcap === null && p === 0 && !options.cache ? blockAttention({ q: queries, k: keys, v: values }, attentionBlocks(window), scale)
+        : softcap === null ? attention({ q: queries, k: keys, v: values, bias, keep: keep(site) }, { scale, trained })   // [B, h, S, head_dim]
         : groupedMatMul(drop(tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias)), site), values);
       const head_dim = attended.shape[3]!;
       const rows = tf.reshape(maskGradient({ x: attended, mask: inputs[`${of}slot_mask`] }, {}), [-1, head_dim]);
@@ -251,4 +265,11 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     },
   };
   return context;
+}
+
+/** MASKED where a key stands behind the query, or before its window: query [.., S, 1] and key [.., 1, K] → [.., S, K]. */
+function causalBias(query: tf.Tensor, key: tf.Tensor, window: number | null): tf.Tensor {
+  const later = tf.cast(tf.greater(key, query), 'float32');
+  const hidden = window === null ? later : tf.maximum(later, tf.cast(tf.lessEqual(key, tf.sub(query, tf.scalar(window, 'int32'))), 'float32'));
+  return tf.mul(hidden, MASKED);
 }

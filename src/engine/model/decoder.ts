@@ -3,6 +3,7 @@
  * feed-forward, output layer. Each architecture's own file says how they are put together.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import type { ModelType } from '../../protocol/modelTypes';
 import { linear } from '../ops/linear';
 import { rmsNorm } from '../ops/rmsNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
@@ -93,7 +94,10 @@ export function attend(context: ForwardContext, c: DecoderConfig, i: number, [q,
 }
 
 /** What follows attention needs only the tokens that are read later: in the last layer those that the head reads. x [T, w] → [n, w]. */
-export const tokensRead = (context: ForwardContext, c: { layers: number }, i: number, x: tf.Tensor): tf.Tensor => (i === c.layers - 1 ? context.headTokens(x) : x);
+export const tokensRead = (context: ForwardContext, c: { layers: number }, i: number, x: tf.Tensor): tf.Tensor => (i === c.layers - 1 && context.savings.last_layer_positions ? context.headTokens(x) : x);
+
+/** What the head reads of the states after the last layer: [n, d] → [R, d]. */
+export const lastStates = (context: ForwardContext, x: tf.Tensor): tf.Tensor => (context.savings.last_layer_positions ? x : context.headTokens(x));
 
 /** q, k and v of layer i: [T, h · head_dim], [T, g · head_dim], [T, g · head_dim]. */
 export const projections = (context: ForwardContext, at: string, x: tf.Tensor): tf.Tensor[] => ['q_proj', 'k_proj', 'v_proj'].map(name => context.linear(`${at}.${name}`, x));
@@ -105,7 +109,7 @@ export function gatedMlp(context: ForwardContext, c: DecoderConfig, at: string, 
 }
 
 export interface DecoderOptions<C extends DecoderConfig> {
-  model_type: string;
+  model_type: ModelType;
   /** Hugging Face's class name before `ForCausalLM`. */
   class_name: string;
   default_target_modules: readonly string[];
@@ -131,7 +135,6 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
   const { read } = options;
   return {
     model_types: [options.model_type],
-    tasks: ['CAUSAL_LM', 'SEQ_CLS'],
     default_target_modules: options.default_target_modules,
     headModules: task => (task === 'SEQ_CLS' ? ['score'] : []),
     architecture: task => `${options.class_name}For${task === 'SEQ_CLS' ? 'SequenceClassification' : 'CausalLM'}`,
@@ -169,7 +172,7 @@ function statesRead<C extends DecoderConfig>(context: ForwardContext, c: C, opti
   const embeddings = context.embed(EMBEDDINGS, 'input_ids');   // [T, d]
   let hidden_states = options.embed?.(context, c, embeddings) ?? embeddings;
   for (let i = 0; i < c.layers; i++) hidden_states = context.block(`model.layers.${i}`, [hidden_states], (block, x) => options.layer(block, c, i, x));
-  return norm(context, 'model.norm', hidden_states, c.epsilon, options.norm_offset);
+  return norm(context, 'model.norm', lastStates(context, hidden_states), c.epsilon, options.norm_offset);
 }
 
 /** The head's parameters. A tied output layer has none of its own. */

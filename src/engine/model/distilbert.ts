@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { oneOf, padToken, probability, size, wrongValue } from './config';
-import { denseSpecs, embeddingSpec, ENCODER_TASKS, encoderClass, encoderLayout, encoderNames, normOf, normSpecs, tagLogits } from './encoder';
+import { denseSpecs, embeddingSpec, encoderClass, encoderLayout, encoderNames, normOf, normSpecs, readsEarly, tagLogits } from './encoder';
 import type { Config, Family, ForwardContext, ParameterSpec } from './family';
 
 /** Not a key of config.json: the architecture fixes it. */
@@ -46,13 +46,13 @@ function encode(context: ForwardContext, c: DistilBertConfig): tf.Tensor {
     const at = `distilbert.transformer.layer.${i}`;
     hidden_states = context.block(at, [hidden_states], (block, x) => layer(block, c, at, x, i === c.layers - 1));
   }
-  return context.reads === 'first' ? hidden_states : context.headTokens(hidden_states);
+  return readsEarly(context) ? hidden_states : context.headTokens(hidden_states);
 }
 
 /** hidden_states [T, d] → [n, d]: if only the first tokens of the last layer are read, only they are computed: n is T, in the last layer then B. */
 function layer(context: ForwardContext, c: DistilBertConfig, at: string, hidden_states: tf.Tensor, last: boolean): tf.Tensor {
   const { linear, dropout, attention, headTokens } = context;
-  const rows = last && context.reads === 'first' ? headTokens(hidden_states) : hidden_states;              // [n, d]
+  const rows = last && readsEarly(context) ? headTokens(hidden_states) : hidden_states;                    // [n, d]
   const q = linear(`${at}.attention.q_lin`, rows);                                                         // [n, d]
   const [k, v] = ['k_lin', 'v_lin'].map(name => linear(`${at}.attention.${name}`, hidden_states));         // [T, d] each
   const attended = attention(q, k, v, { scale: 1 / Math.sqrt(c.hidden_size / c.heads), dropout: c.attention_dropout });   // [n, d]
@@ -64,7 +64,6 @@ function layer(context: ForwardContext, c: DistilBertConfig, at: string, hidden_
 
 export const distilbert: Family = {
   model_types: ['distilbert'],
-  tasks: ENCODER_TASKS,
   // PEFT names none; these are what query and value are called here.
   default_target_modules: ['q_lin', 'v_lin'],
   // PEFT trains every module whose name ends in "classifier".

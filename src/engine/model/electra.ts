@@ -1,14 +1,13 @@
 /** ELECTRA (Clark et al. 2020, https://arxiv.org/abs/2003.10555): BERT's layers over embeddings that may be narrower, and a head of two layers. */
 import { ACTIVATIONS } from './activations';
 import { optionalSize } from './config';
-import { denseSpecs, embeddingSpecs, embedTokens, encode, ENCODER_TASKS, encoderClass, encoderLayout, encoderNames, layerSpecs, readEncoder, tagLogits, type EncoderConfig } from './encoder';
+import { denseSpecs, embeddingSpecs, embedTokens, encode, encoderClass, encoderLayout, encoderNames, layerSpecs, readEncoder, tagLogits, type EncoderConfig } from './encoder';
 import type { Config, Family } from './family';
 
 const readConfig = (config: Config): EncoderConfig => ({ ...readEncoder(config), embedding_size: optionalSize(config, 'embedding_size') ?? 128 });
 
 export const electra: Family = {
   model_types: ['electra'],
-  tasks: ENCODER_TASKS,
   default_target_modules: ['query', 'value'],
   headModules: () => ['classifier'],
   outputLayer: task => (task === 'TOKEN_CLS' ? 'classifier' : 'classifier.out_proj'),

@@ -4,7 +4,7 @@ import { layerNorm } from '../ops/layerNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
 import { linearSpec } from './decoder';
-import type { Config, ForwardContext, IndexName, ParameterSpec, Task } from './family';
+import type { Config, ForwardContext, IndexName, ParameterSpec } from './family';
 import type { BatchLayout } from '../training/layout';
 
 export interface EncoderConfig {
@@ -80,6 +80,9 @@ export function embedTokens(context: ForwardContext, c: EncoderConfig, at: strin
   return dropout(normOf(context, `${at}.embeddings.LayerNorm`, sum, c.epsilon), c.hidden_dropout);
 }
 
+/** Whether the last layer is computed for the first tokens alone, because nothing else of it is read. */
+export const readsEarly = ({ reads, savings }: ForwardContext): boolean => reads === 'first' && savings.last_layer_positions;
+
 /** All layers: [T, d] → what the head reads of the last one, [R, d]. */
 export function encode(context: ForwardContext, c: EncoderConfig, at: string, embedded: tf.Tensor): tf.Tensor {
   let hidden_states = embedded;                                                                            // [T, d]
@@ -87,14 +90,14 @@ export function encode(context: ForwardContext, c: EncoderConfig, at: string, em
     const layer = `${at}.encoder.layer.${i}`;
     hidden_states = context.block(layer, [hidden_states], (block, x) => encoderLayer(block, c, layer, x, i === c.layers - 1));
   }
-  return context.reads === 'first' ? hidden_states : context.headTokens(hidden_states);
+  return readsEarly(context) ? hidden_states : context.headTokens(hidden_states);
 }
 
 /** hidden_states [T, d] → [n, d]: if only the first tokens of the last layer are read, only they are computed: n is T, in the last layer then B. */
 function encoderLayer(context: ForwardContext, c: EncoderConfig, layer: string, hidden_states: tf.Tensor, last: boolean): tf.Tensor {
   const { linear, dropout, attention, headTokens } = context;
   const scale = 1 / Math.sqrt(c.hidden_size / c.heads);
-  const rows = last && context.reads === 'first' ? headTokens(hidden_states) : hidden_states;              // [n, d]
+  const rows = last && readsEarly(context) ? headTokens(hidden_states) : hidden_states;                    // [n, d]
   const q = linear(`${layer}.attention.self.query`, rows);                                                 // [n, d]
   const [k, v] = ['key', 'value'].map(name => linear(`${layer}.attention.self.${name}`, hidden_states));   // [T, d] each
   const attended = attention(q, k, v, { scale, dropout: c.attention_dropout });                            // [n, d]
@@ -111,9 +114,6 @@ export function encoderNames(name: string, prefix: string): string[] {
   const bare = (n: string): string => (n.startsWith(`${prefix}.`) ? n.slice(prefix.length + 1) : n);
   return [...new Set([name, old, bare(name), bare(old)])];
 }
-
-/** What an encoder can be trained for. */
-export const ENCODER_TASKS: readonly Task[] = ['SEQ_CLS', 'TOKEN_CLS'];
 
 /** The class of an encoder that Hugging Face has for a task. */
 export const encoderClass = (model: string, task: string): string => `${model}For${task === 'TOKEN_CLS' ? 'Token' : 'Sequence'}Classification`;

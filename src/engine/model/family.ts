@@ -4,12 +4,15 @@
  * are what PEFT matches `target_modules` against and what a merged checkpoint is written with.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { TASKS } from '../../protocol/experiment';
+import { MODEL_TYPES, TASKS_OF, type ModelType } from '../../protocol/modelTypes';
 import type { BatchLayout } from '../training/layout';
+import type { Savings } from '../../protocol/savings';
 import type { Checkpoint } from './checkpoint';
 
 export type Config = Record<string, unknown>;
 
-export type Task = 'SEQ_CLS' | 'TOKEN_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM';
+export type Task = (typeof TASKS)[number];
 
 export interface ParameterSpec {
   /** `bert.encoder.layer.0.attention.self.query.weight` */
@@ -33,9 +36,8 @@ export interface ParameterSpec {
 }
 
 export interface Family {
-  readonly model_types: readonly string[];
-  /** Tasks that the architecture can learn, the usual one first. */
-  readonly tasks: readonly Task[];
+  /** Of one kind: what the architecture can learn follows from it. */
+  readonly model_types: readonly [ModelType, ...ModelType[]];
   /** PEFT's `TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`; empty where it has none. */
   readonly default_target_modules: readonly string[];
   /** Modules of the task's head, which PEFT adds to `modules_to_save`. */
@@ -89,6 +91,8 @@ export interface ForwardContext {
   readonly batch: BatchTensors;
   /** Which tokens the head reads. */
   readonly reads: BatchLayout['read'];
+  /** What may be left out. */
+  readonly savings: Savings;
   /** A parameter by its full name: frozen, or the trained value. */
   weight(name: string): Tensor;
   /** Rows of an embedding table for one of the batch's index vectors, plus the adapter of the module if it has one. [N, w], of buckets [S, S, w]. */
@@ -137,6 +141,9 @@ export interface BatchTensors {
   relative_buckets: Tensor;           // [S, S]
   decoder_relative_buckets: Tensor;   // [V, V], while a model writes [V, kept + V]
 }
+
+/** Tasks that the architecture can learn, the usual one first. */
+export const tasksOf = ({ model_types: [type] }: Pick<Family, 'model_types'>): readonly Task[] => TASKS_OF[MODEL_TYPES[type]];
 
 /** The weight whose rows are the classes of a classifier. */
 export const classWeight = (family: Family, task: string): string => `${family.outputLayer?.(task) ?? family.headModules(task)[0]}.weight`;

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { layerNorm } from '../ops/layerNorm';
 import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { flag, mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
-import { headSpecs, outputWeight, tokensRead, vocabularyLogits } from './decoder';
+import { headSpecs, lastStates, outputWeight, tokensRead, vocabularyLogits } from './decoder';
 import type { Config, Family, ForwardContext, ParameterSpec, Task } from './family';
 
 interface Gpt2Config {
@@ -82,12 +82,11 @@ function statesRead(context: ForwardContext, c: Gpt2Config): tf.Tensor {
   const { embed, dropout } = context;
   let hidden_states = dropout(tf.add(embed('transformer.wte', 'input_ids'), embed('transformer.wpe', 'position_ids')), c.embedding_dropout);   // [T, d]
   for (let i = 0; i < c.layers; i++) hidden_states = context.block(`transformer.h.${i}`, [hidden_states], (block, x) => layer(block, c, i, x));
-  return norm(context, c, 'transformer.ln_f', hidden_states);
+  return norm(context, c, 'transformer.ln_f', lastStates(context, hidden_states));
 }
 
 export const gpt2: Family = {
   model_types: ['gpt2'],
-  tasks: ['CAUSAL_LM', 'SEQ_CLS'],
   default_target_modules: ['c_attn'],
   headModules: task => (task === 'SEQ_CLS' ? ['score'] : []),
   architecture: task => (task === 'SEQ_CLS' ? 'GPT2ForSequenceClassification' : 'GPT2LMHeadModel'),

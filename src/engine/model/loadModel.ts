@@ -4,7 +4,7 @@ import { hasClasses, type ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { random } from '../random';
 import { openCheckpoint, type Checkpoint } from './checkpoint';
-import type { Config, Family, ParameterSpec } from './family';
+import { tasksOf, type Config, type Family, type ParameterSpec } from './family';
 import type { TensorRef } from './safetensors';
 import type { LoadedModel, Weight } from './weights';
 
@@ -52,8 +52,8 @@ export function modelOf(checkpoint: Checkpoint, { task, labels: given, problem_t
 /** Error `model.task`: the architecture cannot learn the task; `checkpoint.config`: the weights are quantized. */
 function checkTask(family: Family, task: string, config: Config, folder: string): void {
   const file = join(folder, 'config.json');
-  if (!(family.tasks as readonly string[]).includes(task)) {
-    throw new LabError({ code: 'model.task', file, where: 'model_type', cause: `a "${String(config.model_type)}" model cannot be trained for ${task}`, action: `set "task" to ${family.tasks.join(' or ')}, or use another checkpoint` });
+  if (!(tasksOf(family) as readonly string[]).includes(task)) {
+    throw new LabError({ code: 'model.task', file, where: 'model_type', cause: `a "${String(config.model_type)}" model cannot be trained for ${task}`, action: `set "task" to ${tasksOf(family).join(' or ')}, or use another checkpoint` });
   }
   if (config.quantization_config != null) {
     throw new LabError({ code: 'checkpoint.config', file, where: 'quantization_config', cause: 'quantized checkpoints are not supported', action: 'use the checkpoint in float32, float16 or bfloat16' });
@@ -63,7 +63,7 @@ function checkTask(family: Family, task: string, config: Config, folder: string)
 /** The task that an adapter or a checkpoint is for where nothing else says so: a classifier of texts or words if its class is one, else the architecture's usual one. */
 export function usualTask(config: Config, family: Family): string {
   const stored = (end: string): boolean => Array.isArray(config.architectures) && config.architectures.some(name => String(name).endsWith(end));
-  return stored('ForSequenceClassification') ? 'SEQ_CLS' : stored('ForTokenClassification') ? 'TOKEN_CLS' : family.tasks[0];
+  return stored('ForSequenceClassification') ? 'SEQ_CLS' : stored('ForTokenClassification') ? 'TOKEN_CLS' : tasksOf(family)[0];
 }
 
 /** Families know only the content of config.json: its place is added here. */
@@ -77,7 +77,7 @@ function inFolder<T>(folder: string, read: () => T): T {
 /** The family that implements a config's `model_type`. Error: `checkpoint.model-type`, naming the supported ones. */
 export function familyOf(config: Config, families: readonly Family[], folder: string): Family {
   const type = config.model_type as string;
-  const family = families.find(candidate => candidate.model_types.includes(type));
+  const family = families.find(candidate => (candidate.model_types as readonly string[]).includes(type));
   if (family) return family;
   throw new LabError({
     code: 'checkpoint.model-type', file: join(folder, 'config.json'), where: 'model_type', cause: `"${type}" is not supported`,

@@ -1,7 +1,7 @@
 /** RoBERTa (Liu et al. 2019, https://arxiv.org/abs/1907.11692): BERT with positions counted from the padding token's number on, and a head of two layers. */
 import * as tf from '@tensorflow/tfjs-core';
 import { padToken, wrongValue } from './config';
-import { denseSpecs, embeddingSpecs, embedTokens, encode, ENCODER_TASKS, encoderClass, encoderLayout, encoderNames, layerSpecs, readEncoder, tagLogits } from './encoder';
+import { denseSpecs, embeddingSpecs, embedTokens, encode, encoderClass, encoderLayout, encoderNames, layerSpecs, readEncoder, tagLogits } from './encoder';
 import type { Config, Family } from './family';
 
 /** The first position is the one after this. */
@@ -9,7 +9,6 @@ const paddingPosition = (config: Config): number => padToken(config) ?? 1;
 
 export const roberta: Family = {
   model_types: ['roberta'],
-  tasks: ENCODER_TASKS,
   default_target_modules: ['query', 'value'],
   headModules: () => ['classifier'],
   outputLayer: task => (task === 'TOKEN_CLS' ? 'classifier' : 'classifier.out_proj'),

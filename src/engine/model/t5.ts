@@ -150,7 +150,6 @@ const decode = (context: ForwardContext, config: Config, encoded: tf.Tensor | nu
 
 export const t5: Family = {
   model_types: ['t5', 'mt5'],
-  tasks: ['SEQ_2_SEQ_LM'],
   default_target_modules: ['q', 'v'],
   headModules: () => [],
   // A merged mT5 stays one.

@@ -19,7 +19,6 @@ export interface AttentionInputs {
  * only if it is `trained`.
  */
 export function attention({ q, k, v, bias, keep }: AttentionInputs, { scale, trained = false }: { scale: number; trained?: boolean }): tf.Tensor {
-  const g = k.shape[1]!;
   const op = tf.customGrad((...args) => {
     const [q, k, v, trainedBias] = args as tf.Tensor[];
     const save = args.at(-1) as tf.GradSaveFunc;
@@ -30,17 +29,8 @@ export function attention({ q, k, v, bias, keep }: AttentionInputs, { scale, tra
     return {
       value,
       gradFunc(dy: tf.Tensor, [q, k, v, y, p, dropped, keep]: tf.Tensor[]) {
-        const through = groupedMatMul(dy, v, true);                                                       // [B, h, S, K]
-        const dp = keep ? tf.mul(through, keep) : through;
-        // What softmax's gradient takes off, a row's sum of p ∘ dp, is that of y ∘ dy: head_dim numbers instead of K, and two passes
-        // over [B, h, S, K] less (Dao et al. 2022, https://arxiv.org/abs/2205.14135, appendix B.2).
-        const dscores = tf.mul(tf.sub(dp, tf.sum(tf.mul(y, dy), -1, true)), p);
-        return [
-          tf.mul(groupedMatMul(dscores, k), scale),
-          tf.mul(tf.matMul(grouped(dscores, g), grouped(q, g), true, false), scale),                      // sums over the heads of a group
-          tf.matMul(grouped(dropped, g), grouped(dy, g), true, false),
-          ...(trained ? [sumTo(dscores, bias.shape)] : []),
-        ];
+        const { dq, dk, dv, dscores } = attentionGradients(dy, { q, k, v, y, p, dropped, keep }, scale);
+        return [dq, dk, dv, ...(trained ? [sumTo(dscores, bias.shape)] : [])];
       },
     };
   });
@@ -48,7 +38,7 @@ export function attention({ q, k, v, bias, keep }: AttentionInputs, { scale, tra
 }
 
 /** softmax(scale · q kᵀ + bias): [B, h, S, K]. It has no gradient of its own. */
-const probabilities = defineOp<'q' | 'k' | 'bias', { scale: number }>({
+export const probabilities = defineOp<'q' | 'k' | 'bias', { scale: number }>({
   name: 'LabAttentionProbabilities',
   compose: ({ q, k, bias }, { scale }) => tf.softmax(tf.add(tf.mul(groupedMatMul(q, k, true), scale), bias)),
   save: { inputs: [] },
@@ -61,6 +51,24 @@ const probabilities = defineOp<'q' | 'k' | 'bias', { scale: number }>({
     return graph.node('Softmax', [graph.node('Add', [scores, bias], scores)], scores, { axis: -1 });
   },
 });
+
+/** Gradients of y = (p ∘ keep) v, in the shapes of q, k and v, and of the scores [B, h, S, K]. `dropped` is p ∘ keep. */
+export function attentionGradients(
+  dy: tf.Tensor, { q, k, v, y, p, dropped = p, keep }: Record<'q' | 'k' | 'v' | 'y' | 'p', tf.Tensor> & { dropped?: tf.Tensor; keep?: tf.Tensor }, scale: number,
+): Record<'dq' | 'dk' | 'dv' | 'dscores', tf.Tensor> {
+  const g = k.shape[1]!;
+  const through = groupedMatMul(dy, v, true);                                                       // [B, h, S, K]
+  const dp = keep ? tf.mul(through, keep) : through;
+  // What softmax's gradient takes off, a row's sum of p ∘ dp, is that of y ∘ dy: head_dim numbers instead of K, and two passes
+  // over [B, h, S, K] less (Dao et al. 2022, https://arxiv.org/abs/2205.14135, appendix B.2).
+  const dscores = tf.mul(tf.sub(dp, tf.sum(tf.mul(y, dy), -1, true)), p);
+  return {
+    dscores,
+    dq: tf.mul(groupedMatMul(dscores, k), scale),
+    dk: tf.mul(tf.matMul(grouped(dscores, g), grouped(q, g), true, false), scale),                  // sums over the heads of a group
+    dv: tf.matMul(grouped(dropped, g), grouped(dy, g), true, false),
+  };
+}
 
 /** x summed over the axes that `shape` lacks or has as 1. */
 function sumTo(x: tf.Tensor, shape: readonly number[]): tf.Tensor {

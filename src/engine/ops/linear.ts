@@ -18,10 +18,8 @@ export const linear = defineOp<'x' | 'w' | 'add', { bias: boolean; transposed?: 
     return {
       x: () => tf.matMul(dy as tf.Tensor2D, w as tf.Tensor2D, false, transposed),
       w: () => {
-        // A product of few rows and many columns takes ONNX Runtime twice the time of its transpose.
-        const [wide, narrow] = dy.shape[1]! < x.shape[1]! ? [x, dy] : [dy, x];
-        const product = tf.matMul(wide as tf.Tensor2D, narrow as tf.Tensor2D, true, false);
-        return (wide === x) === transposed ? product : tf.transpose(product);
+        const [rows, columns] = transposed ? [x, dy] : [dy, x];
+        return tf.matMul(rows as tf.Tensor2D, columns as tf.Tensor2D, true, false);
       },
       add: () => (bias ? tf.sum(dy, 0) : dy),
     };
@@ -31,6 +29,6 @@ export const linear = defineOp<'x' | 'w' | 'add', { bias: boolean; transposed?: 
     const gemm = (inputs: Value[]): Value => graph.node('Gemm', inputs, output, { transB: transposed ? 0 : 1 });
     if (!add) return gemm([x, w]);
     // On the CPU, Gemm first copies what is to be added, on one thread.
-    return graph.provider === 'cpu' ? graph.node('Add', [gemm([x, w]), add], output) : gemm([x, w, add]);
+    return graph.provider === 'cpu' && graph.savings.split_bias ? graph.node('Add', [gemm([x, w]), add], output) : gemm([x, w, add]);
   },
 });

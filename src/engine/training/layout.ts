@@ -4,6 +4,7 @@
  */
 import type { Feeds, InputSpec } from '../executors/executor';
 import { relativeBuckets, type RelativePositions } from '../model/relativePosition';
+import { blockFeeds, blockInputs } from './blocks';
 import { decoderFeeds, decoderInputs } from './decoderLayout';
 import { headFeeds, slotRows, tokenRows } from './slots';
 import { IGNORED, type Example } from './step.types';
@@ -20,6 +21,8 @@ export interface BatchLayout {
   heads: HeadCounts;
   /** Tokens that the task's head reads: the first or last one of each example, or those that have a target. */
   read: 'first' | 'last' | 'labelled';
+  /** With `read: 'labelled'`, tokens without a target are read too, and their losses weigh nothing. */
+  unlabelled?: boolean;
   /** Tokens see only what stands before them; else everything in their example. */
   causal: boolean;
   /** With `read: 'last'`, tokens of this number at the end are passed over, as transformers does. */
@@ -34,6 +37,8 @@ export interface BatchLayout {
   relative?: RelativePositions;
   /** Of a language model: the layers whose keys and values are kept while it writes, of a decoder apart its own, and the width of a head. */
   cache?: { layers: number; head_dim: number };
+  /** Blocks of rows that causal attention is computed in; absent for whole rows. */
+  blocks?: number;
   /** An encoder-decoder: the head reads tokens of the decoder, and `causal` is said of the encoder. */
   decoder?: boolean;
 }
@@ -51,10 +56,12 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
     index('input_ids', ['T']), index('position_ids', ['T']),
     index('head_rows', [rows]), index('head_row_of_token', [read]), float('head_mask', [read, 1]),
     layout.targets === undefined ? index('labels', [rows]) : float('targets', [rows, layout.targets]),
+    ...(readsAll(layout) ? [float('label_weights', [rows])] : []),
     ...headCounts(layout).flatMap(h => [index(slotRows(h), ['B', h, 'S']), index(tokenRows(h), ['T', h])]),
     float('slot_mask', ['B', 1, 'S', 1]),
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
     ...(layout.decoder ? decoderInputs(layout.heads.query) : []),
+    ...blockInputs(layout.blocks),
     ...(layout.relative ? [index('relative_buckets', ['S', 'S'])] : []),
     ...(layout.rotary ? ['rotary_cos', 'rotary_sin'].map(name => float(name, ['P', layout.rotary!.length])) : []),
   ];
@@ -63,19 +70,27 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
 /** The size R of what the head reads: with one token of each example it is B, so that rows of the two kinds can meet. */
 export const readRows = ({ read }: Pick<BatchLayout, 'read'>): 'R' | 'B' => (read === 'labelled' ? 'R' : 'B');
 
+/** Whether the head reads every token, with a target or without. */
+const readsAll = ({ read, unlabelled = false }: Pick<BatchLayout, 'read' | 'unlabelled'>): boolean => read === 'labelled' && unlabelled;
+
 export const headCounts = ({ heads }: BatchLayout): number[] => [...new Set([heads.query, heads.key_value])];
 
-/** U and V are 0 without a decoder apart. */
+/** U and V are 0 without a decoder apart. There are at least as many slots as blocks. */
 export interface BatchSizes { T: number; B: number; S: number; R: number; U: number; V: number }
 
 export function batchSizes(examples: Example[], layout: BatchLayout): BatchSizes {
   const [lengths, decoder] = [examples.map(e => e.input_ids.length), examples.map(e => e.decoder_input_ids?.length ?? 0)];
   const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0);
-  return { T: sum(lengths), B: examples.length, S: Math.max(...lengths), R: rowsRead(examples, layout), U: sum(decoder), V: Math.max(...decoder) };
+  return { T: sum(lengths), B: examples.length, S: Math.max(layout.blocks ?? 0, ...lengths), R: rowsRead(examples, layout), U: sum(decoder), V: Math.max(...decoder) };
 }
 
-/** Tokens that the head reads: one for each example, or as many as have a target. */
-export function rowsRead(examples: Example[], { read }: Pick<BatchLayout, 'read'>): number {
+/** Tokens that the head reads: one for each example, or as many as have a target, or all. */
+function rowsRead(examples: Example[], layout: BatchLayout): number {
+  return readsAll(layout) ? examples.reduce((sum, { input_ids, decoder_input_ids = input_ids }) => sum + decoder_input_ids.length, 0) : lossCount(examples, layout);
+}
+
+/** Losses that count: one for each example, or as many as there are targets. */
+export function lossCount(examples: Example[], { read }: Pick<BatchLayout, 'read'>): number {
   return read === 'labelled' ? examples.reduce((sum, example) => sum + countTargets(example), 0) : examples.length;
 }
 
@@ -92,21 +107,23 @@ export function batchFeeds(examples: Example[], layout: BatchLayout, longest?: n
   const N = layout.decoder ? sizes.U : T;
   const input_ids = new Int32Array(T), token_type_ids = new Int32Array(T), position_ids = new Int32Array(T);
   const head_rows = new Int32Array(R), head_row_of_token = new Int32Array(N), labels = new Int32Array(R);
-  const head_mask = new Float32Array(N);
+  const head_mask = new Float32Array(N), label_weights = new Float32Array(R);
   const attention_bias = new Float32Array(B * S).fill(MASKED), slot_mask = new Float32Array(B * S);
   let token = 0, row = 0, first_read = 0;
   examples.forEach((example, b) => {
     const length = example.input_ids.length;
+    const real = length - (example.padding?.input ?? 0);
     input_ids.set(example.input_ids, token);
     if (example.token_type_ids) token_type_ids.set(example.token_type_ids, token);
     position_ids.set(positionsOf(example.input_ids, layout), token);
-    attention_bias.fill(0, b * S, b * S + length);
+    attention_bias.fill(0, b * S, b * S + real);
     slot_mask.fill(1, b * S, b * S + length);
     for (const [place, label] of placesRead(example, layout)) {
       head_rows[row] = first_read + place;
       head_row_of_token[first_read + place] = row;
       head_mask[first_read + place] = 1;
-      labels[row++] = label;
+      label_weights[row] = label === IGNORED ? 0 : 1;
+      labels[row++] = label === IGNORED ? 0 : label;
     }
     token += length;
     first_read += layout.decoder ? example.decoder_input_ids!.length : length;
@@ -118,6 +135,7 @@ export function batchFeeds(examples: Example[], layout: BatchLayout, longest?: n
     head_row_of_token: { data: head_row_of_token, shape: [N] },
     head_mask: { data: head_mask, shape: [N, 1] },
     ...(layout.targets === undefined ? { labels: { data: labels, shape: [R] } } : { targets: { data: floatTargets(examples, layout.targets), shape: [R, layout.targets] } }),
+    ...(readsAll(layout) ? { label_weights: { data: label_weights, shape: [R] } } : {}),
     slot_mask: { data: slot_mask, shape: [B, 1, S, 1] },
   };
   if (layout.causal) {
@@ -126,7 +144,8 @@ export function batchFeeds(examples: Example[], layout: BatchLayout, longest?: n
     feeds.token_type_ids = { data: token_type_ids, shape: [T] };
     feeds.attention_bias = { data: attention_bias, shape: [B, 1, 1, S] };
   }
-  for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples.map(e => e.input_ids.length), h));
+  for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples.map(e => e.input_ids.length), h, S));
+  Object.assign(feeds, blockFeeds(S, layout.blocks));
   if (layout.relative) feeds.relative_buckets = { data: relativeBuckets(S, layout.relative, !layout.causal), shape: [S, S] };
   if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, layout.heads.query, layout.relative!));
   if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S, longest));
@@ -151,10 +170,12 @@ function floatTargets(examples: Example[], width: number): Float32Array {
 }
 
 /** Places within an example that the head reads, each with its label. */
-function placesRead({ input_ids, decoder_input_ids: read_ids = input_ids, label, targets }: Example, { read, pad_token_id }: BatchLayout): [number, number][] {
+function placesRead({ input_ids, decoder_input_ids: read_ids = input_ids, label, targets, padding }: Example, layout: BatchLayout): [number, number][] {
+  const { read, pad_token_id } = layout;
+  if (readsAll(layout)) return Array.from(read_ids, (_, place) => [place, targets?.[place] ?? IGNORED]);
   if (read === 'labelled') return Array.from(targets ?? [], (target, place): [number, number] => [place, target]).filter(([, target]) => target !== IGNORED);
   if (read === 'first') return [[0, label]];
-  let last = read_ids.length - 1;
+  let last = read_ids.length - 1 - (padding?.read ?? 0);
   // What a decoder has written itself is no padding.
   while (last > 0 && read_ids === input_ids && read_ids[last] === pad_token_id) last--;
   return [[last, label]];

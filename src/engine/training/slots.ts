@@ -6,9 +6,9 @@ export const slotRows = (heads: number): string => `slot_rows_${heads}`;
 /** Input [T, h]: for each token and head its row in [B · h · S, head_dim]. */
 export const tokenRows = (heads: number): string => `token_rows_${heads}`;
 
-/** Both for `h` heads and examples of these lengths. */
-export function headFeeds(lengths: readonly number[], h: number): Feeds {
-  const [T, B, S] = [lengths.reduce((a, b) => a + b, 0), lengths.length, Math.max(...lengths)];
+/** Both for `h` heads, examples of these lengths and S slots. */
+export function headFeeds(lengths: readonly number[], h: number, S = Math.max(...lengths)): Feeds {
+  const [T, B] = [lengths.reduce((a, b) => a + b, 0), lengths.length];
   const slots = new Int32Array(B * h * S), tokens = new Int32Array(T * h);
   let first = 0;
   for (let b = 0; b < B; b++) {

@@ -1,6 +1,7 @@
 /** The training step: forward, loss and backward as one program, AdamW as another, on whichever executor was asked for. */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasClasses, type LoraSettings, type Precision, type TrainingSettings } from '../../protocol/experiment';
+import { ALL_SAVINGS, type Savings } from '../../protocol/savings';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
@@ -13,11 +14,13 @@ import { vocabularyLoss } from '../ops/vocabularyLoss';
 import type { AdapterPlan } from '../model/lora.types';
 import { OUTPUT_LAYER } from '../model/trainedTokens';
 import type { LoadedModel } from '../model/weights';
-import { batchFeeds, batchInputs, batchSizes, dependsOnBatch, rowsRead, type BatchLayout } from './layout';
+import { blocksFor } from './blocks';
+import { batchFeeds, batchInputs, batchSizes, dependsOnBatch, lossCount, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
 import { lossesOf, targetWidth } from './loss';
 import { optimizerProgram, RATES } from './optimizer';
-import { portions } from './portions';
+import { padded, padRows } from './padding';
+import { PORTION_TOKENS, portions } from './portions';
 import { tableFeeds, tableSpecs, type TableSite } from './tableRows';
 import { Widening } from './widening';
 import { afterPrefix, findPrefix, PREFIX_STATES, prefixProgram, type Prefix, type RecordedLayer } from './prefix';
@@ -39,9 +42,13 @@ export interface StepOptions {
   train: boolean;
   /** Which tokens the head reads, if not what the task asks for. */
   read?: BatchLayout['read'];
-  /** Tokens that are computed at a time; default `PORTION_TOKENS`, Infinity for whole batches. */
+  /** What is left out or arranged otherwise to save time or memory; default all. */
+  savings?: Savings;
+  /** Tokens of the longest text; default 0. Long ones are worth other arrangements. */
+  longest?: number;
+  /** Tokens that are computed at a time; default `PORTION_TOKENS`, or Infinity without that saving. */
   portion_tokens?: number;
-  /** Classes of a frozen output layer that are computed at a time while training; default `CHUNK_CLASSES`, Infinity for whole logits. */
+  /** Classes of a frozen output layer that are computed at a time while training; default `CHUNK_CLASSES`, or Infinity without that saving. */
   chunk_classes?: number;
   /** Splits the step after the layers that nothing is trained in, if there are such and no dropout is applied there. */
   split_prefix?: boolean;
@@ -87,12 +94,14 @@ interface Programs {
 }
 
 async function compilePrograms(options: Omit<StepOptions, 'trainables'>): Promise<Programs> {
-  const executor = await createExecutor(options.device, options.precision);
+  const executor = await createExecutor(options.device, options.precision, options.savings);
   const built = stepProgram(options);
   const step = await executor.compile(built.program);
-  const prefix = built.prefix && new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, options.portion_tokens);
+  const prefix = built.prefix && new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, portionTokens(options));
   return { executor, step, built, prefix, async dispose() { await prefix?.dispose(); await step.dispose(); await executor.dispose(); } };
 }
+
+const portionTokens = ({ savings = ALL_SAVINGS, portion_tokens }: Pick<StepOptions, 'savings' | 'portion_tokens'>): number => portion_tokens ?? (savings.portions ? PORTION_TOKENS : Infinity);
 
 /** What a forward pass tells of itself: `dropoutSite` makes the listener of one pass. */
 type Listeners = { dropoutSite: () => ContextOptions['dropoutSite'] } & Pick<ContextOptions, 'tableSite' | 'aroundBlock'>;
@@ -109,11 +118,12 @@ interface StepProgram {
 }
 
 /** The program of forward, loss and gradients, the dropout sites in it, and the trained tables that it reads. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false, chunk_classes = CHUNK_CLASSES }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
+export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false, savings = ALL_SAVINGS, longest = 0, chunk_classes = savings.chunked_loss ? CHUNK_CLASSES : Infinity }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
-  const layout = { ...own, ...(read ? { read, pad_token_id: null } : {}), targets: targetWidth(problem_type, model.labels.length) };
+  const unlabelled = train && !hasClasses(task) && !savings.labelled_positions;
+  const layout: BatchLayout = { ...own, ...(read ? { read, pad_token_id: null } : {}), unlabelled, blocks: own.causal && !own.decoder && train && savings.attention_blocks ? blocksFor(longest) : undefined, targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const formats = formatsOf(model, precision);
@@ -136,19 +146,19 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
     gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
     forward(inputs, weight): Record<string, tf.Tensor> {
       const context = forwardContext({
-        inputs, weight, plan, layout, parameters, formats, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), ...heard,
+        inputs, weight, plan, layout, parameters, formats, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), savings, ...heard,
         gradient_checkpointing: train && training?.gradient_checkpointing, ...(prefix ? { aroundBlock: afterPrefix(prefix, inputs[PREFIX_STATES]) } : {}),
       });
       const output = train && task !== 'SEQ_CLS' ? family.output?.(context, config) : undefined;
       if (output && isFrozen(output.weight, plan) && parameters.get(output.weight)!.shape[0] > chunk_classes) {
         const { losses, right } = vocabularyLoss({ x: output.states, w: weight(output.weight), labels: inputs.labels }, { chunk: chunk_classes, softcap: output.softcap, half: formats.half_tables });
-        return { loss: tf.mul(tf.sum(losses), inputs.loss_scale), right: tf.sum(right) };
+        return { loss: tf.mul(tf.sum(weighed(losses, inputs)), inputs.loss_scale), right: tf.sum(weighed(right, inputs)) };
       }
       const logits = output ? vocabularyLogits(context, output) : family.logits(context, config, task);   // [R, num_labels or vocab_size]
       const losses = lossesOf(problem_type, logits, inputs);                        // [R]
-      const loss = tf.mul(tf.sum(losses), inputs.loss_scale);
+      const loss = tf.mul(tf.sum(weighed(losses, inputs)), inputs.loss_scale);
       if (hasClasses(task)) return { loss, logits };
-      const right = tf.sum(topIsLabel({ logits, labels: inputs.labels }, {}));
+      const right = tf.sum(weighed(topIsLabel({ logits, labels: inputs.labels }, {}), inputs));
       // The logits of a whole vocabulary would take longer to copy out than to compute.
       return train ? { loss, right } : { loss, right, logits };
     },
@@ -174,6 +184,9 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
     prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters, formats }) }, prefix_dropout: found !== null && found.dropout,
   };
 }
+
+/** Of all tokens that were read those that have a target: values [R]. */
+const weighed = (values: tf.Tensor, { label_weights }: Record<string, tf.Tensor>): tf.Tensor => (label_weights ? tf.mul(values, label_weights) : values);
 
 /** Whether neither the parameter nor an adapter of its module is trained. */
 const isFrozen = (parameter: string, plan: AdapterPlan | null): boolean =>
@@ -233,7 +246,7 @@ class Step implements TrainingStep {
   get prefix_dropout(): boolean { return this.programs.built.prefix_dropout; }
   get depends_on_batch(): boolean { return dependsOnBatch(this.programs.built.layout); }
 
-  count(examples: Example[]): number { return rowsRead(examples, this.programs.built.layout); }
+  count(examples: Example[]): number { return lossCount(examples, this.programs.built.layout); }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
     return this.inPortions(examples, async (portion, longest, number) => {
@@ -254,7 +267,7 @@ class Step implements TrainingStep {
     const total = rows.reduce((sum, count) => sum + count, 0);
     const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
     const result: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
-    for (const [number, places] of portions(examples.map(tokensOf), this.options.portion_tokens, this.options.training.packing).entries()) {
+    for (const [number, places] of portions(examples.map(tokensOf), portionTokens(this.options), this.options.training.packing).entries()) {
       const read = places.reduce((sum, place) => sum + rows[place], 0);
       // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
       if (read === 0) continue;
@@ -273,15 +286,16 @@ class Step implements TrainingStep {
     return result;
   }
 
-  private async feeds(examples: Example[], longest: number, loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
-    const { options: { plan, train }, programs: { built: { sites, tables, layout }, prefix } } = this;
+  private async feeds(real: Example[], longest: number, loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
+    const { options: { plan, train, savings = ALL_SAVINGS }, programs: { built: { sites, tables, layout }, prefix } } = this;
+    const examples = savings.padding_free ? real : padded(real, layout);
     const vector = (values: Float32Array): Feeds[string] => { const data = this.widening?.widen(values) ?? values; return { data, shape: [data.length] }; };
     const batch = batchFeeds(examples, layout, longest);
     return {
       ...batch,
       ...dropoutFeeds(sites, layout, batchSizes(examples, layout), dropout),
       ...tableFeeds(tables, batch),
-      ...(prefix ? { [PREFIX_STATES]: { data: await prefix.of(examples), shape: [batchSizes(examples, layout).T, prefix.prefix.width] } } : {}),
+      ...(prefix ? { [PREFIX_STATES]: { data: padRows(await prefix.of(real), prefix.prefix.width, examples), shape: [batchSizes(examples, layout).T, prefix.prefix.width] } } : {}),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
       ...(plan ? {
         trainables: vector(this.current.trainables),

@@ -13,6 +13,8 @@ export interface Example {
   targets?: Int32Array | null;
   /** For an encoder-decoder: what the decoder reads; `targets` are then those of its positions. [decoder tokens] */
   decoder_input_ids?: Int32Array;
+  /** Tokens at the end of `input_ids`, and of what the head reads, that only fill a batch up. */
+  padding?: { input: number; read: number };
   /** Which example of which set this is, where something is kept of it. */
   place?: { set: number; index: number };
 }

@@ -3,6 +3,7 @@
  * traced as large primes (`DynamicSizes`), so that a traced shape tells which of its dimensions are dynamic.
  */
 import { blocksOf, INT4_BLOCK, type PackLayout } from '../../model/quantize';
+import { ALL_SAVINGS, type Savings } from '../../../protocol/savings';
 import type { Dim } from '../executor';
 
 /** ONNX Runtime's execution providers. Lowerings differ where one lacks a kernel: the whole graph must run on its provider. */
@@ -84,8 +85,11 @@ export class Graph {
   private readonly dimensions = new Map<string, Value>();
   private readonly made = new Map<string, unknown>();
 
-  /** `largest_table`: bytes of a frozen table that rows are gathered from whole. */
-  constructor(readonly sizes: DynamicSizes, readonly provider: Provider = 'cpu', readonly largest_table = provider === 'webgpu' ? SMALLEST_LIMIT : Infinity) {}
+  /** `largest_table`: bytes of a frozen table that rows are gathered from whole. `savings`: those that lowerings make. */
+  constructor(
+    readonly sizes: DynamicSizes, readonly provider: Provider = 'cpu', readonly largest_table = provider === 'webgpu' ? SMALLEST_LIMIT : Infinity,
+    readonly savings: Savings = ALL_SAVINGS,
+  ) {}
 
   /** What `make` adds to the graph, made once for all that need the same. */
   once<T>(key: string, make: () => T): T {

@@ -9,7 +9,7 @@ const FITTING_WIDTH = 384;
  * not fused, a wide tensor is cut into pieces that stay in the cores' caches from the first node to the last.
  */
 export function inPieces(graph: Graph, x: Value, chain: (piece: Value) => Value): Value {
-  const count = graph.provider === 'cpu' ? piecesOf(x.shape.at(-1)!) : 1;
+  const count = graph.provider === 'cpu' && graph.savings.activation_pieces ? piecesOf(x.shape.at(-1)!) : 1;
   if (count === 1) return chain(x);
   const size = x.shape.reduce((product, n) => product * n, 1) / count;
   const pieces = Array.from({ length: count }, () => ({ dtype: x.dtype, shape: [1, size] }));

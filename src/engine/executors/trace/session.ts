@@ -2,6 +2,7 @@
 import { realpathSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import * as ort from 'onnxruntime-node';
+import { ALL_SAVINGS, type Savings } from '../../../protocol/savings';
 import type { Program } from '../executor';
 import type { Weight } from '../../model/weights';
 import { LabError } from '../../errors';
@@ -18,6 +19,8 @@ export interface SessionSettings {
   threads?: number;
   /** Bytes of a frozen table that rows are gathered from whole; default is what every device of the provider can hold. */
   largest_table?: number;
+  /** Default: all. */
+  savings?: Savings;
   /** Prefix of a file that ONNX Runtime writes its times of every node to, when the session ends. */
   profile?: string;
 }
@@ -26,19 +29,20 @@ export interface SessionSettings {
 const SPIN_MICROSECONDS = '50';
 
 /** Rewritings of ONNX Runtime's that do harm. */
-const UNWANTED: Record<Provider, string[]> = {
-  // They undo what `linear` does: they make Gemms with three inputs, and products of few rows and many columns.
-  cpu: ['MatMulAddFusion', 'GemmSumFusion', 'GemmTransposeFusion'],
+function unwanted(provider: Provider, { split_bias, transposed_gradients }: Savings): string[] {
   // It makes Splits of int32, which the provider lacks.
-  webgpu: ['GatherSliceToSplitFusion'],
-  cuda: [],
-};
+  if (provider === 'webgpu') return ['GatherSliceToSplitFusion'];
+  if (provider === 'cuda') return [];
+  // They undo what lowerings do: they make Gemms with three inputs, and products of few rows and many columns.
+  return [...(split_bias ? ['MatMulAddFusion', 'GemmSumFusion'] : []), ...(transposed_gradients ? ['GemmTransposeFusion'] : [])];
+}
 
 const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
 /** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files, unless some are rounded first. Error `checkpoint.range` for one that half precision cannot hold. */
 export async function createSession(program: Program, traced: Traced, settings: SessionSettings): Promise<ort.InferenceSession> {
   const { graph, gradients } = traced;
+  const { savings = ALL_SAVINGS } = settings;
   const read = new Set([...traced.forward, ...traced.backward].flatMap(node => node.inputs));
   const used = [...graph.weights].filter(([value]) => read.has(value)).map(([value, name]) => ({ value, weight: partOf(program.weights.get(name)!, graph.weightRows.get(value)), half: graph.halves.has(value), name }));
   const shared = commonFolder(used.map(u => u.weight));
@@ -53,22 +57,22 @@ export async function createSession(program: Program, traced: Traced, settings: 
     executionProviders: [settings.provider],
     graphOptimizationLevel: 'all',
     // A pattern is one block for everything that a batch of these sizes computes, beside what the first run of it allocated: twice the activations.
-    enableMemPattern: false,
+    enableMemPattern: !savings.on_demand_memory,
     logSeverityLevel: 3,
     ...(files.length ? { externalData: files } : {}),
     ...(settings.profile ? { enableProfiling: true, profileFilePrefix: settings.profile } : {}),
     ...(settings.threads ? { intraOpNumThreads: settings.threads } : {}),
     extra: {
       session: {
-        intra_op: { allow_spinning: '1', spin_duration_us: SPIN_MICROSECONDS },
+        intra_op: savings.thread_spinning ? { allow_spinning: '1', spin_duration_us: SPIN_MICROSECONDS } : { allow_spinning: '0' },
         // Probabilities of masked keys are denormal numbers, with which softmax takes five times as long, and the products after it half as long again.
-        set_denormal_as_zero: '1',
+        ...(savings.flushed_denormals ? { set_denormal_as_zero: '1' } : {}),
         // A node that WebGPU cannot run must be an error here, never a copy to the CPU and back in every step. CUDA's provider
         // leaves small integer nodes to the CPU by its own choice.
         ...(settings.provider === 'webgpu' ? { disable_cpu_ep_fallback: '1' } : {}),
         ...(folder ? { model_external_initializers_file_folder_path: folder } : {}),
       },
-      optimization: { disable_specified_optimizers: UNWANTED[settings.provider].join(';') },
+      optimization: { disable_specified_optimizers: unwanted(settings.provider, savings).join(';') },
     },
   });
 }

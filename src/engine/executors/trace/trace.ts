@@ -1,5 +1,6 @@
 /** Traces a program into a graph and splits its nodes into forward and backward. */
 import type * as tf from '@tensorflow/tfjs-core';
+import type { Savings } from '../../../protocol/savings';
 import type { Program } from '../executor';
 import { evaluateProgram, GRADIENTS } from '../program';
 import { DynamicSizes, Graph, type GraphNode, type Provider, type Value } from './graph';
@@ -17,11 +18,11 @@ export interface Traced {
 }
 
 /** Records the program once for a provider, gradients included. Nodes that no output needs are left out. */
-export function traceProgram(program: Program, provider: Provider = 'cpu', largest_table?: number): Traced {
+export function traceProgram(program: Program, provider: Provider = 'cpu', largest_table?: number, savings?: Savings): Traced {
   const dims = program.inputs.flatMap(input => input.shape);
   const symbols = dims.filter(dim => typeof dim === 'string');
   const fixed = [...dims.filter(dim => typeof dim === 'number'), ...[...program.weights.values()].flatMap(w => (w.source === 'file' ? w.ref.shape : w.shape))];
-  const graph = new Graph(new DynamicSizes(symbols, fixed), provider, largest_table);
+  const graph = new Graph(new DynamicSizes(symbols, fixed), provider, largest_table, savings);
   const recorder = getRecorder();
 
   return recorder.record(graph, () => {

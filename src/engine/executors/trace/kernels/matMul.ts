@@ -9,6 +9,10 @@ export function matMul(graph: Graph, a: Value, b: Value, { transposeA = false, t
   const rows = a.shape[rank - (transposeA ? 1 : 2)];
   const columns = b.shape[b.shape.length - (transposeB ? 2 : 1)];
   const output = { dtype: a.dtype, shape: [...a.shape.slice(0, -2), rows, columns] };
+  // A product of few rows and many columns takes ONNX Runtime twice the time of its transpose.
+  if (rank === 2 && transposeA && !transposeB && rows < columns && ![rows, columns].some(size => graph.sizes.isDynamic(size)) && graph.savings.transposed_gradients) {
+    return transposed(graph, matMul(graph, b, a, { transposeA, alpha }));
+  }
   if (!transposeA && !transposeB && alpha === 1) return graph.node('MatMul', [a, b], output);
   if (rank === 2) return graph.node('Gemm', [a, b], output, { transA: +transposeA, transB: +transposeB, alpha: { float: alpha } });
   if (graph.provider === 'webgpu') return unfusedMatMul(graph, a, b, { transposeA, transposeB, alpha });

@@ -1,0 +1,43 @@
+/**
+ * What the engine leaves out or arranges otherwise to save time or memory, by name: one table, from which the setting `engine.without`,
+ * its documentation and the bench derive. None of these changes a loss by more than rounding does.
+ */
+
+export interface Saving {
+  /** One sentence: what the engine does. */
+  doc: string;
+  saves: 'time' | 'memory' | 'time and memory';
+}
+
+export const SAVINGS = {
+  padding_free: { saves: 'time and memory', doc: 'Batches hold real tokens only, one example after the other; without it all are padded to the longest example of their portion.' },
+  last_layer_positions: { saves: 'time and memory', doc: 'The last layer is computed only for the tokens that the head reads; of T5 and of `TOKEN_CLS` it never is.' },
+  labelled_positions: { saves: 'time and memory', doc: 'Of a language model only positions that have a target go through the output layer over the vocabulary.' },
+  portions: { saves: 'memory', doc: 'A batch is computed in portions of 512 tokens, examples of similar length together, whose gradients add up.' },
+  chunked_loss: { saves: 'memory', doc: 'The loss over a large frozen vocabulary takes 8,192 classes at a time, so that no logits of all of them exist.' },
+  prefix_cache: { saves: 'time', doc: 'What layers below all that is trained make of an example is kept from the first epoch on, as `engine.prefix_cache` says.' },
+  activation_pieces: { saves: 'time', doc: 'On the CPU the slopes of activations are computed in pieces that stay in the caches of the cores.' },
+  split_bias: { saves: 'time', doc: 'On the CPU a bias is added after the product, which otherwise begins with a copy of it in every row.' },
+  transposed_gradients: { saves: 'time', doc: 'The gradient of a matrix with few rows, such as A, is computed as that of its transpose.' },
+  attention_blocks: { saves: 'time and memory', doc: 'Of decoders that read texts of 512 tokens or more, attention is computed in blocks of rows, each with the keys that it sees alone, and no probabilities are kept for the backward pass, which computes them once more. Not where dropout or a bound is applied to them.' },
+  flushed_denormals: { saves: 'time', doc: 'Numbers below 1e-38, such as the probabilities of masked keys, count as zero; processors are slow with them.' },
+  thread_spinning: { saves: 'time', doc: 'Threads of the CPU wait 50 µs for more work before they sleep.' },
+  on_demand_memory: { saves: 'memory', doc: 'Memory of activations is taken when it is needed, and not planned as one block (a memory pattern) for each size of a batch.' },
+} as const satisfies Record<string, Saving>;
+
+export type SavingName = keyof typeof SAVINGS;
+export const SAVING_NAMES = Object.keys(SAVINGS) as SavingName[];
+
+/** Which savings are on. */
+export type Savings = Readonly<Record<SavingName, boolean>>;
+
+/** All savings but these. */
+export const savingsWithout = (names: readonly SavingName[]): Savings => Object.fromEntries(SAVING_NAMES.map(name => [name, !names.includes(name)])) as Savings;
+
+export const ALL_SAVINGS = savingsWithout([]);
+
+/** Those of an experiment: `prefix_cache` has a setting of its own beside `without`. */
+export function savingsOf({ without = [], prefix_cache }: { without?: readonly SavingName[]; prefix_cache: 'auto' | 'off' }): Savings {
+  const all = savingsWithout(without);
+  return { ...all, prefix_cache: all.prefix_cache && prefix_cache === 'auto' };
+}

@@ -19,6 +19,8 @@ import { TINY_T5, tinyPairs } from '../support/tinyT5';
 
 /** Sizes at which every saving has something to save: texts of more tokens than a portion, activations of several pieces, more classes than a chunk. */
 const [POSITIONS, WIDE, CLASSES] = [128, 1536, 9000];
+/** The engine is told of a text of so many tokens, from which on attention is computed in blocks. */
+const LONG = 1024;
 const LENGTHS = [100, 120, 90, 33, 120, 30, 7, 60];
 
 type Effect = 'model' | 'feeds' | 'options';
@@ -28,7 +30,7 @@ interface Case { model: () => LoadedModel; examples: () => Example[]; target_mod
 const CASES: Record<string, Case> = {
   'an encoder with classes': {
     model: () => tinyEncoder({ num_hidden_layers: 3, intermediate_size: WIDE, max_position_embeddings: POSITIONS }), examples: () => tinyExamples(LENGTHS),
-    target_modules: ['layer.1.attention.self.query', 'layer.1.intermediate.dense', 'layer.2.attention.self.query', 'layer.2.attention.self.value'], without_effect: ['labelled_positions', 'chunked_loss'],
+    target_modules: ['layer.1.attention.self.query', 'layer.1.intermediate.dense', 'layer.2.attention.self.query', 'layer.2.attention.self.value'], without_effect: ['labelled_positions', 'chunked_loss', 'attention_blocks'],
   },
   'a decoder with completions': {
     model: () => tinyDecoder({ ...TINY_DECODERS.gpt2, n_layer: 3, n_inner: WIDE, n_positions: POSITIONS, vocab_size: CLASSES }, 'CAUSAL_LM'), examples: () => tinyTexts(LENGTHS),
@@ -36,14 +38,14 @@ const CASES: Record<string, Case> = {
   },
   'an encoder-decoder': {
     model: () => tinyDecoder({ ...TINY_T5['t5 v1.1'], d_ff: WIDE, vocab_size: CLASSES }, 'SEQ_2_SEQ_LM'), examples: () => tinyPairs(LENGTHS.map(length => [length, Math.ceil(length / 3)])),
-    target_modules: 'decoder.*\\.(q|v|wi_0)', without_effect: ['last_layer_positions'],
+    target_modules: 'decoder.*\\.(q|v|wi_0)', without_effect: ['last_layer_positions', 'attention_blocks'],
   },
 };
 
 /** What of a training differs where a saving is off. */
 const EFFECTS: Record<SavingName, Effect[]> = {
   padding_free: ['feeds'], last_layer_positions: ['model'], labelled_positions: ['feeds', 'model'], portions: ['feeds'], chunked_loss: ['model'], prefix_cache: ['feeds', 'model'],
-  activation_pieces: ['model'], split_bias: ['model', 'options'], transposed_gradients: ['model', 'options'], thread_spinning: ['options'], on_demand_memory: ['options'],
+  activation_pieces: ['model'], attention_blocks: ['feeds', 'model'], flushed_denormals: ['options'], split_bias: ['model', 'options'], transposed_gradients: ['model', 'options'], thread_spinning: ['options'], on_demand_memory: ['options'],
 };
 
 /** ONNX models by their hash, options of sessions, and shapes of what each run was fed. */
@@ -75,7 +77,7 @@ const setOf = (examples: Example[]): ExampleSet => ({ length: examples.length, g
 async function course({ model, examples, target_modules }: Case, without: readonly SavingName[]): Promise<{ result: number[]; seen: Seen }> {
   const savings = savingsWithout(without);
   return watched(async () => {
-    const step = await noisyStep(model(), { lora: { r: 3, lora_alpha: 5, target_modules }, savings, split_prefix: savings.prefix_cache });
+    const step = await noisyStep(model(), { lora: { r: 3, lora_alpha: 5, target_modules }, savings, split_prefix: savings.prefix_cache, longest: LONG });
     step.prefix?.keep(new PrefixStore(Infinity, ''));
     const batches = [LENGTHS.map((_, i) => i), [2, 5, 1]];
     const set = step.prefix?.follow(setOf(examples()), batches.slice(0, 1).map(batch => Uint32Array.from(batch))) ?? setOf(examples());

@@ -63,6 +63,22 @@ test('recomputed activations on WebGPU, dropout included, give what the plain st
   }
 });
 
+test('attention in blocks on WebGPU gives what whole rows give on the CPU', async t => {
+  await opened;
+  if (skip) return t.skip(skip);
+  const model = tinyDecoder(TINY_DECODERS.qwen2, 'CAUSAL_LM');
+  const [gpu, cpu] = await Promise.all([{ device: 'webgpu', longest: 1024 }, { device: 'cpu' }].map(async options => {
+    const step = await noisyStep(model, { ...options, lora: { target_modules: 'all-linear' } });
+    const { loss } = await step.accumulate(tinyTexts([23, 3, 17]), 1, null);
+    const { grad_norm } = await step.update({ learning_rate: 1e-2, step: 1 });
+    const { exp_avg } = await step.state();
+    await step.dispose();
+    return { values: [loss, grad_norm], exp_avg };
+  }));
+  assertClose(gpu.values, cpu.values, 1e-4, 'loss and norm');
+  assertClose(gpu.exp_avg, cpu.exp_avg, 1e-3, 'exp_avg');
+});
+
 test('a step that is split after its frozen layers gives on WebGPU what the whole one gives on the CPU', async t => {
   await opened;
   if (skip) return t.skip(skip);

@@ -11,17 +11,17 @@ import type { Savings } from '../../src/protocol/savings';
 import { assertClose } from './close';
 import { settings } from './tinyModel';
 
-export interface StepSettings { device?: string; lora?: object; training?: object; train?: boolean; split_prefix?: boolean; chunk_classes?: number; precision?: Precision; savings?: Savings }
+export interface StepSettings { device?: string; lora?: object; training?: object; train?: boolean; split_prefix?: boolean; chunk_classes?: number; precision?: Precision; savings?: Savings; longest?: number }
 
 /** The step of a small model, its adapters away from their start: with B at zero the gradient of A would be zero. */
-export async function noisyStep(model: LoadedModel, { device = 'cpu', lora = {}, training = {}, train = true, split_prefix, chunk_classes, precision, savings }: StepSettings = {}): Promise<TrainingStep> {
+export async function noisyStep(model: LoadedModel, { device = 'cpu', lora = {}, training = {}, train = true, split_prefix, chunk_classes, precision, savings, longest }: StepSettings = {}): Promise<TrainingStep> {
   const experiment = settings(lora, training);
   const plan = planAdapter(model, experiment.lora);
   const whole = plan.subtracts_start ? withStartFactors(model, plan, experiment.lora.init_lora_weights, 7, () => {}) : model;
   const trainables = initialTrainables(whole, plan, 7);
   const noise = random(3, 'noise');
   for (let i = 0; i < trainables.length; i++) trainables[i] += 0.1 * noise.normal();
-  return createTrainingStep({ model: whole, plan, training: experiment.training, lora: experiment.lora, device, precision, trainables, train, split_prefix, chunk_classes, savings });
+  return createTrainingStep({ model: whole, plan, training: experiment.training, lora: experiment.lora, device, precision, trainables, train, split_prefix, chunk_classes, savings, longest });
 }
 
 /** Accumulates a batch and its first example, updates and evaluates, on both: losses, logits, norm, moments and values must agree, within `slack` times what single precision costs. */

@@ -51,7 +51,7 @@ export function costBox(host: Host): Part {
       setText(memory.note, measured === 'this' ? 'measured' : measured ? `from a measured ${source}` : onGpu ? 'computed only' : 'computed');
       memory.element.title = `Computed from shapes${measured ? `, corrected by ${source === 'run' ? 'an earlier run' : 'one measured step'}` : ', if every text has max_length tokens'}${onGpu ? '; what a GPU really takes is not measured' : ''}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
         + `trained weights, gradients, AdamW ${formatBytes(estimate.training)}\nactivations ${formatBytes(estimate.activations)}`
-        + (estimate.beside ? `\nkept prefix, at most, and a second base to write with ${formatBytes(estimate.beside)}` : '');
+        + (estimate.beside ? `\nbeside the steps (kept prefix, at most, a second base to write with, members of a sweep, what is not yet freed) ${formatBytes(estimate.beside)}` : '');
       keepFocus(fit.element, () => Array.from(fit.element.querySelectorAll<HTMLElement>('#measure-memory, #cancel-measure')), () => fit.update(view));
       groups.forEach(({ label, parameters }, i) => {
         segments[i].style.flexGrow = String(parameters / count.all_parameters);

@@ -8,15 +8,17 @@ import { wantsPrefix } from './prefixCache';
 import { SILENT } from './reporter';
 import { createTrainingStep } from './training/step';
 import { savingsOf } from '../protocol/savings';
+import { sweepSize } from '../protocol/sweep';
 import { tokensOf, type Example } from './training/step.types';
 
 /**
- * Peak memory of this process after one step with the longest examples. Trains nothing that is kept and writes nothing.
+ * Peak memory of this process after one step with the longest examples, of a sweep with the highest rank. Trains nothing that is kept and writes nothing.
  * Errors: those of `prepare` and of the device.
  */
 export async function measureMemory({ experiment_file }: { experiment_file: string }): Promise<MemoryMeasurement> {
   const source = readExperimentFile(experiment_file);
   const { lora, training, engine } = source.experiment;
+  if (source.sweep) lora.r = sweepSize(source.sweep, lora.r).r;
   const prepared = prepare(source, null, SILENT);
   const { model, plan, trainables, train } = prepared;
   const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables, train: true, split_prefix: wantsPrefix(source.experiment, rowsOf(prepared)), savings: savingsOf(engine), longest: train.longest });

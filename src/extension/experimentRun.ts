@@ -39,11 +39,12 @@ export class ExperimentRun {
 
   /**
    * Trains until the run ends, in an engine of its own, once `admission` admits it. Never rejects: what went wrong is in the view.
-   * Returns how a single run ended, with the tokens of its longest example.
+   * Returns how the run or sweep ended, with the tokens of the longest example.
    */
-  async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Summary; longest: number } | undefined> {
+  async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Pick<Summary, 'state' | 'device' | 'peak_memory_bytes'>; longest: number } | undefined> {
     if (admission && !await this.admitted(admission)) return undefined;
-    let ended: Summary | undefined;
+    let ended: { summary: Summary | SweepSummary; longest: number } | undefined;
+    const longest = (): number => this.current.started?.longest ?? 0;
     this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
     if (!resume) this.replaceHistory([]);
@@ -51,10 +52,13 @@ export class ExperimentRun {
     try {
       const engine = await (this.engine = EngineClient.start(options));
       this.listen(engine);
-      if (sweep) await this.showSweep(await engine.request('sweep', { experiment_file: this.experimentFile, resume, wait_when_full: true }));
-      else {
+      if (sweep) {
+        const summary = await engine.request('sweep', { experiment_file: this.experimentFile, resume, wait_when_full: true });
+        ended = { summary, longest: longest() };
+        await this.showSweep(summary);
+      } else {
         const summary = await engine.request('train', { experiment_file: this.experimentFile, resume, wait_when_full: true });
-        ended = summary;
+        ended = { summary, longest: longest() };
         this.update({ status: summary.state, summary, adapter: summary.full_finetuning ? null : summary.adapter, progress: null });
       }
     } catch (error) {
@@ -66,7 +70,7 @@ export class ExperimentRun {
       this.engine = undefined;
       await this.lookAtFolder();
     }
-    return ended && { summary: ended, longest: this.current.started?.longest ?? 0 };
+    return ended && { summary: { ...ended.summary, state: ended.summary.state === 'finished' ? 'finished' : 'stopped' }, longest: ended.longest };
   }
 
   /** Asks whether the run may begin; the view says that it is being prepared. Otherwise the last run is shown again. */

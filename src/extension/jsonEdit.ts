@@ -1,7 +1,7 @@
 /** Reading and editing experiment files as text, so that comments and layout survive. Pure. */
 import { findNodeAtLocation, modify, applyEdits, parse, parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
 import { parseExperiment, SECTIONS, SETTINGS, type Problem } from '../protocol/experiment';
-import { parseSweep } from '../protocol/sweep';
+import { parseSweep, sweepSize } from '../protocol/sweep';
 import type { ExperimentValues } from '../protocol/panel';
 
 export interface Change { path: string[]; value: unknown }
@@ -21,10 +21,11 @@ export function readExperiment(text: string): Reading {
     path: [], cause: `not valid JSON: ${printParseErrorCode(error.error).replace(/([A-Z])/g, ' $1').trim().toLowerCase()}`, action: 'correct the text at this place',
     span: { start: error.offset, end: error.offset + Math.max(1, error.length) },
   }));
-  const sweep = parseSweep(json);
-  const problems = [...parseExperiment(json).problems, ...sweep.problems];
+  const { sweep, problems: ofSweep } = parseSweep(json);
+  const problems = [...parseExperiment(json).problems, ...ofSweep];
   const placed = problems.map(problem => ({ ...problem, span: spanOf(tree, problem.path) }));
-  return { values: lenientValues(json, problems), problems: syntax.length ? syntax : placed, syntaxError: syntax.length > 0, sweep: sweep.sweep !== null };
+  const values = lenientValues(json, problems);
+  return { values: sweep ? { ...values, sweep: sweepSize(sweep, values.lora.r) } : values, problems: syntax.length ? syntax : placed, syntaxError: syntax.length > 0, sweep: sweep !== null };
 }
 
 /** Applies changes to JSON text one after the other. A value of undefined removes its key. */

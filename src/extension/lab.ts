@@ -124,9 +124,9 @@ export class Lab {
     const { sweep } = document.reading;
     const admission = subject && !anyway ? { admits: () => memory.admits(subject, options), cancel: () => memory.cancel() } : undefined;
     const { summary, longest } = await run.train(options, { resume, sweep, admission }) ?? {};
-    // A sweep's process holds several experiments.
-    if (subject && summary && !sweep) {
-      await memory.learn(subject, { peak_memory_bytes: summary.peak_memory_bytes, device: summary.device, longest: longest!, device_memory_bytes: null }, summary.state === 'finished');
+    // A sweep of which every member had ended before says nothing of the data.
+    if (subject && summary && longest) {
+      await memory.learn(subject, { peak_memory_bytes: summary.peak_memory_bytes, device: summary.device, longest, device_memory_bytes: null }, summary.state === 'finished');
     }
     return run;
   }

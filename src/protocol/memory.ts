@@ -66,7 +66,7 @@ export function deviceOf({ engine: { device } }: Pick<MemorySettings, 'engine'>,
 }
 
 /** Only what memory depends on, in one order. Alpha, seeds, rates and lengths of training change nothing. */
-export function settingsOf({ task, base_model, engine, lora, training }: Pick<ExperimentValues, 'task' | 'base_model' | 'engine' | 'lora' | 'training'> | MemorySettings): MemorySettings {
+export function settingsOf({ task, base_model, engine, lora, training, sweep }: Pick<ExperimentValues, 'task' | 'base_model' | 'engine' | 'lora' | 'training' | 'sweep'> | MemorySettings): MemorySettings {
   const { device, precision, prefix_cache, prefix_cache_mb, without = [] } = engine;
   const { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs = 1, max_steps = -1, predict_with_generate } = training;
   return {
@@ -78,5 +78,6 @@ export function settingsOf({ task, base_model, engine, lora, training }: Pick<Ex
       layers_to_transform: lora.layers_to_transform, layers_pattern: lora.layers_pattern, trainable_token_indices: lora.trainable_token_indices, use_dora: lora.use_dora, lora_bias: lora.lora_bias, bias: lora.bias,
       init_lora_weights: lora.init_lora_weights, lora_dropout: lora.lora_dropout,
     },
+    ...(sweep ? { sweep } : {}),
   };
 }

@@ -9,7 +9,12 @@ export type MemorySettings = Pick<Experiment, 'task' | 'base_model'> & {
   engine: Pick<Experiment['engine'], 'device' | 'precision' | 'prefix_cache' | 'prefix_cache_mb'> & Partial<Pick<Experiment['engine'], 'without'>>;
   training: Pick<Experiment['training'], 'per_device_train_batch_size' | 'max_length' | 'gradient_checkpointing'> & Partial<Pick<Experiment['training'], 'num_train_epochs' | 'max_steps' | 'predict_with_generate'>>;
   lora: AdapterSettings & { lora_dropout?: number };
+  /** Of a sweep, whose members are in one process. */
+  sweep?: SweepSize;
 };
+
+/** What the memory of a sweep depends on: how many experiments it has, and the highest rank among them. */
+export interface SweepSize { members: number; r: number }
 
 export interface MemoryEstimate {
   /** The engine itself, with Node and ONNX Runtime. */
@@ -20,7 +25,7 @@ export interface MemoryEstimate {
   training: number;
   /** What the forward pass keeps for the backward pass, and what is computed with at a time. */
   activations: number;
-  /** What a run has beside its steps: states of a frozen prefix, and the base a second time to write with. A measured step has none of it. */
+  /** What a run has beside its steps: states of a frozen prefix, the base a second time to write with, the other members of a sweep, and what JavaScript has not cleared away. A measured step has none of it. */
   beside: number;
   total: number;
 }
@@ -44,6 +49,10 @@ const [PACKED, LOADING] = [2, 0.5];
 const ROUNDED = { fp32: undefined, fp16: undefined, int8: 1, int4: 0.5 + FLOAT / 64 } as const;
 /** Floats for each trained value, and for each of a linear layer that is trained whole beside them: measured, on BERTs of 11 M, 29 M and 110 M parameters. */
 const [TRAINED, TRAINED_LINEAR] = [18, 9];
+/** Floats for each trained value of a further member of a sweep: values, moments, sums of gradients, start. */
+const TRAINED_MEMBER = 8;
+/** What steps were fed and gave is freed by JavaScript once it is so much. The vectors of a few steps count with what is trained. */
+const UNCOLLECTED = 32e6;
 /** Bytes of a data file for each token: less than English texts have in any tokenizer, so that a kept prefix is not thought too small. */
 const BYTES_PER_TOKEN = 4;
 
@@ -52,11 +61,12 @@ const BYTES_PER_TOKEN = 4;
  * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 72 bytes for each trained parameter, 108 in a linear layer that is trained whole; and, unless
  * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities
  * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
- * A GPU holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory.
+ * A GPU holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
  * Every example counts with `max_length` tokens, or the data's longest if that is known.
  */
 export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
-  const { task, training, engine, lora } = settings;
+  const { task, training, engine, sweep } = settings;
+  const lora = sweep ? { ...settings.lora, r: sweep.r } : settings.lora;
   const count = countAdapter(model, lora);
   const savings = savingsOf(engine);
   const length = Math.min(training.max_length, longest);
@@ -90,7 +100,8 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const split = frozen > 0 && keepsPrefix(settings) && !model.dropout?.hidden && !model.dropout?.attention;
   const loading = gpu || lora.full || ROUNDED[engine.precision] ? 0 : FLOAT * LOADING * (split ? Math.max(linear, below) : linear + below);
   const states = split ? Math.min(engine.prefix_cache_mb * 1e6, FLOAT * layers[frozen - 1].hidden * (model.data_bytes ?? Infinity) / BYTES_PER_TOKEN) : 0;
-  const beside = states + (training.predict_with_generate ? held(1) : 0);
+  const members = FLOAT * TRAINED_MEMBER * count.trainable_parameters * ((sweep?.members ?? 1) - 1);
+  const beside = states + (training.predict_with_generate ? held(1) : 0) + members + (gpu ? 0 : Math.max(0, UNCOLLECTED - state));
   return { process, weights, training: state, activations, beside, total: process + weights + state + Math.max(activations, loading) + beside };
 }
 

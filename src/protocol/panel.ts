@@ -7,10 +7,11 @@ import type { BaseDropout, Completion, ErrorReport, ModuleInfo, Prediction, Prog
 import type { Experiment, Problem } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MemoryView } from './memory';
+import type { SweepSize } from './memoryEstimate';
 import type { MetricRecord, Summary, SweepMember, TelemetrySample } from './metrics';
 
 /** Values as far as the file could be read: a key with a problem holds its default, `target_modules` is as written. */
-export type ExperimentValues = Omit<Experiment, 'lora'> & { lora: Experiment['lora'] & AdapterSettings };
+export type ExperimentValues = Omit<Experiment, 'lora'> & { lora: Experiment['lora'] & AdapterSettings; sweep?: SweepSize };
 
 export interface ModelView {
   folder: string;

@@ -2,6 +2,7 @@
  * The section `sweep` of an experiment file: several experiments that differ in a few settings, on the same base, data and target modules.
  * Keys are those of the experiment, with the section before them: `{ "lora.r": [4, 8], "training.learning_rate": [1e-4, 3e-4] }`.
  */
+import type { SweepSize } from './memoryEstimate';
 import { nearest, settingAt, valueProblem, type Experiment, type Problem } from './experiment';
 
 /** What a member has in place of the experiment's own values: `{ "lora.r": 4 }`. */
@@ -101,6 +102,9 @@ export function memberName(index: number, changes: Changes): string {
   const parts = Object.entries(changes).map(([key, value]) => `${key.split('.').pop()}-${value}`);
   return [String(index + 1).padStart(2, '0'), ...parts].join('-').replace(/[^\w.+-]/g, '_').slice(0, 120);
 }
+
+/** What the memory of a sweep depends on, where the experiment itself has this rank. */
+export const sweepSize = ({ members }: Sweep, rank: number): SweepSize => ({ members: members.length, r: Math.max(...members.map(member => Number(member['lora.r'] ?? rank))) });
 
 /** The experiment of a member. */
 export function memberExperiment(experiment: Experiment, changes: Changes, output_dir: string): Experiment {

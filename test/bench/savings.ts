@@ -10,12 +10,8 @@ import { ROWS, type Row } from './rows';
 const [bert, ragged, completions, upper] = [ROWS[0], ROWS[2], ROWS[6], ROWS[8]];
 const NAMES = new Map([[bert, 'BERT-base, 16 × 128'], [ragged, 'BERT-base, SST-2-like lengths, batch 16'], [completions, 'GPT-2 small, prompts and completions, 8 × 256'], [upper, 'BERT-base, adapters in the top 4 layers, 3 epochs']]);
 
-/** Rows on which a saving has something to save, and what is off there; of the others BERT-base's first, and the saving alone. */
-const SHOWN_ON: Partial<Record<SavingName, [Row, ...SavingName[]][]>> = {
-  // Examples of similar length in portions need little padding: what it really costs is seen in whole batches.
-  padding_free: [[ragged, 'padding_free'], [ragged, 'padding_free', 'portions']],
-  labelled_positions: [[completions, 'labelled_positions']], chunked_loss: [[completions, 'chunked_loss']], portions: [[bert, 'portions'], [completions, 'portions']], prefix_cache: [[upper, 'prefix_cache']],
-};
+/** Rows on which a saving has something to save; of the others BERT-base's first. */
+const SHOWN_ON: Partial<Record<SavingName, Row[]>> = { padding_free: [ragged], labelled_positions: [completions], chunked_loss: [completions], portions: [bert, completions], prefix_cache: [upper] };
 
 /** Names of savings, separated by commas. Throws for one that there is not. */
 export function savingNames(list: string): SavingName[] {
@@ -31,11 +27,11 @@ export const withoutSavings = (row: Row, without: SavingName[]): Row => (without
 /** A table of one line for each saving and row that shows it. In each round all on and one off take turns. */
 export async function measureSavings({ rounds, steps, chosen = SAVING_NAMES }: { rounds: number; steps: number; chosen?: SavingName[] }): Promise<string[]> {
   const table = ['| without | saves | measured with | step | with all | peak memory | with all |', '| --- | --- | --- | --- | --- | --- | --- |'];
-  const lines = chosen.flatMap(name => (SHOWN_ON[name] ?? [[bert, name] as const]).map(([row, ...off]) => ({ row, off, saves: SAVINGS[name].saves })));
+  const lines = chosen.flatMap(name => (SHOWN_ON[name] ?? [bert]).map(row => ({ row, name })));
   for (const row of new Set(lines.map(line => line.row))) {
     const short = row.counts_first ? row : { ...row, steps: (row.warm_up ?? 1) + steps };
     const own = lines.filter(line => line.row === row);
-    const arms = [[], ...own.map(({ off }) => off)].map(off => ({ changed: withoutSavings(short, off), measured: [] as Measurement[] }));
+    const arms = [[], ...own.map(({ name }) => [name])].map(off => ({ changed: withoutSavings(short, off), measured: [] as Measurement[] }));
     for (let round = 0; round < rounds; round++) {
       for (const { changed, measured } of arms) {
         await prepare(changed);
@@ -43,9 +39,9 @@ export async function measureSavings({ rounds, steps, chosen = SAVING_NAMES }: {
       }
     }
     const [all, ...others] = arms.map(({ measured }) => ({ seconds: median(measured.map(m => row.batch / m.examples_per_second)), memory: median(measured.map(m => m.peak_memory_bytes)) }));
-    for (const [i, { off, saves }] of own.entries()) {
+    for (const [i, { name }] of own.entries()) {
       const { seconds, memory } = others[i];
-      table.push(`| ${off.map(name => `\`${name}\``).join(' and ')} | ${saves} | ${NAMES.get(row)} | ${seconds.toFixed(2)} s (${share(seconds / all.seconds)}) | ${all.seconds.toFixed(2)} s | ${(memory / 1e9).toFixed(2)} GB (${share(memory / all.memory)}) | ${(all.memory / 1e9).toFixed(2)} GB |`);
+      table.push(`| \`${name}\` | ${SAVINGS[name].saves} | ${NAMES.get(row)} | ${seconds.toFixed(2)} s (${share(seconds / all.seconds)}) | ${all.seconds.toFixed(2)} s | ${(memory / 1e9).toFixed(2)} GB (${share(memory / all.memory)}) | ${(all.memory / 1e9).toFixed(2)} GB |`);
       console.log(table.at(-1));
     }
   }

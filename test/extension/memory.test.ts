@@ -27,7 +27,9 @@ suite('Memory before Start', () => {
     await start();
     const { run, memory: { held, measured } } = await state();
     assert.equal(run.status, 'none', JSON.stringify(run));
-    assert.ok(held && held.measured && !held.exceeded && held.available === 1e8 && held.needed === measured!.peak_memory_bytes, JSON.stringify(held));
+    assert.ok(held && held.measured && !held.exceeded && held.available === 1e8, JSON.stringify(held));
+    const more = held.needed - measured!.peak_memory_bytes;
+    assert.ok(more > 30e6 && more < 32e6, `the step, and what a run leaves to be cleared away: ${more}`);
     assert.equal(existsSync(inWorkspace('runs/held')), false);
     assert.equal(measurements, 1);
     await start();

@@ -149,6 +149,8 @@ suite('Runs', () => {
     assert.equal((await runTree.getChildren()).some(node => node.kind === 'run' && /^0\d-r-/.test(node.run.name)), false, 'members are listed once');
     assert.equal(run.folder, inWorkspace('runs/swept', String(labels[0])), 'the best one can be tried, saved and merged');
     assert.equal(run.metrics, metricsOf(run.folder!).length);
+    const { peak_memory_bytes } = JSON.parse(readFileSync(inWorkspace('runs/swept/sweep.json'), 'utf8')) as { peak_memory_bytes: number };
+    assert.equal((await state()).memory.measured?.peak_memory_bytes, peak_memory_bytes, 'what the sweep needed is remembered');
     assert.equal((await runTree.getChildren(members[1])).some(node => node.kind === 'adapter'), true);
   });
 

@@ -133,6 +133,41 @@ test('an unknown codec is named with rows and column', async () => {
   await assert.rejects(rowsOfBytes(bytes), refused('dataset.codec', 'rows 1 to 8, column "text"', /compressed with LZO/));
 });
 
+/** A signed 64-bit number as Thrift's compact protocol writes it. */
+function varint(value: number): Buffer {
+  const bytes: number[] = [];
+  for (let rest = 2 * value; ; rest = Math.floor(rest / 128)) {
+    bytes.push(rest % 128 + (rest >= 128 ? 128 : 0));
+    if (rest < 128) return Buffer.from(bytes);
+  }
+}
+
+/** The file, whose first row group states these bytes for a column, decompressed: in the metadata path, codec, number of values (fields 3 to 5), then that size. */
+function stating(bytes: Buffer, column: string, size: number): Buffer {
+  const path = Buffer.concat([Buffer.from([0x19, 0x18, column.length]), Buffer.from(column), Buffer.from([0x15])]);
+  const footer = bytes.readUInt32LE(bytes.length - 8);
+  let at = bytes.indexOf(path, bytes.length - 8 - footer) + path.length;
+  const pass = (): void => { while (bytes[at++] >= 128); };
+  pass();
+  at += 1;
+  pass();
+  assert.equal(bytes[at++], 0x16, 'the size follows');
+  const begin = at;
+  pass();
+  const written = varint(size);
+  const changed = Buffer.concat([bytes.subarray(0, begin), written, bytes.subarray(at)]);
+  changed.writeUInt32LE(footer + written.length - (at - begin), changed.length - 8);
+  return changed;
+}
+
+test('a row group whose wanted columns together are too large for the memory is refused before it is read', async () => {
+  const MiB = 2 ** 20;
+  const whole = readFileSync(fixture('texts-zstd.parquet'));
+  const both = stating(stating(whole, 'text', 600 * MiB), 'label', 500 * MiB);
+  await assert.rejects(rowsOfBytes(both), refused('dataset.row-group-too-large', 'rows 1 to 8', /one row group holds 1100 MiB in "text", "label"; at most 1024 are read at a time/));
+  assert.equal((await rowsOfBytes(stating(whole, 'text', 600 * MiB))).length, (await rowsOfBytes(whole)).length, 'one of them alone is not');
+});
+
 test('files with changed bytes give rows or a LabError, in bounded time', async () => {
   const draw = random(7, 'bytes');
   for (const name of ['texts-zstd.parquet', 'texts-pages.parquet', 'texts-delta.parquet', 'texts-gzip.parquet']) {

@@ -20,7 +20,7 @@ export interface ParquetRow {
   row: number;
 }
 
-/** Bytes of the wanted columns of one row group, decompressed. Beyond it the texts of a group would fill the memory. */
+/** Bytes of all wanted columns of one row group together, decompressed. Beyond it the texts of a group would fill the memory. */
 const LARGEST_GROUP = 1 << 30;
 /** Rows between two reports of progress. */
 const REPORT_EVERY = 1000;
@@ -50,6 +50,7 @@ export function* readParquet(file: string, wanted: readonly string[], onRead?: (
     for (const group of metadata.row_groups) {
       const rows = Number(group.num_rows);
       const at = { file, fd, footer_begin, first: row, rows };
+      checkSize(group, columns.map(({ element }) => element.name), at);
       const values = columns.map(column => columnValues(schema, column, group.columns, at));
       for (let i = 0; i < rows; i++) {
         row += 1;
@@ -66,19 +67,25 @@ export function* readParquet(file: string, wanted: readonly string[], onRead?: (
 /** Where a row group lies: `rows` rows from row `first` on, its bytes before `footer_begin`. */
 interface Group { file: string; fd: number; footer_begin: number; first: number; rows: number }
 
+/** Error `dataset.row-group-too-large` for a row group of which more would be in memory at a time than `LARGEST_GROUP`. */
+function checkSize({ columns }: FileMetaData['row_groups'][number], names: readonly string[], { file, first, rows }: Group): void {
+  const sizes = columns.map(({ meta_data: chunk }) => (chunk && names.includes(chunk.path_in_schema[0]) ? Number(chunk.total_uncompressed_size) : 0));
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  if (bytes <= LARGEST_GROUP) return;
+  throw new LabError({
+    code: 'dataset.row-group-too-large', file, where: `rows ${first + 1} to ${first + rows}`, cause: `one row group holds ${Math.ceil(bytes / 2 ** 20)} MiB in ${names.map(name => `"${name}"`).join(', ')}; at most ${LARGEST_GROUP >> 20} are read at a time`,
+    action: 'write the file with smaller row groups (row_group_size of pyarrow, batch_size of datasets)',
+  });
+}
+
 /** All values of a column in a row group, [rows]. A list or struct is stored as one chunk for each of its leaves. */
 function columnValues(schema: SchemaTree, column: SchemaTree, chunks: FileMetaData['row_groups'][number]['columns'], group: Group): DecodedArray {
   const { name } = column.element;
   const where = `rows ${group.first + 1} to ${group.first + group.rows}, column "${name}"`;
-  const refuse = (code: string, cause: string, action: string): LabError => new LabError({ code, file: group.file, where, cause, action });
   try {
     const own = chunks.map(({ meta_data }) => meta_data!).filter(chunk => chunk.path_in_schema[0] === name);
-    const bytes = own.reduce((sum, chunk) => sum + Number(chunk.total_uncompressed_size), 0);
-    if (bytes > LARGEST_GROUP) {
-      throw refuse('dataset.row-group-too-large', `one row group holds ${Math.ceil(bytes / 2 ** 20)} MiB; at most ${LARGEST_GROUP >> 20} are read at a time`, 'write the file with smaller row groups (row_group_size of pyarrow, batch_size of datasets)');
-    }
     const foreign = own.find(({ codec }) => codec !== 'UNCOMPRESSED' && !Object.hasOwn(compressors, String(codec)));
-    if (foreign) throw refuse('dataset.codec', `is compressed with ${foreign.codec ?? 'an unknown codec'}, which is not read`, 'write the file with snappy, zstd, gzip, brotli or lz4');
+    if (foreign) throw new LabError({ code: 'dataset.codec', file: group.file, where, cause: `is compressed with ${foreign.codec ?? 'an unknown codec'}, which is not read`, action: 'write the file with snappy, zstd, gzip, brotli or lz4' });
     const leaves = new Map(own.map(chunk => [chunk.path_in_schema.join('.'), leafValues(schema, chunk, group)]));
     if (column.children.length) assembleNested(leaves, column, parsers);
     const values = leaves.get(column.path.join('.'));

@@ -2,7 +2,7 @@
 import { countAdapter, type AdapterCount, type AdapterSettings, type ModelShape } from './adapterMath';
 import type { BaseDropout, ModuleInfo } from './engine';
 import type { Experiment } from './experiment';
-import { savingsOf } from './savings';
+import { BLOCKED_FROM, savingsOf, type Savings } from './savings';
 
 /** The settings that memory depends on. */
 export type MemorySettings = Pick<Experiment, 'task' | 'base_model'> & {
@@ -59,7 +59,7 @@ const BYTES_PER_TOKEN = 4;
 /**
  * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
  * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 72 bytes for each trained parameter, 108 in a linear layer that is trained whole; and, unless
- * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities
+ * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities (not of blocks)
  * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
  * A GPU holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
  * Every example counts with `max_length` tokens, or the data's longest if that is known.
@@ -75,7 +75,8 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const layers = layersOf(model.modules);
   const frozen = frozenLayers(model.modules, layers, count, lora);
   const masks = masksOf(model, layers, count, lora, length);
-  const kept = layers.map((layer, i) => FLOAT * tokens * (task === 'SEQ_CLS' && savings.last_layer_positions && i === layers.length - 1 ? layer.inward : layer.outputs + layer.norms + layer.gated + layer.heads * length + masks[i])).slice(frozen);
+  const probabilities = inBlocks(model, task, savings, length) ? 0 : length;
+  const kept = layers.map((layer, i) => FLOAT * tokens * (task === 'SEQ_CLS' && savings.last_layer_positions && i === layers.length - 1 ? layer.inward : layer.outputs + layer.norms + layer.gated + layer.heads * probabilities + masks[i])).slice(frozen);
   const widest = Math.max(0, ...layers.map(layer => FLOAT * tokens * (3 * layer.widest + 2 * layer.heads * length)));
   const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens * layer.hidden));
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
@@ -103,6 +104,13 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const members = FLOAT * TRAINED_MEMBER * count.trainable_parameters * ((sweep?.members ?? 1) - 1);
   const beside = states + (training.predict_with_generate ? held(1) : 0) + members + (gpu ? 0 : Math.max(0, UNCOLLECTED - state));
   return { process, weights, training: state, activations, beside, total: process + weights + state + Math.max(activations, loading) + beside };
+}
+
+/** Whether attention is computed in blocks, which keep no probabilities: of decoders that read long texts, where neither dropout nor, as in Gemma 2, a bound is applied to them. */
+function inBlocks({ modules, dropout }: MemoryModel, task: Experiment['task'], savings: Savings, length: number): boolean {
+  const some = (name: RegExp): boolean => modules.some(module => name.test(module.name));
+  const decoder = task === 'CAUSAL_LM' || (task === 'SEQ_CLS' && some(/\.(q_proj|qkv_proj|c_attn)$/));
+  return savings.attention_blocks && length >= BLOCKED_FROM && decoder && !dropout?.attention && !some(/\.pre_feedforward_layernorm$/);
 }
 
 interface Held { linear: number; below: number; output: number; tied: number; all: number }

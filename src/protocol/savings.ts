@@ -25,6 +25,9 @@ export const SAVINGS = {
   on_demand_memory: { saves: 'memory', doc: 'Memory of activations is taken when it is needed, and not planned as one block (a memory pattern) for each size of a batch.' },
 } as const satisfies Record<string, Saving>;
 
+/** Tokens of the longest text from which on attention is computed in blocks: shorter rows are as fast whole. */
+export const BLOCKED_FROM = 512;
+
 export type SavingName = keyof typeof SAVINGS;
 export const SAVING_NAMES = Object.keys(SAVINGS) as SavingName[];
 

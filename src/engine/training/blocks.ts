@@ -1,11 +1,12 @@
 /** Blocks of rows that causal attention over long texts is computed in (ops/blockAttention.ts). */
+import { BLOCKED_FROM } from '../../protocol/savings';
 import type { Feeds, InputSpec } from '../executors/executor';
 
-/** From this many tokens on blocks are faster than whole rows; each has about so many, up to a number of nodes. */
-const [LONG, ROWS, MOST] = [512, 256, 8];
+/** Rows of a block, and how many blocks there are at most: each adds about 35 nodes to a layer. */
+const [ROWS, MOST] = [256, 8];
 
 /** In how many blocks texts of up to `longest` tokens are computed; undefined for whole rows. */
-export const blocksFor = (longest: number): number | undefined => (longest < LONG ? undefined : Math.min(MOST, Math.ceil(longest / ROWS)));
+export const blocksFor = (longest: number): number | undefined => (longest < BLOCKED_FROM ? undefined : Math.min(MOST, Math.ceil(longest / ROWS)));
 
 /** Input [n]: slots of the queries of a block. */
 export const blockRows = (block: number): string => `block_rows_${block}`;

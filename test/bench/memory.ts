@@ -17,7 +17,6 @@ const MORE: Row[] = [
   { ...bert, name: 'BERT-base, 3 × 512 tokens', lengths: Array<number>(9).fill(512), batch: 3 },
   { ...bert, name: 'the same, recomputed', lengths: Array<number>(9).fill(512), batch: 3, training: recomputed },
   { ...gpt2, name: 'GPT-2 small, 8 × 256 tokens, recomputed', training: recomputed },
-  { ...gpt2, name: 'GPT-2 small, 2 × 1024 tokens', lengths: Array<number>(4).fill(1024), batch: 2 },
   { ...qwen2, name: 'Qwen2-0.5B shape, all-linear, 2 × 512 tokens, recomputed', training: recomputed },
 ];
 export const MEMORY_ROWS: Row[] = [...ROWS, ...MORE];

@@ -64,4 +64,5 @@ export const ROWS: Row[] = [
   { ...bert, name: 'the same with successive halving', lengths: dense(32, 128), steps: 6, counts_first: true, layers: [8, 9, 10, 11], sweep: { ...EIGHT, halving: { eta: 2, min_epochs: 1 } }, unit: 'tokens/s', must: 3 },
   { ...bert, name: 'BERT-base, query and value, 16 × 128 tokens, base weights in int8', lengths: dense(160, 128), steps: 7, unit: 'tokens/s', must: 1.6, engine: { precision: 'int8', compare_precision: 'off' } },
   { ...bert, name: 'the same with base weights in int4', lengths: dense(160, 128), steps: 7, unit: 'tokens/s', must: 0.9, engine: { precision: 'int4', compare_precision: 'off' } },
+  { ...gpt2, name: 'GPT-2 small, c_attn, 2 × 1,024 tokens', lengths: dense(10, 1024), batch: 2, must: 1 },
 ];

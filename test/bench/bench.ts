@@ -5,6 +5,8 @@
  *   npm run bench -- [--rows 1,2] [--rounds 3] [--out table.md]
  *   npm run bench -- --memory [--rows 1,2] [--out table.md]         computed need of memory beside the measured one
  *   npm run bench -- --start [--rounds 3]                           from the command to the first step, with and without files in the system's cache
+ *   npm run bench -- --rounding [--rounds 3] [--precisions int8,int4] [--bases sample,bert-mini,bert-small]
+ *                                                                   training loss with a rounded base beside fp32, and beside what chance does
  *   npm run bench -- --scaling [--rounds 3] [--out picture.png]     our speed against rank, length and model size
  *   npm run bench -- --gpu [--rows 1,2] [--rounds 3] [--devices webgpu,cuda,tensorflow] [--families bert,t5|none] [--portions 512,8192] [--shapes full|tiny] [--out table.md]
  *                                                                   on a GPU: every family's losses, speed beside PEFT on the same card, profile (gpu/gpu.ts)
@@ -15,6 +17,7 @@ import { parseArgs } from 'node:util';
 import { measureGpu } from './gpu/gpu';
 import { measureOurs, measurePeft, median, prepare, python, type Measurement } from './measure';
 import { MEMORY_ROWS, measureMemoryRows } from './memory';
+import { measureRounding } from './rounding';
 import { ROWS, type Row } from './rows';
 import { measureScaling } from './scaling';
 import { measureStart } from './start';
@@ -24,10 +27,12 @@ const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: {
     rows: { type: 'string' }, rounds: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' }, memory: { type: 'boolean' }, start: { type: 'boolean' },
+    rounding: { type: 'boolean' }, precisions: { type: 'string' }, bases: { type: 'string' },
     gpu: { type: 'boolean' }, devices: { type: 'string' }, families: { type: 'string' }, shapes: { type: 'string' }, portions: { type: 'string' },
   } });
   if (values.gpu) return measureGpu(values);
   if (values.start) return measureStart(Number(values.rounds));
+  if (values.rounding) return measureRounding(values);
   if (values.scaling) return measureScaling(Number(values.rounds), values.out);
   const pick = (rows: Row[]): Row[] => (values.rows ? values.rows.split(',').map(number => rows[Number(number) - 1]) : rows);
   if (values.memory) {

@@ -6,6 +6,8 @@
  *   npm run bench -- --savings [--rounds 1] [--steps 3] [--without NAME,NAME] [--out table.md]   each saving, or these, off in turn
  *   npm run bench -- --memory [--rows 1,2] [--out table.md]         computed need of memory beside the measured one
  *   npm run bench -- --start [--rounds 3]                           from the command to the first step, with and without files in the system's cache
+ *   npm run bench -- --rounding [--rounds 3] [--precisions int8,int4] [--bases sample,bert-mini,bert-small]
+ *                                                                   training loss with a rounded base beside fp32, and beside what chance does
  *   npm run bench -- --scaling [--rounds 3] [--out picture.png]     our speed against rank, length and model size
  *   npm run bench -- --gpu [--rows 1,2] [--rounds 3] [--devices webgpu,cuda,tensorflow] [--families bert,t5|none] [--portions 512,8192] [--shapes full|tiny] [--out table.md]
  *                                                                   on a GPU: every family's losses, speed beside PEFT on the same card, profile (gpu/gpu.ts)
@@ -16,6 +18,7 @@ import { parseArgs } from 'node:util';
 import { measureGpu } from './gpu/gpu';
 import { measureOurs, measurePeft, median, prepare, python, type Measurement } from './measure';
 import { MEMORY_ROWS, measureMemoryRows } from './memory';
+import { measureRounding } from './rounding';
 import { ROWS, type Row } from './rows';
 import { measureSavings, savingNames, withoutSavings } from './savings';
 import { measureScaling } from './scaling';
@@ -26,11 +29,13 @@ const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: {
     rows: { type: 'string' }, rounds: { type: 'string' }, without: { type: 'string' }, savings: { type: 'boolean' }, steps: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' }, memory: { type: 'boolean' }, start: { type: 'boolean' },
+    rounding: { type: 'boolean' }, precisions: { type: 'string' }, bases: { type: 'string' },
     gpu: { type: 'boolean' }, devices: { type: 'string' }, families: { type: 'string' }, shapes: { type: 'string' }, portions: { type: 'string' },
   } });
   const rounds = Number(values.rounds ?? (values.savings ? 1 : 3));
   if (values.gpu) return measureGpu({ ...values, rounds: String(rounds) });
   if (values.start) return measureStart(rounds);
+  if (values.rounding) return measureRounding({ ...values, rounds: String(rounds) });
   if (values.scaling) return measureScaling(rounds, values.out);
   const without = values.without === undefined ? [] : savingNames(values.without);
   if (values.savings) {

@@ -47,11 +47,24 @@ function writeGraph(parts: ModelParts, pbf: Pbf): void {
   for (const input of graph.inputs) pbf.writeMessage(11, writeValueInfo, { ...input, dims: input.dims });
   for (const weight of initializers) if ('variable' in weight && weight.variable) pbf.writeMessage(11, writeValueInfo, { name: weight.name, dtype: weight.dtype, dims: weight.shape });
   if (backward) pbf.writeMessage(11, writeValueInfo, { name: WANT_GRADIENTS, dtype: 'bool' as const, dims: [] });
+  writeSizes(graph, nodes, pbf);
   const all = backward ? [...outputs, ...backward.outputs] : outputs;
   for (const { name, value } of all) pbf.writeMessage(12, writeValueInfo, { name, dtype: value.dtype, dims: value.shape.map(size => label(graph, size)) });
 }
 
 const label = (graph: Graph, size: number): number | string => (graph.sizes.isDynamic(size) ? graph.sizes.label(size) : size);
+
+/** Ops whose outputs' sizes cannot be inferred from their inputs' where one of these differs from batch to batch. */
+const SIZES_UNKNOWN = ['Reshape', 'Split'];
+
+/**
+ * Names the sizes that ONNX Runtime cannot infer. Its planner looks for a free tensor of the same size for each output: where sizes have
+ * no names none ever fits, and it compares every output with every tensor before it, a third of the session's creation.
+ */
+function writeSizes(graph: Graph, nodes: GraphNode[], pbf: Pbf): void {
+  const values = nodes.filter(node => SIZES_UNKNOWN.includes(node.op)).flatMap(node => node.outputs.map(name => graph.values.get(name)!));
+  for (const { name, dtype, shape } of values) pbf.writeMessage(13, writeValueInfo, { name, dtype, dims: shape.map(size => label(graph, size)) });
+}
 
 /** `If(want_gradients)`: the backward pass, or empty stand-ins for its outputs. */
 function writeBackward({ graph, nodes, outputs }: { graph: Graph; nodes: GraphNode[]; outputs: { name: string; value: Value }[] }, pbf: Pbf): void {
@@ -64,6 +77,7 @@ function writeBackward({ graph, nodes, outputs }: { graph: Graph; nodes: GraphNo
     attribute.writeMessage(6, (_branch, p) => {
       for (const node of nodes) p.writeMessage(1, writeNode, node);
       p.writeStringField(2, 'backward');
+      writeSizes(graph, nodes, p);
       for (const { value } of outputs) p.writeMessage(12, writeValueInfo, { name: value.name, dtype: value.dtype, dims: value.shape.map(size => label(graph, size)) });
     }, null);
     attribute.writeVarintField(20, 5);

@@ -47,7 +47,7 @@ export async function exactStep({ engine, training, lora }: Experiment, prepared
 export async function compareFirstStep(step: TrainingStep, exact: ExactStep, { engine: { precision }, training }: Experiment, report: Pick<Reporter, 'log'>): Promise<RoundingDifference> {
   const before = await step.state();
   const { loss, grad_norm } = await firstStep(step, exact.examples, training.seed);
-  step.restore(before);
+  await step.restore(before);
   report.log({ level: 'info', message: `first step in ${precision}, and in fp32 on the same ${exact.examples.length === 1 ? 'example' : `${exact.examples.length} examples`}: loss ${beside(loss, exact.loss)}, gradient norm ${beside(grad_norm, exact.grad_norm)}` });
   return { loss, loss_fp32: exact.loss, grad_norm, grad_norm_fp32: exact.grad_norm };
 }

@@ -57,7 +57,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     const exact = found ? null : await exactStep(source.experiment, prepared, report);
     control.throwIfStopped();
     step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables: prepared.trainables, train: true, split_prefix, savings: savingsOf(engine), longest: prepared.train.longest });
-    if (optimizer) step.restore(optimizer);
+    if (optimizer) await step.restore(optimizer);
     control.throwIfStopped();
 
     folder ??= openRunFolder(newFolder(source, cwd), { resume: false });

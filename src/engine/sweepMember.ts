@@ -98,7 +98,7 @@ export class Member {
     const { result: { folder, found } } = await withRoom(() => this.open(bytes, report), { folder: path, control, report, what: 'the member', where: this.name, bytes, lastGoodCheckpoint: undefined });
     try {
       if (found) {
-        step.restore(readOptimizer(found.checkpoint, found.state, prepared));
+        await step.restore(readOptimizer(found.checkpoint, found.state, prepared));
         folder.supersedeMetrics(found.state.step);
       }
       announce(source, prepared, folder, step.device, report);

@@ -16,7 +16,7 @@ import type { Peaks } from './telemetry';
 import { evaluate } from './training/evaluate';
 import { checkpointed, judge, NONE_YET, stopsEarly } from './training/bestModel';
 import { planSchedule, type Schedule } from './training/schedule';
-import { tokensOf, type OptimizerState, type TrainingStep } from './training/step.types';
+import { tokensOf, type TrainingStep } from './training/step.types';
 import type { Experiment } from '../protocol/experiment';
 import { evalMetrics, type EvalResult, type MetricRecord, type Summary } from '../protocol/metrics';
 
@@ -36,8 +36,8 @@ export class Trainer {
   private readonly state: TrainerState;
   /** When the part of the run that is going on began, less the seconds of the parts before it. */
   private begun: number;
-  /** The last values that a finite loss was computed with, and the state of the run that belongs to them. */
-  private good: { state: TrainerState; values: OptimizerState } | undefined;
+  /** The state of the run at the last values that a finite loss was computed with, which the step has marked. */
+  private good: TrainerState | undefined;
   /** Folder of the newest checkpoint and the step it belongs to. */
   private saved: { step: number; folder: string } | undefined;
 
@@ -97,7 +97,8 @@ export class Trainer {
       // The step's gradient would be lost with a pause here, so only a stop cuts it short.
       if (micro_step < window.length - 1) { await turn(); control.throwIfStopped(); }
     }
-    this.good = { state: structuredClone(state), values: await compiled.state() };
+    this.good = structuredClone(state);
+    compiled.mark();
     const learning_rate = schedule.learningRate(number);
     const { grad_norm } = await compiled.update({ learning_rate, step: number });
     if (!Number.isFinite(grad_norm)) await this.diverged(folder, 'gradient norm', grad_norm, number, epoch);
@@ -131,12 +132,12 @@ export class Trainer {
       tokens: this.state.tokens, tokens_per_second: 0, time: this.seconds(),
     });
     if (this.good) {
-      this.options.step.restore(this.good.values);
-      Object.assign(this.state, this.good.state);
+      this.options.step.goBack();
+      Object.assign(this.state, this.good);
       await this.save(folder);
       await this.writeResult(folder, await this.content());
     }
-    const kept = this.good ? `the weights after step ${this.good.state.step}, the last that gave a finite loss, are in ${this.options.prepared.plan.full ? folder.model : folder.adapter}` : 'no step was finished';
+    const kept = this.good ? `the weights after step ${this.good.step}, the last that gave a finite loss, are in ${this.options.prepared.plan.full ? folder.model : folder.adapter}` : 'no step was finished';
     throw new LabError({
       code: 'training.not-finite', file: folder.path, where: `step ${step}`, cause: `the ${what} became ${value}; ${kept}`,
       action: this.good ? 'lower learning_rate or lora_alpha, or set max_grad_norm, and start again' : 'check the base weights and the data for values that are not numbers, and lower learning_rate',

@@ -1,6 +1,6 @@
 /** The compiled executor: traces a program once and runs the graph in ONNX Runtime. One session serves every batch. */
 import * as ort from 'onnxruntime-node';
-import type { CompiledProgram, Executor, Feeds, Program, Results } from './executor';
+import type { CompiledProgram, Executor, Feed, Outputs, Program, Resident, Results, Traffic } from './executor';
 import { checkIntegerProducts } from './integerProducts';
 import { onnxError } from './onnxError';
 import type { Provider } from './trace/graph';
@@ -11,35 +11,81 @@ import { WANT_GRADIENTS } from './trace/onnx';
 
 export class CompiledExecutor implements Executor {
   readonly device: string;
+  readonly traffic: Traffic = { read: 0, written: 0 };
+  /** Bring data to the device and back, where that is memory of its own. */
+  private readonly carriers = new Map<'in' | 'out', Promise<CompiledProgram>>();
 
   constructor(private readonly settings: SessionSettings) {
     this.device = `${settings.provider} (onnxruntime ${ort.env.versions.node ?? ort.env.versions.common})`;
   }
 
   async compile(program: Program): Promise<CompiledProgram> {
-    const traced = traceProgram(program, this.settings.provider, this.settings.largest_table, this.settings.savings);
+    const { settings, traffic } = this;
+    const traced = traceProgram(program, settings.provider, settings.largest_table, settings.savings);
     if (traced.graph.packed.some(({ layout }) => layout.format === 'int8')) await checkIntegerProducts();
-    const session = await createSession(program, traced, this.settings).catch((error: unknown) => { throw onnxError(error, this.settings.provider, 'start'); });
-    return new CompiledSession(session, traced.gradients !== undefined, this.settings.provider);
+    const session = await createSession(program, traced, settings).catch((error: unknown) => { throw onnxError(error, settings.provider, 'start'); });
+    return new CompiledSession(session, program, traced.gradients !== undefined, settings.provider, traffic, tensor => this.resident(tensor));
   }
 
-  async dispose(): Promise<void> {}
+  async hold(data: Float32Array): Promise<Resident> {
+    if (this.settings.provider !== 'webgpu') return this.resident(new ort.Tensor('float32', data.slice(), [data.length]));
+    return (await (await this.carrier('in')).runKeeping({ x: { data, shape: [data.length] } })).kept.y;
+  }
+
+  private resident(tensor: ort.Tensor): Held {
+    return new Held(tensor, async held => (tensor.location === 'cpu' ? (tensor.data as Float32Array).slice() : (await (await this.carrier('out')).run({ x: held })).y));
+  }
+
+  // A tensor's own getData() ends the process in onnxruntime-node 1.30.
+  private carrier(way: 'in' | 'out'): Promise<CompiledProgram> {
+    const known = this.carriers.get(way) ?? this.compile({
+      name: `carry ${way}`, weights: new Map(), inputs: [{ name: 'x', dtype: 'float32', shape: ['N'] }], forward: ({ x }) => ({ y: x }), keep: way === 'in' ? ['y'] : [],
+    });
+    this.carriers.set(way, known);
+    return known;
+  }
+
+  async dispose(): Promise<void> {
+    for (const carrier of this.carriers.values()) await carrier.then(program => program.dispose(), () => { /* whoever asked for it has the error */ });
+    this.carriers.clear();
+  }
+}
+
+class Held implements Resident {
+  constructor(readonly tensor: ort.Tensor, private readonly download: (self: Held) => Promise<Float32Array>) {}
+
+  get size(): number { return this.tensor.size; }
+  read(): Promise<Float32Array> { return this.download(this); }
+  dispose(): void { this.tensor.dispose(); }
 }
 
 class CompiledSession implements CompiledProgram {
-  constructor(private readonly session: ort.InferenceSession, private readonly differentiable: boolean, private readonly provider: Provider) {}
+  constructor(
+    private readonly session: ort.InferenceSession, private readonly program: Program, private readonly differentiable: boolean, private readonly provider: Provider,
+    private readonly traffic: Traffic, private readonly resident: (tensor: ort.Tensor) => Resident,
+  ) {}
 
-  async run(feeds: Feeds, { gradients = this.differentiable } = {}): Promise<Results> {
+  async run(feeds: Record<string, Feed | Resident>, options?: { gradients?: boolean }): Promise<Results> { return (await this.runKeeping(feeds, options)).results; }
+
+  async runKeeping(feeds: Record<string, Feed | Resident>, { gradients = this.differentiable } = {}): Promise<Outputs> {
+    const { provider, traffic, program } = this;
     const tensors: Record<string, ort.Tensor> = {};
-    for (const [name, { data, shape }] of Object.entries(feeds)) {
-      tensors[name] = data instanceof Float32Array ? new ort.Tensor('float32', data, shape) : new ort.Tensor('int32', data, shape);
-    }
+    for (const [name, feed] of Object.entries(feeds)) tensors[name] = feed instanceof Held ? feed.tensor : tensorOf(feed as Feed);
+    for (const tensor of Object.values(tensors)) traffic.read += bytesHere(tensor);
     if (this.differentiable) tensors[WANT_GRADIENTS] = new ort.Tensor('bool', [gradients], []);
-    const outputs = await this.session.run(tensors).catch((error: unknown) => { throw onnxError(error, this.provider, 'run'); });
-    const results: Results = {};
-    for (const [name, tensor] of Object.entries(outputs)) if (gradients || name !== GRADIENTS) results[name] = tensor.data as Float32Array;
-    return results;
+    const outputs = await this.session.run(tensors).catch((error: unknown) => { throw onnxError(error, provider, 'run'); });
+    const results: Results = {}, kept: Outputs['kept'] = {};
+    for (const [name, tensor] of Object.entries(outputs)) {
+      traffic.written += bytesHere(tensor);
+      if (!gradients && name === GRADIENTS) tensor.dispose();
+      else if (program.keep?.includes(name)) kept[name] = this.resident(tensor);
+      else results[name] = tensor.data as Float32Array;
+    }
+    return { results, kept };
   }
 
   async dispose(): Promise<void> { await this.session.release(); }
 }
+
+const tensorOf = ({ data, shape }: Feed): ort.Tensor => (data instanceof Float32Array ? new ort.Tensor('float32', data, shape) : new ort.Tensor('int32', data, shape));
+const bytesHere = (tensor: ort.Tensor): number => (tensor.location === 'cpu' ? (tensor.data as Float32Array).byteLength : 0);

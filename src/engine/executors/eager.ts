@@ -1,6 +1,6 @@
 /** The eager executor: runs a program op by op on a tfjs backend. On `cpu` it is the reference that tests compare with. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { CompiledProgram, Executor, Feeds, Program, Results } from './executor';
+import type { CompiledProgram, Executor, Feed, Outputs, Program, Resident, Results, Traffic } from './executor';
 import type { Weight } from '../model/weights';
 import { readTensor } from '../model/safetensors';
 import { onnxError } from './onnxError';
@@ -8,6 +8,8 @@ import { evaluateProgram, GRADIENTS } from './program';
 import { registerEagerOps } from '../ops/op';
 
 export class EagerExecutor implements Executor {
+  readonly traffic: Traffic = { read: 0, written: 0 };
+
   /** `backend` is the name of a tfjs backend that is already registered. */
   constructor(readonly device: string, private readonly backend: string) {
     registerEagerOps(backend);
@@ -15,38 +17,74 @@ export class EagerExecutor implements Executor {
 
   async compile(program: Program): Promise<CompiledProgram> {
     await tf.setBackend(this.backend);
-    return new EagerProgram(program, this.backend);
+    return new EagerProgram(program, this.backend, this.traffic);
+  }
+
+  async hold(data: Float32Array): Promise<Resident> {
+    await tf.setBackend(this.backend);
+    this.traffic.read += data.byteLength;
+    return named(this.backend, async () => new Held(tf.tensor1d(data.slice()), this.backend, this.traffic));
   }
 
   async dispose(): Promise<void> {}
 }
 
+class Held implements Resident {
+  constructor(readonly tensor: tf.Tensor, private readonly backend: string, private readonly traffic: Traffic) {}
+
+  get size(): number { return this.tensor.size; }
+
+  async read(): Promise<Float32Array> {
+    this.traffic.written += 4 * this.size;
+    return named(this.backend, async () => (await this.tensor.data() as Float32Array).slice());
+  }
+
+  dispose(): void { this.tensor.dispose(); }
+}
+
+/** Only TensorFlow itself speaks of its status: everything else is a fault of the engine, and stays one. */
+async function named<T>(backend: string, work: () => Promise<T>): Promise<T> {
+  try { return await work(); } catch (error) {
+    throw backend === 'tensorflow' && /TF_Status/.test(String(error)) ? onnxError(error, 'tensorflow', 'run') : error;
+  }
+}
+
 class EagerProgram implements CompiledProgram {
   private readonly weights = new Map<string, tf.Tensor>();
 
-  constructor(private readonly program: Program, private readonly backend: string) {}
+  constructor(private readonly program: Program, private readonly backend: string, private readonly traffic: Traffic) {}
 
-  async run(feeds: Feeds, options: { gradients?: boolean } = {}): Promise<Results> {
+  async run(feeds: Record<string, Feed | Resident>, options?: { gradients?: boolean }): Promise<Results> { return (await this.runKeeping(feeds, options)).results; }
+
+  async runKeeping(feeds: Record<string, Feed | Resident>, options: { gradients?: boolean } = {}): Promise<Outputs> {
     await tf.setBackend(this.backend);
-    // Only TensorFlow itself speaks of its status: everything else is a fault of the engine, and stays one.
-    try { return await this.compute(feeds, options); } catch (error) {
-      throw this.backend === 'tensorflow' && /TF_Status/.test(String(error)) ? onnxError(error, 'tensorflow', 'run') : error;
-    }
+    return named(this.backend, () => this.compute(feeds, options));
   }
 
-  private async compute(feeds: Feeds, { gradients = true }: { gradients?: boolean }): Promise<Results> {
-    const kept = tf.tidy(() => {
+  private async compute(feeds: Record<string, Feed | Resident>, { gradients = true }: { gradients?: boolean }): Promise<Outputs> {
+    const { program, backend, traffic } = this;
+    const computed = tf.tidy(() => {
       const inputs: Record<string, tf.Tensor> = {};
-      for (const { name, dtype } of this.program.inputs) inputs[name] = tf.tensor(feeds[name].data, feeds[name].shape, dtype);
-      const result = evaluateProgram(this.program, inputs, name => this.weight(name), gradients);
+      for (const { name, dtype } of program.inputs) {
+        const feed = feeds[name];
+        if (feed instanceof Held) inputs[name] = feed.tensor;
+        else {
+          const { data, shape } = feed as Feed;
+          traffic.read += data.byteLength;
+          inputs[name] = tf.tensor(data, shape, dtype);
+        }
+      }
+      const result = evaluateProgram(program, inputs, name => this.weight(name), gradients);
       return { ...result.forward, ...(result.gradients ? { [GRADIENTS]: result.gradients } : {}) };
     });
-    const results: Results = {};
-    for (const [name, tensor] of Object.entries(kept)) {
+    const results: Results = {}, kept: Outputs['kept'] = {};
+    for (const [name, tensor] of Object.entries(computed)) {
+      if (program.keep?.includes(name)) { kept[name] = new Held(tensor, backend, traffic); continue; }
       results[name] = await tensor.data() as Float32Array;
+      traffic.written += results[name].byteLength;
       tensor.dispose();
     }
-    return results;
+    return { results, kept };
   }
 
   private weight(name: string): tf.Tensor {

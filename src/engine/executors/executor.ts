@@ -13,6 +13,17 @@ export interface Feed { data: Float32Array | Int32Array; shape: number[] }
 export type Feeds = Record<string, Feed>;
 export type Results = Record<string, Float32Array>;
 
+/**
+ * Floats [N] that stay where an executor computes: on a GPU in its memory, else in the engine's. They never change. Whoever asked for them
+ * disposes of them, before the programs that gave them and the executor.
+ */
+export interface Resident {
+  readonly size: number;
+  /** A copy. Errors: LabError `device.lost` and others of the device. */
+  read(): Promise<Float32Array>;
+  dispose(): void;
+}
+
 /** A slice of a flat input vector, seen by the program as a tensor of its own. */
 export interface Part { name: string; shape: number[]; offset: number; size: number }
 
@@ -28,17 +39,33 @@ export interface Program {
   forward(inputs: Record<string, Tensor>, weight: (name: string) => Tensor): Record<string, Tensor>;
   /** Adds the output `gradients` [N]: the gradient of the scalar output `of` by all parts, added to the input `addTo` [N]. */
   gradient?: { of: string; addTo: string };
+  /** Outputs [N] that stay with the executor, for further programs to read. */
+  keep?: readonly string[];
 }
 
+export interface Outputs {
+  results: Results;
+  /** Those that the program keeps. */
+  kept: Record<string, Resident>;
+}
+
+/** Bytes in the engine's memory that programs have read, and that they have written there: of a GPU what crossed its bus. */
+export interface Traffic { read: number; written: number }
+
 export interface CompiledProgram {
-  /** `gradients: false` computes the forward outputs only. */
-  run(feeds: Feeds, options?: { gradients?: boolean }): Promise<Results>;
+  /** The outputs that the program does not keep. `gradients: false` computes the forward outputs only. */
+  run(feeds: Record<string, Feed | Resident>, options?: { gradients?: boolean }): Promise<Results>;
+  /** All outputs. */
+  runKeeping(feeds: Record<string, Feed | Resident>, options?: { gradients?: boolean }): Promise<Outputs>;
   dispose(): Promise<void>;
 }
 
 export interface Executor {
   /** What really runs, for people: `cpu (onnxruntime 1.30)`. */
   readonly device: string;
+  readonly traffic: Readonly<Traffic>;
+  /** Brings a copy of the data to where the executor computes. */
+  hold(data: Float32Array): Promise<Resident>;
   compile(program: Program): Promise<CompiledProgram>;
   dispose(): Promise<void>;
 }

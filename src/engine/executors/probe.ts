@@ -24,7 +24,7 @@ const LIMIT_MS = 30_000;
 const TRUSTED_MS = { ok: 7 * 86_400_000, failed: 600_000 };
 const LAST_WORDS = 50_000;
 /** What is asked. Answers to other questions are not taken. */
-const ANSWERS = 'step, half';
+const ANSWERS = 'step, half, values that stay';
 
 /** Probes the device now. A crash or a hang is a result too; never rejects. */
 export async function probe(device: DeviceName, { limit_ms = LIMIT_MS, script = probeScript() } = {}): Promise<ProbeResult> {

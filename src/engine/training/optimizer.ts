@@ -3,6 +3,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { TrainingSettings } from '../../protocol/experiment';
 import type { InputSpec, Program } from '../executors/executor';
 
+/** The outputs that are the next step's inputs. */
+export const NEXT = { trainables: 'next_trainables', exp_avg: 'next_exp_avg', exp_avg_sq: 'next_exp_avg_sq' } as const;
 /** Input [N] of a program with LoRA+. */
 export const RATES = 'rates';
 

@@ -7,7 +7,7 @@ import { gelu } from '../ops/gelu';
 import { halfLinear } from '../ops/halfLinear';
 import { layerNorm } from '../ops/layerNorm';
 import { linear } from '../ops/linear';
-import { optimizerProgram } from './optimizer';
+import { NEXT, optimizerProgram } from './optimizer';
 import { random } from '../random';
 import type { Executor, Feeds, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
@@ -47,25 +47,25 @@ function noise(name: string, size: number): Float32Array {
   return Float32Array.from({ length: size }, () => generator.normal());
 }
 
-/** Losses, gradients and updated values of one step. */
+/** Losses, gradients and updated values of one step, which go from the first program to the second without leaving the device, as in a run. */
 async function run(executor: Executor): Promise<Results> {
   const { experiment } = parseExperiment({ base_model: '-', dataset: { train: '-' } });
-  const [first, second] = [await executor.compile(step), await executor.compile(optimizerProgram(SIZE, experiment!.training))];
-  const vector = (data: Float32Array): Feeds[string] => ({ data, shape: [SIZE] });
+  const [first, second] = [await executor.compile({ ...step, keep: [GRADIENTS] }), await executor.compile({ ...optimizerProgram(SIZE, experiment!.training), keep: [NEXT.trainables] })];
   const scalar = (value: number): Feeds[string] => ({ data: Float32Array.of(value), shape: [] });
-  const zeros = new Float32Array(SIZE);
-  const trainables = noise('trainables', SIZE);
-  const { loss, [GRADIENTS]: gradients } = await first.run({
+  const [trainables, zeros] = [await executor.hold(noise('trainables', SIZE)), await executor.hold(new Float32Array(SIZE))];
+  const { results: { loss }, kept: { [GRADIENTS]: gradients } } = await first.runKeeping({
     x: { data: noise('x', ROWS * WIDTH), shape: [ROWS, WIDTH] }, labels: { data: Int32Array.from({ length: ROWS }, (_, i) => i % CLASSES), shape: [ROWS] },
-    trainables: vector(trainables), accumulated: vector(zeros),
+    trainables, accumulated: zeros,
   }, { gradients: true });
-  const { next_trainables, grad_norm } = await second.run({
-    trainables: vector(trainables), exp_avg: vector(zeros), exp_avg_sq: vector(zeros), gradients: vector(gradients), decay: vector(zeros),
+  const { results: { grad_norm }, kept } = await second.runKeeping({
+    trainables, exp_avg: zeros, exp_avg_sq: zeros, gradients, decay: zeros,
     learning_rate: scalar(0.01), correction1: scalar(0.1), correction2: scalar(0.001),
   });
+  const results = { loss, gradients: await gradients.read(), next_trainables: await kept[NEXT.trainables].read(), grad_norm };
+  for (const resident of [trainables, zeros, gradients, ...Object.values(kept)]) resident.dispose();
   await first.dispose();
   await second.dispose();
-  return { loss, gradients, next_trainables, grad_norm };
+  return results;
 }
 
 /** The first way in which what the device computes in half precision differs from what half precision allows, or undefined. */

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { hasClasses, type LoraSettings, type Precision, type TrainingSettings } from '../../protocol/experiment';
 import { ALL_SAVINGS, type Savings } from '../../protocol/savings';
 import { createExecutor } from '../executors/devices';
-import type { CompiledProgram, Executor, Feeds, Program, Results } from '../executors/executor';
+import type { CompiledProgram, Executor, Feed, Program, Resident, Results, Traffic } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
@@ -18,10 +18,11 @@ import { blocksFor } from './blocks';
 import { batchFeeds, batchInputs, batchSizes, dependsOnBatch, lossCount, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
 import { lossesOf, targetWidth } from './loss';
-import { optimizerProgram, RATES } from './optimizer';
+import { NEXT, optimizerProgram } from './optimizer';
 import { padded, padRows } from './padding';
 import { PORTION_TOKENS, portions } from './portions';
 import { tableFeeds, tableSpecs, type TableSite } from './tableRows';
+import { TrainedValues } from './trainedValues';
 import { Widening } from './widening';
 import { afterPrefix, findPrefix, PREFIX_STATES, prefixProgram, type Prefix, type RecordedLayer } from './prefix';
 import { PrefixStates } from './prefixStates';
@@ -54,17 +55,13 @@ export interface StepOptions {
   split_prefix?: boolean;
 }
 
-/** PEFT's `loraplus_lr_embedding`. */
-const EMBEDDING_RATE = 1e-6;
-
 /** Of a vocabulary of 50,000 the logits then take a sixth of their memory, and products of this width are as fast as wider ones. */
 const CHUNK_CLASSES = 8192;
 
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
 export async function createTrainingStep(options: StepOptions): Promise<TrainingStep> {
   const programs = await compilePrograms(options);
-  const optimizer = options.train ? await programs.executor.compile(optimizerProgram(options.trainables.length, options.training)) : undefined;
-  return new Step(options, programs, optimizer, null, () => programs.dispose());
+  return createStep(options, programs, null, () => programs.dispose());
 }
 
 /** What a step has of its own among others that share base and target modules. */
@@ -78,11 +75,18 @@ export async function createSharedSteps(options: Omit<StepOptions, 'trainables' 
   const programs = await compilePrograms({ ...options, train: true });
   const steps: Step[] = [];
   for (const member of members) {
-    const optimizer = await programs.executor.compile(optimizerProgram(member.trainables.length, member.training));
     const widening = member.plan.trainable_parameters === options.plan.trainable_parameters ? null : new Widening(member.plan, options.plan);
-    steps.push(new Step({ ...options, ...member, train: true }, programs, optimizer, widening, async () => {}));
+    steps.push(await createStep({ ...options, ...member, train: true }, programs, widening, async () => {}));
   }
   return { steps, async dispose() { for (const step of steps) await step.dispose(); await programs.dispose(); } };
+}
+
+async function createStep(options: StepOptions, programs: Programs, widening: Widening | null, disposePrograms: () => Promise<void>): Promise<Step> {
+  const { plan, training, trainables, train } = options;
+  const { executor, built } = programs;
+  const optimizer = train ? await executor.compile({ ...optimizerProgram(built.trained, training), keep: Object.values(NEXT) }) : undefined;
+  const values = plan && await TrainedValues.create(executor, { plan, training, trainables, widening });
+  return new Step(options, programs, optimizer, values, disposePrograms);
 }
 
 interface Programs {
@@ -108,6 +112,8 @@ type Listeners = { dropoutSite: () => ContextOptions['dropoutSite'] } & Pick<Con
 
 interface StepProgram {
   program: Program;
+  /** Values that the program takes and gives gradients of: of a sweep as many as its largest member has. */
+  trained: number;
   sites: DropoutSite[];
   tables: TableSite[];
   layout: BatchLayout;
@@ -143,7 +149,7 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
       ] : []),
     ],
     parts: plan ? { input: 'trainables', parts: plan.trainables } : undefined,
-    gradient: plan && train ? { of: 'loss', addTo: 'accumulated' } : undefined,
+    ...(plan && train ? { gradient: { of: 'loss', addTo: 'accumulated' }, keep: [GRADIENTS] } : {}),
     forward(inputs, weight): Record<string, tf.Tensor> {
       const context = forwardContext({
         inputs, weight, plan, layout, parameters, formats, lora_dropout: lora.lora_dropout, dropoutSite: dropoutSite(), savings, ...heard,
@@ -180,7 +186,7 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
   const prefix = found && !found.dropout ? found : null;
   let next = 0;
   return {
-    program: program(sites, tables, prefix, { dropoutSite: () => { next = 0; return () => (train ? next++ : null); }, tableSite: () => train }), sites, tables, layout,
+    program: program(sites, tables, prefix, { dropoutSite: () => { next = 0; return () => (train ? next++ : null); }, tableSite: () => train }), trained: size, sites, tables, layout,
     prefix: prefix && { ...prefix, program: prefixProgram(model, prefix, layout, { parameters, formats }) }, prefix_dropout: found !== null && found.dropout,
   };
 }
@@ -213,35 +219,18 @@ function survey(program: Program): Graph {
 }
 
 class Step implements TrainingStep {
-  private current: OptimizerState;
-  private accumulated: Float32Array;
   private readonly scaling: Float32Array;
-  private readonly decay: Float32Array;
-  private readonly rates: Float32Array | undefined;
 
   constructor(
     private readonly options: StepOptions, private readonly programs: Programs, private readonly optimizer: CompiledProgram | undefined,
-    /** Between the member's values and the program's. */
-    private readonly widening: Widening | null, private readonly disposePrograms: () => Promise<void>,
+    /** Null where there is no plan. */
+    private readonly values: TrainedValues | null, private readonly disposePrograms: () => Promise<void>,
   ) {
-    const { plan, trainables } = options;
-    this.current = { trainables: trainables.slice(), exp_avg: new Float32Array(trainables.length), exp_avg_sq: new Float32Array(trainables.length) };
-    this.accumulated = new Float32Array(trainables.length);
-    this.scaling = Float32Array.from(plan?.modules ?? [], m => m.scaling);
-    this.decay = new Float32Array(trainables.length);
-    for (const { offset, size, decay } of plan?.trainables ?? []) if (decay) this.decay.fill(1, offset, offset + size);
-    const { loraplus_lr_ratio: ratio } = options.training;
-    if (ratio !== null) {
-      this.rates = new Float32Array(trainables.length).fill(1);
-      // As in PEFT whatever is no matrix learns as B does, the head's bias too, and adapters of embeddings at a rate of their own.
-      for (const { name, shape, offset, size } of plan?.trainables ?? []) {
-        if (name.includes('lora_embedding_')) this.rates.fill(EMBEDDING_RATE / options.training.learning_rate, offset, offset + size);
-        else if (name.includes('lora_B') || shape.length === 1) this.rates.fill(ratio, offset, offset + size);
-      }
-    }
+    this.scaling = Float32Array.from(options.plan?.modules ?? [], m => m.scaling);
   }
 
   get device(): string { return this.programs.executor.device; }
+  get traffic(): Traffic { return this.programs.executor.traffic; }
   get prefix(): PrefixStates | null { return this.programs.prefix; }
   get prefix_dropout(): boolean { return this.programs.built.prefix_dropout; }
   get depends_on_batch(): boolean { return dependsOnBatch(this.programs.built.layout); }
@@ -250,9 +239,9 @@ class Step implements TrainingStep {
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
     return this.inPortions(examples, async (portion, longest, number) => {
-      const results = await this.programs.step.run(await this.feeds(portion, longest, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
-      this.accumulated = this.widening?.narrow(results[GRADIENTS]) ?? results[GRADIENTS];
-      return results;
+      const outputs = await this.programs.step.runKeeping(await this.feeds(portion, longest, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
+      this.values!.accumulate(outputs);
+      return outputs.results;
     });
   }
 
@@ -286,10 +275,9 @@ class Step implements TrainingStep {
     return result;
   }
 
-  private async feeds(real: Example[], longest: number, loss_scale: number, dropout: DropoutSeed | null): Promise<Feeds> {
-    const { options: { plan, train, savings = ALL_SAVINGS }, programs: { built: { sites, tables, layout }, prefix } } = this;
+  private async feeds(real: Example[], longest: number, loss_scale: number, dropout: DropoutSeed | null): Promise<Record<string, Feed | Resident>> {
+    const { options: { train, savings = ALL_SAVINGS }, programs: { built: { sites, tables, layout }, prefix }, values } = this;
     const examples = savings.padding_free ? real : padded(real, layout);
-    const vector = (values: Float32Array): Feeds[string] => { const data = this.widening?.widen(values) ?? values; return { data, shape: [data.length] }; };
     const batch = batchFeeds(examples, layout, longest);
     return {
       ...batch,
@@ -297,43 +285,28 @@ class Step implements TrainingStep {
       ...tableFeeds(tables, batch),
       ...(prefix ? { [PREFIX_STATES]: { data: padRows(await prefix.of(real), prefix.prefix.width, examples), shape: [batchSizes(examples, layout).T, prefix.prefix.width] } } : {}),
       loss_scale: { data: Float32Array.of(loss_scale), shape: [] },
-      ...(plan ? {
-        trainables: vector(this.current.trainables),
-        [SCALING]: { data: this.scaling, shape: [this.scaling.length] },
-        ...(train ? { accumulated: vector(this.accumulated) } : {}),
-      } : {}),
+      ...(values ? { trainables: values.trainables, [SCALING]: { data: this.scaling, shape: [this.scaling.length] }, ...(train ? { accumulated: values.accumulated } : {}) } : {}),
     };
   }
 
   async update({ learning_rate, step }: { learning_rate: number; step: number }): Promise<{ grad_norm: number }> {
     const { adam_beta1, adam_beta2 } = this.options.training;
-    const size = this.current.trainables.length;
-    const vector = (data: Float32Array) => ({ data, shape: [size] });
     const scalar = (value: number) => ({ data: Float32Array.of(value), shape: [] });
-    const next = await this.optimizer!.run({
-      trainables: vector(this.current.trainables), exp_avg: vector(this.current.exp_avg), exp_avg_sq: vector(this.current.exp_avg_sq),
-      gradients: vector(this.accumulated), decay: vector(this.decay), ...(this.rates ? { [RATES]: vector(this.rates) } : {}),
-      learning_rate: scalar(learning_rate), correction1: scalar(1 - adam_beta1 ** step), correction2: scalar(1 - adam_beta2 ** step),
+    const outputs = await this.optimizer!.runKeeping({
+      ...this.values!.feeds, learning_rate: scalar(learning_rate), correction1: scalar(1 - adam_beta1 ** step), correction2: scalar(1 - adam_beta2 ** step),
     });
-    this.accumulated = new Float32Array(size);
-    const grad_norm = next.grad_norm[0];
-    if (Number.isFinite(grad_norm)) {
-      this.current = { trainables: next.next_trainables, exp_avg: next.next_exp_avg, exp_avg_sq: next.next_exp_avg_sq };
-    }
+    const grad_norm = outputs.results.grad_norm[0];
+    this.values!.update(outputs, Number.isFinite(grad_norm));
     return { grad_norm };
   }
 
-  async state(): Promise<OptimizerState> {
-    const { trainables, exp_avg, exp_avg_sq } = this.current;
-    return { trainables: trainables.slice(), exp_avg: exp_avg.slice(), exp_avg_sq: exp_avg_sq.slice() };
-  }
-
-  restore({ trainables, exp_avg, exp_avg_sq }: OptimizerState): void {
-    this.current = { trainables: trainables.slice(), exp_avg: exp_avg.slice(), exp_avg_sq: exp_avg_sq.slice() };
-    this.accumulated.fill(0);
-  }
+  state(): Promise<OptimizerState> { return this.values!.read(); }
+  restore(state: OptimizerState): Promise<void> { return this.values!.restore(state); }
+  mark(): void { this.values!.mark(); }
+  goBack(): void { this.values!.goBack(); }
 
   async dispose(): Promise<void> {
+    this.values?.dispose();
     await this.optimizer?.dispose();
     await this.disposePrograms();
   }

@@ -1,4 +1,5 @@
 /** What the training loop asks of the compiled or eager step. Implemented in `step.ts`. */
+import type { Traffic } from '../executors/executor';
 import type { PrefixStates } from './prefixStates';
 
 export interface Example {
@@ -46,6 +47,8 @@ export interface OptimizerState {
 export interface TrainingStep {
   /** The device and executor that really run, e.g. `cpu (onnxruntime)`. */
   readonly device: string;
+  /** Counts from the start. */
+  readonly traffic: Readonly<Traffic>;
   /** What the frozen layers at the start make of the examples, where the step is split after them. */
   readonly prefix: PrefixStates | null;
   /** The step was to be split, but dropout is applied in those layers. */
@@ -66,8 +69,13 @@ export interface TrainingStep {
   update(options: { learning_rate: number; step: number }): Promise<{ grad_norm: number }>;
   /** Forward only, without dropout and scaling. */
   evaluate(examples: Example[]): Promise<BatchResult>;
-  /** Copies of the current values. */
+  /** Copies of the current values, from where the step computes. */
   state(): Promise<OptimizerState>;
-  restore(state: OptimizerState): void;
+  /** Takes copies of these values; what was accumulated is forgotten. */
+  restore(state: OptimizerState): Promise<void>;
+  /** Keeps the current values where they are, until the next mark. Costs no copy. */
+  mark(): void;
+  /** Goes back to the values that were marked last. */
+  goBack(): void;
   dispose(): Promise<void>;
 }

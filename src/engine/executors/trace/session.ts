@@ -59,6 +59,8 @@ export async function createSession(program: Program, traced: Traced, settings: 
     // A pattern is one block for everything that a batch of these sizes computes, beside what the first run of it allocated: twice the activations.
     enableMemPattern: !savings.on_demand_memory,
     logSeverityLevel: 3,
+    // The binding knows no other device's memory: what CUDA keeps goes through the engine's.
+    ...(settings.provider === 'webgpu' && program.keep?.length ? { preferredOutputLocation: Object.fromEntries(program.keep.map(name => [name, 'gpu-buffer' as const])) } : {}),
     ...(files.length ? { externalData: files } : {}),
     ...(settings.profile ? { enableProfiling: true, profileFilePrefix: settings.profile } : {}),
     ...(settings.threads ? { intraOpNumThreads: settings.threads } : {}),

@@ -85,7 +85,7 @@ test('a run: settings are fixed with a reason, records move progress, charts and
   await page.waitForSelector('#panel[data-status="running"]');
   assert.ok(await page.isVisible('#settings-fixed'));
   assert.ok(await page.isDisabled('input[type=range][data-key="lora.r"]'));
-  await notify(page, 'metrics', { records: metrics(94), reset: true });
+  await notify(page, 'metrics', { records: metrics(94), samples: [], reset: true });
   await page.waitForSelector('#panel[data-metrics="95"]');
   assert.match(await text(page, '#progress-text'), /^Step 94 of 564 · epoch 0\.5 of 3 · [\d,]+ tokens\/s · \d+ s left · CPU/);
   assert.match(await text(page, '#now-loss'), /^train 0\.\d+ · eval 0\.\d+$/);
@@ -207,7 +207,7 @@ test('the strip tells what the run takes of the machine, follows it, and goes wh
   assert.match(await cell('gpu-memory'), /^GPU memory\|3\.1 GB of 8 GB\|peak 3\.1 GB$/);
   assert.match(await cell('speed'), /^Speed\|5,\d{3} tokens\/s\|$/);
   assert.equal(await page.evaluate(() => document.querySelector('[data-cell=cpu] polyline')!.getAttribute('points')!.split(' ').length), 90);
-  await notify(page, 'telemetry', { samples: [{ ...telemetry(1)[0], cpu_cores: 7.5 }], reset: false });
+  await notify(page, 'metrics', { records: [], samples: [{ ...telemetry(1)[0], cpu_cores: 7.5 }], reset: false });
   await eventually(page, '[data-cell=cpu] .value', '7.5 of 8 cores');
   assert.equal(await page.isVisible('[data-cell=gpu]'), false);
   await notify(page, 'run', { run: run({ status: 'finished' }) });

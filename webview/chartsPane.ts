@@ -18,7 +18,7 @@ const whole = (y: number): string => formatInteger(Math.round(y));
 const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts => ({ title: x => `Step ${whole(x)}`, value, xTick: whole, yTick: value, fromZero, xMin: 0 });
 
 /** While a run goes on the loss is drawn at this pace, and with it one of the other charts, which take turns: drawing is what telemetry costs most. */
-const DRAW_MS = 450;
+const DRAW_MS = 600;
 /** A chart that is this far out of sight is drawn when it comes near. */
 const NEAR = '200px';
 

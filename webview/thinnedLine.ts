@@ -4,7 +4,7 @@
 export interface Point { x: number; y: number }
 
 /** More points than this no chart is wide enough to show. */
-export const MOST_POINTS = 1500;
+export const MOST_POINTS = 1200;
 
 /**
  * Keeps every point up to `MOST_POINTS`; then of each stretch of equal length the first, lowest, highest and last one, and the first

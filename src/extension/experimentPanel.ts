@@ -187,6 +187,8 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private flushRun(): void {
     const run = this.lab.run?.view ?? EMPTY_RUN;
     if (run === this.sentRun || !this.visible) return;
+    // A run that has ended shows its last step.
+    this.flush();
     this.sentRun = run;
     this.panel?.connection.notify('run', { run });
   }

@@ -1,5 +1,10 @@
-/** Where an axis begins. Pure. */
-import type { Point } from './series';
+/** Where the axes of a chart begin and end. Pure. */
+import type { Point } from './thinnedLine';
+
+/** Room beyond the last point of a line that grows, as a share of the axis: the axis is drawn anew when it is used up. */
+const ROOM = 0.1;
+/** And at least this many steps. */
+const LEAST_ROOM = 5;
 
 /** Values below this share of the highest one are near zero. */
 const NEAR_ZERO = 0.25;
@@ -9,4 +14,16 @@ export function axisStart(lines: readonly (readonly Point[])[]): 0 | undefined {
   let [low, high] = [Infinity, -Infinity];
   for (const points of lines) for (const { y } of points) if (Number.isFinite(y)) [low, high] = [Math.min(low, y), Math.max(high, y)];
   return low <= NEAR_ZERO * high ? 0 : undefined;
+}
+
+/** Where the x axis of growing lines ends. */
+export function axisEnd(lines: readonly (readonly Point[])[], begin = 0): number {
+  const last = lines.reduce((most, points) => Math.max(most, points.at(-1)?.x ?? begin), begin);
+  return last + Math.max(LEAST_ROOM, Math.round(ROOM * (last - begin)));
+}
+
+/** Whether all points lie within the axes. */
+export function fits(lines: readonly (readonly Point[])[], x: { min: number; max: number }, y: { min: number; max: number }): boolean {
+  return lines.every(points => points.length === 0 || points[0].x >= x.min && points.at(-1)!.x <= x.max
+    && points.every(point => Number.isNaN(point.y) || point.y >= y.min && point.y <= y.max));
 }

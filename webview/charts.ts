@@ -1,17 +1,13 @@
 /** chart.js for the panel: only the components that are used, no animation, colours of the theme. */
 import { Chart, LinearScale, LineController, LineElement, PointElement, Tooltip, type ChartDataset, type ChartOptions, type Plugin } from 'chart.js';
-import { axisStart } from './axis';
+import { axisEnd, axisStart, fits } from './axis';
 import { formatNumber } from './format';
 import { roundNumbers } from './ranges';
-import { downsample, type Point } from './series';
+import type { Point } from './thinnedLine';
 import { onThemeChange, readTheme, type Theme } from './theme';
 
 Chart.register(LineController, LineElement, PointElement, LinearScale, Tooltip);
 Chart.defaults.animation = false;
-
-/** More points than this are thinned out: no screen shows them. */
-const MOST_POINTS = 5000;
-const THINNED_POINTS = 2000;
 
 /** How one line is drawn. Lines of one chart differ in width, dash and marks as well as in colour. */
 export interface LineStyle {
@@ -43,6 +39,8 @@ export interface ChartTexts {
 export class LineChart {
   private readonly chart: Chart<'line', Point[]>;
   private theme = readTheme();
+  /** The axes are to be laid out anew, whatever the points are. */
+  private stale = true;
 
   /** `markedX` names an x at which an upright line is drawn. */
   constructor(canvas: HTMLCanvasElement, private readonly styles: readonly LineStyle[], private readonly texts: ChartTexts, private readonly markedX?: () => number | undefined) {
@@ -50,13 +48,31 @@ export class LineChart {
     onThemeChange(() => this.restyle());
   }
 
-  /** Draws other points: one list for each style. */
-  draw(lines: readonly (readonly Point[])[]): void {
-    lines.forEach((points, i) => {
-      this.chart.data.datasets[i].data = (points.length > MOST_POINTS ? downsample(points, THINNED_POINTS) : points.slice()) as Point[];
-    });
-    if (this.texts.zeroIfNear) this.chart.options.scales!.y!.min = axisStart(lines);
-    this.chart.update('none');
+  /**
+   * Draws other points: one list for each style. While they are `growing` the x axis ends beyond the last point and is kept until a
+   * point lies outside of the axes: laying them out takes four times what the lines take.
+   */
+  draw(lines: readonly Point[][], growing = false): void {
+    const { chart } = this;
+    lines.forEach((points, i) => { chart.data.datasets[i].data = points; });
+    const start = this.texts.zeroIfNear ? axisStart(lines) : undefined;
+    const { x, y } = chart.scales;
+    if (growing && !this.stale && start === chart.options.scales!.y!.min && fits(lines, x, y)) return this.redraw();
+    if (this.texts.zeroIfNear) chart.options.scales!.y!.min = start;
+    chart.options.scales!.x!.max = growing ? axisEnd(lines, this.texts.xMin) : undefined;
+    chart.update('none');
+    this.stale = !growing;
+  }
+
+  /** The lines over the axes as they are. */
+  private redraw(): void {
+    const { chart } = this;
+    for (let i = 0; i < chart.data.datasets.length; i++) {
+      const { controller } = chart.getDatasetMeta(i);
+      controller.buildOrUpdateElements();
+      controller.update('none');
+    }
+    chart.draw();
   }
 
   private datasets(): ChartDataset<'line', Point[]>[] {
@@ -131,8 +147,10 @@ export class LineChart {
     const fresh = this.datasets();
     this.chart.data.datasets.forEach((dataset, i) => Object.assign(dataset, { ...fresh[i], data: dataset.data }));
     const { min } = this.chart.options.scales!.y!;
+    const { max } = this.chart.options.scales!.x!;
     this.chart.options = this.options();
     this.chart.options.scales!.y!.min = min;
+    this.chart.options.scales!.x!.max = max;
     this.chart.update('none');
   }
 }

@@ -3,11 +3,12 @@ import { formatInteger } from '../src/protocol/adapterMath';
 import { capitalName, shownMetrics } from '../src/protocol/metrics';
 import { LineChart, type ChartTexts, type LineStyle } from './charts';
 import { ratioByRank } from './cost';
-import { h, setText, show } from './dom';
+import { atMost, h, setText, show } from './dom';
 import { formatDuration, formatNumber, formatPercent } from './format';
 import { rankStops } from './ranges';
-import type { MetricSeries, Point } from './series';
+import type { MetricSeries } from './series';
 import { sweepCard } from './sweepCard';
+import type { ThinnedLine } from './thinnedLine';
 import type { Part, View } from './view';
 
 const TRAIN: LineStyle = { label: 'Train loss, smoothed', colour: 'blue', width: 2 };
@@ -16,7 +17,12 @@ const EVAL: LineStyle = { label: 'Eval loss', colour: 'yellow', width: 1.5, dash
 const whole = (y: number): string => formatInteger(Math.round(y));
 const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts => ({ title: x => `Step ${whole(x)}`, value, xTick: whole, yTick: value, fromZero, xMin: 0 });
 
-interface Kind { id: string; title: string; styles: LineStyle[]; texts: ChartTexts; lines(series: MetricSeries): readonly (readonly Point[])[]; now(series: MetricSeries): string }
+/** While a run goes on the loss is drawn at this pace, and with it one of the other charts, which take turns: drawing is what telemetry costs most. */
+const DRAW_MS = 600;
+/** A chart that is this far out of sight is drawn when it comes near. */
+const NEAR = '200px';
+
+interface Kind { id: string; title: string; styles: LineStyle[]; texts: ChartTexts; lines(series: MetricSeries): ThinnedLine[]; now(series: MetricSeries): string }
 
 const KINDS: Kind[] = [
   {
@@ -39,16 +45,37 @@ const KINDS: Kind[] = [
 
 /** All charts. */
 export function chartsPane(): Part {
-  const cards = KINDS.map(metricCard);
+  let view: View | undefined;
+  let turn = 0;
+  const late = (): MetricCard[] => (view ? cards.filter(card => card.late(view!)) : []);
+  const drawSoon = (): void => { if (late().length) tick(); };
+  const cards = KINDS.map(kind => metricCard(kind, drawSoon));
   const ratio = ratioCard();
   const evaluations = evaluationTable();
   const sweep = sweepCard();
+  const tick = atMost(DRAW_MS, () => {
+    const waiting = late();
+    // The loss each time, of the others the one whose turn it is; a chart that shows nothing yet waits for no turn.
+    const other = [...cards.slice(1 + turn), ...cards.slice(1, 1 + turn)].find(card => waiting.includes(card));
+    if (other) turn = cards.indexOf(other) % (cards.length - 1);
+    draw(waiting.filter(card => card === cards[0] || card === other || card.blank()), view!);
+    drawSoon();
+  });
   return {
     element: h('section', { class: 'charts', id: 'charts', 'aria-label': 'Charts' }, sweep.element, cards[0].element, ratio.element, ...cards.slice(1).map(card => card.element), evaluations.element),
-    update(view) {
-      for (const card of [sweep, ...cards, ratio, evaluations]) card.update(view);
+    update(now) {
+      view = now;
+      for (const card of cards) card.empty(now.series.length === 0);
+      if (now.active && now.series.length > 0) drawSoon();
+      else draw(cards, now);
+      for (const card of [sweep, ratio, evaluations]) card.update(now);
     },
   };
+}
+
+/** Canvases first: each text that changes would have the styles looked at again for the next canvas. */
+function draw(cards: readonly MetricCard[], view: View): void {
+  for (const write of cards.map(card => card.draw(view))) write();
 }
 
 /** Title, latest value and canvas of a chart. Canvases say nothing to screen readers: the value and a description do. */
@@ -60,22 +87,46 @@ function frame(id: string, title: string): { element: HTMLElement; canvas: HTMLC
   return { element, canvas, now, empty };
 }
 
-function metricCard({ id, title, styles, texts, lines, now: latest }: Kind): Part {
+interface MetricCard {
+  element: HTMLElement;
+  empty(empty: boolean): void;
+  /** Whether there is something to draw that a person could see. */
+  late(view: View): boolean;
+  /** Nothing has been drawn yet. */
+  blank(): boolean;
+  /** Draws the lines; what it returns writes the latest value beside the title. */
+  draw(view: View): () => void;
+}
+
+/** `shown` is called when the chart has come into sight. */
+function metricCard({ id, title, styles, texts, lines, now: latest }: Kind, shown: () => void): MetricCard {
   const { element, canvas, now, empty } = frame(id, title);
   if (styles.length > 1) element.querySelector('.card-title')!.after(keyOf(styles));
   setText(empty, 'Nothing logged yet');
   let chart: LineChart | undefined;
-  let drawn = -1;
+  let drawn: { version: number; growing: boolean; nothing: boolean } | undefined;
+  let near = true;
+  new IntersectionObserver(entries => {
+    near = entries.at(-1)!.isIntersecting;
+    if (near) shown();
+  }, { rootMargin: NEAR }).observe(element);
+  const blank = (): boolean => drawn === undefined || drawn.nothing;
+  const isDrawn = ({ series, active }: View): boolean => drawn?.version === series.version && drawn.growing === active;
   return {
     element,
-    update({ series }) {
-      show(empty, series.length === 0);
-      canvas.classList.toggle('blank', series.length === 0);
-      if (drawn === series.version) return;
+    empty(nothing) {
+      show(empty, nothing);
+      if (canvas.classList.contains('blank') !== nothing) canvas.classList.toggle('blank', nothing);
+    },
+    late: view => (near || blank()) && !isDrawn(view),
+    blank,
+    draw(view) {
+      if (isDrawn(view)) return () => {};
+      const { series, active } = view;
       chart ??= new LineChart(canvas, styles, texts);
-      drawn = series.version;
-      chart.draw(lines(series));
-      setText(now, latest(series));
+      drawn = { version: series.version, growing: active, nothing: series.length === 0 };
+      chart.draw(lines(series).map(line => line.points), active);
+      return () => setText(now, latest(series));
     },
   };
 }

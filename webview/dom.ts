@@ -23,11 +23,13 @@ export function icon(path: string, name = ''): SVGElement {
   return svg;
 }
 
-/** Sets attributes as `h` does. */
+/** Sets attributes as `h` does, leaving alone those that say so already: every change makes the page look at its styles again. */
 export function setAttributes(element: Element, attributes: Attributes): void {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value === undefined || value === false) element.removeAttribute(name);
-    else element.setAttribute(name, value === true ? '' : String(value));
+    const text = value === undefined || value === false ? null : value === true ? '' : String(value);
+    if (element.getAttribute(name) === text) continue;
+    if (text === null) element.removeAttribute(name);
+    else element.setAttribute(name, text);
   }
 }
 
@@ -75,5 +77,22 @@ export function onceAFrame(work: () => void): () => void {
       asked = false;
       work();
     });
+  };
+}
+
+/** Calls `work` at most once in every `interval` milliseconds of the time that the page has, always with a last call. */
+export function atMost(interval: number, work: () => void): () => void {
+  let [last, asked] = [-Infinity, false];
+  const run = (): void => {
+    asked = false;
+    last = performance.now();
+    work();
+  };
+  return () => {
+    if (asked) return;
+    const wait = last + interval - performance.now();
+    if (wait <= 0) return run();
+    asked = true;
+    setTimeout(() => requestAnimationFrame(run), wait);
   };
 }

@@ -61,7 +61,8 @@ const side = controls(host);
 const strip = telemetryStrip();
 const charts = chartsPane();
 const live = announcer();
-const parts: Part[] = [...top, strip, side, charts, trying, live];
+/** Charts first: a canvas has the page's styles computed, which are clean until texts are written. */
+const parts: Part[] = [charts, ...top, strip, side, trying, live];
 const main = h('div', { class: 'experiment' }, ...top.map(part => part.element), failures, strip.element,
   h('div', { class: 'columns' }, side.element, h('div', { class: 'results' }, charts.element, trying.element)));
 root.append(empty, main, live.element);
@@ -109,7 +110,7 @@ function took(before: string | undefined): void {
 }
 
 async function start(): Promise<void> {
-  (['experiment', 'run', 'metrics', 'telemetry', 'focusTry'] as const).forEach(follow);
+  (['experiment', 'run', 'metrics', 'focusTry'] as const).forEach(follow);
   connection.on('written', pair => trying.written(pair));
   connection.listen();
   try {

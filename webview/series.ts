@@ -1,8 +1,9 @@
 /** Metric records as the points that charts draw. Pure. */
 import { isEvalRecord, type EvalRecord, type MetricRecord, type TrainRecord } from '../src/protocol/metrics';
+import { ThinnedLine } from './thinnedLine';
 
-/** A point of a chart; `y` is NaN where the logged value was not finite, which draws a gap. */
-export interface Point { x: number; y: number }
+/** Latest speeds that are kept one by one. */
+export const LATEST_SPEEDS = 120;
 
 /** The smoothed loss averages over about this many steps, or over this share of a long run, whose noise is drawn closer together. */
 const SMOOTHED_STEPS = 10;
@@ -10,12 +11,14 @@ const SMOOTHED_SHARE = 1 / 50;
 
 /** Everything that the charts of one run show; grows by appending. */
 export class MetricSeries {
-  readonly loss: Point[] = [];
-  readonly smoothed: Point[] = [];
-  readonly evalLoss: Point[] = [];
-  readonly learningRate: Point[] = [];
-  readonly gradientNorm: Point[] = [];
-  readonly speed: Point[] = [];
+  readonly loss = new ThinnedLine();
+  readonly smoothed = new ThinnedLine();
+  readonly evalLoss = new ThinnedLine();
+  readonly learningRate = new ThinnedLine();
+  readonly gradientNorm = new ThinnedLine();
+  readonly speed = new ThinnedLine();
+  /** Tokens per second of the last steps. */
+  latestSpeeds: number[] = [];
   readonly evaluations: EvalRecord[] = [];
   lastTrain: TrainRecord | undefined;
   length = 0;
@@ -26,7 +29,9 @@ export class MetricSeries {
   get lastEval(): EvalRecord | undefined { return this.evaluations[this.evaluations.length - 1]; }
 
   clear(): void {
-    for (const points of [this.loss, this.smoothed, this.evalLoss, this.learningRate, this.gradientNorm, this.speed, this.evaluations]) points.length = 0;
+    for (const line of [this.loss, this.smoothed, this.evalLoss, this.learningRate, this.gradientNorm, this.speed]) line.clear();
+    this.evaluations.length = 0;
+    this.latestSpeeds = [];
     this.lastTrain = undefined;
     this.length = 0;
     this.version += 1;
@@ -39,6 +44,7 @@ export class MetricSeries {
       else this.appendTrain(record);
     }
     this.length += records.length;
+    this.latestSpeeds = this.latestSpeeds.slice(-LATEST_SPEEDS);
     if (records.length) this.version += 1;
   }
 
@@ -50,6 +56,7 @@ export class MetricSeries {
     this.learningRate.push({ x: step, y: record.learning_rate });
     this.gradientNorm.push({ x: step, y: numeric(record.grad_norm) });
     this.speed.push({ x: step, y: record.tokens_per_second });
+    this.latestSpeeds.push(record.tokens_per_second);
     this.lastTrain = record;
   }
 
@@ -79,35 +86,6 @@ export class RunningAverage {
     }
     return this.weight > 0 ? this.sum / this.weight : NaN;
   }
-}
-
-/**
- * At most about `target` points that look the same when drawn: of each stretch its first, lowest, highest and last point.
- * Peaks therefore never vanish, and neither do gaps.
- */
-export function downsample(points: readonly Point[], target: number): readonly Point[] {
-  if (points.length <= target) return points;
-  const kept: Point[] = [];
-  const stretches = Math.max(1, Math.floor(target / 4));
-  const edge = (stretch: number): number => Math.floor((stretch * points.length) / stretches);
-  for (let stretch = 0; stretch < stretches; stretch++) {
-    for (const index of extremes(points, edge(stretch), edge(stretch + 1))) kept.push(points[index]);
-  }
-  return kept;
-}
-
-/** Indices of the first, lowest, highest, last and first missing point of a stretch, in order. */
-function extremes(points: readonly Point[], begin: number, end: number): number[] {
-  let [low, high, gap] = [begin, begin, -1];
-  for (let i = begin; i < end; i++) {
-    const { y } = points[i];
-    if (Number.isNaN(y)) gap = gap < 0 ? i : gap;
-    else {
-      if (!(points[low].y <= y)) low = i;
-      if (!(points[high].y >= y)) high = i;
-    }
-  }
-  return [...new Set([begin, low, high, end - 1, ...(gap < 0 ? [] : [gap])])].sort((a, b) => a - b);
 }
 
 const numeric = (value: number | string): number => (typeof value === 'number' && Number.isFinite(value) ? value : NaN);

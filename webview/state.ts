@@ -36,14 +36,10 @@ export function receive<K extends keyof PanelNotifications>(state: PanelState, m
     }
     case 'run': return { ...state, run: (params as PanelNotifications['run']).run };
     case 'metrics': {
-      const { records, reset } = params as PanelNotifications['metrics'];
+      const { records, samples, reset } = params as PanelNotifications['metrics'];
       if (reset) state.series.clear();
       state.series.append(records);
-      return state;
-    }
-    case 'telemetry': {
-      const { samples, reset } = params as PanelNotifications['telemetry'];
-      return { ...state, telemetry: [...(reset ? [] : state.telemetry), ...samples].slice(-TELEMETRY_KEPT) };
+      return reset || samples.length ? { ...state, telemetry: [...(reset ? [] : state.telemetry), ...samples].slice(-TELEMETRY_KEPT) } : state;
     }
     case 'focusTry': return { ...state, tryChosen: true, tryTask: (params as PanelNotifications['focusTry']).chosen?.task ?? null };
     default: return state;

@@ -3,10 +3,11 @@ import { formatInteger } from '../src/protocol/adapterMath';
 import type { TelemetrySample } from '../src/protocol/metrics';
 import { h, setAttributes, setText, show } from './dom';
 import { formatShare, roughBytes } from './format';
+import { LATEST_SPEEDS } from './series';
 import type { Part, View } from './view';
 
-/** Samples that a line shows, one a second. */
-const SHOWN = 120;
+/** Samples that a line shows, one a second; of the speed the last steps. */
+const SHOWN = LATEST_SPEEDS;
 const SVG = 'http://www.w3.org/2000/svg';
 
 interface Cell {
@@ -37,14 +38,15 @@ export function telemetryStrip(): Part {
   const cells = CELLS.map(cell => ({ cell, ...drawCell(cell.name, cell.id) }));
   const speed = drawCell('Speed', 'speed');
   const element = h('section', { class: 'telemetry', id: 'telemetry', 'aria-label': 'What the run takes of this machine' }, ...cells.map(c => c.element), speed.element);
-  let drawnFor: { count: number; last: TelemetrySample | undefined; step: number } = { count: -1, last: undefined, step: -1 };
+  let drawnFor: TelemetrySample | undefined;
   return {
     element,
     update({ active, telemetry, series }: View) {
       const last = telemetry.at(-1);
       show(element, active && last !== undefined);
-      if (!active || !last || drawnFor.last === last && drawnFor.step === series.length) return;
-      drawnFor = { count: telemetry.length, last, step: series.length };
+      // Steps may come far more often than samples.
+      if (!active || !last || drawnFor === last) return;
+      drawnFor = last;
       for (const { cell, ...drawn } of cells) {
         const values = telemetry.flatMap(sample => cell.value(sample) ?? []);
         show(drawn.element, cell.value(last) !== undefined);
@@ -52,7 +54,7 @@ export function telemetryStrip(): Part {
         const peak = values.reduce((most, value) => Math.max(most, value), 0);
         drawn.set(cell.text(cell.value(last)!, last), `peak ${cell.peak(cell.most?.(last) ?? peak)}`, values.slice(-SHOWN), cell.limit?.(last) ?? peak);
       }
-      const speeds = series.speed.slice(-SHOWN).map(point => point.y);
+      const speeds = series.latestSpeeds;
       show(speed.element, speeds.length > 0);
       if (speeds.length) speed.set(`${formatInteger(Math.round(speeds.at(-1)!))} tokens/s`, '', speeds, Math.max(...speeds));
     },

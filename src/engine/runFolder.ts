@@ -8,7 +8,7 @@ import { LabError } from './errors';
 import { freeBytes, listFolder, lookUp, makeFolder, removeFile, renameFile } from './files';
 import { MetricsLog, toJson } from './metricsLog';
 import { lockFolder, LOCK_NAME, type Lock } from './runLock';
-import { recover, syncFolder, writeFile, writeFileAtomic } from './transaction';
+import { recover, syncFolder, writeFileToDisk, writeFileAtomic } from './transaction';
 import { written, type Experiment } from '../protocol/experiment';
 import type { MetricRecord, Summary } from '../protocol/metrics';
 
@@ -125,7 +125,7 @@ export function refuseOther(path: string): void {
 function probe(path: string): void {
   const file = join(path, '.tmp-probe');
   removeFile(file);
-  try { writeFile(file, new Uint8Array(1 << 16)); } finally { removeFile(file); }
+  try { writeFileToDisk(file, new Uint8Array(1 << 16)); } finally { removeFile(file); }
 }
 
 function needSpace(path: string, bytes: number): void {

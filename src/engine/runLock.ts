@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { LabError } from './errors';
 import { errorNumber, lookUp, readText, removeFile, renameFile } from './files';
-import { isAlive, writeFile } from './transaction';
+import { isAlive, writeFileToDisk } from './transaction';
 
 export const LOCK_NAME = '.lock';
 
@@ -32,7 +32,7 @@ export function lockFolder(folder: string): Lock {
   const mine = JSON.stringify({ pid: process.pid, host: hostname(), time: new Date().toISOString(), started: startOf(process.pid), token: randomBytes(8).toString('hex') });
   for (let tries = 0; tries < 20; tries++) {
     try {
-      writeFile(path, mine);
+      writeFileToDisk(path, mine);
       held.add(mine);
       return { release: () => release(path, mine) };
     } catch (error) {

@@ -26,7 +26,7 @@ export function writeFileAtomic(path: string, content: string | Uint8Array): voi
   const target = resolve(path);
   const temporary = temporaryName('tmp', target);
   try {
-    writeFile(temporary, content);
+    writeFileToDisk(temporary, content);
     renameFile(temporary, target);
   } catch (error) {
     discard(temporary);
@@ -35,13 +35,20 @@ export function writeFileAtomic(path: string, content: string | Uint8Array): voi
   syncFolder(dirname(target));
 }
 
-/** Creates a new file and forces it to disk. For use inside a transaction; an existing file is an error. */
+/** Creates a new file inside a transaction, which forces it to disk with all others; an existing file is an error. */
 export function writeFile(path: string, content: string | Uint8Array): void {
+  withFile(path, 'wx', fd => writeAll(fd, bytesOf(content), path));
+}
+
+/** Creates a new file and forces it to disk; an existing file is an error. */
+export function writeFileToDisk(path: string, content: string | Uint8Array): void {
   withFile(path, 'wx', fd => {
-    writeAll(fd, typeof content === 'string' ? Buffer.from(content, 'utf8') : content, path);
+    writeAll(fd, bytesOf(content), path);
     syncFile(fd, path);
   });
 }
+
+const bytesOf = (content: string | Uint8Array): Uint8Array => (typeof content === 'string' ? Buffer.from(content, 'utf8') : content);
 
 /**
  * Lets `write` fill a new folder and puts it in the place of `folder`, replacing what was there.
@@ -114,7 +121,7 @@ export function syncFolder(folder: string): void {
   try { syncFile(fd, folder); } finally { closeFile(fd, folder); }
 }
 
-/** Forces every file and folder below `folder` to disk. */
+/** Forces every file and folder below `folder` to disk, each once: the disk takes some milliseconds for each, also where there is nothing new. */
 function syncTree(folder: string): void {
   for (const entry of listFolder(folder)) {
     const path = join(folder, entry);

@@ -1,6 +1,7 @@
 /** The engine's worker thread: everything that reads, computes or writes. Native calls block it; the main thread stays free. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { ResponseError } from 'vscode-jsonrpc/node';
+import { batchedReporter } from './batchedReporter';
 import { threadConnection } from './channel';
 import { RunControl } from './control';
 import { LabError } from './errors';
@@ -15,7 +16,6 @@ import { measureMemory } from './measureMemory';
 import { families } from './model/families';
 import { mergeAdapter } from './model/merge';
 import { predict } from './predict';
-import type { Reporter } from './reporter';
 import { Peaks } from './telemetry';
 import { runExperiment } from './run';
 import { runSweep } from './sweep';
@@ -34,9 +34,9 @@ const loaded = new LoadedModels();
 let stops = 0;
 
 const notify = <K extends keyof EngineNotifications>(method: K) => (params: EngineNotifications[K]): void => { void connection.sendNotification(method, params); };
-const report: Reporter = {
+const report = batchedReporter({
   started: notify('started'), metrics: notify('metrics'), state: notify('state'), progress: notify('progress'), log: notify('log'), blocked: notify('blocked'), member: notify('member'),
-};
+});
 
 function running(): RunControl {
   if (control) return control;
@@ -51,7 +51,10 @@ async function alone<T>(run: (control: RunControl) => Promise<T>, waits = false)
     // Training needs the memory.
     await loaded.clear();
     return await run(control);
-  } finally { control = undefined; }
+  } finally {
+    control = undefined;
+    report.flush();
+  }
 }
 
 const handlers: Handlers = {

@@ -1,7 +1,7 @@
 /** The experiment panel: one webview in the editor area that follows the current experiment. All its state lives in the host. */
 import * as vscode from 'vscode';
 import { EMPTY_RUN, PANEL_ACTIONS, type ChosenAdapter, type PanelAction, type RunView, type WrittenPair } from '../protocol/panel';
-import type { MetricRecord } from '../protocol/metrics';
+import type { MetricRecord, TelemetrySample } from '../protocol/metrics';
 import { settingAt } from '../protocol/experiment';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentRun } from './experimentRun';
@@ -12,8 +12,10 @@ import { stopWriting, tryTexts, writeAfter } from './tryAdapter';
 import { WebviewConnection } from './webviewConnection';
 
 const VIEW_TYPE = 'loraLab.experiment';
-/** At most 10 batches of metrics a second. */
-const BATCH_MS = 100;
+/** At most two batches of metrics a second, each with all steps since the last one: a message costs the same however many steps it tells of. */
+const BATCH_MS = 500;
+/** The state of a run follows a click. */
+const RUN_MS = 100;
 /** Written text comes at most 20 times a second. */
 const TEXT_MS = 50;
 
@@ -28,13 +30,12 @@ const COMMANDS: Record<PanelAction, string> = {
 export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private readonly disposables = new Disposables();
   private panel: { webview: vscode.WebviewPanel; connection: WebviewConnection; own: Disposables } | undefined;
-  /** Records that wait for the next batch, and whether they replace what is shown. */
-  private waiting: { records: MetricRecord[]; reset: boolean } = { records: [], reset: false };
+  /** What waits for the next batch, and whether it replaces what is shown. */
+  private waiting: { records: MetricRecord[]; samples: TelemetrySample[]; reset: boolean } = nothing();
   private followed: ExperimentRun | undefined;
-  private followedListener: vscode.Disposable | undefined;
-  private followedTelemetry: vscode.Disposable | undefined;
-  private readonly sendExperiment = this.disposables.add(throttle(50, () => this.panel?.connection.notify('experiment', { experiment: this.lab.experimentView() })));
-  private readonly sendRun = this.disposables.add(throttle(BATCH_MS, () => this.flushRun()));
+  private following = new Disposables();
+  private readonly sendExperiment = this.disposables.add(throttle(50, () => this.visible && this.panel?.connection.notify('experiment', { experiment: this.lab.experimentView() })));
+  private readonly sendRun = this.disposables.add(throttle(RUN_MS, () => this.flushRun()));
   /** What the panel knows of the run. New metrics leave it as it is. */
   private sentRun: RunView | undefined;
   private readonly sendMetrics = this.disposables.add(throttle(BATCH_MS, () => this.flush()));
@@ -75,8 +76,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   }
 
   dispose(): void {
-    this.followedListener?.dispose();
-    this.followedTelemetry?.dispose();
+    this.following.dispose();
     this.panel?.webview.dispose();
     this.disposables.dispose();
   }
@@ -92,7 +92,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     const connection = own.add(new WebviewConnection(webview.webview, {
       ready: () => {
         this.followRun();
-        this.waiting = { records: [], reset: false };
+        this.waiting = nothing();
         this.sentRun = this.lab.run?.view ?? EMPTY_RUN;
         return this.lab.view();
       },
@@ -135,6 +135,16 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     webview.iconPath = vscode.Uri.joinPath(this.lab.context.extensionUri, 'media', 'lora.svg');
     webview.title = this.title;
     webview.webview.html = panelHtml(webview.webview, this.lab.context.extensionUri);
+    // Hidden, a page is no longer there. It asks for everything when it is back; one that was only moved is sent what it missed.
+    let shown = webview.visible;
+    own.add(webview.onDidChangeViewState(() => {
+      const was = shown;
+      shown = webview.visible;
+      if (was || !shown) return;
+      this.sendExperiment();
+      this.sendRun();
+      this.sendMetrics();
+    }));
     own.add(webview.onDidDispose(() => {
       stopWriting(this.lab);
       this.lab.tries.end();
@@ -154,30 +164,42 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private followRun(): void {
     const run = this.lab.run;
     if (run === this.followed) return;
-    this.followedListener?.dispose();
-    this.followedTelemetry?.dispose();
+    this.following.dispose();
     this.followed = run;
-    this.followedListener = run?.onDidAppend(({ records, reset }) => {
-      this.waiting = reset ? { records: [...records], reset: true } : { ...this.waiting, records: [...this.waiting.records, ...records] };
-      this.sendMetrics();
-    });
-    this.followedTelemetry = run?.onDidMeasure(sample => this.panel?.connection.notify('telemetry', { samples: [sample], reset: false }));
-    this.panel?.connection.notify('telemetry', { samples: [...run?.telemetry ?? []], reset: true });
-    this.waiting = { records: [...run?.metrics ?? []], reset: true };
+    if (run) {
+      this.following.add(run.onDidAppend(({ records, reset }) => {
+        if (!this.panel) return;
+        if (reset) this.waiting = { records: [...records], samples: [...run.telemetry], reset: true };
+        else this.waiting.records.push(...records);
+        this.sendMetrics();
+      }));
+      this.following.add(run.onDidMeasure(sample => {
+        if (!this.panel) return;
+        this.waiting.samples.push(sample);
+        this.sendMetrics();
+      }));
+    }
+    this.waiting = { records: [...run?.metrics ?? []], samples: [...run?.telemetry ?? []], reset: true };
     this.sendMetrics();
     this.sendRun();
   }
 
   private flushRun(): void {
     const run = this.lab.run?.view ?? EMPTY_RUN;
-    if (run === this.sentRun) return;
+    if (run === this.sentRun || !this.visible) return;
+    // A run that has ended shows its last step.
+    this.flush();
     this.sentRun = run;
     this.panel?.connection.notify('run', { run });
   }
 
+  /** Nothing is sent to a hidden panel: it waits here until the panel is shown. */
   private flush(): void {
+    if (!this.visible) return;
     const batch = this.waiting;
-    this.waiting = { records: [], reset: false };
-    if (batch.reset || batch.records.length) this.panel?.connection.notify('metrics', batch);
+    this.waiting = nothing();
+    if (batch.reset || batch.records.length || batch.samples.length) this.panel?.connection.notify('metrics', batch);
   }
 }
+
+const nothing = (): { records: MetricRecord[]; samples: TelemetrySample[]; reset: boolean } => ({ records: [], samples: [], reset: false });

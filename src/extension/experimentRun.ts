@@ -47,8 +47,8 @@ export class ExperimentRun {
     const longest = (): number => this.current.started?.longest ?? 0;
     this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
-    if (!resume) this.replaceHistory([]);
     this.samples = [];
+    if (!resume) this.replaceHistory([]);
     try {
       const engine = await (this.engine = EngineClient.start(options));
       this.listen(engine);
@@ -203,6 +203,11 @@ export class ExperimentRun {
     const adapter = this.current.adapter ?? path.join(folder, 'adapter');
     const newest = run?.checkpoints.at(-1)?.folder;
     const { error } = this.current;
+    // The engine tells of fast steps in batches; its log has those that a process that died could not tell of.
+    if (error?.code === 'engine.died' && !this.members) {
+      const written = await readMetrics(folder);
+      if (written.length > this.history.length) this.replaceHistory(written);
+    }
     this.update({
       adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || newest !== undefined),
       // A process that died cannot say what it has saved.

@@ -14,11 +14,14 @@ export type RunNode =
   | { kind: 'checkpoint'; folder: string; step: number; parent: RunNode }
   | { kind: 'adapter'; folder: string; parent: RunNode };
 
+/** The row of a run that is training says its latest loss at this pace. */
+const ROW_MS = 1000;
+
 export class RunTree implements vscode.TreeDataProvider<RunNode> {
   private readonly disposables = new Disposables();
   private readonly changed = this.disposables.add(new vscode.EventEmitter<RunNode | undefined>());
   private readonly refreshSoon = this.disposables.add(throttle(500, () => this.changed.fire(undefined)));
-  private readonly updateSoon = this.disposables.add(throttle(500, () => this.shownActive && this.changed.fire(this.shownActive)));
+  private readonly updateSoon = this.disposables.add(throttle(ROW_MS, () => this.view.visible && this.shownActive && this.changed.fire(this.shownActive)));
   /** The row of the run that is training; statuses and folders of all runs when the disk was last read. */
   private shownActive: RunNode | undefined;
   private listed = '';
@@ -27,6 +30,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
 
   constructor(private readonly lab: Lab) {
     this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true }));
+    this.disposables.add(this.view.onDidChangeVisibility(({ visible }) => visible && this.updateSoon()));
     this.disposables.add(lab.onDidChangeRun(() => this.runChanged()));
     this.disposables.add(lab.onDidChangeExperiment(() => this.refreshSoon()));
     const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher('**/{summary.json,sweep.json,adapter_config.json}'));
@@ -138,7 +142,8 @@ const ICONS: Record<RunFolder['status'], vscode.ThemeIcon> = {
   finished: new vscode.ThemeIcon('pass', new vscode.ThemeColor('testing.iconPassed')),
   stopped: new vscode.ThemeIcon('debug-stop'),
   failed: new vscode.ThemeIcon('error', new vscode.ThemeColor('testing.iconFailed')),
-  active: new vscode.ThemeIcon('sync~spin'),
+  // Still: an icon that turns has the whole window composed anew sixty times a second, on the processor that trains where there is no GPU.
+  active: new vscode.ThemeIcon('pulse', new vscode.ThemeColor('charts.blue')),
 };
 
 function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {

@@ -7,10 +7,15 @@ import type { ExperimentPanel } from './experimentPanel';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
 
+/** Each change of the item goes to the window and is laid out there. */
+const UPDATE_MS = 1000;
+
 export class StatusBar {
   private readonly disposables = new Disposables();
   private readonly item = this.disposables.add(vscode.window.createStatusBarItem('loraLab.run', vscode.StatusBarAlignment.Left));
-  private readonly updateSoon = this.disposables.add(throttle(250, () => this.update()));
+  private readonly updateSoon = this.disposables.add(throttle(UPDATE_MS, () => this.update()));
+  /** Experiment and state that the tooltip speaks of. */
+  private about = '';
   private readonly statuses = new WeakMap<ExperimentRun, RunStatus>();
 
   constructor(private readonly lab: Lab, private readonly panel: ExperimentPanel) {
@@ -33,9 +38,13 @@ export class StatusBar {
       return;
     }
     const text = describeRun(run);
-    this.item.text = `$(${run.view.status === 'paused' ? 'debug-pause' : 'sync~spin'}) ${text}`;
+    const paused = run.view.status === 'paused';
+    // Once steps are counted the numbers move; a turning icon costs more than all else that is shown.
+    this.item.text = `$(${paused ? 'debug-pause' : run.view.status === 'running' ? 'pulse' : 'sync~spin'}) ${text}`;
     this.item.accessibilityInformation = { label: `LoRA run: ${text}` };
-    this.item.tooltip = tooltip(run);
+    const about = `${run.experimentFile} ${paused}`;
+    if (about !== this.about) this.item.tooltip = tooltip(run);
+    this.about = about;
     this.item.show();
   }
 

@@ -125,9 +125,8 @@ export interface PanelRequests {
 export interface PanelNotifications {
   experiment: { experiment: ExperimentView | null };
   run: { run: RunView };
-  /** Appended records; `reset` replaces everything that was shown. */
-  metrics: { records: MetricRecord[]; reset: boolean };
-  telemetry: { samples: TelemetrySample[]; reset: boolean };
+  /** Appended records and samples, everything since the last such message; `reset` replaces all that was shown. */
+  metrics: { records: MetricRecord[]; samples: TelemetrySample[]; reset: boolean };
   written: WrittenPair;
   /** Puts the cursor into the Try box; `chosen` is the adapter to try, null for the run's. */
   focusTry: { chosen: ChosenAdapter | null };

@@ -1,47 +1,52 @@
 /**
- * What the laboratory costs beside the step itself: node test/bench/overheads.mjs
- * The sample is trained in a terminal without and with a checkpoint every fifth step, and in the real workbench with the panel
- * open, where the processor time of extension host and page is read from /proc. Linux only, and needs an otherwise idle machine.
- * Afterwards the same in the workbench with a BERT-base, if `npm run bench` has left one.
+ * What the laboratory costs beside the step itself: node test/bench/overheads.mjs [--seconds 15]
+ * The sample is trained in a terminal without and with a checkpoint every fifth step, and in the real workbench with the panel open. There
+ * the processor time of extension host, page and engine is read from /proc, first with the panel open and no run, then while it trains; what
+ * the panel's own script and layout take of the page is told by a trace of the browser. Linux only, and needs an otherwise idle machine.
+ * Afterwards the same with a BERT-base, if `npm run bench` has left one.
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, cpSync, existsSync, fsyncSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
 import { parse } from 'jsonc-parser';
 import { build } from '../../src/tools/build.mjs';
 import { launchBrowser } from '../../src/tools/browser.mjs';
 import { root } from '../../src/tools/paths.mjs';
-import { followRun } from '../../src/tools/runReport.mjs';
 import { copySample } from '../../src/tools/sample.mjs';
-import { openPage, startWorkbench } from '../../src/tools/workbench.mjs';
+import { openPage, panelFrame, startWorkbench } from '../../src/tools/workbench.mjs';
+import { tracePanel } from './pageTrace.mjs';
 
 const TICK = 0.01;
+/** A checkpoint's five files, its folder, the run's folder and the log. */
+const FORCED = 8;
+const seconds = Number(parseArgs({ options: { seconds: { type: 'string', default: '15' } } }).values.seconds);
 const folder = mkdtempSync(join(tmpdir(), 'lora-lab-overheads-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
 await build();
 
 const sample = copySample(join(folder, 'sample'));
-const small = settings(join(sample, 'sentiment.lora.json'), { num_train_epochs: 8, eval_strategy: 'no', save_strategy: 'no' });
-const plain = inTerminal(small);
-const saving = inTerminal(settings(small, { save_strategy: 'steps', save_steps: 5 }));
-const saves = Math.floor(saving.steps / 5);
-const perSave = (saving.seconds - plain.seconds) / saves;
-console.log(`sample: a step takes ${milliseconds(plain.seconds / plain.steps)}; saving a checkpoint ${milliseconds(perSave)}, ${(perSave / (plain.seconds / plain.steps)).toFixed(2)} of a step`);
-await inWorkbench('sample', sample, settings(small, { save_strategy: 'no', num_train_epochs: 24 }), plain);
-
-const bench = join(tmpdir(), 'lora-lab-bench');
-if (existsSync(join(bench, 'bert-base'))) {
+const small = settings(join(sample, 'sentiment.lora.json'), { num_train_epochs: 4, eval_strategy: 'no', save_strategy: 'no' });
+await cost('sample', sample, small);
+const bert = join(tmpdir(), 'lora-lab-bench/bert-base');
+if (existsSync(bert)) {
   const workspace = copySample(join(folder, 'large'));
-  cpSync(join(bench, 'bert-base'), join(workspace, 'bert-base'), { recursive: true });
-  const large = settings(join(workspace, 'sentiment.lora.json'), { max_steps: 25, eval_strategy: 'no', save_strategy: 'no', per_device_train_batch_size: 16 }, { base_model: 'bert-base' });
-  const steps = inTerminal(large);
-  const withSaves = inTerminal(settings(large, { save_strategy: 'steps', save_steps: 5 }));
-  console.log(`BERT-base: a step takes ${milliseconds(steps.seconds / steps.steps)}; saving a checkpoint ${milliseconds((withSaves.seconds - steps.seconds) / 5)}`);
-  await inWorkbench('BERT-base', workspace, settings(large, { save_strategy: 'no', max_steps: 80 }), steps);
+  cpSync(bert, join(workspace, 'bert-base'), { recursive: true });
+  await cost('BERT-base', workspace, settings(join(workspace, 'sentiment.lora.json'), { max_steps: 25, eval_strategy: 'no', save_strategy: 'no' }, { base_model: 'bert-base' }));
 }
 process.exit(0);
+
+async function cost(name, workspace, file) {
+  const plain = inTerminal(file);
+  const saving = inTerminal(settings(file, { save_strategy: 'steps', save_steps: 5 }));
+  const step = plain.seconds / plain.steps;
+  const save = (saving.seconds - plain.seconds) / Math.floor(saving.steps / 5);
+  const forced = forcing();
+  console.log(`${name}: a step takes ${milliseconds(step)}; a checkpoint ${milliseconds(save)}, ${(save / step).toFixed(2)} of a step. Forcing ${FORCED} small files to this disk alone takes ${milliseconds(forced)}, ${(forced / step).toFixed(2)} of a step`);
+  await inWorkbench(name, workspace, settings(file, { save_strategy: 'no', max_steps: -1, num_train_epochs: 500 }), step);
+}
 
 function settings(file, training, rest = {}) {
   const experiment = parse(readFileSync(file, 'utf8'));
@@ -49,37 +54,64 @@ function settings(file, training, rest = {}) {
   return file;
 }
 
-/** Seconds from the first to the last logged step, and the steps between. */
-function duration(metrics) {
-  const records = readFileSync(metrics, 'utf8').trim().split('\n').map((line) => JSON.parse(line)).filter((record) => record.loss !== undefined);
-  return { seconds: records.at(-1).time - records[0].time, steps: records.at(-1).step - records[0].step };
+/** The steps in a log, but for a last line that is being written. */
+function records(metrics) {
+  return readFileSync(metrics, 'utf8').split('\n').slice(0, -1).map((line) => JSON.parse(line)).filter((record) => record.loss !== undefined);
 }
 
+/** Seconds from the first to the last logged step, and the steps between. */
 function inTerminal(file) {
   const summary = JSON.parse(execFileSync(process.execPath, [join(root, 'dist/engine/cli.js'), 'train', file], { stdio: ['ignore', 'pipe', 'ignore'], encoding: 'utf8' }));
-  return duration(join(summary.adapter, '../metrics.jsonl'));
+  const all = records(join(summary.adapter, '../metrics.jsonl'));
+  return { seconds: all.at(-1).time - all[0].time, steps: all.at(-1).step - all[0].step };
 }
 
-async function inWorkbench(name, workspace, file, plain) {
-  const report = join(folder, `${name}.json`);
-  const workbench = await startWorkbench({ env: { LORA_LAB_OPEN: file, LORA_LAB_RUN: report } });
+/** Seconds that small files take to reach the disk, one after the other: the median of ten rounds. */
+function forcing() {
+  const place = mkdtempSync(join(folder, 'forced-'));
+  const round = (n) => {
+    const begun = performance.now();
+    for (let i = 0; i < FORCED; i++) {
+      const fd = openSync(join(place, `${n}-${i}`), 'wx');
+      writeSync(fd, Buffer.alloc(1 << 14));
+      fsyncSync(fd);
+      closeSync(fd);
+    }
+    return (performance.now() - begun) / 1000;
+  };
+  return Array.from({ length: 10 }, (_, n) => round(n)).sort((a, b) => a - b)[5];
+}
+
+async function inWorkbench(name, workspace, file, step) {
+  const workbench = await startWorkbench({ env: { LORA_LAB_OPEN: file } });
   const browser = await launchBrowser();
   try {
-    await openPage(browser, workbench.address(workspace));
-    const seen = { begun: undefined };
-    const state = await followRun(report, {
-      alive: () => workbench.server.exitCode === null,
-      onProgress({ step, total_steps }) {
-        // What the workbench does after its start is over by then.
-        if (!seen.begun && step > total_steps / 3) seen.begun = usage();
-        if (step < total_steps * 0.95) seen.ended = usage();
-      },
-    });
-    const seconds = seen.ended.time - seen.begun.time;
-    const share = (kind) => `${(100 * (seen.ended[kind] - seen.begun[kind]) / seconds).toFixed(1)} %`;
-    const watched = duration(join(state.adapter, '../metrics.jsonl'));
-    const slower = watched.seconds / watched.steps / (plain.seconds / plain.steps) - 1;
-    console.log(`${name} in the workbench, of one core: extension host ${share('host')}, page ${share('page')}, engine ${share('engine')}; a step takes ${(100 * slower).toFixed(1)} % longer than in a terminal`);
+    const page = await openPage(browser, workbench.address(workspace));
+    const panel = await panelFrame(page, undefined, 60_000);
+    await sleep(35_000);
+    const idle = await usageDuring(seconds);
+    await panel.locator('[data-action="start"]').click();
+    const metrics = join(workspace, 'runs/sentiment/metrics.jsonl');
+    while (!existsSync(metrics) || records(metrics).length < 10) await sleep(500);
+    await sleep(5000);
+    const before = records(metrics).at(-1);
+    const busy = await usageDuring(seconds);
+    const after = records(metrics).at(-1);
+    const traced = await tracePanel(browser, page, seconds);
+    await page.screenshot({ path: join(root, 'test/output', `overheads-${name}.png`) }).catch(() => {});
+    await panel.locator('[data-action="stop"]').click();
+    const watched = (after.time - before.time) / (after.step - before.step);
+    const above = (kind) => Math.max(0, busy[kind] - idle[kind]);
+    const logged = logging() / watched;
+    const telemetry = traced.script + traced.layout + busy.reporting + logged;
+    console.log([
+      `${name} in the workbench, ${(1 / watched).toFixed(1)} steps a second, of one core:`,
+      `  extension host        ${share(busy.host)}, ${share(above('host'))} above the ${share(idle.host)} that it takes with the panel open and no run`,
+      `  telemetry, charting   ${share(telemetry)} of a step: panel's script ${share(traced.script)}, its layout and paint ${share(traced.layout)}, engine's messages and samples ${share(busy.reporting)}, log ${share(logged)}`,
+      `  page's processes      ${share(busy.page)}, ${share(above('page'))} above idle, drawing in software included; main thread ${share(traced.main)}`,
+      `  engine                ${share(busy.engine)}`,
+      `  a step takes ${(100 * (watched / step - 1)).toFixed(1)} % longer than in a terminal`,
+    ].join('\n'));
   } finally {
     await browser.close();
     await workbench.stop();
@@ -87,20 +119,40 @@ async function inWorkbench(name, workspace, file, plain) {
   }
 }
 
-/** Processor seconds so far, by what a process is. */
+/** Seconds that it takes to write one line of the log. */
+function logging() {
+  const fd = openSync(join(folder, `log-${Math.random()}`), 'a');
+  const record = { step: 1234, epoch: 1.234567, loss: 0.123456789, grad_norm: 1.23456789, learning_rate: 1e-3, tokens: 123456, tokens_per_second: 12345.678, time: 123.456 };
+  const begun = performance.now();
+  for (let i = 0; i < 2000; i++) writeSync(fd, Buffer.from(`${JSON.stringify(record, (_, part) => part)}\n`));
+  const each = (performance.now() - begun) / 2000 / 1000;
+  closeSync(fd);
+  return each;
+}
+
+/** Processor seconds a second, by what a process is. `reporting`: the engine's main thread, which passes messages on and takes samples. */
+async function usageDuring(duration) {
+  const begin = usage();
+  await sleep(1000 * duration);
+  const end = usage();
+  return Object.fromEntries(Object.keys(begin).filter((kind) => kind !== 'time').map((kind) => [kind, (end[kind] - begin[kind]) / (end.time - begin.time)]));
+}
+
 function usage() {
-  const sums = { time: performance.now() / 1000, host: 0, page: 0, engine: 0 };
+  const sums = { time: performance.now() / 1000, host: 0, page: 0, engine: 0, reporting: 0 };
   for (const line of execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8', maxBuffer: 1 << 24 }).trim().split('\n')) {
     const [, pid, args] = /^\s*(\d+) (.*)$/.exec(line);
-    const kind = args.includes('--type=extensionHost') ? 'host' : /--type=(renderer|gpu-process)/.test(args) ? 'page' : args.includes(join('dist', 'engine', 'main.js')) ? 'engine' : null;
-    if (kind) sums[kind] += processorSeconds(pid);
+    const engine = args.includes(join('dist', 'engine', 'main.js'));
+    const kind = args.includes('--type=extensionHost') ? 'host' : /--type=(renderer|gpu-process)/.test(args) ? 'page' : engine ? 'engine' : null;
+    if (kind) sums[kind] += processorSeconds(`/proc/${pid}/stat`);
+    if (engine) sums.reporting += processorSeconds(`/proc/${pid}/task/${pid}/stat`);
   }
   return sums;
 }
 
-function processorSeconds(pid) {
+function processorSeconds(file) {
   try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ');
+    const fields = readFileSync(file, 'utf8').replace(/^.*\) /, '').split(' ');
     return TICK * (Number(fields[11]) + Number(fields[12]));
   } catch (error) {
     if (error.code === 'ENOENT' || error.code === 'ESRCH') return 0;
@@ -108,6 +160,10 @@ function processorSeconds(pid) {
   }
 }
 
-function milliseconds(seconds) {
-  return `${(1000 * seconds).toFixed(1)} ms`;
+function milliseconds(value) {
+  return `${(1000 * value).toFixed(1)} ms`;
+}
+
+function share(value) {
+  return `${(100 * value).toFixed(2)} %`;
 }

@@ -112,8 +112,8 @@ test('a session for many layers is made in little more than its share of the tim
     return user;
   };
   await processorTime(8);
-  const few = [await processorTime(8), await processorTime(8)];
-  const ratio = await processorTime(40) / Math.min(...few);
-  // Where ONNX Runtime does not know sizes to be equal, its planner compares every output with every tensor that is free: 15 times.
-  assert.ok(ratio < 10, `five times the layers take ${ratio.toFixed(1)} times as long`);
+  const least = async (layers: number): Promise<number> => Math.min(await processorTime(layers), await processorTime(layers));
+  const ratio = await least(64) / await least(8);
+  // Where ONNX Runtime does not know sizes to be equal, its planner compares every output with every tensor that is free: 30 times and more.
+  assert.ok(ratio < 18, `eight times the layers take ${ratio.toFixed(1)} times as long`);
 });

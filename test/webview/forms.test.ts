@@ -81,9 +81,9 @@ test('the last step in words, for those who do not see the charts', () => {
 
 test('notifications: records are appended, or replace what was shown', () => {
   let state = receiveView(initialState(), { experiment: experiment(), run: run(), metrics: metrics(10) });
-  state = receive(state, 'metrics', { records: metrics(12).slice(10), reset: false });
+  state = receive(state, 'metrics', { records: metrics(12).slice(10), samples: [], reset: false });
   assert.equal(state.series.lastTrain?.step, 12);
-  state = receive(state, 'metrics', { records: metrics(3), reset: true });
+  state = receive(state, 'metrics', { records: metrics(3), samples: [], reset: true });
   assert.equal(state.series.loss.length, 3);
   state = receive(state, 'run', { run: run({ status: 'paused' }) });
   assert.equal(state.run.status, 'paused');

@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { settingsOf } from '../../src/protocol/memory';
 import { estimateMemory } from '../../src/protocol/memoryEstimate';
+import type { Page } from 'playwright-core';
+import type { TrainRecord } from '../../src/protocol/metrics';
 import { axisStart } from '../../webview/axis';
+import { formatNumber } from '../../webview/format';
 import { bertModel, experiment, memory, metrics, run, SWEEP, telemetry, values, VIEWS } from './support/fixtures';
 import { asked, eventually, inPanel, notify, text } from './support/panelPage';
 
@@ -86,7 +89,7 @@ test('a run: settings are fixed with a reason, records move progress, charts and
   await page.waitForSelector('#panel[data-status="running"]');
   assert.ok(await page.isVisible('#settings-fixed'));
   assert.ok(await page.isDisabled('input[type=range][data-key="lora.r"]'));
-  await notify(page, 'metrics', { records: metrics(94), reset: true });
+  await notify(page, 'metrics', { records: metrics(94), samples: [], reset: true });
   await page.waitForSelector('#panel[data-metrics="95"]');
   assert.match(await text(page, '#progress-text'), /^Step 94 of 564 · epoch 0\.5 of 3 · [\d,]+ tokens\/s · \d+ s left · CPU/);
   assert.match(await text(page, '#now-loss'), /^train 0\.\d+ · eval 0\.\d+$/);
@@ -208,7 +211,7 @@ test('the strip tells what the run takes of the machine, follows it, and goes wh
   assert.match(await cell('gpu-memory'), /^GPU memory\|3\.1 GB of 8 GB\|peak 3\.1 GB$/);
   assert.match(await cell('speed'), /^Speed\|5,\d{3} tokens\/s\|$/);
   assert.equal(await page.evaluate(() => document.querySelector('[data-cell=cpu] polyline')!.getAttribute('points')!.split(' ').length), 90);
-  await notify(page, 'telemetry', { samples: [{ ...telemetry(1)[0], cpu_cores: 7.5 }], reset: false });
+  await notify(page, 'metrics', { records: [], samples: [{ ...telemetry(1)[0], cpu_cores: 7.5 }], reset: false });
   await eventually(page, '[data-cell=cpu] .value', '7.5 of 8 cores');
   assert.equal(await page.isVisible('[data-cell=gpu]'), false);
   await notify(page, 'run', { run: run({ status: 'finished' }) });
@@ -314,4 +317,60 @@ test('a model that is trained whole has a size of its own and no chart over rank
 test('the cells of the telemetry strip leave no hole', () => inPanel({ state: 'running', width: 420 }, async page => {
   const [strip, last] = await page.evaluate(() => ['#telemetry', '#telemetry .cell:last-child'].map(at => document.querySelector(at)!.getBoundingClientRect().right));
   assert.ok(strip - last < 3, `${strip - last} px`);
+}));
+
+/** Counts how often each canvas is drawn anew from here on. */
+const countDrawings = (page: Page): Promise<void> => page.evaluate(() => {
+  const counts: Record<string, number> = {};
+  const clear = CanvasRenderingContext2D.prototype.clearRect;
+  CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+    const card = this.canvas.closest('.chart')!.id;
+    counts[card] = (counts[card] ?? 0) + 1;
+    clear.apply(this, box);
+  };
+  Object.assign(window, { drawings: counts });
+});
+const drawings = (page: Page): Promise<Record<string, number>> => page.evaluate(() => (window as unknown as { drawings: Record<string, number> }).drawings);
+
+test('however often records come, a chart is drawn a few times a second, and in the end all show the last step', () => inPanel({ state: 'ready' }, async page => {
+  await notify(page, 'run', { run: run() });
+  await notify(page, 'metrics', { records: metrics(100), samples: [], reset: true });
+  await page.waitForSelector('#panel[data-metrics="101"]');
+  await countDrawings(page);
+  const begun = Date.now();
+  const records = metrics(400).filter(record => 'loss' in record);
+  for (let step = 100; step < 400; step += 3) {
+    await notify(page, 'metrics', { records: records.slice(step, step + 3), samples: [], reset: false });
+    await page.waitForTimeout(15);
+  }
+  const seconds = (Date.now() - begun) / 1000;
+  const last = records[399] as { loss: number; learning_rate: number };
+  await page.waitForFunction(text => document.getElementById('now-learning-rate')!.textContent === text, formatNumber(last.learning_rate));
+  await page.waitForFunction(text => document.getElementById('now-loss')!.textContent!.startsWith(`train ${text}`), formatNumber(last.loss));
+  const counts = await drawings(page);
+  assert.ok(counts['chart-loss'] >= 2, `the loss chart lives: ${JSON.stringify(counts)}`);
+  // Three more rounds may pass until the last chart had its turn.
+  for (const [card, times] of Object.entries(counts)) assert.ok(times <= (seconds / 0.6) + 5, `${card} drawn ${times} times in ${seconds} s`);
+}));
+
+test('a run of 100,000 steps is redrawn in a few milliseconds of script', () => inPanel({ state: 'ready' }, async page => {
+  await notify(page, 'run', { run: run() });
+  const record = metrics(1)[0] as TrainRecord;
+  const steps = (from: number, count: number): TrainRecord[] => Array.from({ length: count }, (_, i) => ({ ...record, step: from + i, loss: 0.5 + 0.2 * Math.sin((from + i) * 1.3), tokens_per_second: 5000 + 400 * Math.sin(from + i) }));
+  for (let from = 1; from < 100_000; from += 25_000) await notify(page, 'metrics', { records: steps(from, 25_000), samples: [], reset: from === 1 });
+  await page.waitForSelector('#panel[data-metrics="100000"]', { timeout: 20_000 });
+  await page.waitForFunction(() => document.getElementById('now-speed')!.textContent !== '');
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send('Performance.enable');
+  const scripted = async (): Promise<number> => (await devtools.send('Performance.getMetrics')).metrics.find(({ name }) => name === 'ScriptDuration')!.value;
+  await countDrawings(page);
+  const before = await scripted();
+  for (let batch = 0; batch < 8; batch++) {
+    await notify(page, 'metrics', { records: steps(100_001 + batch * 20, 20), samples: [], reset: false });
+    await page.waitForTimeout(500);
+  }
+  const spent = 1000 * (await scripted() - before);
+  const times = Object.values(await drawings(page)).reduce((sum, count) => sum + count, 0);
+  assert.ok(times >= 8, `${times} drawings`);
+  assert.ok(spent / times < 15, `${(spent / times).toFixed(1)} ms of script for each of ${times} drawings`);
 }));

@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { downsample, MetricSeries, RunningAverage, type Point } from '../../webview/series';
+import { MetricSeries, RunningAverage } from '../../webview/series';
+import { MOST_POINTS, ThinnedLine, type Point } from '../../webview/thinnedLine';
 import { metrics } from './support/fixtures';
 
 const series = (): MetricSeries => new MetricSeries();
-const line = (length: number, y: (i: number) => number): Point[] => Array.from({ length }, (_, i) => ({ x: i, y: y(i) }));
+const points = (length: number, y: (i: number) => number): Point[] => Array.from({ length }, (_, i) => ({ x: i, y: y(i) }));
 
 test('training and evaluation records become separate lines over the step', () => {
   const all = series();
   all.append(metrics(100, 50));
   assert.equal(all.loss.length, 100);
-  assert.deepEqual(all.evalLoss.map(point => point.x), [50, 100]);
+  assert.deepEqual(all.evalLoss.points.map(point => point.x), [50, 100]);
   assert.equal(all.lastTrain?.step, 100);
   assert.equal(all.lastEval?.step, 100);
   assert.equal(all.length, 102);
@@ -52,33 +53,57 @@ test('a loss that is not finite is a gap in the raw line and leaves the smoothed
   const broken = series();
   const [first, second] = metrics(2);
   broken.append([first, { ...second, loss: 'NaN' } as typeof second]);
-  assert.ok(Number.isNaN(broken.loss[1].y));
-  assert.equal(broken.smoothed[1].y, broken.smoothed[0].y);
+  assert.ok(Number.isNaN(broken.loss.points[1].y));
+  assert.equal(broken.smoothed.points[1].y, broken.smoothed.points[0].y);
 });
 
+const thinned = (all: readonly Point[]): ThinnedLine => {
+  const line = new ThinnedLine();
+  for (const point of all) line.push(point);
+  return line;
+};
+
 test('few points are drawn as they are', () => {
-  const points = line(100, i => i);
-  assert.equal(downsample(points, 2000), points);
+  const all = points(MOST_POINTS, i => i);
+  assert.deepEqual(thinned(all).points, all);
 });
 
 test('of many points the peaks, both ends, the order and the gaps remain', () => {
-  const points = line(50_000, i => Math.sin(i / 500));
-  points[31_337] = { x: 31_337, y: 9 };
-  points[12_345] = { x: 12_345, y: -9 };
-  points[20_001] = { x: 20_001, y: NaN };
-  const drawn = downsample(points, 2000);
-  assert.ok(drawn.length <= 2010, `${drawn.length} points`);
+  const all = points(100_000, i => Math.sin(i / 500));
+  all[31_337] = { x: 31_337, y: 9 };
+  all[12_345] = { x: 12_345, y: -9 };
+  all[20_001] = { x: 20_001, y: NaN };
+  const line = thinned(all);
+  const drawn = line.points;
+  assert.equal(line.length, 100_000);
+  assert.ok(drawn.length <= MOST_POINTS + 10 && drawn.length > MOST_POINTS / 4, `${drawn.length} points`);
   assert.equal(drawn[0].x, 0);
-  assert.equal(drawn[drawn.length - 1].x, 49_999);
-  assert.ok(drawn.includes(points[31_337]) && drawn.includes(points[12_345]) && drawn.includes(points[20_001]));
+  assert.equal(drawn[drawn.length - 1].x, 99_999);
+  assert.ok(drawn.includes(all[31_337]) && drawn.includes(all[12_345]) && drawn.includes(all[20_001]));
   assert.ok(drawn.every((point, i) => i === 0 || point.x > drawn[i - 1].x));
 });
 
-test('50,000 records are taken up in well under a second', () => {
-  const records = metrics(50_000, 2000);
+test('at any length the last point is the newest one and the extremes are those of all points', () => {
+  const all = points(9000, i => Math.sin(i * 1.7) * (1 + i / 1000));
+  const line = new ThinnedLine();
+  for (const [i, point] of all.entries()) {
+    line.push(point);
+    if (i % 617) continue;
+    const drawn = line.points;
+    assert.equal(drawn.at(-1), point);
+    const y = all.slice(0, i + 1).map(one => one.y);
+    assert.deepEqual([Math.min(...drawn.map(one => one.y)), Math.max(...drawn.map(one => one.y))], [Math.min(...y), Math.max(...y)], `after ${i + 1} points`);
+  }
+  line.clear();
+  assert.deepEqual([line.points, line.length], [[], 0]);
+});
+
+test('100,000 records are taken up in well under a second, and a few more cost no more than at the start', () => {
+  const records = metrics(100_000, 2000);
   const begun = performance.now();
   const long = series();
   long.append(records);
-  downsample(long.loss, 2000);
   assert.ok(performance.now() - begun < 1000);
+  assert.ok(long.loss.points.length <= MOST_POINTS + 10);
+  assert.equal(long.latestSpeeds.length, 120);
 });

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startLab, until } from './support.mjs';
 
 let lab;
@@ -31,6 +32,49 @@ test('Start, Pause, Resume and Stop', async () => {
   assert.match(await panel.locator('.notice.done').innerText(), /Run stopped/);
   assert.ok(existsSync(lab.path('runs/sentiment/adapter/adapter_model.safetensors')));
   assert.ok(readdirSync(lab.path('runs/sentiment')).some((name) => /^checkpoint-\d+$/.test(name)));
+  await until('the engine has ended', () => lab.engines().length === 0);
+});
+
+/** Counts the messages with metrics that come from the extension host, until `stop`. */
+async function countMetrics() {
+  const devtools = await lab.page.context().newCDPSession(lab.page);
+  let count = 0;
+  devtools.on('Network.webSocketFrameReceived', ({ response: { payloadData } }) => {
+    count += Buffer.from(payloadData, 'base64').toString('latin1').split(/method\W{1,5}metrics\W/).length - 1;
+  });
+  await devtools.send('Network.enable');
+  const since = async (ms) => {
+    const before = count;
+    await sleep(ms);
+    return count - before;
+  };
+  return { since, stop: () => devtools.detach() };
+}
+
+test('metrics come a few times a second, none to a panel out of sight, and it shows every step when it is back', async () => {
+  await press('start', await lab.panel('stopped'));
+  const panel = await lab.panel('running');
+  await until('steps are shown', async () => await metrics(panel) > 5);
+  const messages = await countMetrics();
+  const logged = () => lab.read('runs/sentiment/metrics.jsonl').split('\n').length - 1;
+  const [stepsBefore, seen] = [logged(), await messages.since(3000)];
+  assert.ok(seen >= 2 && seen <= 9, `${seen} messages in three seconds, while ${logged() - stepsBefore} steps were made`);
+  await lab.page.keyboard.press('F1');
+  await lab.page.locator('.quick-input-widget input[type="text"]').first().fill('eval.jsonl');
+  await lab.page.locator('.quick-input-list .monaco-list-row', { hasText: 'eval.jsonl' }).first().click();
+  await lab.page.locator('.tab.active', { hasText: 'eval.jsonl' }).waitFor();
+  await sleep(1500);
+  assert.equal(await messages.since(3000), 0, 'messages to a panel that nobody sees');
+  const made = logged();
+  await lab.page.locator('.tab', { hasText: 'LoRA: sentiment' }).click();
+  const back = await lab.panel('running');
+  await until('all steps are shown', async () => await metrics(back) >= made);
+  const shown = await metrics(back);
+  await until('steps go on', async () => await metrics(back) > shown);
+  await messages.stop();
+  await press('stop', back);
+  const ended = await lab.panel('stopped');
+  await until('the last step is shown', async () => await metrics(ended) === logged());
   await until('the engine has ended', () => lab.engines().length === 0);
 });
 

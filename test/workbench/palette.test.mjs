@@ -14,6 +14,7 @@ test('Start LoRA fine-tune opens the panel, where loss and trainable ratio move'
   const panel = await lab.panel('running');
   const number = async (id) => parseFloat((await panel.locator(`#${id}`).innerText()).replace('train ', ''));
   const losses = new Set();
+  await until('a loss is shown', async () => await panel.locator('#now-loss').innerText() !== '');
   await until('ten different losses were shown', async () => losses.add(await number('now-loss')).size >= 10);
   assert.ok([...losses].every((loss) => loss > 0 && loss < 3), [...losses].join());
   assert.match(await panel.locator('#trainable-ratio').innerText(), /^1\.67\s%$/);

@@ -1,7 +1,7 @@
 /** Writing safetensors files, tensor by tensor in bounded memory. */
 import { setImmediate as turn } from 'node:timers/promises';
 import { LabError } from '../errors';
-import { closeFile, openFile, syncFile, writeAll } from '../files';
+import { closeFile, openFile, writeAll } from '../files';
 import { toBF16, toF16 } from './floats';
 import { DTYPE_BYTES, type DType } from './safetensors';
 
@@ -14,7 +14,7 @@ export interface TensorSource {
 }
 
 /**
- * Creates `path` and forces it to disk; an existing file is an error. Belongs inside a `transaction`.
+ * Creates `path`; an existing file is an error. Belongs inside a `transaction`, which forces it to disk.
  * The same tensors and metadata always give the same bytes. Lets other work of the thread run between tensors.
  * Returns the size of the file and of the tensors in it.
  */
@@ -35,7 +35,6 @@ export async function writeSafetensors(path: string, tensors: readonly TensorSou
       }
       if (written !== sizeOf(tensor)) throw new Error(`${tensor.name}: ${written} bytes for [${tensor.shape}] of ${tensor.dtype}`);
     }
-    syncFile(fd, path);
   } finally { closeFile(fd, path); }
   return { file_bytes: header.length + tensor_bytes, tensor_bytes };
 }

@@ -114,6 +114,6 @@ test('a session for many layers is made in little more than its share of the tim
   await processorTime(8);
   const least = async (layers: number): Promise<number> => Math.min(await processorTime(layers), await processorTime(layers));
   const ratio = await least(64) / await least(8);
-  // Where ONNX Runtime does not know sizes to be equal, its planner compares every output with every tensor that is free: 30 times and more.
-  assert.ok(ratio < 18, `eight times the layers take ${ratio.toFixed(1)} times as long`);
+  // Where ONNX Runtime does not know sizes to be equal, its planner compares every output with every tensor that is free: 40 times instead of 19.
+  assert.ok(ratio < 29, `eight times the layers take ${ratio.toFixed(1)} times as long`);
 });

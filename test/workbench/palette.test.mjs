@@ -6,7 +6,7 @@ import { runCommand } from '../../src/tools/workbench.mjs';
 import { startLab, until } from './support.mjs';
 
 let lab;
-before(async () => { lab = await startLab({ panel: false, replace: [['"num_train_epochs": 3', '"max_steps": 200'], ['"warmup_steps": 20', '"logging_steps": 1']] }); });
+before(async () => { lab = await startLab({ panel: false, replace: [['"num_train_epochs": 3', '"max_steps": 600'], ['"warmup_steps": 20', '"logging_steps": 1']] }); });
 after(() => lab?.stop());
 
 test('Start LoRA fine-tune opens the panel, where loss and trainable ratio move', async () => {
@@ -19,7 +19,7 @@ test('Start LoRA fine-tune opens the panel, where loss and trainable ratio move'
   assert.ok([...losses].every((loss) => loss > 0 && loss < 3), [...losses].join());
   assert.match(await panel.locator('#trainable-ratio').innerText(), /^1\.67\s%$/);
   assert.ok(Number(await panel.locator('main#panel').getAttribute('data-metrics')) >= 10);
-  const item = lab.page.locator('.statusbar-item', { hasText: /step \d+\/200 · loss \d\.\d\d/ });
+  const item = lab.page.locator('.statusbar-item', { hasText: /step \d+\/600 · loss \d\.\d\d/ });
   await item.waitFor();
   await lab.picture('training');
 });
@@ -30,9 +30,9 @@ test('it ends with an adapter and says what came of it', async () => {
   assert.match(card, /Run finished/);
   assert.match(card, /trainable params: 16,642 \|\| all params: 996,996 \|\| trainable%: 1\.6692/);
   const summary = JSON.parse(lab.read('runs/sentiment/summary.json'));
-  assert.equal(summary.steps, 200);
+  assert.equal(summary.steps, 600);
   assert.deepEqual(readdirSync(lab.path('runs/sentiment/adapter')).filter((name) => name.startsWith('adapter')), ['adapter_config.json', 'adapter_model.safetensors']);
-  assert.equal(lab.read('runs/sentiment/metrics.jsonl').trim().split('\n').filter((line) => 'loss' in JSON.parse(line)).length, 200);
+  assert.equal(lab.read('runs/sentiment/metrics.jsonl').trim().split('\n').filter((line) => 'loss' in JSON.parse(line)).length, 600);
   await lab.picture('finished');
 });
 

@@ -55,7 +55,7 @@ function writeGraph(parts: ModelParts, pbf: Pbf): void {
 const label = (graph: Graph, size: number): number | string => (graph.sizes.isDynamic(size) ? graph.sizes.label(size) : size);
 
 /** Ops whose outputs' sizes cannot be inferred from their inputs' where one of these differs from batch to batch. */
-const SIZES_UNKNOWN = ['Reshape', 'Split'];
+const SIZES_UNKNOWN = ['Reshape', 'Split', 'Concat'];
 
 /**
  * Names the sizes that ONNX Runtime cannot infer. Its planner looks for a free tensor of the same size for each output: where sizes have

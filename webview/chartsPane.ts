@@ -58,7 +58,7 @@ export function chartsPane(): Part {
     // The loss each time, of the others the one whose turn it is; a chart that shows nothing yet waits for no turn.
     const other = [...cards.slice(1 + turn), ...cards.slice(1, 1 + turn)].find(card => waiting.includes(card));
     if (other) turn = cards.indexOf(other) % (cards.length - 1);
-    draw(waiting.filter(card => card === cards[0] || card === other || card.blank()), view!);
+    draw(waiting.filter(card => card === cards[0] || card === other || card.blank(view!)), view!);
     drawSoon();
   });
   return {
@@ -92,8 +92,8 @@ interface MetricCard {
   empty(empty: boolean): void;
   /** Whether there is something to draw that a person could see. */
   late(view: View): boolean;
-  /** Nothing has been drawn yet. */
-  blank(): boolean;
+  /** Nothing of this run has been drawn yet. */
+  blank(view: View): boolean;
   /** Draws the lines; what it returns writes the latest value beside the title. */
   draw(view: View): () => void;
 }
@@ -104,13 +104,14 @@ function metricCard({ id, title, styles, texts, lines, now: latest }: Kind, show
   if (styles.length > 1) element.querySelector('.card-title')!.after(keyOf(styles));
   setText(empty, 'Nothing logged yet');
   let chart: LineChart | undefined;
-  let drawn: { version: number; growing: boolean; nothing: boolean } | undefined;
+  let drawn: { version: number; history: number; growing: boolean; nothing: boolean } | undefined;
   let near = true;
   new IntersectionObserver(entries => {
     near = entries.at(-1)!.isIntersecting;
     if (near) shown();
-  }, { rootMargin: NEAR }).observe(element);
-  const blank = (): boolean => drawn === undefined || drawn.nothing;
+    // Margins around the window do not count in a page within a page.
+  }, { root: document, rootMargin: NEAR }).observe(element);
+  const blank = ({ series }: View): boolean => drawn === undefined || drawn.nothing || drawn.history !== series.history;
   const isDrawn = ({ series, active }: View): boolean => drawn?.version === series.version && drawn.growing === active;
   return {
     element,
@@ -118,14 +119,15 @@ function metricCard({ id, title, styles, texts, lines, now: latest }: Kind, show
       show(empty, nothing);
       if (canvas.classList.contains('blank') !== nothing) canvas.classList.toggle('blank', nothing);
     },
-    late: view => (near || blank()) && !isDrawn(view),
+    late: view => (near || blank(view)) && !isDrawn(view),
     blank,
     draw(view) {
       if (isDrawn(view)) return () => {};
       const { series, active } = view;
       chart ??= new LineChart(canvas, styles, texts);
-      drawn = { version: series.version, growing: active, nothing: series.length === 0 };
-      chart.draw(lines(series).map(line => line.points), active);
+      const other = drawn?.history !== series.history;
+      drawn = { version: series.version, history: series.history, growing: active, nothing: series.length === 0 };
+      chart.draw(lines(series).map(line => line.points), { growing: active, other });
       return () => setText(now, latest(series));
     },
   };

@@ -122,11 +122,12 @@ function progressLine(): Part {
     update({ run, series, active }) {
       const waiting = active && run.status !== 'running' && run.status !== 'paused';
       show(element, active);
-      show(ring, waiting || run.saving);
       if (!active) return;
       const last = series.lastTrain;
       const at = progressOf(run, last?.step ?? 0, last?.time ?? 0);
       const fraction = waiting && run.progress?.fraction !== undefined ? run.progress?.fraction ?? at?.fraction ?? null : at?.fraction ?? null;
+      // A bar that moves says that something is done; what turns has the whole window composed again and again.
+      show(ring, run.saving || (waiting && fraction === null));
       track.classList.toggle('unknown', fraction === null);
       bar.style.transform = `scaleX(${fraction ?? 1})`;
       setAttributes(track, { 'aria-valuenow': fraction === null ? undefined : Math.round(100 * fraction) });

@@ -24,6 +24,8 @@ export class MetricSeries {
   length = 0;
   /** Changes whenever the points do, so that nothing is drawn twice. */
   version = 0;
+  /** Changes when the points become those of another run. */
+  history = 0;
   private average = new RunningAverage(SMOOTHED_STEPS, SMOOTHED_SHARE);
 
   get lastEval(): EvalRecord | undefined { return this.evaluations[this.evaluations.length - 1]; }
@@ -35,6 +37,7 @@ export class MetricSeries {
     this.lastTrain = undefined;
     this.length = 0;
     this.version += 1;
+    this.history += 1;
     this.average = new RunningAverage(SMOOTHED_STEPS, SMOOTHED_SHARE);
   }
 

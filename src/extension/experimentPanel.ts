@@ -1,6 +1,6 @@
 /** The experiment panel: one webview in the editor area that follows the current experiment. All its state lives in the host. */
 import * as vscode from 'vscode';
-import { EMPTY_RUN, PANEL_ACTIONS, type ChosenAdapter, type PanelAction, type RunView, type WrittenPair } from '../protocol/panel';
+import { EMPTY_RUN, isActive, PANEL_ACTIONS, TELEMETRY_KEPT, type ChosenAdapter, type PanelAction, type RunView, type WrittenPair } from '../protocol/panel';
 import type { MetricRecord, TelemetrySample } from '../protocol/metrics';
 import { settingAt } from '../protocol/experiment';
 import { Disposables, throttle } from './disposables';
@@ -13,7 +13,7 @@ import { WebviewConnection } from './webviewConnection';
 
 const VIEW_TYPE = 'loraLab.experiment';
 /** At most two batches of metrics a second, each with all steps since the last one: a message costs the same however many steps it tells of. */
-const BATCH_MS = 500;
+const METRICS_MS = 500;
 /** The state of a run follows a click. */
 const RUN_MS = 100;
 /** Written text comes at most 20 times a second. */
@@ -38,7 +38,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private readonly sendRun = this.disposables.add(throttle(RUN_MS, () => this.flushRun()));
   /** What the panel knows of the run. New metrics leave it as it is. */
   private sentRun: RunView | undefined;
-  private readonly sendMetrics = this.disposables.add(throttle(BATCH_MS, () => this.flush()));
+  private readonly sendMetrics = this.disposables.add(throttle(METRICS_MS, () => this.flush()));
 
   constructor(private readonly lab: Lab) {
     this.disposables.add(vscode.window.registerWebviewPanelSerializer(VIEW_TYPE, this));
@@ -120,7 +120,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       },
       write: async ({ prompt, settings }) => {
         let latest: WrittenPair | undefined;
-        const send = throttle(TEXT_MS, () => connection.notify('written', latest!));
+        const send = throttle(TEXT_MS, () => this.visible && connection.notify('written', latest!));
         try { return await writeAfter(this.lab, prompt, settings, written => { latest = written; send(); }); } finally { send.dispose(); }
       },
       stopWriting: () => {
@@ -149,6 +149,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       stopWriting(this.lab);
       this.lab.tries.end();
       this.panel = undefined;
+      this.waiting = nothing();
       own.dispose();
     }));
     this.panel = { webview, connection, own };
@@ -175,11 +176,11 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       }));
       this.following.add(run.onDidMeasure(sample => {
         if (!this.panel) return;
-        this.waiting.samples.push(sample);
+        this.waiting.samples = [...this.waiting.samples.slice(1 - TELEMETRY_KEPT), sample];
         this.sendMetrics();
       }));
     }
-    this.waiting = { records: [...run?.metrics ?? []], samples: [...run?.telemetry ?? []], reset: true };
+    if (this.panel) this.waiting = { records: [...run?.metrics ?? []], samples: [...run?.telemetry ?? []], reset: true };
     this.sendMetrics();
     this.sendRun();
   }
@@ -187,8 +188,8 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private flushRun(): void {
     const run = this.lab.run?.view ?? EMPTY_RUN;
     if (run === this.sentRun || !this.visible) return;
-    // A run that has ended shows its last step.
-    this.flush();
+    // A run that has ended, or waits, shows its last step, and another run its own.
+    if (this.waiting.reset || run.status === 'paused' || !isActive(run.status)) this.flush();
     this.sentRun = run;
     this.panel?.connection.notify('run', { run });
   }

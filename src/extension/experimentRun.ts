@@ -48,7 +48,7 @@ export class ExperimentRun {
     this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
     this.samples = [];
-    if (!resume) this.replaceHistory([]);
+    this.replaceHistory(resume ? this.history : []);
     try {
       const engine = await (this.engine = EngineClient.start(options));
       this.listen(engine);

@@ -40,7 +40,7 @@ export class StatusBar {
     const text = describeRun(run);
     const paused = run.view.status === 'paused';
     // Once steps are counted the numbers move; a turning icon costs more than all else that is shown.
-    this.item.text = `$(${paused ? 'debug-pause' : run.view.status === 'running' ? 'pulse' : 'sync~spin'}) ${text}`;
+    this.item.text = `$(${paused ? 'debug-pause' : run.metrics.length ? 'pulse' : 'sync~spin'}) ${text}`;
     this.item.accessibilityInformation = { label: `LoRA run: ${text}` };
     const about = `${run.experimentFile} ${paused}`;
     if (about !== this.about) this.item.tooltip = tooltip(run);

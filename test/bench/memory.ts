@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { readExperimentFile } from '../../src/engine/experimentFile';
 import { inspectCheckpoint } from '../../src/engine/inspect';
 import { estimateMemory, type MemoryEstimate } from '../../src/protocol/memoryEstimate';
+import { sweepSize } from '../../src/protocol/sweep';
 import { folder, measureOurs, prepare } from './measure';
 import { ROWS, type Row } from './rows';
 
@@ -29,7 +30,7 @@ function estimated(): MemoryEstimate {
   const source = readExperimentFile(join(folder, 'bench.lora.json'));
   const { experiment } = source;
   const model = inspectCheckpoint({ folder: source.resolve(experiment.base_model), task: experiment.task, dataset: { ...experiment.dataset, train: source.resolve(experiment.dataset.train) } });
-  return estimateMemory(model, experiment);
+  return estimateMemory(model, { ...experiment, ...(source.sweep ? { sweep: sweepSize(source.sweep, experiment.lora.r) } : {}) });
 }
 
 /** Prints a row for each: computed, measured, and their ratio. */

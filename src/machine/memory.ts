@@ -47,16 +47,18 @@ function containerLimit(): number | undefined {
   return limit && limit < totalmem() ? limit : undefined;
 }
 
-/** Statistics of memory in the two versions of control groups, and what they call the files that were read. */
-const STATISTICS = [['/sys/fs/cgroup/memory.stat', 'file'], ['/sys/fs/cgroup/memory/memory.stat', 'total_cache']];
+/** Statistics of memory in the two versions of control groups, and what their lines begin with. */
+const STATISTICS = [['/sys/fs/cgroup/memory.stat', ''], ['/sys/fs/cgroup/memory/memory.stat', 'total_']];
 
-/** A container's limit less what is in use there; the files it has read are no use that lasts. Infinite without a limit. */
+/** A container's limit less what is in use there; the files it has read are no use that lasts, but those that lie in memory alone. Infinite without a limit. */
 function containerAvailable(): number {
-  if (containerLimit() === undefined) return Infinity;
-  for (const [file, key] of STATISTICS) {
+  const limit = containerLimit();
+  if (limit === undefined) return Infinity;
+  for (const [file, prefix] of STATISTICS) {
     try {
-      const cached = new RegExp(`^${key} (\\d+)$`, 'm').exec(readFileSync(file, 'utf8'));
-      if (cached) return process.availableMemory() + Number(cached[1]);
+      const read = [...readFileSync(file, 'utf8').matchAll(new RegExp(`^${prefix}(?:in)?active_file (\\d+)$`, 'gm'))];
+      // Without a namespace of its own the file is the whole machine's, and tells more than there can be here.
+      if (read.length) return Math.min(limit, read.reduce((sum, [, bytes]) => sum + Number(bytes), process.availableMemory()));
     } catch { /* the other version of control groups */ }
   }
   return Infinity;

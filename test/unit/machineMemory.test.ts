@@ -13,13 +13,16 @@ test('what is free is more than nothing and no more than the machine has', async
 
 test('in a container its limit counts, and files that were read there are free', { skip: process.platform !== 'linux' && 'control groups are of Linux' }, () => {
   const limit = Math.floor(totalmem() / 1000);
+  let files = Math.floor(limit / 8);
   const mocks = [
     mock.method(process, 'constrainedMemory', () => limit), mock.method(process, 'availableMemory', () => Math.floor(limit / 4)),
-    mock.method(fs, 'readFileSync', (file: string) => { if (!file.endsWith('cgroup/memory.stat')) throw new Error('not there'); return `anon 1\nfile ${Math.floor(limit / 8)}\nfile_mapped 7\n`; }),
+    mock.method(fs, 'readFileSync', (file: string) => { if (!file.endsWith('cgroup/memory.stat')) throw new Error('not there'); return `anon 1\nfile ${limit}\ninactive_file ${files - 9}\nactive_file 9\nshmem ${limit - files}\n`; }),
   ];
   try {
     assert.equal(totalMemory(), limit);
-    assert.equal(availableMemory(), Math.floor(limit / 4) + Math.floor(limit / 8));
+    assert.equal(availableMemory(), Math.floor(limit / 4) + files);
+    files = 3 * limit;
+    assert.equal(availableMemory(), limit, 'statistics of the whole machine');
   } finally { for (const { mock: own } of mocks) own.restore(); }
   assert.ok(totalMemory() > limit);
 });

@@ -34,7 +34,7 @@ export async function exactStep({ engine, training, lora }: Experiment, prepared
     report.log({ level: 'info', message: `engine.compare_precision: the first step is not compared with fp32, which takes about ${formatBytes(needed)} of memory, and ${formatBytes(free)} are free` });
     return null;
   }
-  const step = await createTrainingStep({ model, plan, lora, training, device: 'cpu', trainables, train: true, savings: savingsOf(engine) });
+  const step = await createTrainingStep({ model, plan, lora, training, device: 'cpu', trainables, train: true, savings: savingsOf(engine), longest: prepared.train.longest });
   try {
     const examples = firstExamples(prepared, training);
     return { examples, ...await firstStep(step, examples, training.seed) };

@@ -19,6 +19,7 @@ import { planSchedule, type Schedule } from './training/schedule';
 import { tokensOf, type TrainingStep } from './training/step.types';
 import type { Experiment } from '../protocol/experiment';
 import { evalMetrics, type EvalResult, type MetricRecord, type Summary } from '../protocol/metrics';
+import { savingsOf } from '../protocol/savings';
 
 export interface TrainerOptions {
   experiment: Experiment;
@@ -155,7 +156,7 @@ export class Trainer {
       control.throwIfStopped();
     });
     const written = prepared.writing && await evaluateWriting(
-      { model: prepared.model, plan: prepared.plan, trainables: (await step.state()).trainables, device: experiment.engine.device, precision: experiment.engine.precision }, set, prepared.writing, experiment.training.per_device_eval_batch_size,
+      { model: prepared.model, plan: prepared.plan, trainables: (await step.state()).trainables, device: experiment.engine.device, precision: experiment.engine.precision, savings: savingsOf(experiment.engine) }, set, prepared.writing, experiment.training.per_device_eval_batch_size,
       done => {
         report.progress({ message: 'Evaluating what is written', fraction: done });
         control.throwIfStopped();

@@ -48,12 +48,12 @@ export function neededMemory(model: MemoryModel, values: MemorySettings, memory:
   const usable = memory?.measured.filter(({ settings, result }) => settings.base_model === values.base_model && settings.task === values.task && settings.engine.device === values.engine.device && result.device.startsWith('cpu')) ?? [];
   const record = usable.find(({ settings }) => JSON.stringify(settings) === key) ?? usable[0];
   const longest = record?.result.longest ?? Infinity;
+  const same = record !== undefined && JSON.stringify(record.settings) === key;
   // A step that was cut to max_length says nothing of longer texts.
-  const known = record && longest < record.settings.training.max_length ? longest : Infinity;
+  const known = record && (same || longest < record.settings.training.max_length) ? longest : Infinity;
   const estimate = estimateMemory(model, given, known);
   if (!record) return { estimate, total: estimate.total, measured: false, record };
   const then = estimateMemory(model, record.settings, longest);
-  const same = JSON.stringify(record.settings) === key;
   const total = estimate.total + record.result.peak_memory_bytes - then.total + (record.of === 'step' ? then.beside : 0);
   return { estimate, total: Math.max(0, total), measured: same ? 'this' : 'other', record };
 }

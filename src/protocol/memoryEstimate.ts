@@ -70,6 +70,11 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const count = countAdapter(model, lora);
   const savings = savingsOf(engine);
   const length = Math.min(training.max_length, longest);
+  if (longest === Infinity && inBlocks(model, task, savings, length)) {
+    // Texts that are just too short for blocks keep their probabilities.
+    const [long, short] = [length, BLOCKED_FROM - 1].map(known => estimateMemory(model, settings, known));
+    return long.total >= short.total ? long : short;
+  }
   const examples = Math.max(1, Math.min(training.per_device_train_batch_size, savings.portions ? Math.floor(PORTION_TOKENS / length) : Infinity));
   const tokens = examples * length;
   const layers = layersOf(model.modules);

@@ -114,6 +114,12 @@ for (const [name, tiny] of Object.entries(CASES)) {
   });
 }
 
+test('where nothing within the layers is trained, all of them may be prefix, the last one as a whole', async () => {
+  const tiny = { ...CASES['an encoder with classes'], target_modules: ['pooler.dense'] };
+  const [on, off] = [await course(tiny, []), await course(tiny, ['last_layer_positions'])];
+  assertEqual(off.result, on.result, 'losses');
+});
+
 /** The most values that any run was fed of a vector. */
 const largest = (seen: Seen, input: string): number => Math.max(...seen.feeds.map(run => Number(new RegExp(`(?:^| )${input}\\[(\\d+)\\]`).exec(run)?.[1] ?? 0)));
 

@@ -78,11 +78,16 @@ class EagerProgram implements CompiledProgram {
       return { ...result.forward, ...(result.gradients ? { [GRADIENTS]: result.gradients } : {}) };
     });
     const results: Results = {}, kept: Outputs['kept'] = {};
-    for (const [name, tensor] of Object.entries(computed)) {
-      if (program.keep?.includes(name)) { kept[name] = new Held(tensor, backend, traffic); continue; }
-      results[name] = await tensor.data() as Float32Array;
-      traffic.written += results[name].byteLength;
-      tensor.dispose();
+    try {
+      for (const [name, tensor] of Object.entries(computed)) {
+        if (program.keep?.includes(name)) { kept[name] = new Held(tensor, backend, traffic); continue; }
+        results[name] = await tensor.data() as Float32Array;
+        traffic.written += results[name].byteLength;
+        tensor.dispose();
+      }
+    } catch (error) {
+      tf.dispose(computed);
+      throw error;
     }
     return { results, kept };
   }

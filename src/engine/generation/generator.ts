@@ -1,12 +1,14 @@
 /** A language model taken apart for writing: one program reads new tokens beside the kept keys and values of those before; of an encoder-decoder another one reads the sources. */
 import { reshape, type Tensor } from '@tensorflow/tfjs-core';
 import type { Precision } from '../../protocol/experiment';
+import type { Savings } from '../../protocol/savings';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Feeds, InputSpec, Program } from '../executors/executor';
 import { formatsOf, forwardContext, SCALING, type ContextOptions } from '../model/context';
 import type { ForwardContext } from '../model/family';
 import type { AdapterPlan } from '../model/lora.types';
 import type { LoadedModel, Weight } from '../model/weights';
+import { building } from '../owned';
 import { gatherRows } from '../ops/gatherRows';
 import { joinSlots } from '../ops/joinSlots';
 import { batchFeeds, batchInputs, encoderOnly, type BatchLayout } from '../training/layout';
@@ -24,6 +26,8 @@ export interface GeneratorOptions {
   device: string;
   /** Number format of the frozen linear layers; default fp32. */
   precision?: Precision;
+  /** Default all. */
+  savings?: Savings;
 }
 
 /** Constants are part of the graph, which must stay below 2 GB; more trained values than this are an input. */
@@ -36,12 +40,14 @@ export class Generator {
   ) {}
 
   /** Reads and prepares the weights. */
-  static async create(options: GeneratorOptions): Promise<Generator> {
+  static create(options: GeneratorOptions): Promise<Generator> {
     const { model: { family, config, task } } = options;
     const layout: BatchLayout = { ...family.layout(config, task), read: 'last' };
-    const executor = await createExecutor(options.device, options.precision);
-    const encoder = family.seq2seq ? await executor.compile(encoderProgram(options, layout)) : null;
-    return new Generator(options, executor, layout, await executor.compile(generationProgram(options, layout)), encoder);
+    return building(async owned => {
+      const executor = owned.add(await createExecutor(options.device, options.precision, options.savings));
+      const encoder = family.seq2seq ? owned.add(await executor.compile(encoderProgram(options, layout))) : null;
+      return new Generator(options, executor, layout, await executor.compile(generationProgram(options, layout)), encoder);
+    });
   }
 
   get device(): string { return this.executor.device; }

@@ -242,17 +242,17 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const [h, g] = [layout.heads.query, layout.heads.key_value];
       const fresh = [slots(k, g, to), slots(v, g, to)];
       const [keys, values] = between === 'cross' ? fresh : options.cache?.(fresh[0], fresh[1]) ?? fresh;
-      const bias = withPosition(attentionBias(window, between), position_bias);
+      const bias = (): tf.Tensor => withPosition(attentionBias(window, between), position_bias);
       const trained = position_bias !== undefined;
       if (layout.read === 'first' && q.shape[0] === inputs.head_rows.shape[0]) {
         const first = tf.reshape(q, [-1, h, 1, q.shape[1]! / h]);                                           // [B, h, 1, head_dim]
-        return tf.reshape(attention({ q: first, k: keys, v: values, bias, keep: keep({ rows: 'H', width: 'S', p }) }, { scale, trained }), [-1, q.shape[1]!]);
+        return tf.reshape(attention({ q: first, k: keys, v: values, bias: bias(), keep: keep({ rows: 'H', width: 'S', p }) }, { scale, trained }), [-1, q.shape[1]!]);
       }
       const queries = slots(q, h, of);
       const site: DropoutSite = { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p };
       const attended = layout.blocks && softcap === null && p === 0 && !options.cache ? blockAttention({ q: queries, k: keys, v: values }, attentionBlocks(window), scale)
-        : softcap === null ? attention({ q: queries, k: keys, v: values, bias, keep: keep(site) }, { scale, trained })   // [B, h, S, head_dim]
-        : groupedMatMul(drop(tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias)), site), values);
+        : softcap === null ? attention({ q: queries, k: keys, v: values, bias: bias(), keep: keep(site) }, { scale, trained })   // [B, h, S, head_dim]
+        : groupedMatMul(drop(tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias())), site), values);
       const head_dim = attended.shape[3]!;
       const rows = tf.reshape(maskGradient({ x: attended, mask: inputs[`${of}slot_mask`] }, {}), [-1, head_dim]);
       const tokens = gatherRows({ x: rows, rows: inputs[of + tokenRows(h)], inverse: inputs[of + slotRows(h)] }, {});   // [T, h, head_dim]

@@ -7,6 +7,7 @@ import type { Program } from '../executors/executor';
 import type { Graph, Value } from '../executors/trace/graph';
 import { forwardContext, type ContextOptions } from '../model/context';
 import type { LoadedModel } from '../model/weights';
+import { savingsWithout } from '../../protocol/savings';
 import { batchInputs, type BatchLayout } from './layout';
 
 /** Output of the prefix program and input of the step: [T, width]. */
@@ -53,7 +54,8 @@ export function prefixProgram(model: LoadedModel, { layers }: Prefix, layout: Ba
       let number = 0;
       let states: tf.Tensor | undefined;
       const context = forwardContext({
-        ...options, inputs, weight, plan: null, layout: own, lora_dropout: 0, dropoutSite: () => null,
+        // All tokens of every layer: with some savings off the last one counts as prefix, too, and what it leaves out is read behind it.
+        ...options, savings: savingsWithout(['last_layer_positions']), inputs, weight, plan: null, layout: own, lora_dropout: 0, dropoutSite: () => null,
         aroundBlock: (entering, compute) => (number++ < layers ? (states = compute()) : entering),
       });
       family.logits(context, config, task);

@@ -14,6 +14,7 @@ import { vocabularyLoss } from '../ops/vocabularyLoss';
 import type { AdapterPlan } from '../model/lora.types';
 import { OUTPUT_LAYER } from '../model/trainedTokens';
 import type { LoadedModel } from '../model/weights';
+import { building } from '../owned';
 import { blocksFor } from './blocks';
 import { batchFeeds, batchInputs, batchSizes, dependsOnBatch, lossCount, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
@@ -59,9 +60,11 @@ export interface StepOptions {
 const CHUNK_CLASSES = 8192;
 
 /** Builds the step. The frozen weights are read and prepared here, which takes seconds for a large model. */
-export async function createTrainingStep(options: StepOptions): Promise<TrainingStep> {
-  const programs = await compilePrograms(options);
-  return createStep(options, programs, null, () => programs.dispose());
+export function createTrainingStep(options: StepOptions): Promise<TrainingStep> {
+  return building(async owned => {
+    const programs = owned.add(await compilePrograms(options));
+    return createStep(options, programs, null, () => programs.dispose());
+  });
 }
 
 /** What a step has of its own among others that share base and target modules. */
@@ -71,22 +74,26 @@ export type StepMember = Pick<StepOptions, 'plan' | 'training' | 'trainables'> &
  * Steps that share one base in memory, one program and what the frozen layers make of the examples. `options.plan` has the highest rank
  * of the members in every module; each member keeps its own values, gradient, clipping and AdamW.
  */
-export async function createSharedSteps(options: Omit<StepOptions, 'trainables' | 'train'> & { plan: AdapterPlan }, members: readonly StepMember[]): Promise<{ steps: TrainingStep[]; dispose(): Promise<void> }> {
-  const programs = await compilePrograms({ ...options, train: true });
-  const steps: Step[] = [];
-  for (const member of members) {
-    const widening = member.plan.trainable_parameters === options.plan.trainable_parameters ? null : new Widening(member.plan, options.plan);
-    steps.push(await createStep({ ...options, ...member, train: true }, programs, widening, async () => {}));
-  }
-  return { steps, async dispose() { for (const step of steps) await step.dispose(); await programs.dispose(); } };
+export function createSharedSteps(options: Omit<StepOptions, 'trainables' | 'train'> & { plan: AdapterPlan }, members: readonly StepMember[]): Promise<{ steps: TrainingStep[]; dispose(): Promise<void> }> {
+  return building(async owned => {
+    const programs = owned.add(await compilePrograms({ ...options, train: true }));
+    const steps: Step[] = [];
+    for (const member of members) {
+      const widening = member.plan.trainable_parameters === options.plan.trainable_parameters ? null : new Widening(member.plan, options.plan);
+      steps.push(owned.add(await createStep({ ...options, ...member, train: true }, programs, widening, async () => {})));
+    }
+    return { steps, dispose: () => owned.dispose() };
+  });
 }
 
-async function createStep(options: StepOptions, programs: Programs, widening: Widening | null, disposePrograms: () => Promise<void>): Promise<Step> {
+function createStep(options: StepOptions, programs: Programs, widening: Widening | null, disposePrograms: () => Promise<void>): Promise<Step> {
   const { plan, training, trainables, train } = options;
   const { executor, built } = programs;
-  const optimizer = train ? await executor.compile({ ...optimizerProgram(built.trained, training), keep: Object.values(NEXT) }) : undefined;
-  const values = plan && await TrainedValues.create(executor, { plan, training, trainables, widening });
-  return new Step(options, programs, optimizer, values, disposePrograms);
+  return building(async owned => {
+    const optimizer = train ? owned.add(await executor.compile({ ...optimizerProgram(built.trained, training), keep: Object.values(NEXT) })) : undefined;
+    const values = plan && await TrainedValues.create(executor, { plan, training, trainables, widening });
+    return new Step(options, programs, optimizer, values, disposePrograms);
+  });
 }
 
 interface Programs {
@@ -97,12 +104,14 @@ interface Programs {
   dispose(): Promise<void>;
 }
 
-async function compilePrograms(options: Omit<StepOptions, 'trainables'>): Promise<Programs> {
-  const executor = await createExecutor(options.device, options.precision, options.savings);
-  const built = stepProgram(options);
-  const step = await executor.compile(built.program);
-  const prefix = built.prefix && new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, portionTokens(options));
-  return { executor, step, built, prefix, async dispose() { await prefix?.dispose(); await step.dispose(); await executor.dispose(); } };
+function compilePrograms(options: Omit<StepOptions, 'trainables'>): Promise<Programs> {
+  return building(async owned => {
+    const executor = owned.add(await createExecutor(options.device, options.precision, options.savings));
+    const built = stepProgram(options);
+    const step = owned.add(await executor.compile(built.program));
+    const prefix = built.prefix && owned.add(new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, portionTokens(options)));
+    return { executor, step, built, prefix, dispose: () => owned.dispose() };
+  });
 }
 
 const portionTokens = ({ savings = ALL_SAVINGS, portion_tokens }: Pick<StepOptions, 'savings' | 'portion_tokens'>): number => portion_tokens ?? (savings.portions ? PORTION_TOKENS : Infinity);

@@ -67,7 +67,8 @@ export async function createSession(program: Program, traced: Traced, settings: 
     extra: {
       session: {
         intra_op: savings.thread_spinning ? { allow_spinning: '1', spin_duration_us: SPIN_MICROSECONDS } : { allow_spinning: '0' },
-        // Probabilities of masked keys are denormal numbers, with which softmax takes five times as long, and the products after it half as long again.
+        // Probabilities of masked keys are denormal numbers, with which softmax takes five times as long, and the products after it half as long
+        // again. For the calling thread the first session of a process decides.
         ...(savings.flushed_denormals ? { set_denormal_as_zero: '1' } : {}),
         // A node that WebGPU cannot run must be an error here, never a copy to the CPU and back in every step. CUDA's provider
         // leaves small integer nodes to the CPU by its own choice.

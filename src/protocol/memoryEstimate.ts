@@ -48,7 +48,7 @@ const [PACKED, LOADING] = [2, 0.5];
 /** Bytes an element of one rounded copy: int4 has a half and, in blocks of 64, one float scale. The scales of int8 are too few to count. */
 const ROUNDED = { fp32: undefined, fp16: undefined, int8: 1, int4: 0.5 + FLOAT / 64 } as const;
 /** Floats for each trained value, and for each of a linear layer that is trained whole beside them: measured, on BERTs of 11 M, 29 M and 110 M parameters. */
-const [TRAINED, TRAINED_LINEAR] = [18, 9];
+const [TRAINED, TRAINED_LINEAR] = [16, 9];
 /** Floats for each trained value of a further member of a sweep: values, moments, sums of gradients, start. */
 const TRAINED_MEMBER = 8;
 /** What steps were fed and gave is freed by JavaScript once it is so much. The vectors of a few steps count with what is trained. */
@@ -58,7 +58,7 @@ const BYTES_PER_TOKEN = 4;
 
 /**
  * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
- * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 72 bytes for each trained parameter, 108 in a linear layer that is trained whole; and, unless
+ * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 64 bytes for each trained parameter, 100 in a linear layer that is trained whole; and, unless
  * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities (not of blocks)
  * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
  * A GPU holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.

@@ -117,7 +117,7 @@ function metricCard({ id, title, styles, texts, lines, now: latest }: Kind, show
     element,
     empty(nothing) {
       show(empty, nothing);
-      if (canvas.classList.contains('blank') !== nothing) canvas.classList.toggle('blank', nothing);
+      canvas.classList.toggle('blank', nothing);
     },
     late: view => (near || blank(view)) && !isDrawn(view),
     blank,

@@ -6,8 +6,8 @@ import type { ExampleSet } from './data/examples';
 import { prepare, rowsOf } from './prepare';
 import { wantsPrefix } from './prefixCache';
 import { SILENT } from './reporter';
+import { stepOptions } from './stepOptions';
 import { createTrainingStep } from './training/step';
-import { savingsOf } from '../protocol/savings';
 import { sweepSize } from '../protocol/sweep';
 import { tokensOf, type Example } from './training/step.types';
 
@@ -17,11 +17,11 @@ import { tokensOf, type Example } from './training/step.types';
  */
 export async function measureMemory({ experiment_file }: { experiment_file: string }): Promise<MemoryMeasurement> {
   const source = readExperimentFile(experiment_file);
-  const { lora, training, engine } = source.experiment;
+  const { lora, training } = source.experiment;
   if (source.sweep) lora.r = sweepSize(source.sweep, lora.r).r;
   const prepared = prepare(source, null, SILENT);
-  const { model, plan, trainables, train } = prepared;
-  const step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables, train: true, split_prefix: wantsPrefix(source.experiment, rowsOf(prepared)), savings: savingsOf(engine), longest: train.longest });
+  const { train } = prepared;
+  const step = await createTrainingStep({ ...stepOptions(source.experiment, prepared), split_prefix: wantsPrefix(source.experiment, rowsOf(prepared)) });
   try {
     const batch = longestExamples(train, training.per_device_train_batch_size);
     await step.accumulate(batch, 1 / Math.max(1, step.count(batch)), { seed: training.seed, step: 1, micro_step: 0 });

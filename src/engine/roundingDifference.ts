@@ -4,12 +4,12 @@ import { createExecutor } from './executors/devices';
 import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import { PORTION_TOKENS } from './training/portions';
+import { stepOptions } from './stepOptions';
 import { createTrainingStep } from './training/step';
 import { tokensOf, type Example, type TrainingStep } from './training/step.types';
 import { askAvailableMemory } from '../machine/memory';
 import { formatBytes } from '../protocol/adapterMath';
 import type { Experiment } from '../protocol/experiment';
-import { savingsOf } from '../protocol/savings';
 import type { RoundingDifference } from '../protocol/metrics';
 
 /** The first step's examples as float32 computes them. */
@@ -23,18 +23,18 @@ const EXACT_BYTES = 12;
  * first examples of the first batch that fit in one portion. Null in float32 itself, with `engine.compare_precision` `off`, and, with a
  * message, where the exact base does not fit into the memory that is free. Call it before the rounded base is loaded.
  */
-export async function exactStep({ engine, training, lora }: Experiment, prepared: Prepared, report: Pick<Reporter, 'log'>, free_bytes?: number): Promise<ExactStep | null> {
+export async function exactStep(experiment: Experiment, prepared: Prepared, report: Pick<Reporter, 'log'>, free_bytes?: number): Promise<ExactStep | null> {
+  const { engine, training } = experiment;
   if (engine.precision === 'fp32' || engine.compare_precision === 'off') return null;
   // A device that cannot round so says so before anything is computed.
   await (await createExecutor(engine.device, engine.precision)).dispose();
-  const { model, plan, trainables } = prepared;
-  const needed = EXACT_BYTES * plan.all_parameters;
+  const needed = EXACT_BYTES * prepared.plan.all_parameters;
   const free = free_bytes ?? await askAvailableMemory();
   if (needed > free) {
     report.log({ level: 'info', message: `engine.compare_precision: the first step is not compared with fp32, which takes about ${formatBytes(needed)} of memory, and ${formatBytes(free)} are free` });
     return null;
   }
-  const step = await createTrainingStep({ model, plan, lora, training, device: 'cpu', trainables, train: true, savings: savingsOf(engine), longest: prepared.train.longest });
+  const step = await createTrainingStep({ ...stepOptions(experiment, prepared), device: 'cpu', precision: 'fp32' });
   try {
     const examples = firstExamples(prepared, training);
     return { examples, ...await firstStep(step, examples, training.seed) };

@@ -13,11 +13,11 @@ import { compareFirstStep, exactStep } from './roundingDifference';
 import { openRunFolder, type RunFolder } from './runFolder';
 import { compareExperiments, readOptimizer, readState, type TrainerState } from './trainerState';
 import type { Peaks } from './telemetry';
+import { stepOptions } from './stepOptions';
 import { Trainer } from './trainer';
 import { NONE_YET } from './training/bestModel';
 import { planSchedule } from './training/schedule';
 import { createTrainingStep } from './training/step';
-import { savingsOf } from '../protocol/savings';
 import type { TrainingStep } from './training/step.types';
 import type { Summary } from '../protocol/metrics';
 
@@ -51,12 +51,11 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     control.throwIfStopped();
 
     report.progress({ message: 'Preparing the model', fraction: null });
-    const { model, plan } = prepared;
-    const { lora, training, engine } = source.experiment;
+    const { plan } = prepared;
     const split_prefix = wantsPrefix(source.experiment, rowsOf(prepared));
     const exact = found ? null : await exactStep(source.experiment, prepared, report);
     control.throwIfStopped();
-    step = await createTrainingStep({ model, plan, lora, training, device: engine.device, precision: engine.precision, trainables: prepared.trainables, train: true, split_prefix, savings: savingsOf(engine), longest: prepared.train.longest });
+    step = await createTrainingStep({ ...stepOptions(source.experiment, prepared), split_prefix });
     if (optimizer) await step.restore(optimizer);
     control.throwIfStopped();
 

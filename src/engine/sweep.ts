@@ -18,6 +18,7 @@ import { planSchedule } from './training/schedule';
 import { createSharedSteps } from './training/step';
 import type { Summary, SweepMember, SweepSummary } from '../protocol/metrics';
 import { savingsOf } from '../protocol/savings';
+import { stepOptions } from './stepOptions';
 import { memberExperiment, memberName, rungs, type Sweep } from '../protocol/sweep';
 
 /**
@@ -49,8 +50,7 @@ export async function runSweep({ experiment_file, resume, cwd, control, report, 
     const widest = planAdapter(prepared.model, { ...lora, r: Math.max(...experiments.map(experiment => experiment.lora.r)) });
     const exact = earlier ? null : await exactStep(experiments[0], variants[0], report);
     control.throwIfStopped();
-    const savings = savingsOf(engine);
-    shared = await createSharedSteps({ model: prepared.model, plan: widest, lora, training, device: engine.device, precision: engine.precision, savings, longest: prepared.train.longest, split_prefix: savings.prefix_cache }, variants.map(({ plan, trainables }, i) => ({ plan, trainables, training: experiments[i].training })));
+    shared = await createSharedSteps({ ...stepOptions(source.experiment, prepared), plan: widest, split_prefix: savingsOf(engine).prefix_cache }, variants.map(({ plan, trainables }, i) => ({ plan, trainables, training: experiments[i].training })));
     control.throwIfStopped();
 
     folder ??= openSweepFolder(path, { resume: false });

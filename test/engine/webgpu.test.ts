@@ -9,7 +9,7 @@ import type { CompiledProgram } from '../../src/engine/executors/executor';
 import type { LoadedModel } from '../../src/engine/model/weights';
 import type { Example } from '../../src/engine/training/step.types';
 import { assertClose } from '../support/close';
-import { noisyStep } from '../support/compareSteps';
+import { noisyStep, oneUpdate } from '../support/compareSteps';
 import { inTemporaryFolder } from '../support/faults';
 import { fixture } from '../support/paths';
 import { caseOf, modelTypeOf } from '../support/referenceCase';
@@ -50,14 +50,8 @@ test('recomputed activations on WebGPU, dropout included, give what the plain st
     [tinyDecoder({ ...TINY_T5['t5 v1.0'], dropout_rate: 0.2 }, 'SEQ_2_SEQ_LM'), tinyPairs([[6, 9], [3, 2]])],
   ];
   for (const [model, examples] of cases) {
-    const [gpu, cpu] = await Promise.all([['webgpu', true], ['cpu', false]].map(async ([device, gradient_checkpointing]) => {
-      const step = await noisyStep(model, { device: device as string, lora: { lora_dropout: 0.2, target_modules: 'all-linear' }, training: { gradient_checkpointing } });
-      const { loss } = await step.accumulate(examples, 1, { seed: 4, step: 1, micro_step: 0 });
-      const { grad_norm } = await step.update({ learning_rate: 1e-2, step: 1 });
-      const { exp_avg } = await step.state();
-      await step.dispose();
-      return { values: [loss, grad_norm], exp_avg };
-    }));
+    const [gpu, cpu] = await Promise.all([['webgpu', true], ['cpu', false]].map(async ([device, gradient_checkpointing]) =>
+      oneUpdate(await noisyStep(model, { device: device as string, lora: { lora_dropout: 0.2, target_modules: 'all-linear' }, training: { gradient_checkpointing } }), examples, 4)));
     assertClose(gpu.values, cpu.values, 1e-3, 'loss and gradient norm');
     assertClose(gpu.exp_avg, cpu.exp_avg, 1e-3, 'moments');
   }
@@ -67,14 +61,8 @@ test('attention in blocks on WebGPU gives what whole rows give on the CPU', asyn
   await opened;
   if (skip) return t.skip(skip);
   const model = tinyDecoder(TINY_DECODERS.qwen2, 'CAUSAL_LM');
-  const [gpu, cpu] = await Promise.all([{ device: 'webgpu', longest: 1024 }, { device: 'cpu' }].map(async options => {
-    const step = await noisyStep(model, { ...options, lora: { target_modules: 'all-linear' } });
-    const { loss } = await step.accumulate(tinyTexts([23, 3, 17]), 1, null);
-    const { grad_norm } = await step.update({ learning_rate: 1e-2, step: 1 });
-    const { exp_avg } = await step.state();
-    await step.dispose();
-    return { values: [loss, grad_norm], exp_avg };
-  }));
+  const [gpu, cpu] = await Promise.all([{ device: 'webgpu', longest: 1024 }, { device: 'cpu' }].map(async options =>
+    oneUpdate(await noisyStep(model, { ...options, lora: { target_modules: 'all-linear' } }), tinyTexts([23, 3, 17]))));
   assertClose(gpu.values, cpu.values, 1e-4, 'loss and norm');
   assertClose(gpu.exp_avg, cpu.exp_avg, 1e-3, 'exp_avg');
 });

@@ -24,6 +24,15 @@ export async function noisyStep(model: LoadedModel, { device = 'cpu', lora = {},
   return createTrainingStep({ model: whole, plan, training: experiment.training, lora: experiment.lora, device, precision, trainables, train, split_prefix, chunk_classes, savings, longest });
 }
 
+/** Loss, gradient norm and gradients (as the first moments) of one update with these examples; the step is freed. */
+export async function oneUpdate(step: TrainingStep, examples: Example[], seed?: number): Promise<{ values: number[]; exp_avg: Float32Array }> {
+  const { loss } = await step.accumulate(examples, 1, seed === undefined ? null : { seed, step: 1, micro_step: 0 });
+  const { grad_norm } = await step.update({ learning_rate: 1e-2, step: 1 });
+  const { exp_avg } = await step.state();
+  await step.dispose();
+  return { values: [loss, grad_norm], exp_avg };
+}
+
 /** Accumulates a batch and its first example, updates and evaluates, on both: losses, logits, norm, moments and values must agree, within `slack` times what single precision costs. */
 export async function assertSameStep(both: readonly TrainingStep[], examples: Example[], step: number, seed?: number, slack = 1): Promise<void> {
   const dropout = (micro_step: number) => (seed === undefined ? null : { seed, step, micro_step });

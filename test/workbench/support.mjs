@@ -97,6 +97,9 @@ class Lab {
     await until('the dialog takes the path', async () => {
       if (!await input.isVisible()) return true;
       if (await input.inputValue() !== path) await input.fill(path);
+      await sleep(300);
+      // What it has completed meanwhile must not be what Enter takes.
+      if (await input.inputValue() !== path) return false;
       await this.page.keyboard.press('Enter');
       return input.waitFor({ state: 'hidden', timeout: 2000 }).then(() => true, () => false);
     });

@@ -1,6 +1,6 @@
 /** The compiled executor: traces a program once and runs the graph in ONNX Runtime. One session serves every batch. */
 import * as ort from 'onnxruntime-node';
-import type { CompiledProgram, Executor, Feed, Outputs, Program, Resident, Results, Traffic } from './executor';
+import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Resident, Results, Traffic } from './executor';
 import { checkIntegerProducts } from './integerProducts';
 import { onnxError } from './onnxError';
 import type { Provider } from './trace/graph';
@@ -65,9 +65,9 @@ class CompiledSession implements CompiledProgram {
     private readonly traffic: Traffic, private readonly resident: (tensor: ort.Tensor) => Resident,
   ) {}
 
-  async run(feeds: Record<string, Feed | Resident>, options?: { gradients?: boolean }): Promise<Results> { return (await this.runKeeping(feeds, options)).results; }
+  async run(feeds: Inputs, options?: { gradients?: boolean }): Promise<Results> { return (await this.runKeeping(feeds, options)).results; }
 
-  async runKeeping(feeds: Record<string, Feed | Resident>, { gradients = this.differentiable } = {}): Promise<Outputs> {
+  async runKeeping(feeds: Inputs, { gradients = this.differentiable } = {}): Promise<Outputs> {
     const { provider, traffic, program } = this;
     const tensors: Record<string, ort.Tensor> = {};
     for (const [name, feed] of Object.entries(feeds)) tensors[name] = feed instanceof Held ? feed.tensor : tensorOf(feed as Feed);

@@ -1,6 +1,6 @@
 /** The eager executor: runs a program op by op on a tfjs backend. On `cpu` it is the reference that tests compare with. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { CompiledProgram, Executor, Feed, Outputs, Program, Resident, Results, Traffic } from './executor';
+import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Resident, Results, Traffic } from './executor';
 import type { Weight } from '../model/weights';
 import { readTensor } from '../model/safetensors';
 import { onnxError } from './onnxError';
@@ -54,14 +54,14 @@ class EagerProgram implements CompiledProgram {
 
   constructor(private readonly program: Program, private readonly backend: string, private readonly traffic: Traffic) {}
 
-  async run(feeds: Record<string, Feed | Resident>, options?: { gradients?: boolean }): Promise<Results> { return (await this.runKeeping(feeds, options)).results; }
+  async run(feeds: Inputs, options?: { gradients?: boolean }): Promise<Results> { return (await this.runKeeping(feeds, options)).results; }
 
-  async runKeeping(feeds: Record<string, Feed | Resident>, options: { gradients?: boolean } = {}): Promise<Outputs> {
+  async runKeeping(feeds: Inputs, options: { gradients?: boolean } = {}): Promise<Outputs> {
     await tf.setBackend(this.backend);
     return named(this.backend, () => this.compute(feeds, options));
   }
 
-  private async compute(feeds: Record<string, Feed | Resident>, { gradients = true }: { gradients?: boolean }): Promise<Outputs> {
+  private async compute(feeds: Inputs, { gradients = true }: { gradients?: boolean }): Promise<Outputs> {
     const { program, backend, traffic } = this;
     const computed = tf.tidy(() => {
       const inputs: Record<string, tf.Tensor> = {};

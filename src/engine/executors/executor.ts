@@ -43,6 +43,9 @@ export interface Program {
   keep?: readonly string[];
 }
 
+/** Data from the engine's memory, and what is already where the executor computes. */
+export type Inputs = Record<string, Feed | Resident>;
+
 export interface Outputs {
   results: Results;
   /** Those that the program keeps. */
@@ -54,9 +57,9 @@ export interface Traffic { read: number; written: number }
 
 export interface CompiledProgram {
   /** The outputs that the program does not keep. `gradients: false` computes the forward outputs only. */
-  run(feeds: Record<string, Feed | Resident>, options?: { gradients?: boolean }): Promise<Results>;
+  run(feeds: Inputs, options?: { gradients?: boolean }): Promise<Results>;
   /** All outputs. */
-  runKeeping(feeds: Record<string, Feed | Resident>, options?: { gradients?: boolean }): Promise<Outputs>;
+  runKeeping(feeds: Inputs, options?: { gradients?: boolean }): Promise<Outputs>;
   dispose(): Promise<void>;
 }
 

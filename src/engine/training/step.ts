@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { hasClasses, type LoraSettings, type Precision, type TrainingSettings } from '../../protocol/experiment';
 import { ALL_SAVINGS, type Savings } from '../../protocol/savings';
 import { createExecutor } from '../executors/devices';
-import type { CompiledProgram, Executor, Feed, Program, Resident, Results, Traffic } from '../executors/executor';
+import type { CompiledProgram, Executor, Inputs, Program, Results, Traffic } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
@@ -284,7 +284,7 @@ class Step implements TrainingStep {
     return result;
   }
 
-  private async feeds(real: Example[], longest: number, loss_scale: number, dropout: DropoutSeed | null): Promise<Record<string, Feed | Resident>> {
+  private async feeds(real: Example[], longest: number, loss_scale: number, dropout: DropoutSeed | null): Promise<Inputs> {
     const { options: { train, savings = ALL_SAVINGS }, programs: { built: { sites, tables, layout }, prefix }, values } = this;
     const examples = savings.padding_free ? real : padded(real, layout);
     const batch = batchFeeds(examples, layout, longest);

@@ -1,25 +1,45 @@
-/** The charts in words, for screen readers: now and then while training, and at once when the status changes. */
-import type { RunStatus } from '../src/protocol/panel';
+/** What a person must hear who does not see the panel: that a run has begun, waits, goes on or has ended, and each evaluation. Each once. */
+import { isActive, type RunStatus } from '../src/protocol/panel';
 import { STATUS_TEXT } from './actions';
-import { h, setText } from './dom';
 import { describeStep } from './describe';
+import { h, setText } from './dom';
 import type { Part } from './view';
 
+/** Evaluations that follow each other faster are not all told: who listens wants to do something else meanwhile. */
 const PAUSE_MS = 15_000;
+
+interface Said { file: string | undefined; phase: RunStatus; history: number; evaluated: number }
+
+/** What a status means beside the one before: a run that evaluates still trains, one that saves may be paused, and members of a sweep begin one after the other. */
+function phaseOf(status: RunStatus, before: RunStatus | undefined): RunStatus {
+  if (status === 'evaluating' || status === 'preparing' && before === 'running') return 'running';
+  return status === 'saving' ? (before === 'paused' || before === 'stopping' ? before : 'running') : status;
+}
 
 export function announcer(): Part {
   const element = h('p', { class: 'visually-hidden', id: 'live', role: 'status', 'aria-live': 'polite' });
-  let status: RunStatus | undefined;
+  let last: Said | undefined;
   let spoken = 0;
+  const speak = (...parts: (string | false | undefined)[]): void => {
+    spoken = Date.now();
+    setText(element, parts.filter(Boolean).join('. '));
+  };
   return {
     element,
-    update({ run, series, ready }) {
+    update({ run, series, experiment, ready }) {
       if (!ready) return;
-      const now = Date.now();
-      if (run.status === status && now - spoken < PAUSE_MS) return;
-      status = run.status;
-      spoken = now;
-      setText(element, [STATUS_TEXT[run.status], describeStep(series.lastTrain, series.lastEval)].filter(Boolean).join('. '));
+      const before = last;
+      const now = last = { file: experiment?.file, phase: phaseOf(run.status, before?.phase), history: series.history, evaluated: series.evaluations.length };
+      // What a panel shows when it is opened is read where it stands.
+      if (!before || before.file !== now.file) return;
+      const ended = !isActive(now.phase);
+      if (now.phase !== before.phase) {
+        const title = before.phase === 'paused' && now.phase === 'running' ? 'Training goes on' : STATUS_TEXT[now.phase];
+        // The card of an error speaks for itself.
+        if (now.phase === 'failed' && run.error || now.phase === 'paused' && run.blocked) speak();
+        // One that had ended before is another experiment's, or an earlier run that is shown again.
+        else if (!ended || isActive(before.phase)) speak(title, (now.phase === 'paused' || ended) && describeStep(series.lastTrain, series.lastEval));
+      } else if (now.evaluated > before.evaluated && now.history === before.history && !ended && Date.now() - spoken >= PAUSE_MS) speak(describeStep(undefined, series.lastEval));
     },
   };
 }

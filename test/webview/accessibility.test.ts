@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { experiment, memory, run, VIEWS } from './support/fixtures';
+import { experiment, memory, metrics, run, VIEWS } from './support/fixtures';
 import { inPanel, notify } from './support/panelPage';
 import { THEMES } from './support/themes';
 
@@ -75,4 +75,31 @@ test('a button that is pressed with a key and goes away leaves the keyboard its 
   await focusMoves(page, 'cancel-measure');
   await notify(page, 'experiment', { experiment: experiment() });
   await focusMoves(page, 'measure-memory');
+}));
+
+test('what a run does is said once: that it begins, waits, goes on and has ended, not each time that it evaluates or saves', () => inPanel({ width: 1400 }, async page => {
+  await page.evaluate(() => {
+    const live = document.getElementById('live')!, said: string[] = [];
+    new MutationObserver(() => { if (live.textContent) said.push(live.textContent); }).observe(live, { childList: true, characterData: true, subtree: true });
+    Object.assign(window, { said });
+  });
+  const said = (): Promise<string[]> => page.evaluate(() => (window as unknown as { said: string[] }).said.splice(0));
+  const be = async (...states: Parameters<typeof run>[0][]): Promise<string[]> => {
+    for (const state of states) {
+      await notify(page, 'run', { run: run(state) });
+      await page.waitForSelector(`#panel[data-status="${state!.status}"]`);
+    }
+    return said();
+  };
+  assert.deepEqual(await be({ status: 'preparing', started: null }, { status: 'running' }), ['Preparing', 'Training']);
+  await notify(page, 'metrics', { records: metrics(94), samples: [], reset: true });
+  await page.waitForSelector('#panel[data-metrics="95"]');
+  assert.deepEqual(await be(...(['evaluating', 'saving', 'running', 'evaluating', 'running', 'preparing', 'running'] as const).map(status => ({ status }))), []);
+  const [paused, ...more] = await be(...(['paused', 'saving', 'paused', 'running'] as const).map(status => ({ status })));
+  assert.match(paused, /^Paused\. Step 94, loss 0\.\d+, .*Evaluation at step 94/);
+  assert.deepEqual(more, ['Training goes on']);
+  assert.match((await be({ status: 'saving' }, { status: 'finished' })).join(), /^Finished\. Step 94, [^,]*, [^,]*, accuracy [\d.]+ %\.$/);
+  // The card of the error is an alert of its own.
+  assert.deepEqual(await be({ status: 'preparing', started: null }, { status: 'failed', error: { code: 'x', cause: 'it broke', action: 'mend it' } }), ['Preparing']);
+  assert.equal(await page.getAttribute('[data-code="x"]', 'role'), 'alert');
 }));

@@ -18,14 +18,11 @@ export class ThinnedLine {
   /** What is kept of the last stretch, and the points that it holds so far. */
   private open: Point[] = [];
   private opened = 0;
-  /** Points in all. */
-  length = 0;
 
   /** What is to be drawn, in order: a list of its own. */
   get points(): Point[] { return [...this.stretches.flat(), ...this.open]; }
 
   push(point: Point): void {
-    this.length += 1;
     this.open.push(point);
     this.opened += 1;
     if (this.opened === this.size) this.close();
@@ -35,7 +32,7 @@ export class ThinnedLine {
   clear(): void {
     this.stretches = [];
     this.open = [];
-    this.kept = this.opened = this.length = 0;
+    this.kept = this.opened = 0;
     this.size = 1;
   }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import * as tf from '@tensorflow/tfjs-core';
 import { LabError } from '../../src/engine/errors';
-import type { CompiledProgram, Traffic } from '../../src/engine/executors/executor';
+import type { CompiledProgram } from '../../src/engine/executors/executor';
 import { startExecutor } from '../../src/engine/executors/start';
 import { initialTrainables, planAdapter } from '../../src/engine/model/lora';
 import { createSharedSteps, createTrainingStep } from '../../src/engine/training/step';
@@ -12,6 +12,7 @@ import { assertClose } from '../support/close';
 import { noisyStep } from '../support/compareSteps';
 import { openSoftwareGpu } from '../support/softwareGpu';
 import { settings, tinyBert, tinyExamples } from '../support/tinyModel';
+import { trafficOf } from '../support/traffic';
 
 let held: CompiledProgram | undefined;
 let skip: string | undefined;
@@ -33,12 +34,6 @@ async function trainStep(step: TrainingStep, number: number, learning_rate = 1e-
   return [first.loss, second.loss, grad_norm];
 }
 
-async function bytesOf(step: TrainingStep, work: () => Promise<unknown>): Promise<Traffic> {
-  const { read, written } = step.traffic;
-  await work();
-  return { read: step.traffic.read - read, written: step.traffic.written - written };
-}
-
 for (const [what, lora, training] of [
   ['a model that is trained whole', WHOLE, EVEN], ['a model that is trained whole with weight decay', WHOLE, { ...EVEN, weight_decay: 0.05 }],
   ['a large adapter with LoRA+', { r: 64, target_modules: 'all-linear', init_lora_weights: false }, { ...EVEN, loraplus_lr_ratio: 4 }],
@@ -51,13 +46,13 @@ for (const [what, lora, training] of [
     const vector = 4 * planAdapter(model, settings(lora, training).lora).trainable_parameters;
     const found: number[] = [], expected: number[] = [];
     for (let number = 1; number <= 3; number++) {
-      const crossed = await bytesOf(gpu, async () => found.push(...await trainStep(gpu, number)));
+      const crossed = await trafficOf(async () => found.push(...await trainStep(gpu, number)));
       assert.ok(crossed.read < vector / 5 && crossed.written < vector / 5, `step ${number} read ${crossed.read} and wrote ${crossed.written} bytes; one vector has ${vector}`);
-      const here = await bytesOf(cpu, async () => expected.push(...await trainStep(cpu, number)));
+      const here = await trafficOf(async () => expected.push(...await trainStep(cpu, number)));
       assert.ok(here.read > 8 * vector && here.written > 5 * vector, 'on the CPU the values are in the engine\'s memory');
     }
     assertClose(found, expected, 1e-3, 'losses and gradient norms');
-    const asked = await bytesOf(gpu, async () => {
+    const asked = await trafficOf(async () => {
       const [state, reference] = [await gpu.state(), await cpu.state()];
       for (const name of ['trainables', 'exp_avg', 'exp_avg_sq'] as const) assertClose(state[name], reference[name], 1e-3, name);
     });
@@ -169,7 +164,7 @@ test('members of a sweep stay on the device whatever their rank, and are the run
   for (let number = 1; number <= 3; number++) {
     for (const [i, step] of shared.steps.entries()) {
       const found: number[] = [];
-      const { read, written } = await bytesOf(step, async () => found.push(...await trainStep(step, number)));
+      const { read, written } = await trafficOf(async () => found.push(...await trainStep(step, number)));
       assert.ok(Math.max(read, written) < 4 * members[0].trainables.length, `${read} and ${written} bytes`);
       assertClose(found, await trainStep(alone[i], number), 1e-3, `member ${i}, step ${number}`);
     }

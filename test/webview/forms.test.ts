@@ -84,7 +84,7 @@ test('notifications: records are appended, or replace what was shown', () => {
   state = receive(state, 'metrics', { records: metrics(12).slice(10), samples: [], reset: false });
   assert.equal(state.series.lastTrain?.step, 12);
   state = receive(state, 'metrics', { records: metrics(3), samples: [], reset: true });
-  assert.equal(state.series.loss.length, 3);
+  assert.equal(state.series.loss.points.length, 3);
   state = receive(state, 'run', { run: run({ status: 'paused' }) });
   assert.equal(state.run.status, 'paused');
 });

@@ -10,7 +10,7 @@ const points = (length: number, y: (i: number) => number): Point[] => Array.from
 test('training and evaluation records become separate lines over the step', () => {
   const all = series();
   all.append(metrics(100, 50));
-  assert.equal(all.loss.length, 100);
+  assert.deepEqual(all.loss.points.map(point => point.x), Array.from({ length: 100 }, (_, i) => i + 1));
   assert.deepEqual(all.evalLoss.points.map(point => point.x), [50, 100]);
   assert.equal(all.lastTrain?.step, 100);
   assert.equal(all.lastEval?.step, 100);
@@ -75,7 +75,6 @@ test('of many points the peaks, both ends, the order and the gaps remain', () =>
   all[20_001] = { x: 20_001, y: NaN };
   const line = thinned(all);
   const drawn = line.points;
-  assert.equal(line.length, 100_000);
   assert.ok(drawn.length <= MOST_POINTS + 10 && drawn.length > MOST_POINTS / 4, `${drawn.length} points`);
   assert.equal(drawn[0].x, 0);
   assert.equal(drawn[drawn.length - 1].x, 99_999);
@@ -95,7 +94,7 @@ test('at any length the last point is the newest one and the extremes are those 
     assert.deepEqual([Math.min(...drawn.map(one => one.y)), Math.max(...drawn.map(one => one.y))], [Math.min(...y), Math.max(...y)], `after ${i + 1} points`);
   }
   line.clear();
-  assert.deepEqual([line.points, line.length], [[], 0]);
+  assert.deepEqual(line.points, []);
 });
 
 test('100,000 records are taken up in well under a second, and a few more cost no more than at the start', () => {

@@ -1,6 +1,6 @@
 /** The compiled executor: traces a program once and runs the graph in ONNX Runtime. One session serves every batch. */
 import * as ort from 'onnxruntime-node';
-import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Resident, Results, Traffic } from './executor';
+import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Resident, Results } from './executor';
 import { checkIntegerProducts } from './integerProducts';
 import { onnxError } from './onnxError';
 import type { Provider } from './trace/graph';
@@ -11,7 +11,6 @@ import { WANT_GRADIENTS } from './trace/onnx';
 
 export class CompiledExecutor implements Executor {
   readonly device: string;
-  readonly traffic: Traffic = { read: 0, written: 0 };
   /** Bring data to the device and back, where that is memory of its own. */
   private readonly carriers = new Map<'in' | 'out', Promise<CompiledProgram>>();
 
@@ -20,11 +19,11 @@ export class CompiledExecutor implements Executor {
   }
 
   async compile(program: Program): Promise<CompiledProgram> {
-    const { settings, traffic } = this;
+    const { settings } = this;
     const traced = traceProgram(program, settings.provider, settings.largest_table, settings.savings);
     if (traced.graph.packed.some(({ layout }) => layout.format === 'int8')) await checkIntegerProducts();
     const session = await createSession(program, traced, settings).catch((error: unknown) => { throw onnxError(error, settings.provider, 'start'); });
-    return new CompiledSession(session, program, traced.gradients !== undefined, settings.provider, traffic, tensor => this.resident(tensor));
+    return new CompiledSession(session, program, traced.gradients !== undefined, settings.provider, tensor => this.resident(tensor));
   }
 
   async hold(data: Float32Array): Promise<Resident> {
@@ -62,21 +61,19 @@ class Held implements Resident {
 class CompiledSession implements CompiledProgram {
   constructor(
     private readonly session: ort.InferenceSession, private readonly program: Program, private readonly differentiable: boolean, private readonly provider: Provider,
-    private readonly traffic: Traffic, private readonly resident: (tensor: ort.Tensor) => Resident,
+    private readonly resident: (tensor: ort.Tensor) => Resident,
   ) {}
 
   async run(feeds: Inputs, options?: { gradients?: boolean }): Promise<Results> { return (await this.runKeeping(feeds, options)).results; }
 
   async runKeeping(feeds: Inputs, { gradients = this.differentiable } = {}): Promise<Outputs> {
-    const { provider, traffic, program } = this;
+    const { provider, program } = this;
     const tensors: Record<string, ort.Tensor> = {};
     for (const [name, feed] of Object.entries(feeds)) tensors[name] = feed instanceof Held ? feed.tensor : tensorOf(feed as Feed);
-    for (const tensor of Object.values(tensors)) traffic.read += bytesHere(tensor);
     if (this.differentiable) tensors[WANT_GRADIENTS] = new ort.Tensor('bool', [gradients], []);
     const outputs = await this.session.run(tensors).catch((error: unknown) => { throw onnxError(error, provider, 'run'); });
     const results: Results = {}, kept: Outputs['kept'] = {};
     for (const [name, tensor] of Object.entries(outputs)) {
-      traffic.written += bytesHere(tensor);
       if (!gradients && name === GRADIENTS) tensor.dispose();
       else if (program.keep?.includes(name)) kept[name] = this.resident(tensor);
       else results[name] = tensor.data as Float32Array;
@@ -88,4 +85,3 @@ class CompiledSession implements CompiledProgram {
 }
 
 const tensorOf = ({ data, shape }: Feed): ort.Tensor => (data instanceof Float32Array ? new ort.Tensor('float32', data, shape) : new ort.Tensor('int32', data, shape));
-const bytesHere = (tensor: ort.Tensor): number => (tensor.location === 'cpu' ? (tensor.data as Float32Array).byteLength : 0);

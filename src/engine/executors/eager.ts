@@ -1,6 +1,6 @@
 /** The eager executor: runs a program op by op on a tfjs backend. On `cpu` it is the reference that tests compare with. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Resident, Results, Traffic } from './executor';
+import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Resident, Results } from './executor';
 import type { Weight } from '../model/weights';
 import { readTensor } from '../model/safetensors';
 import { onnxError } from './onnxError';
@@ -8,8 +8,6 @@ import { evaluateProgram, GRADIENTS } from './program';
 import { registerEagerOps } from '../ops/op';
 
 export class EagerExecutor implements Executor {
-  readonly traffic: Traffic = { read: 0, written: 0 };
-
   /** `backend` is the name of a tfjs backend that is already registered. */
   constructor(readonly device: string, private readonly backend: string) {
     registerEagerOps(backend);
@@ -17,25 +15,23 @@ export class EagerExecutor implements Executor {
 
   async compile(program: Program): Promise<CompiledProgram> {
     await tf.setBackend(this.backend);
-    return new EagerProgram(program, this.backend, this.traffic);
+    return new EagerProgram(program, this.backend);
   }
 
   async hold(data: Float32Array): Promise<Resident> {
     await tf.setBackend(this.backend);
-    this.traffic.read += data.byteLength;
-    return named(this.backend, async () => new Held(tf.tensor1d(data.slice()), this.backend, this.traffic));
+    return named(this.backend, async () => new Held(tf.tensor1d(data.slice()), this.backend));
   }
 
   async dispose(): Promise<void> {}
 }
 
 class Held implements Resident {
-  constructor(readonly tensor: tf.Tensor, private readonly backend: string, private readonly traffic: Traffic) {}
+  constructor(readonly tensor: tf.Tensor, private readonly backend: string) {}
 
   get size(): number { return this.tensor.size; }
 
   async read(): Promise<Float32Array> {
-    this.traffic.written += 4 * this.size;
     return named(this.backend, async () => (await this.tensor.data() as Float32Array).slice());
   }
 
@@ -52,7 +48,7 @@ async function named<T>(backend: string, work: () => Promise<T>): Promise<T> {
 class EagerProgram implements CompiledProgram {
   private readonly weights = new Map<string, tf.Tensor>();
 
-  constructor(private readonly program: Program, private readonly backend: string, private readonly traffic: Traffic) {}
+  constructor(private readonly program: Program, private readonly backend: string) {}
 
   async run(feeds: Inputs, options?: { gradients?: boolean }): Promise<Results> { return (await this.runKeeping(feeds, options)).results; }
 
@@ -62,7 +58,7 @@ class EagerProgram implements CompiledProgram {
   }
 
   private async compute(feeds: Inputs, { gradients = true }: { gradients?: boolean }): Promise<Outputs> {
-    const { program, backend, traffic } = this;
+    const { program, backend } = this;
     const computed = tf.tidy(() => {
       const inputs: Record<string, tf.Tensor> = {};
       for (const { name, dtype } of program.inputs) {
@@ -70,7 +66,6 @@ class EagerProgram implements CompiledProgram {
         if (feed instanceof Held) inputs[name] = feed.tensor;
         else {
           const { data, shape } = feed as Feed;
-          traffic.read += data.byteLength;
           inputs[name] = tf.tensor(data, shape, dtype);
         }
       }
@@ -80,9 +75,8 @@ class EagerProgram implements CompiledProgram {
     const results: Results = {}, kept: Outputs['kept'] = {};
     try {
       for (const [name, tensor] of Object.entries(computed)) {
-        if (program.keep?.includes(name)) { kept[name] = new Held(tensor, backend, traffic); continue; }
+        if (program.keep?.includes(name)) { kept[name] = new Held(tensor, backend); continue; }
         results[name] = await tensor.data() as Float32Array;
-        traffic.written += results[name].byteLength;
         tensor.dispose();
       }
     } catch (error) {

@@ -52,9 +52,6 @@ export interface Outputs {
   kept: Record<string, Resident>;
 }
 
-/** Bytes in the engine's memory that programs have read, and that they have written there: of a GPU what crossed its bus. */
-export interface Traffic { read: number; written: number }
-
 export interface CompiledProgram {
   /** The outputs that the program does not keep. `gradients: false` computes the forward outputs only. */
   run(feeds: Inputs, options?: { gradients?: boolean }): Promise<Results>;
@@ -66,7 +63,6 @@ export interface CompiledProgram {
 export interface Executor {
   /** What really runs, for people: `cpu (onnxruntime 1.30)`. */
   readonly device: string;
-  readonly traffic: Readonly<Traffic>;
   /** Brings a copy of the data to where the executor computes. */
   hold(data: Float32Array): Promise<Resident>;
   compile(program: Program): Promise<CompiledProgram>;

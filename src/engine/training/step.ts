@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { hasClasses, type LoraSettings, type Precision, type TrainingSettings } from '../../protocol/experiment';
 import { ALL_SAVINGS, type Savings } from '../../protocol/savings';
 import { createExecutor } from '../executors/devices';
-import type { CompiledProgram, Executor, Inputs, Program, Results, Traffic } from '../executors/executor';
+import type { CompiledProgram, Executor, Inputs, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
 import { DynamicSizes, Graph } from '../executors/trace/graph';
 import { getRecorder } from '../executors/trace/recorder';
@@ -239,7 +239,6 @@ class Step implements TrainingStep {
   }
 
   get device(): string { return this.programs.executor.device; }
-  get traffic(): Traffic { return this.programs.executor.traffic; }
   get prefix(): PrefixStates | null { return this.programs.prefix; }
   get prefix_dropout(): boolean { return this.programs.built.prefix_dropout; }
   get depends_on_batch(): boolean { return dependsOnBatch(this.programs.built.layout); }

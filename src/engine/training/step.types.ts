@@ -1,5 +1,4 @@
 /** What the training loop asks of the compiled or eager step. Implemented in `step.ts`. */
-import type { Traffic } from '../executors/executor';
 import type { PrefixStates } from './prefixStates';
 
 export interface Example {
@@ -47,8 +46,6 @@ export interface OptimizerState {
 export interface TrainingStep {
   /** The device and executor that really run, e.g. `cpu (onnxruntime)`. */
   readonly device: string;
-  /** Counts from the start. */
-  readonly traffic: Readonly<Traffic>;
   /** What the frozen layers at the start make of the examples, where the step is split after them. */
   readonly prefix: PrefixStates | null;
   /** The step was to be split, but dropout is applied in those layers. */

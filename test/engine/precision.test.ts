@@ -151,8 +151,8 @@ test('half precision is refused by name where the adapter has none', async t => 
 });
 
 test('a CPU whose 8-bit products are not exact is refused by name; this one is asked', async () => {
-  await checkIntegerProducts();
-  await assert.rejects(checkIntegerProducts(async () => 32767 * 32), /no exact products of 8-bit numbers.*VNNI/);
+  await checkIntegerProducts({});
+  await assert.rejects(checkIntegerProducts({}, async () => 32767 * 32), /no exact products of 8-bit numbers.*VNNI/);
 });
 
 test('DoRA is refused by name, before anything is written', async () => {

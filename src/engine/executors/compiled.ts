@@ -4,7 +4,7 @@ import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Residen
 import { checkIntegerProducts } from './integerProducts';
 import { onnxError } from './onnxError';
 import type { Provider } from './trace/graph';
-import { createSession, type SessionSettings } from './trace/session';
+import { createSession, denormalOptions, type SessionSettings } from './trace/session';
 import { traceProgram } from './trace/trace';
 import { GRADIENTS } from './program';
 import { WANT_GRADIENTS } from './trace/onnx';
@@ -21,7 +21,7 @@ export class CompiledExecutor implements Executor {
   async compile(program: Program): Promise<CompiledProgram> {
     const { settings } = this;
     const traced = traceProgram(program, settings.provider, settings.largest_table, settings.savings);
-    if (traced.graph.packed.some(({ layout }) => layout.format === 'int8')) await checkIntegerProducts();
+    if (traced.graph.packed.some(({ layout }) => layout.format === 'int8')) await checkIntegerProducts(denormalOptions(settings.savings));
     const session = await createSession(program, traced, settings).catch((error: unknown) => { throw onnxError(error, settings.provider, 'start'); });
     return new CompiledSession(session, program, traced.gradients !== undefined, settings.provider, tensor => this.resident(tensor));
   }

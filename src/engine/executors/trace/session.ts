@@ -37,6 +37,12 @@ function unwanted(provider: Provider, { split_bias, transposed_gradients }: Savi
   return [...(split_bias ? ['MatMulAddFusion', 'GemmSumFusion'] : []), ...(transposed_gradients ? ['GemmTransposeFusion'] : [])];
 }
 
+/**
+ * Probabilities of masked keys are denormal numbers, with which softmax takes five times as long, and the products after it half as long again.
+ * Threads of a session follow its own option; for the thread that calls it the first session of the process decides, and a run has a process of its own.
+ */
+export const denormalOptions = ({ flushed_denormals } = ALL_SAVINGS): Record<string, string> => (flushed_denormals ? { set_denormal_as_zero: '1' } : {});
+
 const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
 /** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files, unless some are rounded first. Error `checkpoint.range` for one that half precision cannot hold. */
@@ -67,9 +73,7 @@ export async function createSession(program: Program, traced: Traced, settings: 
     extra: {
       session: {
         intra_op: savings.thread_spinning ? { allow_spinning: '1', spin_duration_us: SPIN_MICROSECONDS } : { allow_spinning: '0' },
-        // Probabilities of masked keys are denormal numbers, with which softmax takes five times as long, and the products after it half as long
-        // again. For the calling thread the first session of a process decides.
-        ...(savings.flushed_denormals ? { set_denormal_as_zero: '1' } : {}),
+        ...denormalOptions(savings),
         // A node that WebGPU cannot run must be an error here, never a copy to the CPU and back in every step. CUDA's provider
         // leaves small integer nodes to the CPU by its own choice.
         ...(settings.provider === 'webgpu' ? { disable_cpu_ep_fallback: '1' } : {}),

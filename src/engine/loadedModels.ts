@@ -36,7 +36,7 @@ export class LoadedModels {
     const found = this.idle.get(id);
     this.idle.delete(id);
     const { clearings } = this;
-    if (found && found.stamp !== stamp) await found.model.dispose();
+    if (found && found.stamp !== stamp) await free(found.model);
     else if (!found && !await this.spare()) await this.disposeIdle();
     const model = found?.stamp === stamp ? found.model as M : await load();
     let sound = false;
@@ -51,7 +51,7 @@ export class LoadedModels {
       const spare = sound && await this.spare();
       // Two requests at a time have loaded it twice.
       if (spare && clearings === this.clearings && !this.idle.has(id)) await this.keep(id, { stamp, model });
-      else await model.dispose();
+      else await free(model);
     }
   }
 
@@ -60,7 +60,7 @@ export class LoadedModels {
     const [oldest] = this.idle;
     if (this.idle.size <= MOST) return;
     this.idle.delete(oldest[0]);
-    await oldest[1].model.dispose();
+    await free(oldest[1].model);
   }
 
   /** Frees everything, and keeps nothing of what is in use now. */
@@ -72,9 +72,12 @@ export class LoadedModels {
   private async disposeIdle(): Promise<void> {
     const entries = [...this.idle.values()];
     this.idle.clear();
-    for (const { model } of entries) await model.dispose();
+    for (const { model } of entries) await free(model);
   }
 }
+
+/** Of a device that is lost nothing can be freed: neither is that the answer to a request, nor does it keep the next one from being answered. */
+const free = (model: Loaded): Promise<void> => model.dispose().catch(() => {});
 
 /** For a single request: nothing is kept. */
 export const KEEPS_NOTHING = new LoadedModels(() => false);

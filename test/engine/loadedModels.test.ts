@@ -48,6 +48,18 @@ test('nothing is kept where memory is short, after a failure, or once all was cl
   assert.deepEqual([counted.loads, counted.freed, models.size], [5, 4, 1], 'two at a time are loaded twice, and one is kept');
 });
 
+test('a model that cannot be freed hides neither an answer nor an error, and keeps none of the others in memory', async () => {
+  const counted = new Counted();
+  const models = new LoadedModels(() => true);
+  const use = (key: string, lost: boolean, work: () => Promise<string>): Promise<string> => models.use({ key, folders: [], load: async () => (lost ? { dispose: async () => { throw new Error('cannot be freed'); } } : counted.load()) }, work);
+  await assert.rejects(use('a', true, async () => { throw new LabError({ code: 'device.lost', cause: 'the device is lost', action: 'start again' }); }), /device is lost/);
+  assert.equal(await use('a', true, async () => 'answer'), 'answer');
+  await use('b', false, async () => '');
+  await models.clear();
+  assert.deepEqual([counted.freed, models.size], [1, 0]);
+  assert.equal(await use('a', true, async () => { await models.clear(); return 'answer'; }), 'answer');
+});
+
 test('a kept language model writes what one that was loaded anew does, text after text', async () => {
   const models = new LoadedModels(() => true);
   const of = (adapter: boolean, prompt: string) => ({ base: fixture('references/llama-text/model'), adapter: adapter ? fixture('references/llama-text/adapter_final') : null, prompts: [prompt], max_new_tokens: 8 });

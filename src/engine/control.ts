@@ -1,4 +1,5 @@
 /** What a person asks of a run while it runs. The training loop looks here between batches. */
+import { LabError } from './errors';
 
 export type Wanted = 'run' | 'pause' | 'stop';
 
@@ -35,6 +36,11 @@ export class RunControl {
 
   /** The save requests since the last call. */
   takeSaves(): SaveRequest[] { return this.saves.splice(0); }
+
+  /** Fails the saves that nobody will answer any more: what they were asked of has ended. */
+  refuseSaves(cause: string): void {
+    for (const request of this.takeSaves()) request.failed(new LabError({ code: 'run.none', cause, action: 'use the checkpoints in its folder' }));
+  }
 
   /** The next answer to a run that waits, even after a stop: to try again, or to give up. */
   answer(): Promise<'run' | 'stop'> {

@@ -73,6 +73,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the run was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);
   } finally {
+    control.refuseSaves('the run has ended before it could save');
     await release(step, report);
     folder?.close();
   }

@@ -65,7 +65,7 @@ export async function runSweep({ experiment_file, resume, cwd, control, report, 
       name, changes: source.sweep!.members[i], path: join(path, name), source: { ...source, experiment: experiments[i], sweep: null },
       prepared: { ...variants[i], ...sets }, step: shared!.steps[i], report, control: new RunControl(control.waits, control), peaks, eval_before,
     }));
-    if (earlier) for (const member of members) member.takeUp(earlier.members.find(({ name }) => name === member.name)!.state, readSummary(join(path, member.name)));
+    if (earlier) for (const member of members) member.takeUp(earlier.members.find(({ name }) => name === member.name)!, readSummary(join(path, member.name)));
     const table = new SweepTable(folder, members, { source, prepared, device: shared.steps[0].device, begun, control, report, peaks });
     await new SweepRun(members, table, steps, source.sweep.halving?.eta ?? 1, control, report).run();
     return await table.write(control.wanted === 'stop' && members.some(member => member.state === 'stopped' || member.state === 'waiting') ? 'stopped' : 'finished');
@@ -119,7 +119,7 @@ class SweepRun {
           if (member.ended || this.control.wanted === 'stop') continue;
           this.active = member;
           this.report.member({ name: member.name, number: i, members: this.table.rows() });
-          const advanced = member.advance(until);
+          const advanced = member.advance(until, this.control.wanted);
           this.handOn();
           await advanced;
           this.active = undefined;
@@ -133,7 +133,7 @@ class SweepRun {
       throw error;
     } finally {
       this.over = true;
-      for (const request of this.control.takeSaves()) request.failed(new LabError({ code: 'run.none', cause: 'no member of the sweep is running any more', action: 'use the checkpoints in the folders of the members' }));
+      this.control.refuseSaves('no member of the sweep is running any more');
       for (const member of this.members) await member.end('stopped');
     }
   }
@@ -155,7 +155,7 @@ class SweepRun {
   /** What is asked of the sweep is asked of the member that is going on; between two of them it waits for the next one. */
   private handOn(): void {
     const { active, control } = this;
-    if (!active) return;
+    if (!active || active.ended) return;
     for (const request of control.takeSaves()) void active.control.save().then(request.done, request.failed);
     active.ask(control.wanted);
   }

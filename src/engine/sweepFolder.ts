@@ -14,7 +14,7 @@ export interface SweepFolder {
   readonly path: string;
   /** Where an earlier run or sweep that stood here was moved to, or null. */
   readonly previous: string | null;
-  /** What an earlier part of the sweep wrote last. */
+  /** What an earlier part of the sweep wrote last. Error `sweep.damaged`. */
   read(): SweepSummary;
   write(summary: SweepSummary): void;
   close(): void;
@@ -31,7 +31,11 @@ export function openSweepFolder(folder: string, { resume }: { resume: boolean })
   const { lock, previous } = takeFolder(path, { check: () => { if (!holdsSweep) refuseOther(path); }, replace: !resume && (holdsSweep || hasRun(path)) });
   return {
     path, previous,
-    read: () => readJsonObject(join(path, NAME), 1 << 26) as unknown as SweepSummary,
+    read() {
+      const summary = readJsonObject(join(path, NAME), 1 << 26) as unknown as SweepSummary;
+      if (Array.isArray(summary.members) && summary.members.every(member => typeof member?.name === 'string')) return summary;
+      throw new LabError({ code: 'sweep.damaged', file: join(path, NAME), where: 'members', cause: 'does not list the members of the sweep', action: 'start the sweep without resuming; the runs of its members lie beside this file' });
+    },
     write: summary => writeFileAtomic(join(path, NAME), `${toJson(summary, 2)}\n`),
     close: () => lock.release(),
   };

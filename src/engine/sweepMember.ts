@@ -40,6 +40,8 @@ export class Member {
   /** The step whose evaluation the member is held after, and who waits for that. */
   private hold: { step: number; reached: () => void } | undefined;
   private held = false;
+  /** It is ended because others were better: the sweep goes on, and does not say that it stops. */
+  private out = false;
   /** It waits for room on the disk: a pause that has nothing to do with the others. */
   private blocked = false;
   private last: { step: number; loss: number | null; values: Map<number, number> } = { step: 0, loss: null, values: new Map() };
@@ -51,11 +53,12 @@ export class Member {
   get changes(): Changes { return this.options.changes; }
 
   /** Takes up what an earlier part of the sweep left. */
-  takeUp(state: SweepMember['state'], summary: Summary | undefined): void {
+  takeUp({ state, error }: Pick<SweepMember, 'state' | 'error'>, summary: Summary | undefined): void {
     const log = new MetricsLog(join(this.options.path, 'metrics.jsonl'));
     for (const record of log.read()) this.see(record);
     if (summary?.state === 'finished') this.state = 'finished';
     else if (state === 'halved' || state === 'failed') this.state = state;
+    if (this.state === 'failed') this.error = error;
     if (this.ended) this.summary = summary;
   }
 
@@ -65,13 +68,15 @@ export class Member {
   /** The metric after the evaluation of a step, or the last one; undefined if there is none. */
   value(step?: number): number | undefined { return step === undefined ? [...this.last.values.values()].at(-1) : this.last.values.get(step); }
 
-  /** Trains until it has ended, or until the evaluation after step `until`. */
-  async advance(until: number | null): Promise<void> {
+  /** Trains until it has ended, or until the evaluation after step `until`; where a pause is wished for, it waits first. */
+  async advance(until: number | null, wish: Wanted): Promise<void> {
     if (this.ended || until !== null && this.value(until) !== undefined) return;
     const reached = until === null ? new Promise<void>(() => {}) : new Promise<void>(resolve => { this.hold = { step: until, reached: resolve }; });
     this.state = 'running';
     this.held = false;
-    if (this.running) this.control.want('run');
+    // One that was held waits already, which nobody was told of.
+    if (this.running && wish === 'pause') this.options.report.state({ state: 'paused' });
+    else if (this.running) this.control.want('run');
     this.running ??= this.train();
     await Promise.race([this.running, reached]);
   }
@@ -86,6 +91,7 @@ export class Member {
     if (this.ended) return;
     // One that has not begun has nothing to end, but is out all the same if others were better.
     if (!this.running && state === 'stopped') return;
+    this.out = state === 'halved';
     this.control.want('stop');
     await this.running?.catch(() => { /* whoever started it has the error */ });
     if (!this.ended || this.state === 'stopped') this.state = state;
@@ -109,7 +115,10 @@ export class Member {
       if (!(error instanceof LabError) || error.report.code !== 'training.not-finite') throw error;
       this.state = 'failed';
       this.error = error.report.cause;
-    } finally { folder.close(); }
+    } finally {
+      folder.close();
+      control.refuseSaves(`${this.name} has ended before it could save`);
+    }
   }
 
   /** Its run folder with its experiment in it, and what an earlier part of the sweep left there. */
@@ -144,7 +153,7 @@ export class Member {
         }
       },
       state: state => {
-        if (this.held && state.state === 'paused' && !this.blocked) return;
+        if (!this.blocked && (this.out || this.held && state.state === 'paused')) return;
         if (this.blocked || state.state !== 'paused' || !this.hold || this.value(this.hold.step) === undefined) { report.state(state); return; }
         const { reached } = this.hold;
         this.hold = undefined;

@@ -1,7 +1,6 @@
 /** The training loop: as Hugging Face's Trainer orders steps, logging, evaluation and saving. */
 import { setImmediate as turn } from 'node:timers/promises';
-import type { RunControl } from './control';
-import { StopRequested } from './control';
+import { StopRequested, type RunControl, type Wanted } from './control';
 import { epochBatches } from './data/batches';
 import { LabError } from './errors';
 import { spaceFor, withRoom } from './fullDisk';
@@ -31,6 +30,9 @@ export interface TrainerOptions {
   /** Measured by the main thread. */
   peaks?: Peaks;
 }
+
+/** What the run says that it does, once it has saved. */
+const GOING = { run: 'running', pause: 'paused', stop: 'stopping' } as const satisfies Record<Wanted, string>;
 
 export class Trainer {
   private readonly schedule: Schedule;
@@ -217,7 +219,7 @@ export class Trainer {
     const bytes = spaceFor(plan.trainable_parameters);
     const { waited_ms } = await withRoom(write, { folder: folder.path, control, report, what, where: `step ${this.state.step}`, bytes, lastGoodCheckpoint: this.saved?.folder });
     this.begun += waited_ms;
-    if (waited_ms > 0) report.state({ state: 'running' });
+    if (waited_ms > 0) report.state({ state: GOING[control.wanted] });
   }
 
   private async save(folder: RunFolder): Promise<string> {
@@ -229,7 +231,7 @@ export class Trainer {
     const [content, values] = [await this.content(), await step.state()];
     const path = await folder.writeCheckpoint(this.state.step, temporary => writeState(temporary, content, values, this.state));
     this.saved = { step: this.state.step, folder: path };
-    report.state({ state: control.wanted === 'pause' ? 'paused' : 'running' });
+    report.state({ state: GOING[control.wanted] });
     return path;
   }
 

@@ -92,13 +92,16 @@ test('a pause holds the run between two steps, where it can be saved, and costs 
 
 test('a loss that is no number ends the run, names the step and keeps the last good weights', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder, { training: { learning_rate: 1e37, lr_scheduler_type: 'constant', max_grad_norm: 0, max_steps: 30 } });
-  await assert.rejects(startRun(file).ended, (error: unknown) => {
+  let save: Promise<unknown> | undefined;
+  await assert.rejects(startRun(file, { onStep: ({ loss, grad_norm }, control) => { if ([loss, grad_norm].some(value => typeof value === 'string')) save = assert.rejects(control.save(), refusal('run.none', /has ended before it could save/)); } }).ended, (error: unknown) => {
     refusal('training.not-finite', /step \d+.*became (NaN|-?Infinity)/)(error);
     const { where, lastGoodCheckpoint } = (error as LabError).report;
     assert.match(where!, /^step \d+$/);
     assert.equal(lastGoodCheckpoint, findCheckpoint(join(folder, 'run')).folder);
     return true;
   });
+  assert.ok(save, 'a checkpoint was asked for while it diverged');
+  await save;
   const last = trainRecords(join(folder, 'run')).at(-1)!;
   assert.ok(['NaN', 'Infinity', '-Infinity'].includes(String(last.loss)) || typeof last.grad_norm === 'string', 'the log says so');
   readAdapter(join(folder, 'run/adapter')).tensors.forEach(({ data }) => assert.ok(data.every(Number.isFinite)));

@@ -91,9 +91,14 @@ for (const [what, sweep] of [['a sweep', GRID], ['a halved sweep', { ...GRID, ha
 }
 
 test('a member that diverges has failed, the others go on', () => inTemporaryFolder(async folder => {
-  const summary = await start(sweepIn(folder, { 'training.learning_rate': [1e37, 1e-3] }, { ...UPPER, training: { ...UPPER.training, max_grad_norm: 0 } }));
+  const file = sweepIn(folder, { 'training.learning_rate': [1e37, 1e-3] }, { ...UPPER, training: { ...UPPER.training, max_grad_norm: 0 } });
+  const summary = await start(file);
   assert.deepEqual(summary.members.map(({ state }) => state), ['finished', 'failed']);
   assert.match(summary.members[1].error!, /became/);
+  const resumed = await start(file, { resume: true });
+  assert.deepEqual(resumed.members, summary.members, 'also why it failed');
+  writeFileSync(join(folder, 'run/sweep.json'), '{}');
+  await assert.rejects(start(file, { resume: true }), (error: unknown) => error instanceof LabError && error.report.code === 'sweep.damaged' && error.report.file === join(folder, 'run/sweep.json'));
 }));
 
 test('a pause holds the sweep; a second sweep moves the first aside', () => inTemporaryFolder(async folder => {

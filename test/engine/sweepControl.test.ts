@@ -60,6 +60,50 @@ test('a save or a resume that comes while a member is about to be held does not 
   assert.equal(order.length, 3, 'each up to the comparison, then the better one');
 }));
 
+const HALVED = { max_steps: -1, num_train_epochs: 3, eval_strategy: 'epoch', save_strategy: 'epoch' };
+
+test('to end the worse half is no stop of the sweep: it never says that it stops', () => inTemporaryFolder(async folder => {
+  const states: string[] = [];
+  const sweep = { 'training.learning_rate': [1e-3, 5e-3, 1e-2], halving: { eta: 2, min_epochs: 1 } };
+  const summary = await start(sweepIn(folder, sweep, HALVED), new RunControl(), { state: ({ state }) => states.push(state) });
+  assert.ok(summary.members.some(({ state }) => state === 'halved'));
+  assert.ok(states.includes('running') && !states.includes('stopping'), states.join());
+}));
+
+test('a pause that is asked for during the evaluation before a comparison is told, and Resume ends it', () => inTemporaryFolder(async folder => {
+  const control = new RunControl();
+  const sweep = { ...GRID, halving: { eta: 2, min_epochs: 1 } };
+  let evaluated = 0, paused: (() => void) | undefined;
+  const pausing = new Promise<void>(resolve => { paused = resolve; });
+  let steps = 0;
+  const ended = start(sweepIn(folder, sweep, HALVED), control, {
+    metrics: ({ records }) => {
+      for (const record of records) if (isEvalRecord(record)) evaluated++; else steps++;
+      // The second one's evaluation is the last before the comparison; the first one goes on after it.
+      if (evaluated === 2 && records.some(isEvalRecord)) control.want('pause');
+    },
+    state: ({ state }) => { if (state === 'paused') paused!(); },
+  });
+  await Promise.race([pausing, ended]);
+  const seen = steps;
+  await sleep(100);
+  assert.equal(steps, seen);
+  control.want('run');
+  assert.equal((await ended).state, 'finished');
+  assert.ok(steps > seen);
+}));
+
+test('a save that a member can no longer answer fails, and keeps nobody waiting until the end of the sweep', () => inTemporaryFolder(async folder => {
+  const control = new RunControl();
+  let answered: string | undefined;
+  const answers: (string | undefined)[] = [];
+  await start(sweepIn(folder, { 'training.learning_rate': [1e37, 1e-3] }, { ...TRAINING, max_steps: 30, lr_scheduler_type: 'constant', max_grad_norm: 0 }), control, {
+    metrics: ({ records }) => { if (records.some(record => 'loss' in record && [record.loss, record.grad_norm].some(value => typeof value === 'string'))) void control.save().then(path => { answered = path; }, (error: unknown) => { answered = String(error); }); },
+    member: ({ number }) => { if (number === 1) answers.push(answered); },
+  });
+  assert.match(String(answers[0]), /has ended before it could save/);
+}));
+
 test('on a full disk a watched sweep waits, wherever it writes, and then goes on as if nothing had been', () => inTemporaryFolder(async folder => {
   const straight = await start(sweepIn(join(folder, 'a')), new RunControl());
   // The checkpoint of the first member, its adapter and summary, the second member's folder, and the ranking.

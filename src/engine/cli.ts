@@ -11,6 +11,7 @@ import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
 import { Telemetry } from './telemetry';
+import { abandon } from './transaction';
 import { predictTask } from './model/predictTask';
 import type { EngineRequests, RuntimeName } from '../protocol/engine';
 import { PRECISIONS } from '../protocol/experiment';
@@ -98,7 +99,16 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
 
   async merge(args) {
     const { options } = parse(args, { base: text, adapter: text, out: text }, 0, '');
-    return startThread().request('merge', { base: required(options, 'base'), adapter: required(options, 'adapter'), out: required(options, 'out') });
+    const params = { base: required(options, 'base'), adapter: required(options, 'adapter'), out: required(options, 'out') };
+    const engine = startThread();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => void engine.end().then(() => {
+        abandon(params.out);
+        process.stderr.write('interrupted; nothing was written\n');
+        process.exit(130);
+      }));
+    }
+    return engine.request('merge', params);
   },
 
   async predict(args) {
@@ -189,9 +199,11 @@ const COMMANDS: Record<string, (args: string[]) => Promise<unknown>> = {
 function readTexts(file: string, text_column: string, text_pair_column: string | null): { texts: string[]; pairs?: string[] } {
   if (extname(file) === '.txt') {
     if (text_pair_column !== null) throw usageError('--text_pair_column needs a file with columns: .jsonl, .csv, .tsv or .parquet');
-    return { texts: readText(file, 1 << 28).split(/\r?\n/).filter(line => line !== '') };
+    const texts = readText(file, 1 << 28).split(/\r?\n/).filter(line => line !== '');
+    if (!texts.length) throw new LabError({ code: 'dataset.empty', file, cause: 'the file holds no text', action: 'write one text a line, or name another file' });
+    return { texts };
   }
-  const rows = [...readRows({ file, text_column, text_pair_column, label_column: null })];
+  const rows = [...readRows({ file, text_column, text_pair_column, label_column: null, keys: `--text_column${text_pair_column === null ? '' : ' and --text_pair_column'}` })];
   return { texts: rows.map(row => row.text), ...(text_pair_column === null ? {} : { pairs: rows.map(row => row.pair!) }) };
 }
 

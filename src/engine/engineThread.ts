@@ -14,6 +14,8 @@ export interface EngineThread {
   /** Rejects with a LabError for what a person can mend, else with an Error. */
   request<K extends keyof EngineRequests>(method: K, params: EngineRequests[K][0]): Promise<EngineRequests[K][1]>;
   on<K extends keyof EngineNotifications>(method: K, handler: (params: EngineNotifications[K]) => void): void;
+  /** Ends the thread, whatever it does. */
+  end(): Promise<unknown>;
 }
 
 /** Exit code of a process whose worker ran out of heap: what V8 itself exits with. */
@@ -36,5 +38,6 @@ export function startThread(): EngineThread {
       throw data && data.code !== 'engine.internal' ? new LabError(data) : error;
     }),
     on: (method, handler) => { connection.onNotification(method, handler); },
+    end: () => worker.terminate(),
   };
 }

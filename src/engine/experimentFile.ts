@@ -4,6 +4,7 @@ import { parseTree, getNodeValue, findNodeAtLocation, printParseErrorCode, type 
 import { LabError } from './errors';
 import { lookUp, readText } from './files';
 import { parseExperiment, type Experiment, type Problem } from '../protocol/experiment';
+import { faultInWords } from '../protocol/jsonPlace';
 import { parseSweep, type Sweep } from '../protocol/sweep';
 
 const LIMIT = 1 << 20;
@@ -39,8 +40,8 @@ export function readExperimentFile(path: string): ExperimentFile {
   const tree = parseTree(text, errors, { allowTrailingComma: true });
   if (errors.length || !tree) {
     const offset = errors[0]?.offset ?? 0;
-    const reason = errors.length ? printParseErrorCode(errors[0].error) : 'the file is empty';
-    throw new LabError({ code: 'experiment.not-json', file, where: `line ${lineAt(text, offset)}`, cause: `is not valid JSON: ${reason}`, action: 'correct the file' });
+    const reason = text.trim() ? faultInWords(printParseErrorCode(errors[0].error)) : 'the file is empty';
+    throw new LabError({ code: 'experiment.not-json', file, where: `line ${lineAt(text, offset)}, column ${offset - text.lastIndexOf('\n', offset - 1)}`, cause: `is not valid JSON: ${reason}`, action: 'correct the file' });
   }
   const json: unknown = getNodeValue(tree);
   const { experiment, problems: own } = parseExperiment(json);

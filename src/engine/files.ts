@@ -4,6 +4,7 @@
  * reach the disk, which the crash safety of `transaction.ts` builds on.
  */
 import * as fs from 'node:fs';
+import { dirname } from 'node:path';
 import { LabError } from './errors';
 
 /** `modified` in milliseconds since 1970. */
@@ -45,12 +46,27 @@ export const nodeFileSystem: FileSystem = {
     return { size: info.size, modified: info.mtimeMs, isFile: info.isFile(), isDirectory: info.isDirectory(), isLink: info.isSymbolicLink() };
   },
   list: path => fs.readdirSync(path).sort(),
-  mkdir: path => { fs.mkdirSync(path, { recursive: true }); },
+  mkdir: makeFolders,
   rename: (from, to) => fs.renameSync(from, to),
   remove: path => fs.rmSync(path, { recursive: true, force: true }),
   realpath: path => fs.realpathSync.native(path),
   free: path => { const info = fs.statfsSync(path); return info.bavail * info.bsize; },
 };
+
+/** As Node does with `recursive`, but for where a folder takes no other one, such as /proc: there Node tries again without end. */
+function makeFolders(path: string): void {
+  try { fs.mkdirSync(path); } catch (error) {
+    const isFolder = (at: string): boolean => fs.statSync(at, { throwIfNoEntry: false })?.isDirectory() ?? false;
+    if (errorNumber(error) !== 'ENOENT') {
+      if (errorNumber(error) !== 'ENOTDIR' && isFolder(path)) return;
+      throw error;
+    }
+    const parent = dirname(path);
+    if (parent === path || isFolder(parent)) throw error;
+    makeFolders(parent);
+    makeFolders(path);
+  }
+}
 
 let current = nodeFileSystem;
 

@@ -8,11 +8,10 @@ import { endTokens } from './generation/endTokens';
 import { Generator } from './generation/generator';
 import { Continuation, writeTexts } from './generation/write';
 import { ADAPTER_CONFIG, fillTrainables, readAdapter, settingsFromAdapter } from './model/adapter';
-import { checkAdapterTask } from './model/adapterSettings';
+import { checkAdapterTask, planOf } from './model/adapterSettings';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { familyOf, modelOf } from './model/loadModel';
-import { planAdapter } from './model/lora';
 import { random, type Random } from './random';
 import { parseExperiment, type LoraSettings } from '../protocol/experiment';
 import type { Completion, EngineRequests } from '../protocol/engine';
@@ -65,7 +64,7 @@ async function loadWriter({ base, adapter: folder, device, precision }: Pick<Eng
   if (adapter) checkAdapterTask(adapter, task);
   const model = modelOf(checkpoint, { task, labels: null, seed: 0, families });
   const lora: LoraSettings = adapter ? settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)) : LORA;
-  const plan = adapter ? planAdapter(model, lora) : null;
+  const plan = adapter ? planOf(adapter, model, lora) : null;
   const trainables = adapter && plan ? fillTrainables(plan, adapter, model) : new Float32Array(0);
 
   const tokenizer = loadTokenizer(checkpoint.folder);

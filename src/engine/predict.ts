@@ -5,12 +5,11 @@ import { LabError } from './errors';
 import { KEEPS_NOTHING, type Loaded, type LoadedModels } from './loadedModels';
 import { join } from 'node:path';
 import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapter, withAdapterWeights } from './model/adapter';
-import { checkAdapterTask } from './model/adapterSettings';
+import { checkAdapterTask, planOf } from './model/adapterSettings';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight } from './model/family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './model/loadModel';
-import { planAdapter } from './model/lora';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { LoadedModel } from './model/weights';
 import { createTrainingStep } from './training/step';
@@ -69,7 +68,7 @@ async function loadClassifier({ base, adapter: folder, task: asked_task, labels:
   const lora: LoraSettings = adapter ? settingsFromAdapter(adapter.config, join(adapter.folder, ADAPTER_CONFIG)) : LORA;
   const head = model.missing.filter(name => name.startsWith(classWeight(family, task).replace(/weight$/, '')));
   if (!adapter && head.length) warn?.(`${checkpoint.folder} holds no ${head.join(' and ')}: the classifier is drawn at random, and what it answers means nothing until it is trained`);
-  const plan = adapter ? planAdapter(model, lora) : null;
+  const plan = adapter ? planOf(adapter, model, lora) : null;
   const trainables = adapter && plan ? fillTrainables(plan, adapter, model) : new Float32Array(0);
 
   const tokenizer = loadTokenizer(checkpoint.folder, { words: task === 'TOKEN_CLS' });

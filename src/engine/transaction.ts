@@ -101,9 +101,19 @@ function replace(temporary: string, target: string): void {
  * unless `all` says that no other process can be writing here.
  */
 export function recover(parent: string, concerns: (name: string) => boolean = () => true, all = false): void {
+  clearAway(parent, (name, pid) => concerns(name) && (all || !isAlive(pid)));
+}
+
+/** Clears away what this process had written for `target` when it was interrupted, once nothing in it writes any more. */
+export function abandon(target: string): void {
+  const parent = dirname(resolve(target));
+  if (lookUp(parent)) clearAway(parent, (name, pid) => name === shortName(target) && pid === process.pid);
+}
+
+function clearAway(parent: string, goes: (name: string, pid: number) => boolean): void {
   for (const entry of listFolder(parent)) {
     const [, kind, name, pid] = TEMPORARY.exec(entry) ?? [];
-    if (!kind || !concerns(name) || !all && isAlive(Number(pid))) continue;
+    if (!kind || !goes(name, Number(pid))) continue;
     if (kind === 'old' && !lookUp(join(parent, name), 'link')) renameFile(join(parent, entry), join(parent, name));
     else removeFile(join(parent, entry));
   }

@@ -1,6 +1,7 @@
 /** Reading and editing experiment files as text, so that comments and layout survive. Pure. */
 import { findNodeAtLocation, modify, applyEdits, parse, parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
 import { parseExperiment, SECTIONS, SETTINGS, type Problem } from '../protocol/experiment';
+import { faultInWords } from '../protocol/jsonPlace';
 import { parseSweep, sweepSize } from '../protocol/sweep';
 import type { ExperimentValues } from '../protocol/panel';
 
@@ -18,7 +19,7 @@ export function readExperiment(text: string): Reading {
   const json: unknown = parse(text, errors, PARSE_OPTIONS);
   const tree = parseTree(text, [], PARSE_OPTIONS);
   const syntax = errors.map(error => ({
-    path: [], cause: `not valid JSON: ${printParseErrorCode(error.error).replace(/([A-Z])/g, ' $1').trim().toLowerCase()}`, action: 'correct the text at this place',
+    path: [], cause: `not valid JSON: ${faultInWords(printParseErrorCode(error.error))}`, action: 'correct the text at this place',
     span: { start: error.offset, end: error.offset + Math.max(1, error.length) },
   }));
   const { sweep, problems: ofSweep } = parseSweep(json);

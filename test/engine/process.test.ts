@@ -1,7 +1,7 @@
 /** The engine as a process: the command line with its exit codes, and the child of the extension host. */
 import assert from 'node:assert/strict';
 import { fork, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
@@ -212,4 +212,24 @@ test('an engine whose host is gone writes a checkpoint and is gone within 5 s; o
   void lost; void killed;
   const { code, err } = await lab(['train', file, '--resume'], child => { child.stderr!.on('data', (said: Buffer) => { if (said.includes(' steps on ')) child.kill('SIGINT'); }); });
   assert.equal(code, 130, err);
+}));
+
+test('what a person gets wrong on the command line is said with its file, and what to do about it', () => inTemporaryFolder(async folder => {
+  const [bert, llama] = [fixture('references', 'linear'), fixture('references', 'llama-text')];
+  const [data, empty] = ['eval.jsonl', 'empty.txt'].map(name => join(folder, name));
+  writeFileSync(data, '{"text": "a good film"}\n');
+  writeFileSync(empty, '\n');
+  const refused = async (says: RegExp, ...args: string[]): Promise<void> => {
+    const { code, out, err } = await lab(args);
+    assert.deepEqual([code, out], [2, ''], err);
+    assert.match(err, says);
+  };
+  // An adapter as PEFT writes it does not say which weights it was trained on.
+  const adapter = join(folder, 'adapter');
+  cpSync(join(bert, 'adapter_start'), adapter, { recursive: true });
+  writeFileSync(join(adapter, 'adapter_config.json'), JSON.stringify({ ...JSON.parse(readFileSync(join(adapter, 'adapter_config.json'), 'utf8')) as object, task_type: null }));
+  await refused(/adapter_config\.json: lora\.target_modules: "query" matches no linear layer.*Use the base that the adapter was trained on.*llama-text/, 'predict', '--base', join(llama, 'model'), '--adapter', adapter, '--input', data);
+  await refused(/eval\.jsonl: line 1: there is no column "review".*Set --text_column to /, 'predict', '--base', join(bert, 'model'), '--input', data, '--text_column', 'review');
+  await refused(/empty\.txt: the file holds no text/, 'predict', '--base', join(bert, 'model'), '--input', empty);
+  await refused(/: it is a folder, not a data file/, 'predict', '--base', join(bert, 'model'), '--input', folder);
 }));

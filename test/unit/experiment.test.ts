@@ -62,7 +62,9 @@ test('comments and trailing commas are fine; errors name the line', () => inTemp
   assert.deepEqual([good.name, good.experiment.dataset.train, good.resolve('model'), good.gives('base_model'), good.gives('lora.r')], ['my', 't.csv', join(folder, 'model'), true, false]);
   const refused = (text: string): LabError['report'] => { try { read(text); } catch (error) { assert.ok(error instanceof LabError); return error.report; } return assert.fail(text); };
   assert.match(refused('{\n "base_model": \n}').where!, /^line 3/);
-  assert.equal(refused('').code, 'experiment.not-json');
+  assert.deepEqual([refused('').code, refused(' \n').cause], ['experiment.not-json', 'is not valid JSON: the file is empty']);
+  const unseparated = refused('{\n "base_model": "m"\n "task": "SEQ_CLS"\n}');
+  assert.deepEqual([unseparated.where, unseparated.cause], ['line 3, column 2', 'is not valid JSON: comma expected']);
   const { where, cause } = refused('{\n "base_model": "m",\n "dataset": { "train": "t" },\n "lora": {\n  "r": 0,\n  "lora_alpha": -2\n }\n}');
   assert.equal(where, 'line 5, lora.r');
   assert.match(cause, /1 more problem/);

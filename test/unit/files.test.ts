@@ -3,8 +3,8 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
-import { nodeFileSystem, readJsonObject, readText, useFileSystem } from '../../src/engine/files';
-import { recover, transaction, writeFile, writeFileAtomic } from '../../src/engine/transaction';
+import { makeFolder, nodeFileSystem, readJsonObject, readText, useFileSystem } from '../../src/engine/files';
+import { abandon, recover, transaction, writeFile, writeFileAtomic } from '../../src/engine/transaction';
 import { inTemporaryFolder, withFault } from '../support/faults';
 
 const isProblem = (code: string) => (error: unknown): boolean => error instanceof LabError && error.report.code === code && Boolean(error.report.file);
@@ -75,6 +75,28 @@ test('what dead writers left is cleared away, and a folder they had set aside ge
     for (const name of [`.tmp-out-${dead}-0123456789ab`, `.old-out-${dead}-0123456789ab`, `.tmp-out-${process.pid}-0123456789ab`, `.old-there-${dead}-0123456789ab`, 'there', '.tmp-mine']) mkdirSync(join(folder, name));
     recover(folder);
     assert.deepEqual(readdirSync(folder).sort(), ['.tmp-mine', `.tmp-out-${process.pid}-0123456789ab`, 'out', 'there']);
+  });
+});
+
+test('a folder is made with those above it, is there already, or cannot be made, which is said and not tried for ever', async () => {
+  await inTemporaryFolder(folder => {
+    for (let time = 0; time < 2; time++) makeFolder(join(folder, 'a/b/c'));
+    assert.deepEqual(readdirSync(join(folder, 'a/b')), ['c']);
+    writeFileSync(join(folder, 'file'), '');
+    assert.throws(() => makeFolder(join(folder, 'file')), isProblem('disk.exists'));
+    assert.throws(() => makeFolder(join(folder, 'file/x')), isProblem('disk.not-a-folder'));
+    if (process.platform === 'linux') assert.throws(() => makeFolder('/proc/lora-lab/run'), isProblem('disk.not-found'));
+  });
+});
+
+test('what is interrupted while it is written leaves nothing of its own behind, and the work of others alone', async () => {
+  await inTemporaryFolder(folder => {
+    const of = (kind: string, name: string, pid = process.pid): string => `.${kind}-${name}-${pid}-0123456789ab`;
+    for (const name of [of('tmp', 'out'), of('tmp', 'other'), of('tmp', 'out', process.ppid), of('old', 'set-aside')]) mkdirSync(join(folder, name));
+    abandon(join(folder, 'out'));
+    abandon(join(folder, 'set-aside'));
+    abandon(join(folder, 'nowhere/out'));
+    assert.deepEqual(readdirSync(folder).sort(), [of('tmp', 'other'), of('tmp', 'out', process.ppid), 'set-aside'].sort());
   });
 });
 

@@ -2,6 +2,7 @@
 import { extname } from 'node:path';
 import { nearest, type ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
+import { lookUp } from '../files';
 import { readCsv } from './csv';
 import { readLines } from './lines';
 import { readParquet } from './parquet';
@@ -26,17 +27,19 @@ export interface RowOptions {
   label_column: string | null;
   /** What is read as a label; by default one class. */
   problem_type?: ProblemType;
+  /** What names the columns, for messages; by default the keys of an experiment. */
+  keys?: string;
   /** Gets the share of the file that was read, 0 to 1. */
   onRead?: (fraction: number) => void;
 }
 
 /** The rows of a classifier's data file in their order. Errors: those of `readRecords`. */
-export function* readRows({ file, text_column, text_pair_column = null, label_column, problem_type = 'single_label_classification', onRead }: RowOptions): Generator<Row> {
+export function* readRows({ file, text_column, text_pair_column = null, label_column, problem_type = 'single_label_classification', keys, onRead }: RowOptions): Generator<Row> {
   const columns: Columns = { text: textColumn(text_column) };
   if (text_pair_column !== null) columns.pair = textColumn(text_pair_column);
   if (label_column !== null) columns[problem_type === 'multi_label_classification' ? 'labels' : 'label'] = { name: label_column, ...LABELS[problem_type] };
-  const keys = `dataset.text_column${text_pair_column === null ? '' : ', text_pair_column'} and dataset.label_column`;
-  for (const { values, line } of readRecords({ file, columns, keys, onRead })) yield { label: null, ...values as unknown as { text: string }, line };
+  const named = keys ?? `dataset.text_column${text_pair_column === null ? '' : ', text_pair_column'} and dataset.label_column`;
+  for (const { values, line } of readRecords({ file, columns, keys: named, onRead })) yield { label: null, ...values as unknown as { text: string }, line };
 }
 
 /** How a label is read. csv has no types: what looks like a number is one. */
@@ -91,7 +94,7 @@ function recordsOf(options: RecordOptions<Columns>): Generator<AnyRecord> {
     case '.tsv': return csvRows(options, '\t');
     case '.parquet': return parquetRows(options);
     default: throw new LabError({
-      code: 'dataset.format', file: options.file, cause: `files of the type "${extname(options.file)}" are not read`,
+      code: 'dataset.format', file: options.file, cause: lookUp(options.file)?.isDirectory ? 'it is a folder, not a data file' : `files of the type "${extname(options.file)}" are not read`,
       action: 'use .jsonl (one JSON object per line), .csv or .tsv (with a header line), or .parquet',
     });
   }

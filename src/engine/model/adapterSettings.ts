@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { LabError } from '../errors';
 import type { LoraSettings } from '../../protocol/experiment';
-import { ADAPTER_CONFIG, settingsFromAdapter, type Adapter } from './adapter';
+import { ADAPTER_CONFIG, checkBase, settingsFromAdapter, type Adapter } from './adapter';
 import type { AdapterPlan } from './lora.types';
 import { planAdapter } from './lora';
 import type { LoadedModel } from './weights';
@@ -37,4 +37,14 @@ export function checkAdapterSettings(adapter: Adapter, plan: AdapterPlan, model:
 export function checkAdapterTask({ folder, config }: Adapter, task: string): void {
   if (config.task_type == null || config.task_type === task) return;
   throw new LabError({ code: 'adapter.task', file: folder, cause: `the adapter was trained for ${String(config.task_type)}, not for ${task}`, action: 'use an adapter of the same task' });
+}
+
+/** What the adapter adapts in this base by its own settings. What of them does not fit is a fault of the pair, not of an experiment. Errors: those of `planAdapter`, `adapter.wrong-base`. */
+export function planOf(adapter: Adapter, model: LoadedModel, lora: LoraSettings): AdapterPlan {
+  checkBase(adapter, model);
+  try { return planAdapter(model, lora); } catch (error) {
+    if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
+    const { code, where, cause } = error.report;
+    throw new LabError({ code, file: join(adapter.folder, ADAPTER_CONFIG), where, cause, action: `use the base that the adapter was trained on, or one of its kind; this one is ${model.folder}` }, { cause: error });
+  }
 }

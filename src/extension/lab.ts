@@ -126,7 +126,7 @@ export class Lab {
     const { summary, longest } = await run.train(options, { resume, sweep, admission }) ?? {};
     // A sweep of which every member had ended before says nothing of the data.
     if (subject && summary && longest) {
-      await memory.learn(subject, { peak_memory_bytes: summary.peak_memory_bytes, device: summary.device, longest, device_memory_bytes: null }, summary.state === 'finished');
+      await memory.learn(subject, { peak_memory_bytes: summary.peak_memory_bytes, device: summary.device, longest, device_memory_bytes: null }, summary.state === 'finished' && !resume);
     }
     return run;
   }

@@ -89,7 +89,10 @@ export class MemoryProbe {
     return !onCpu() || measured !== 'this' || total <= available || this.hold(subject, { needed: total, available, measured: true, exceeded: false });
   }
 
-  /** Takes up what a whole run needed. One that was stopped may not have met its longest batch: it counts if it needed more than is known. */
+  /**
+   * Takes up what a whole run or sweep needed. One that was stopped, or that went on from where another one had ended, may not have met its
+   * longest batch or its largest member: it counts if it needed more than is known.
+   */
   async learn(subject: MemorySubject, result: MeasuredMemory['result'], whole: boolean): Promise<void> {
     const settings = settingsOf(subject.values);
     const known = neededMemory(subject.model, subject.values, this.view(subject));

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { ENDLESS, inWorkspace, isAlive, lab, state, until, useExperiment } from './support';
@@ -160,5 +160,21 @@ suite('Runs', () => {
     await useExperiment('swept-again', [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }, { path: ['output_dir'], value: 'runs/swept' }]);
     const { run } = await until('the sweep is loaded', async () => { const now = await state(); return now.run.folder ? now : undefined; });
     assert.deepEqual([run.status, run.folder, run.metrics, run.adapter], ['finished', before.folder, before.metrics, before.adapter]);
+  });
+
+  test('what the rest of a sweep needed is not remembered as what a sweep needs', async () => {
+    const known = (await state()).memory.measured;
+    const sweep = JSON.parse(readFileSync(inWorkspace('runs/swept/sweep.json'), 'utf8')) as { state: string; members: { name: string; state: string }[] };
+    Object.assign(sweep, { state: 'stopped' });
+    Object.assign(sweep.members[1], { state: 'stopped' });
+    rmSync(inWorkspace('runs/swept', sweep.members[1].name), { recursive: true });
+    writeFileSync(inWorkspace('runs/swept/sweep.json'), JSON.stringify(sweep));
+    // Savings may differ when it goes on, and memory depends on them: nothing is known of these settings.
+    await useExperiment('swept-on', [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }, { path: ['output_dir'], value: 'runs/swept' }, { path: ['engine', 'without'], value: ['split_bias'] }]);
+    await until('the sweep can go on', async () => (await state()).run.resumable);
+    await vscode.commands.executeCommand('loraLab.continueRun');
+    const { run, memory } = await state();
+    assert.equal(run.status, 'finished', JSON.stringify(run.error));
+    assert.deepEqual(memory.measured, known);
   });
 });

@@ -42,12 +42,14 @@ export class ExperimentRun {
    * Returns how the run or sweep ended, with the tokens of the longest example.
    */
   async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Pick<Summary, 'state' | 'device' | 'peak_memory_bytes'>; longest: number } | undefined> {
+    // What an earlier engine took is not what this run takes.
+    this.samples = [];
+    this.replaceHistory(this.history);
     if (admission && !await this.admitted(admission)) return undefined;
     let ended: { summary: Summary | SweepSummary; longest: number } | undefined;
     const longest = (): number => this.current.started?.longest ?? 0;
     this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
-    this.samples = [];
     this.replaceHistory(resume ? this.history : []);
     try {
       const engine = await (this.engine = EngineClient.start(options));

@@ -16,7 +16,7 @@ export interface LabState {
   trainable_parameters: number;
   all_parameters: number;
   run: {
-    status: RunStatus; step: number; total_steps: number; loss: number | null; metrics: number; message: string | null;
+    status: RunStatus; step: number; total_steps: number; loss: number | null; metrics: number; samples: number; message: string | null;
     error: ErrorReport | null; summary: Summary | null; folder: string | null; adapter: string | null; resumable: boolean;
   };
   memory: { measuring: boolean; measured: MemoryMeasurement | null; held: HeldRun | null };
@@ -42,7 +42,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
     all_parameters: count?.all_parameters ?? 0,
     run: {
       status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, loss: trained && 'loss' in trained ? Number(trained.loss) : null,
-      metrics: metrics.length, message: progress?.message ?? null, error, summary, folder, adapter, resumable,
+      metrics: metrics.length, samples: lab.run?.telemetry.length ?? 0, message: progress?.message ?? null, error, summary, folder, adapter, resumable,
     },
     memory: { measuring: !!memory?.measuring, measured: memory?.measured[0]?.result ?? null, held: memory?.held ?? null },
     panel: { open: panel.open, visible: panel.visible },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
 import type { MemoryProbe } from '../../src/extension/memoryProbe';
-import { inWorkspace, lab, state, until, useExperiment } from './support';
+import { ENDLESS, inWorkspace, lab, state, until, useExperiment } from './support';
 
 const start = (args: object = {}): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', args);
 
@@ -51,6 +51,22 @@ suite('Memory before Start', () => {
     withFree(8e9);
     await start();
     assert.deepEqual([(await state()).run.status, measurements], ['finished', 1]);
+  });
+
+  test('while it is found out whether a run fits, nothing is shown of what the run before it took', async () => {
+    await useExperiment('sampled', [...ENDLESS, { path: ['training', 'max_length'], value: 28 }]);
+    const ended = start();
+    await until('the machine is watched', async () => (await state()).run.samples > 0);
+    await vscode.commands.executeCommand('loraLab.stop');
+    await ended;
+    withFree(1e8);
+    await useExperiment('sampled', [...ENDLESS, { path: ['training', 'max_length'], value: 20 }]);
+    const held = start();
+    await until('an engine measures', async () => (await state()).memory.measuring);
+    const { run } = await state();
+    assert.deepEqual([run.status, run.samples, run.metrics > 0], ['preparing', 0, true]);
+    await held;
+    assert.equal((await state()).run.status, 'stopped');
   });
 
   test('a step that takes what is left of the memory is ended, and Stop ends a step before a run', async () => {

@@ -1,5 +1,5 @@
 /** Full-size checkpoints with random weights, made on the spot: configurations of real models and tokenizers of made-up words. */
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { families } from '../../src/engine/model/families';
 import type { Config } from '../../src/engine/model/family';
@@ -64,7 +64,7 @@ const BLOCK = 1 << 19;
 const BERT_TOKENS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'];
 const LANGUAGE_TOKENS = ['<unk>', '<eos>'];
 
-/** Writes the checkpoint, unless one is there. BERT-base takes 438 MB, Qwen2-0.5B 2 GB. */
+/** Writes the checkpoint, unless one is there, whole or not at all: two benches may make it at the same time. BERT-base takes 438 MB, Qwen2-0.5B 2 GB. */
 export async function makeBase(folder: string, { config, task }: Base): Promise<void> {
   if (existsSync(folder)) return;
   const unfinished = `${folder}.${process.pid}`;
@@ -89,7 +89,11 @@ export async function makeBase(folder: string, { config, task }: Base): Promise<
   await writeSafetensors(join(unfinished, 'model.safetensors'), tensors, { format: 'pt' });
   writeTokenizer(unfinished, config, task);
   writeFileSync(join(unfinished, 'config.json'), JSON.stringify(config));
-  renameSync(unfinished, folder);
+  try { renameSync(unfinished, folder); } catch (error) {
+    // Another one was faster.
+    if (!existsSync(folder)) throw error;
+    rmSync(unfinished, { recursive: true, force: true });
+  }
 }
 
 /** A BERT's `vocab.txt`, or a tokenizer that takes every word between spaces whole. */

@@ -1,19 +1,16 @@
 /** Runs one row in our engine or in PEFT, in a process of its own. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT, built } from '../support/paths';
 import type { Summary, SweepSummary, TrainRecord } from '../../src/protocol/metrics';
 import { parseSweep, type Changes } from '../../src/protocol/sweep';
-import { BASES, makeBase } from './bases';
 import { writeExperiment } from './experiment';
+import { ownBase, ownFolder } from './places';
 import type { Row } from './rows';
 
 export interface Measurement { tokens_per_second: number; examples_per_second: number; peak_memory_bytes: number; first_step_seconds: number; losses: number[] }
 
-/** Where checkpoints, data and runs are written. */
-export const folder = join(tmpdir(), 'lora-lab-bench');
 /** A Python with torch, transformers and peft. */
 export const python = process.env.LORA_LAB_PYTHON;
 
@@ -34,13 +31,13 @@ export function run(command: string, args: string[], line: (text: string) => voi
 /** Trains the row that `prepare` wrote. `env` is for the engine's process. */
 export async function measureOurs(row: Row, env: NodeJS.ProcessEnv = {}): Promise<Measurement> {
   if (row.sweep) return measureOurSweep(row);
-  const output = join(folder, 'run');
+  const output = join(ownFolder(), 'run');
   rmSync(output, { recursive: true, force: true });
   const begun = performance.now();
   const metrics = join(output, 'metrics.jsonl');
   let first = 0;
   const watch = setInterval(() => { if (!first && existsSync(metrics) && readFileSync(metrics, 'utf8').includes('\n')) first = (performance.now() - begun) / 1000; }, 20);
-  const summary = JSON.parse(await run(process.execPath, [built('engine/cli.js'), 'train', join(folder, 'bench.lora.json')], undefined, env).finally(() => clearInterval(watch))) as Summary;
+  const summary = JSON.parse(await run(process.execPath, [built('engine/cli.js'), 'train', join(ownFolder(), 'bench.lora.json')], undefined, env).finally(() => clearInterval(watch))) as Summary;
   const records = readFileSync(metrics, 'utf8').trim().split('\n').map(line => JSON.parse(line) as TrainRecord);
   const last = records.at(-1)!;
   const before = row.counts_first ? { time: 0, tokens: 0, step: 0 } : records[(row.warm_up ?? 1) - 1];
@@ -53,8 +50,8 @@ export async function measureOurs(row: Row, env: NodeJS.ProcessEnv = {}): Promis
 
 /** All members in one process. Their time is that of training and evaluating, as for a single run, not that of the start. */
 async function measureOurSweep(row: Row): Promise<Measurement> {
-  rmSync(join(folder, 'run'), { recursive: true, force: true });
-  const sweep = JSON.parse(await run(process.execPath, [built('engine/cli.js'), 'sweep', join(folder, 'bench.lora.json')])) as SweepSummary;
+  rmSync(join(ownFolder(), 'run'), { recursive: true, force: true });
+  const sweep = JSON.parse(await run(process.execPath, [built('engine/cli.js'), 'sweep', join(ownFolder(), 'bench.lora.json')])) as SweepSummary;
   const read = (name: string, file: string): string => readFileSync(join(sweep.folder, name, file), 'utf8');
   const seconds = sweep.members.reduce((sum, { name }) => sum + (JSON.parse(read(name, 'summary.json')) as Summary).seconds, 0);
   const [first] = sweep.members.map(({ name }) => name).sort();
@@ -69,10 +66,10 @@ async function measureOurSweep(row: Row): Promise<Measurement> {
 async function measurePeftSweep(row: Row, members: readonly Changes[]): Promise<Measurement> {
   const measured: Measurement[] = [];
   for (const member of members) {
-    writeExperiment(folder, row, member);
+    writeExperiment(ownFolder(), row, member);
     measured.push(await measurePeft({ ...row, sweep: undefined }));
   }
-  writeExperiment(folder, row);
+  writeExperiment(ownFolder(), row);
   const seconds = measured.reduce((sum, m) => sum + (row.steps * row.batch) / m.examples_per_second, 0);
   return { ...speedOf(row, members.length, seconds), peak_memory_bytes: Math.max(...measured.map(m => m.peak_memory_bytes)), first_step_seconds: measured[0].first_step_seconds, losses: measured[0].losses };
 }
@@ -89,15 +86,14 @@ export async function measurePeft(row: Row, { device = 'cpu', precision = 'fp32'
   if (sweep) return measurePeftSweep(row, sweep.members);
   const begun = performance.now();
   let first = 0;
-  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), folder, row.padding, '--warm-up', String(row.counts_first ? 0 : row.warm_up ?? 1), '--device', device, '--precision', precision], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
+  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), ownFolder(), row.padding, '--warm-up', String(row.counts_first ? 0 : row.warm_up ?? 1), '--device', device, '--precision', precision], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
   return { ...JSON.parse(out.trim().split('\n').at(-1)!) as Measurement, first_step_seconds: first };
 }
 
 /** Writes base, data and experiment of a row. */
 export async function prepare(row: Row): Promise<void> {
-  mkdirSync(folder, { recursive: true });
-  await makeBase(join(folder, row.base), BASES[row.base]);
-  writeExperiment(folder, row);
+  await ownBase(row.base);
+  writeExperiment(ownFolder(), row);
 }
 
 export const median = (values: number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];

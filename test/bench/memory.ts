@@ -8,7 +8,8 @@ import { readExperimentFile } from '../../src/engine/experimentFile';
 import { inspectCheckpoint } from '../../src/engine/inspect';
 import { estimateMemory, type MemoryEstimate } from '../../src/protocol/memoryEstimate';
 import { sweepSize } from '../../src/protocol/sweep';
-import { folder, measureOurs, prepare } from './measure';
+import { measureOurs, prepare } from './measure';
+import { ownFolder } from './places';
 import { ROWS, type Row } from './rows';
 
 const [bert, gpt2, qwen2] = [ROWS[0], ROWS[5], ROWS[7]];
@@ -27,7 +28,7 @@ const short = (row: Row): Row => (row.counts_first || new Set(row.lengths).size 
 
 /** As the panel has it before Start: from the checkpoint's headers and the experiment. */
 function estimated(): MemoryEstimate {
-  const source = readExperimentFile(join(folder, 'bench.lora.json'));
+  const source = readExperimentFile(join(ownFolder(), 'bench.lora.json'));
   const { experiment } = source;
   const model = inspectCheckpoint({ folder: source.resolve(experiment.base_model), task: experiment.task, dataset: { ...experiment.dataset, train: source.resolve(experiment.dataset.train) } });
   return estimateMemory(model, { ...experiment, ...(source.sweep ? { sweep: sweepSize(source.sweep, experiment.lora.r) } : {}) });

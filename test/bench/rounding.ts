@@ -12,8 +12,9 @@ import { join } from 'node:path';
 import { ROOT, built } from '../support/paths';
 import type { TrainRecord } from '../../src/protocol/metrics';
 import { random } from '../../src/engine/random';
-import { BASES, makeBase, word, type BaseName } from './bases';
-import { folder, run } from './measure';
+import { word, type BaseName } from './bases';
+import { run } from './measure';
+import { ownFolder, sharedBase } from './places';
 
 const STEPS = 200, LAST = 50;
 /** Words that tell the class, so many of each, and words that tell nothing. */
@@ -43,15 +44,14 @@ export async function measureRounding({ rounds, precisions = 'int8', bases = 'sa
 
 const share = (value: number): string => `${value < 0 ? '−' : '+'}${Math.abs(100 * value).toFixed(2)} %`;
 const shares = ({ all, last }: Losses): string => `${share(all)}, ${share(last)}`;
-const place = (base: string): string => join(folder, `rounding-${base}`);
+const place = (base: string): string => join(ownFolder(), `rounding-${base}`);
 
 /** A folder with `model` and `train.jsonl`. */
 async function prepareTask(base: string): Promise<void> {
   rmSync(place(base), { recursive: true, force: true });
   mkdirSync(place(base), { recursive: true });
   if (base === 'sample') return cpSync(join(ROOT, 'media/sample'), place(base), { recursive: true });
-  await makeBase(join(folder, base), BASES[base as BaseName]);
-  cpSync(join(folder, base), join(place(base), 'model'), { recursive: true });
+  cpSync(await sharedBase(base as BaseName), join(place(base), 'model'), { recursive: true });
   const stream = random(3, 'rounding-words');
   const below = (n: number): number => Math.floor(stream.next() * n);
   // Two to five words of the text tell its class, one in four texts also has a word of the other.

@@ -3,7 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../support/paths';
 import { BASES, type BaseName } from './bases';
-import { folder, measureOurs, median, prepare, run } from './measure';
+import { measureOurs, median, prepare, run } from './measure';
+import { ownFolder } from './places';
 import type { Row } from './rows';
 
 interface Point { base: BaseName; rank: number; length: number; label: string }
@@ -50,7 +51,7 @@ export async function measureScaling(rounds: number, picture?: string): Promise<
     result.push({ title, axis, labels: points.map(point => point.label), measured, predicted });
   }
   if (!picture) return;
-  const data = join(folder, 'scaling.json');
+  const data = join(ownFolder(), 'scaling.json');
   writeFileSync(data, JSON.stringify(result));
   await run(process.execPath, [join(ROOT, 'test/bench/plot.mjs'), data, picture]);
   console.log(`\n${picture}`);

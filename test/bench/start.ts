@@ -7,11 +7,12 @@
  */
 import { join } from 'node:path';
 import { ROOT } from '../support/paths';
-import { folder, measureOurs, measurePeft, median, prepare, python, run } from './measure';
+import { measureOurs, measurePeft, median, prepare, python, run } from './measure';
+import { ownFolder } from './places';
 import { ROWS } from './rows';
 
 /** Both sides' programs, libraries and checkpoint. */
-const READ = [folder, join(ROOT, 'dist'), join(ROOT, 'node_modules/onnxruntime-node'), process.execPath];
+const read = (): string[] => [ownFolder(), join(ROOT, 'dist'), join(ROOT, 'node_modules/onnxruntime-node'), process.execPath];
 
 /** Prints seconds of both sides, warm and cold, and their ratios. */
 export async function measureStart(rounds: number): Promise<void> {
@@ -21,7 +22,7 @@ export async function measureStart(rounds: number): Promise<void> {
   console.log('| from the command to the end of the first step | LoRA Lab | PEFT | ours ÷ PEFT |\n| --- | --- | --- | --- |');
   for (const cold of [false, true]) {
     const seconds: { ours: number[]; theirs: number[] } = { ours: [], theirs: [] };
-    const forget = async (): Promise<void> => { if (cold) await run(python!, [join(ROOT, 'test/bench/forget.py'), ...READ]); };
+    const forget = async (): Promise<void> => { if (cold) await run(python!, [join(ROOT, 'test/bench/forget.py'), ...read()]); };
     for (let round = 0; round < rounds; round++) {
       await forget();
       seconds.ours.push((await measureOurs(row)).first_step_seconds);

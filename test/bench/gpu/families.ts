@@ -3,7 +3,8 @@ import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } 
 import { join } from 'node:path';
 import type { TrainRecord } from '../../../src/protocol/metrics';
 import { built, fixture } from '../../support/paths';
-import { folder, run } from '../measure';
+import { run } from '../measure';
+import { ownFolder } from '../places';
 import { refusal } from './arms';
 
 const STEPS = 3;
@@ -36,7 +37,7 @@ export async function compareFamily(of: FamilyCase, device: string): Promise<Fam
 }
 
 async function lossesOn(name: string, device: string): Promise<number[]> {
-  const at = join(folder, 'family');
+  const at = join(ownFolder(), 'family');
   rmSync(at, { recursive: true, force: true });
   cpSync(fixture('references', name), at, { recursive: true });
   const file = join(at, 'case.lora.json');

@@ -86,7 +86,7 @@ export async function measurePeft(row: Row, { device = 'cpu', precision = 'fp32'
   if (sweep) return measurePeftSweep(row, sweep.members);
   const begun = performance.now();
   let first = 0;
-  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), ownFolder(), row.padding, '--warm-up', String(row.counts_first ? 0 : row.warm_up ?? 1), '--device', device, '--precision', precision], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
+  const out = await run(python!, [join(ROOT, 'test/bench/peft_bench.py'), ownFolder(), row.padding, '--batch', String(row.batch), '--warm-up', String(row.counts_first ? 0 : row.warm_up ?? 1), '--device', device, '--precision', precision], line => { if (line === 'first step') first = (performance.now() - begun) / 1000; });
   return { ...JSON.parse(out.trim().split('\n').at(-1)!) as Measurement, first_step_seconds: first };
 }
 

@@ -2,7 +2,7 @@
 One measurement of PEFT for the bench: the checkpoint, data and settings that bench.ts wrote, a plain training loop. B starts
 at zero and weights come from the checkpoint, so that the first loss is the same as the engine's.
 
-    python peft_bench.py FOLDER max_length|longest|grouped [--warm-up STEPS] [--device cpu|cuda] [--precision fp32|tf32|bf16]
+    python peft_bench.py FOLDER max_length|longest|grouped [--batch EXAMPLES] [--warm-up STEPS] [--device cpu|cuda] [--precision fp32|tf32|bf16]
 
 tf32 lets a card round the factors of its float32 products, bf16 is torch.autocast around the forward pass.
 """
@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 parser = argparse.ArgumentParser()
 parser.add_argument("folder")
 parser.add_argument("padding", choices=["max_length", "longest", "grouped"])
+parser.add_argument("--batch", type=int)
 parser.add_argument("--warm-up", type=int, default=1)
 parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
 parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
@@ -67,7 +68,7 @@ optimizer = torch.optim.AdamW(trained, lr=training["learning_rate"], weight_deca
 examples = [encode(row) for row in rows]
 if padding == "grouped":
     examples.sort(key=lambda example: len(example[0]))
-batch = training["per_device_train_batch_size"]
+batch = arguments.batch or training["per_device_train_batch_size"]
 batches = [examples[i:i + batch] for i in range(0, len(examples), batch)]
 autocast = (lambda: torch.autocast(device, torch.bfloat16)) if arguments.precision == "bf16" else contextlib.nullcontext
 losses, tokens, count, begun = [], 0, 0, time.perf_counter()

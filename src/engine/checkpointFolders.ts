@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { LabError } from './errors';
 import { closeFile, listFolder, lookUp, openFile, readInto, readJsonObject, statFile } from './files';
-import { transaction, writeFile } from './transaction';
+import { beginTransaction, writeFile } from './transaction';
 
 export const MANIFEST_NAME = 'manifest.json';
 const FORMAT_VERSION = 1;
@@ -21,18 +21,28 @@ export interface FoundCheckpoint {
   warnings: string[];
 }
 
-/** Lets `write` fill `checkpoint-<step>`; the manifest comes last, and everything is read back before the folder gets its name. Returns its path. */
-export async function writeCheckpointFolder(parent: string, step: number, write: (folder: string) => void | Promise<void>): Promise<string> {
+/** A checkpoint whose files are written: `durable` resolves once it is on the disk under its own name, and rejects if that fails. */
+export interface Written { folder: string; durable: Promise<void> }
+
+/**
+ * Lets `write` fill `checkpoint-<step>`; the manifest comes last, and everything is read back before the folder gets its name.
+ * `alongside` is forced to disk with it.
+ */
+export async function writeCheckpointFolder(parent: string, step: number, write: (folder: string) => void | Promise<void>, alongside?: () => Promise<void>): Promise<Written> {
   const folder = join(parent, `checkpoint-${step}`);
-  await transaction(folder, async temporary => {
+  const { durable } = await beginTransaction(folder, async temporary => {
     await write(temporary);
     const files: Manifest['files'] = {};
-    for (const name of filesBelow(temporary)) files[name] = { size: statFile(join(temporary, name)).size, sha256: hashFile(join(temporary, name)) };
+    for (const name of filesBelow(temporary)) {
+      const path = join(temporary, name);
+      const { size } = statFile(path);
+      files[name] = { size, sha256: hashFile(path, size) };
+    }
     const manifest: Manifest = { format_version: FORMAT_VERSION, step, files };
     writeFile(join(temporary, MANIFEST_NAME), `${JSON.stringify(manifest, null, 2)}\n`);
     verifyCheckpoint(temporary, step);
-  });
-  return folder;
+  }, alongside);
+  return { folder, durable };
 }
 
 /** Checks every file against the manifest. Error `checkpoint.damaged`. */
@@ -48,7 +58,7 @@ export function verifyCheckpoint(folder: string, step: number): void {
     if (!present.includes(name)) throw damaged('the file is missing', name);
     const found = statFile(join(folder, name)).size;
     if (found !== size) throw damaged(`the file has ${found} bytes instead of ${size}`, name);
-    if (hashFile(join(folder, name)) !== sha256) throw damaged('the content has changed since it was written', name);
+    if (hashFile(join(folder, name), size) !== sha256) throw damaged('the content has changed since it was written', name);
   }
 }
 
@@ -78,9 +88,10 @@ function filesBelow(folder: string, prefix = ''): string[] {
   });
 }
 
-function hashFile(path: string): string {
+/** SHA-256 of a file that should have `size` bytes: most are small, and clearing a large buffer takes longer than to read them. */
+function hashFile(path: string, size: number): string {
   const hash = createHash('sha256');
-  const buffer = new Uint8Array(1 << 20);
+  const buffer = new Uint8Array(Math.min(1 << 20, size + 1));
   const fd = openFile(path, 'r');
   try {
     for (let position = 0, read = buffer.length; read === buffer.length; position += read) {

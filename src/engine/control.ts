@@ -34,6 +34,9 @@ export class RunControl {
     });
   }
 
+  /** Something is wanted of the run that it does between two steps. */
+  get asked(): boolean { return this.wish !== 'run' || this.saves.length > 0; }
+
   /** The save requests since the last call. */
   takeSaves(): SaveRequest[] { return this.saves.splice(0); }
 

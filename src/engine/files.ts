@@ -1,10 +1,12 @@
 /**
  * Every file access of the engine goes through the one small interface below, so that tests can inject faults.
  * Calls are synchronous: they belong to the engine's worker thread, and their order is then the order in which they
- * reach the disk, which the crash safety of `transaction.ts` builds on.
+ * reach the disk, which the crash safety of `transaction.ts` builds on. Only forcing to disk can be left to threads of the system's
+ * pool (`force`), so that the disk's own time costs no training time.
  */
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 import { LabError } from './errors';
 
 /** `modified` in milliseconds since 1970. */
@@ -20,6 +22,8 @@ export interface FileSystem {
   write(fd: number, buffer: Uint8Array, offset: number, length: number): number;
   truncate(fd: number, size: number): void;
   fsync(fd: number): void;
+  /** As `fsync`, beside the work of this thread. The descriptor stays open until it is done. */
+  force(fd: number): Promise<void>;
   close(fd: number): void;
   /** Follows symbolic links unless `link` is given. */
   stat(path: string, link?: 'link'): FileInfo;
@@ -40,6 +44,7 @@ export const nodeFileSystem: FileSystem = {
   write: (fd, buffer, offset, length) => fs.writeSync(fd, buffer, offset, length),
   truncate: (fd, size) => fs.ftruncateSync(fd, size),
   fsync: fd => fs.fsyncSync(fd),
+  force: promisify(fs.fsync),
   close: fd => fs.closeSync(fd),
   stat: (path, link) => {
     const info = link ? fs.lstatSync(path) : fs.statSync(path);
@@ -118,6 +123,7 @@ function attempt<T>(operation: string, file: string, run: () => T): T {
 export const openFile = (path: string, flags: 'r' | 'wx' | 'a'): number => attempt(flags === 'r' ? 'open' : 'create', path, () => current.open(path, flags));
 export const closeFile = (fd: number, path: string): void => attempt('close', path, () => current.close(fd));
 export const syncFile = (fd: number, path: string): void => attempt('write to disk', path, () => current.fsync(fd));
+export const forceFile = async (fd: number, path: string): Promise<void> => { try { await current.force(fd); } catch (error) { throw fileError(error, 'write to disk', path); } };
 export const truncateFile = (fd: number, size: number, path: string): void => attempt('truncate', path, () => current.truncate(fd, size));
 export const statFile = (path: string, link?: 'link'): FileInfo => attempt('look up', path, () => current.stat(path, link));
 export const listFolder = (path: string): string[] => attempt('list', path, () => current.list(path));
@@ -168,6 +174,16 @@ export function withFile<T>(path: string, flags: 'r' | 'wx' | 'a', use: (fd: num
   }
   closeFile(fd, path);
   return result;
+}
+
+/** Forces a file or folder to disk beside the work of this thread. */
+export async function forcePath(path: string, flags: 'r' | 'a'): Promise<void> {
+  const fd = openFile(path, flags);
+  try { await forceFile(fd, path); } catch (error) {
+    try { current.close(fd); } catch { /* the first error is the one to report */ }
+    throw error;
+  }
+  closeFile(fd, path);
 }
 
 /** The bytes `[start, start + length)` of a file. Throws `disk.truncated` if the file ends before. */

@@ -1,6 +1,6 @@
 /** `metrics.jsonl`: one line for each record, added with one write. */
 import { LabError } from './errors';
-import { closeFile, lookUp, openFile, readText, statFile, syncFile, truncateFile, writeAll } from './files';
+import { closeFile, forceFile, lookUp, openFile, readText, statFile, syncFile, truncateFile, writeAll } from './files';
 import { writeFileAtomic } from './transaction';
 import type { MetricRecord } from '../protocol/metrics';
 
@@ -57,6 +57,11 @@ export class MetricsLog {
   /** Forces all lines to disk. */
   sync(): void {
     if (this.fd !== undefined) syncFile(this.fd, this.path);
+  }
+
+  /** Forces the lines so far to disk beside the work of this thread. The log must stay open until then. */
+  async force(): Promise<void> {
+    if (this.fd !== undefined) await forceFile(this.fd, this.path);
   }
 
   close(): void {

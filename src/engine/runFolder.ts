@@ -3,7 +3,7 @@
  * Written by one process at a time, which holds the lock while the run is open.
  */
 import { basename, dirname, join, resolve } from 'node:path';
-import { findCheckpoint, verifyCheckpoint, writeCheckpointFolder, type FoundCheckpoint } from './checkpointFolders';
+import { findCheckpoint, verifyCheckpoint, writeCheckpointFolder, type FoundCheckpoint, type Written } from './checkpointFolders';
 import { LabError } from './errors';
 import { freeBytes, listFolder, lookUp, makeFolder, removeFile, renameFile } from './files';
 import { MetricsLog, toJson } from './metricsLog';
@@ -28,8 +28,11 @@ export interface RunFolder {
   supersedeMetrics(step: number): void;
   /** Replaces an earlier summary. */
   writeSummary(summary: Summary): void;
-  /** Lets `write` fill the folder of a checkpoint. Returns its path. It is complete, verified and on disk, or it is not there. */
-  writeCheckpoint(step: number, write: (folder: string) => void | Promise<void>): Promise<string>;
+  /**
+   * Lets `write` fill the folder of a checkpoint, and verifies it. Resolves before it is on the disk, which `durable` waits for.
+   * It is there complete, with all that was logged before, or not at all.
+   */
+  writeCheckpoint(step: number, write: (folder: string) => void | Promise<void>): Promise<Written>;
   /** Folder of the checkpoint of a step, once it has been verified. Errors: `checkpoint.*`. */
   checkpoint(step: number): string;
   /** The newest checkpoint that verifies; `folder` is null if there is none. `warnings` say which were passed over. */
@@ -91,7 +94,7 @@ function run(path: string, previous: string | null, lock: Lock): RunFolder {
     readMetrics: () => metrics.read(),
     supersedeMetrics: step => metrics.truncateAfter(step, join(path, 'metrics.superseded.jsonl')),
     writeSummary: summary => { metrics.sync(); writeFileAtomic(join(path, 'summary.json'), `${toJson(summary, 2)}\n`); },
-    writeCheckpoint: (step, write) => { metrics.sync(); return writeCheckpointFolder(path, step, write); },
+    writeCheckpoint: (step, write) => writeCheckpointFolder(path, step, write, () => metrics.force()),
     checkpoint: step => { const folder = join(path, `checkpoint-${step}`); verifyCheckpoint(folder, step); return folder; },
     latestCheckpoint: () => findCheckpoint(path),
     needSpace: bytes => needSpace(path, bytes),

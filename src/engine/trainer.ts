@@ -7,6 +7,7 @@ import { spaceFor, withRoom } from './fullDisk';
 import { evaluateWriting } from './generation/evaluateWriting';
 import { writeAdapter, type AdapterContent } from './model/adapter';
 import { writeModel } from './model/trainedModel';
+import { PendingCheckpoint } from './pendingCheckpoint';
 import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
 import type { RunFolder } from './runFolder';
@@ -41,8 +42,10 @@ export class Trainer {
   private begun: number;
   /** The state of the run at the last values that a finite loss was computed with, which the step has marked. */
   private good: TrainerState | undefined;
-  /** Folder of the newest checkpoint and the step it belongs to. */
+  /** Folder of the newest checkpoint that is on the disk, and the step it belongs to. */
   private saved: { step: number; folder: string } | undefined;
+  /** The checkpoint that is on its way there while the next steps are computed: one at a time. */
+  private pending: PendingCheckpoint | undefined;
 
   constructor(private readonly options: TrainerOptions) {
     this.state = { ...options.state, unlogged: { ...options.state.unlogged }, best: options.state.best ?? NONE_YET };
@@ -75,7 +78,10 @@ export class Trainer {
         }
       }
     } catch (error) {
-      if (!(error instanceof StopRequested)) throw this.withCheckpoint(error);
+      if (!(error instanceof StopRequested)) {
+        await this.durable().catch(() => { /* the first error is the one to report */ });
+        throw this.withCheckpoint(error);
+      }
       stopped = true;
     }
     return this.finish(folder, stopped && control.wanted === 'stop' && state.step < schedule.total_steps ? 'stopped' : 'finished');
@@ -137,8 +143,9 @@ export class Trainer {
     if (this.good) {
       this.options.step.goBack();
       Object.assign(this.state, this.good);
+      await this.settle(folder);
       await this.save(folder);
-      await this.writeResult(folder, await this.content());
+      await this.writeResult(folder, this.content((await this.options.step.state()).trainables));
     }
     const kept = this.good ? `the weights after step ${this.good.step}, the last that gave a finite loss, are in ${this.options.prepared.plan.full ? folder.model : folder.adapter}` : 'no step was finished';
     throw new LabError({
@@ -193,6 +200,7 @@ export class Trainer {
   private async heedRequests(folder: RunFolder): Promise<void> {
     const { control, report } = this.options;
     for (let paused = false; ;) {
+      if (this.pending?.ended || control.asked) await this.settle(folder);
       for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
       control.throwIfStopped();
       if (control.wanted === 'run') {
@@ -209,9 +217,24 @@ export class Trainer {
     }
   }
 
-  /** A checkpoint that the run itself wants: where somebody watches, a full disk does not end the run. */
+  /** A checkpoint that the run itself wants, which reaches the disk beside the next steps: where somebody watches, a full disk does not end the run. */
   private async saveDue(folder: RunFolder): Promise<void> {
-    await this.patiently(folder, `checkpoint-${this.state.step}`, () => this.save(folder));
+    await this.settle(folder);
+    if (this.isSaved) return;
+    await this.patiently(folder, `checkpoint-${this.state.step}`, () => this.write(folder));
+    // The values of a whole model would take too much memory beside those of the next step.
+    if (this.options.prepared.plan.full) await this.settle(folder);
+    this.goOn();
+  }
+
+  /** Waits until the last checkpoint is on the disk. Where that failed for want of room, the same is written again. */
+  private async settle(folder: RunFolder): Promise<void> {
+    if (this.pending) await this.patiently(folder, `checkpoint-${this.pending.step}`, () => this.durable()).finally(() => { this.pending = undefined; });
+  }
+
+  private async durable(): Promise<void> {
+    const { pending } = this;
+    if (pending) this.saved = { step: pending.step, folder: await pending.durable() };
   }
 
   private async patiently(folder: RunFolder, what: string, write: () => unknown): Promise<void> {
@@ -222,17 +245,33 @@ export class Trainer {
     if (waited_ms > 0) report.state({ state: GOING[control.wanted] });
   }
 
+  private get isSaved(): boolean { return this.saved?.step === this.state.step; }
+
+  /** Saves a checkpoint of this step, unless there is one, and waits until it is on the disk. */
   private async save(folder: RunFolder): Promise<string> {
-    const { step, report, control } = this.options;
-    if (this.saved?.step === this.state.step) return this.saved.folder;
+    if (this.isSaved) return this.saved!.folder;
+    try {
+      await this.write(folder);
+      await this.durable();
+      return this.saved!.folder;
+    } finally {
+      this.pending = undefined;
+      this.goOn();
+    }
+  }
+
+  /** The state after a save. */
+  private goOn(): void { this.options.report.state({ state: GOING[this.options.control.wanted] }); }
+
+  /** Writes the files of a checkpoint of this step. No other may be pending. */
+  private async write(folder: RunFolder): Promise<void> {
+    const { step, report } = this.options;
     report.state({ state: 'saving' });
     this.state.seconds = this.seconds();
     this.state.best = checkpointed(this.state.best, this.state.step);
-    const [content, values] = [await this.content(), await step.state()];
-    const path = await folder.writeCheckpoint(this.state.step, temporary => writeState(temporary, content, values, this.state));
-    this.saved = { step: this.state.step, folder: path };
-    report.state({ state: GOING[control.wanted] });
-    return path;
+    const { trainables, ...moments } = await step.state();
+    const [content, state] = [this.content(trainables), structuredClone(this.state)];
+    this.pending = await PendingCheckpoint.of(state.step, () => folder.writeCheckpoint(state.step, temporary => writeState(temporary, content, moments, state)));
   }
 
   private async finish(folder: RunFolder, outcome: Summary['state']): Promise<Summary> {
@@ -241,8 +280,9 @@ export class Trainer {
       report.state({ state: 'stopping' });
       await this.saveDue(folder);
     }
+    await this.settle(folder);
     const best = outcome === 'finished' && this.options.prepared.rule.load ? this.bestValues(folder) : null;
-    const content = { ...await this.content(), ...(best ? { trainables: best } : {}) };
+    const content = this.content(best ?? (await step.state()).trainables);
     await this.patiently(folder, plan.full ? 'the model' : 'the adapter', () => this.writeResult(folder, content));
     for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
     const summary: Summary = {
@@ -275,9 +315,9 @@ export class Trainer {
     }
   }
 
-  private async content(): Promise<AdapterContent> {
-    const { prepared: { model, plan }, experiment: { lora }, step } = this.options;
-    return { model, plan, lora, trainables: (await step.state()).trainables, labels: model.labels };
+  private content(trainables: Float32Array): AdapterContent {
+    const { prepared: { model, plan }, experiment: { lora } } = this.options;
+    return { model, plan, lora, trainables, labels: model.labels };
   }
 
   private async record(folder: RunFolder, record: MetricRecord): Promise<void> {

@@ -42,9 +42,8 @@ export interface TrainerState {
 }
 
 /** Fills a checkpoint folder: a PEFT adapter or all values of the model, AdamW's moments and the state. */
-export async function writeState(folder: string, content: AdapterContent, optimizer: OptimizerState, state: TrainerState): Promise<void> {
-  const values = { ...content, trainables: optimizer.trainables };
-  await (content.plan.full ? writeValues(folder, values) : writeAdapterFiles(folder, values));
+export async function writeState(folder: string, content: AdapterContent, optimizer: Pick<OptimizerState, 'exp_avg' | 'exp_avg_sq'>, state: TrainerState): Promise<void> {
+  await (content.plan.full ? writeValues(folder, content) : writeAdapterFiles(folder, content));
   const moments = (['exp_avg', 'exp_avg_sq'] as const).map(name => ({ name, dtype: 'F32' as const, shape: [optimizer[name].length], data: optimizer[name] }));
   await writeSafetensors(join(folder, OPTIMIZER_NAME), moments, { format: 'pt' });
   writeFile(join(folder, STATE_NAME), `${JSON.stringify(state, null, 2)}\n`);

@@ -5,7 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import { LabError } from './errors';
-import { closeFile, errorNumber, listFolder, lookUp, makeFolder, openFile, removeFile, renameFile, statFile, syncFile, withFile, writeAll } from './files';
+import { closeFile, errorNumber, forcePath, listFolder, lookUp, makeFolder, openFile, removeFile, renameFile, statFile, syncFile, withFile, writeAll } from './files';
 
 /** Temporary names: `.tmp-` is being written, `.old-` was replaced and is about to be removed. */
 const TEMPORARY = /^\.(tmp|old)-(.+)-(\d+)-[0-9a-f]{12}$/;
@@ -55,21 +55,34 @@ const bytesOf = (content: string | Uint8Array): Uint8Array => (typeof content ==
  * On any error the old folder stays as it was and the temporary one is removed.
  */
 export async function transaction<T>(folder: string, write: (temporary: string) => T | Promise<T>): Promise<T> {
+  const { result, durable } = await beginTransaction(folder, write);
+  await durable;
+  return result;
+}
+
+/**
+ * The same, but answers as soon as everything is written: `durable` resolves once it is on the disk under its own name, and rejects where
+ * `transaction` would. Until then other work can go on, as long as it leaves `folder` alone. What `alongside` begins, such as forcing
+ * another file to disk, ends before the folder gets its name.
+ */
+export async function beginTransaction<T>(folder: string, write: (temporary: string) => T | Promise<T>, alongside: () => Promise<void> = async () => {}): Promise<{ result: T; durable: Promise<void> }> {
   const target = resolve(folder);
   const parent = dirname(target);
-  makeFolder(parent);
-  recover(parent, name => name === shortName(target));
   const temporary = temporaryName('tmp', target);
-  try {
-    makeFolder(temporary);
-    const result = await write(temporary);
-    syncTree(temporary);
-    replace(temporary, target);
-    return result;
-  } catch (error) {
+  const undone = (error: unknown): never => {
     discard(temporary);
     throw underFinalName(error, temporary, target);
-  }
+  };
+  try {
+    makeFolder(parent);
+    recover(parent, name => name === shortName(target));
+    makeFolder(temporary);
+    const result = await write(temporary);
+    const durable = forceAll([...treeOf(temporary), alongside]).then(() => replace(temporary, target)).catch(undone);
+    // Whoever waits for it learns of an error; nobody need wait yet.
+    durable.catch(() => {});
+    return { result, durable };
+  } catch (error) { return undone(error); }
 }
 
 /** A person knows the final name, not the temporary one. */
@@ -78,11 +91,11 @@ function underFinalName(error: unknown, temporary: string, target: string): unkn
   return new LabError({ ...error.report, file: target + error.report.file.slice(temporary.length) }, { cause: error.cause });
 }
 
-function replace(temporary: string, target: string): void {
+async function replace(temporary: string, target: string): Promise<void> {
+  const parent = dirname(target);
   if (!lookUp(target, 'link')) {
     renameFile(temporary, target);
-    syncFolder(dirname(target));
-    return;
+    return forceFolder(parent);
   }
   // A folder that is not empty cannot be renamed over: the old one steps aside and comes back if the second rename fails.
   const old = temporaryName('old', target);
@@ -91,7 +104,7 @@ function replace(temporary: string, target: string): void {
     renameFile(old, target);
     throw error;
   }
-  syncFolder(dirname(target));
+  await forceFolder(parent);
   discard(old);
 }
 
@@ -131,14 +144,31 @@ export function syncFolder(folder: string): void {
   try { syncFile(fd, folder); } finally { closeFile(fd, folder); }
 }
 
-/** Forces every file and folder below `folder` to disk, each once: the disk takes some milliseconds for each, also where there is nothing new. */
-function syncTree(folder: string): void {
-  for (const entry of listFolder(folder)) {
+async function forceFolder(folder: string): Promise<void> {
+  if (process.platform !== 'win32') await forcePath(folder, 'r');
+}
+
+/** What forces every file and folder below `folder`, and itself, to disk, each once: the disk takes some milliseconds for each, also where there is nothing new. */
+function treeOf(folder: string): (() => Promise<void>)[] {
+  const below = listFolder(folder).flatMap(entry => {
     const path = join(folder, entry);
-    if (statFile(path, 'link').isDirectory) syncTree(path);
-    else withFile(path, 'a', fd => syncFile(fd, path)); // Windows syncs only files that are open for writing
-  }
-  syncFolder(folder);
+    // Windows forces only files that are open for writing.
+    return statFile(path, 'link').isDirectory ? treeOf(path) : [() => forcePath(path, 'a')];
+  });
+  return [...below, () => forceFolder(folder)];
+}
+
+/** Files that are forced at a time: the disk takes for many at once what it takes for one, and few are open. */
+const AT_A_TIME = 16;
+
+/** Does all of it side by side. After an error nothing more is begun, and what was begun has ended when this rejects. */
+async function forceAll(work: (() => Promise<void>)[]): Promise<void> {
+  let failed: { error: unknown } | undefined;
+  const lane = async (): Promise<void> => {
+    for (let next = work.pop(); next && !failed; next = work.pop()) await next().catch((error: unknown) => { failed ??= { error }; });
+  };
+  await Promise.all(Array.from({ length: AT_A_TIME }, lane));
+  if (failed) throw failed.error;
 }
 
 /** Removes a temporary after an error; what cannot be removed now is cleared away by the next `recover`. */

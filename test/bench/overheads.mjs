@@ -1,6 +1,6 @@
 /**
- * What the laboratory costs beside the step itself: node test/bench/overheads.mjs [--seconds 15]
- * The sample is trained in a terminal without and with a checkpoint every fifth step, and in the real workbench with the panel open. There
+ * What the laboratory costs beside the step itself: node test/bench/overheads.mjs [--seconds 15] [--rounds 3] [--only sample|BERT-base] [--no-panel]
+ * The sample is trained in a terminal without and with a checkpoint every fifth step, in turns, and in the real workbench with the panel open. There
  * the processor time of extension host, page and engine is read from /proc, first with the panel open and no run, then while it trains; what
  * the panel's own script and layout take of the page is told by a trace of the browser. Linux only, and needs an otherwise idle machine.
  * Afterwards the same with a BERT-base, if `npm run bench` has left one.
@@ -22,16 +22,18 @@ import { tracePanel } from './pageTrace.mjs';
 const TICK = 0.01;
 /** A checkpoint's five files, its folder, the run's folder and the log. */
 const FORCED = 8;
-const seconds = Number(parseArgs({ options: { seconds: { type: 'string', default: '15' } } }).values.seconds);
+const { values: given } = parseArgs({ options: { seconds: { type: 'string', default: '15' }, rounds: { type: 'string', default: '3' }, only: { type: 'string' }, 'no-panel': { type: 'boolean' } } });
+const [seconds, rounds] = [Number(given.seconds), Number(given.rounds)];
 const folder = mkdtempSync(join(tmpdir(), 'lora-lab-overheads-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
 await build();
 
-const sample = copySample(join(folder, 'sample'));
-const small = settings(join(sample, 'sentiment.lora.json'), { num_train_epochs: 4, eval_strategy: 'no', save_strategy: 'no' });
-await cost('sample', sample, small);
+if (given.only !== 'BERT-base') {
+  const sample = copySample(join(folder, 'sample'));
+  await cost('sample', sample, settings(join(sample, 'sentiment.lora.json'), { num_train_epochs: 4, eval_strategy: 'no', save_strategy: 'no' }));
+}
 const bert = join(tmpdir(), 'lora-lab-bench/bert-base');
-if (existsSync(bert)) {
+if (existsSync(bert) && given.only !== 'sample') {
   const workspace = copySample(join(folder, 'large'));
   cpSync(bert, join(workspace, 'bert-base'), { recursive: true });
   await cost('BERT-base', workspace, settings(join(workspace, 'sentiment.lora.json'), { max_steps: 25, eval_strategy: 'no', save_strategy: 'no' }, { base_model: 'bert-base' }));
@@ -39,13 +41,16 @@ if (existsSync(bert)) {
 process.exit(0);
 
 async function cost(name, workspace, file) {
-  const plain = inTerminal(file);
-  const saving = inTerminal(settings(file, { save_strategy: 'steps', save_steps: 5 }));
-  const step = plain.seconds / plain.steps;
-  const save = (saving.seconds - plain.seconds) / Math.floor(saving.steps / 5);
-  const forced = forcing();
-  console.log(`${name}: a step takes ${milliseconds(step)}; a checkpoint ${milliseconds(save)}, ${(save / step).toFixed(2)} of a step. Forcing ${FORCED} small files to this disk alone takes ${milliseconds(forced)}, ${(forced / step).toFixed(2)} of a step`);
-  await inWorkbench(name, workspace, settings(file, { save_strategy: 'no', max_steps: -1, num_train_epochs: 500 }), step);
+  const steps = [], saves = [];
+  for (let round = 0; round < rounds; round++) {
+    const plain = inTerminal(settings(file, { save_strategy: 'no' }));
+    const saving = inTerminal(settings(file, { save_strategy: 'steps', save_steps: 5 }));
+    steps.push(plain.seconds / plain.steps);
+    saves.push((saving.seconds - plain.seconds) / Math.floor(saving.steps / 5));
+  }
+  const [step, save, forced] = [middle(steps), middle(saves), forcing()];
+  console.log(`${name}: a step takes ${milliseconds(step)}; a checkpoint makes training ${milliseconds(save)} longer (${saves.map(milliseconds).join(', ')}), ${(save / step).toFixed(2)} of a step. Forcing ${FORCED} small files to this disk one by one takes ${milliseconds(forced)}, ${(forced / step).toFixed(2)} of a step`);
+  if (!given['no-panel']) await inWorkbench(name, workspace, settings(file, { save_strategy: 'no', max_steps: -1, num_train_epochs: 500 }), step);
 }
 
 function settings(file, training, rest = {}) {
@@ -79,7 +84,11 @@ function forcing() {
     }
     return (performance.now() - begun) / 1000;
   };
-  return Array.from({ length: 10 }, (_, n) => round(n)).sort((a, b) => a - b)[5];
+  return middle(Array.from({ length: 10 }, (_, n) => round(n)));
+}
+
+function middle(values) {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 }
 
 async function inWorkbench(name, workspace, file, step) {

@@ -11,7 +11,7 @@ export async function inTemporaryFolder<T>(use: (folder: string) => T | Promise<
 }
 
 /** Every operation that changes something on the disk. */
-const CHANGES = ['open', 'write', 'truncate', 'fsync', 'close', 'mkdir', 'rename', 'remove'] as const;
+const CHANGES = ['open', 'write', 'truncate', 'fsync', 'force', 'close', 'mkdir', 'rename', 'remove'] as const;
 
 /**
  * Runs `use` while the n-th changing operation fails with `code`. With `dies` all later ones fail too, as after a crash
@@ -47,6 +47,28 @@ export async function withDisk<T>(use: (disk: { full: boolean }) => Promise<T>):
     write: (...args) => { if (disk.full) throw Object.assign(new Error('ENOSPC: injected'), { code: 'ENOSPC' }); return nodeFileSystem.write(...args); },
   });
   try { return await use(disk); } finally { restore(); }
+}
+
+/**
+ * Runs `use` on a disk that takes its time: while `held`, nothing that is forced to it beside other work arrives, and `waiting` are asked for.
+ * With `failure` all that is forced fails with this error number instead.
+ */
+export async function withSlowDisk<T>(use: (disk: { held: boolean; failure: string | undefined; readonly waiting: number; release(): void }) => Promise<T>): Promise<T> {
+  const arrivals: (() => void)[] = [];
+  const disk = {
+    held: false, failure: undefined as string | undefined,
+    get waiting() { return arrivals.length; },
+    release() { disk.held = false; for (const arrive of arrivals.splice(0)) arrive(); },
+  };
+  const restore = useFileSystem({
+    ...nodeFileSystem,
+    force: async fd => {
+      if (disk.held) await new Promise<void>(resolve => arrivals.push(resolve));
+      if (disk.failure) throw Object.assign(new Error(`${disk.failure}: injected`), { code: disk.failure });
+      await nodeFileSystem.force(fd);
+    },
+  });
+  try { return await use(disk); } finally { disk.release(); restore(); }
 }
 
 /** Path and content of every file below a folder: what a test compares to see that nothing changed. */

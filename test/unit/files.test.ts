@@ -57,7 +57,12 @@ test('everything in a transaction reaches the disk before it gets its name', asy
     const restore = useFileSystem({
       ...nodeFileSystem,
       open: (path, flags) => { const fd = nodeFileSystem.open(path, flags); names.set(fd, path); return fd; },
-      fsync: fd => { log.push(`sync ${names.get(fd)!.replace(/\.tmp-[^/]*/, 'TMP').replace(folder, '')}`); nodeFileSystem.fsync(fd); },
+      fsync: () => assert.fail('the work of this thread waits for the disk'),
+      force: async fd => {
+        const name = names.get(fd)!.replace(/\.tmp-[^/]*/, 'TMP').replace(folder, '');
+        await nodeFileSystem.force(fd);
+        log.push(`sync ${name}`);
+      },
       rename: (from, to) => { log.push(`rename ${to.replace(folder, '')}`); nodeFileSystem.rename(from, to); },
     });
     try {

@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
-import { openRunFolder } from '../../src/engine/runFolder';
+import { openRunFolder, type RunFolder } from '../../src/engine/runFolder';
 import { writeFile } from '../../src/engine/transaction';
 import type { TrainRecord } from '../../src/protocol/metrics';
 import { inTemporaryFolder, withFault } from '../support/faults';
@@ -15,6 +15,7 @@ import { settings } from '../support/tinyModel';
 const record = (step: number, loss: number | string = 1 / step): TrainRecord => ({ step, epoch: step / 10, loss, grad_norm: 1, learning_rate: 1e-3, tokens: 8 * step, tokens_per_second: 100, time: step });
 const isProblem = (code: string, says = /./) => (error: unknown): boolean => error instanceof LabError && error.report.code === code && says.test(error.report.cause);
 const open = (path: string, resume = false) => openRunFolder(path, { resume });
+const save = async (run: RunFolder, ...checkpoint: Parameters<RunFolder['writeCheckpoint']>): Promise<void> => { await (await run.writeCheckpoint(...checkpoint)).durable; };
 const content = (text: string) => (folder: string): void => { writeFile(join(folder, 'a.txt'), text); mkdirSync(join(folder, 'sub')); writeFile(join(folder, 'sub/b.txt'), text + text); };
 
 test('one run from start to resume', async () => {
@@ -23,7 +24,7 @@ test('one run from start to resume', async () => {
     const run = open(path);
     run.writeExperiment(settings());
     for (const step of [1, 2, 3]) run.appendMetrics(record(step));
-    await run.writeCheckpoint(2, content('two'));
+    await save(run, 2, content('two'));
     run.appendMetrics(record(4, NaN));
     run.close();
     appendFileSync(join(path, 'metrics.jsonl'), '{"step":5,"lo');
@@ -103,7 +104,7 @@ test('a damaged checkpoint is passed over, with a warning that says why', async 
   await inTemporaryFolder(async folder => {
     const run = open(join(folder, 'run'));
     assert.deepEqual(run.latestCheckpoint(), { folder: null, step: 0, warnings: [] });
-    for (const step of [2, 10, 9]) await run.writeCheckpoint(step, content(`step ${step}`));
+    for (const step of [2, 10, 9]) await save(run, step, content(`step ${step}`));
     assert.equal(run.latestCheckpoint().step, 10);
     const last = join(run.path, 'checkpoint-10');
     const damages: [() => void, RegExp][] = [
@@ -119,7 +120,7 @@ test('a damaged checkpoint is passed over, with a warning that says why', async 
       assert.equal(found.step, 9);
       assert.match(found.warnings.join('\n'), says);
     }
-    await run.writeCheckpoint(10, content('step 10'));
+    await save(run, 10, content('step 10'));
     assert.deepEqual(run.latestCheckpoint().warnings, []);
     run.close();
   });
@@ -130,10 +131,10 @@ test('whichever disk operation fails while a checkpoint is saved, the newest goo
     const path = join(folder, 'run');
     let run = open(path);
     run.writeExperiment(settings());
-    await run.writeCheckpoint(1, content('one'));
+    await save(run, 1, content('one'));
     for (const dies of [false, true]) {
       for (let n = 1, points = 0; ; n++, points++) {
-        const { reached, error } = await withFault(n, 'ENOSPC', () => run.writeCheckpoint(2, content('two')), dies);
+        const { reached, error } = await withFault(n, 'ENOSPC', () => save(run, 2, content('two')), dies);
         if (!reached) { assert.ok(points > 12, `${points} points`); break; }
         // After a crash another process opens the folder.
         run.close();

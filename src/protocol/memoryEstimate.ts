@@ -2,7 +2,7 @@
 import { countAdapter, type AdapterCount, type AdapterSettings, type ModelShape } from './adapterMath';
 import type { BaseDropout, ModuleInfo } from './engine';
 import type { Experiment } from './experiment';
-import { BLOCKED_FROM, savingsOf, type Savings } from './savings';
+import { BLOCKED_FROM, savingsOf } from './savings';
 
 /** The settings that memory depends on. */
 export type MemorySettings = Pick<Experiment, 'task' | 'base_model'> & {
@@ -53,13 +53,17 @@ const [TRAINED, TRAINED_LINEAR] = [16, 9];
 const TRAINED_MEMBER = 8;
 /** What steps were fed and gave is freed by JavaScript once it is so much. The vectors of a few steps count with what is trained. */
 const UNCOLLECTED = 32e6;
+/** As in the engine: bytes of the scores that attention of long texts computes at a time, unless an eighth of one head's rows have more. Scores, probabilities and their gradients are there together. */
+const [TURN_BYTES, BLOCKS, TURNS] = [4 << 20, 8, 4];
+/** Times the states of a token: what attention keeps of its own where it computes probabilities again, measured. */
+const SLOTS = 2;
 /** Bytes of a data file for each token: less than English texts have in any tokenizer, so that a kept prefix is not thought too small. */
 const BYTES_PER_TOKEN = 4;
 
 /**
  * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
  * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 64 bytes for each trained parameter, 100 in a linear layer that is trained whole; and, unless
- * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities (not of blocks)
+ * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities, or where they are computed again what attention keeps instead,
  * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
  * A GPU holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
  * Every example counts with `max_length` tokens, or the data's longest if that is known.
@@ -70,25 +74,28 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const count = countAdapter(model, lora);
   const savings = savingsOf(engine);
   const length = Math.min(training.max_length, longest);
-  if (longest === Infinity && inBlocks(model, task, savings, length)) {
-    // Texts that are just too short for blocks keep their probabilities.
-    const [long, short] = [length, BLOCKED_FROM - 1].map(known => estimateMemory(model, settings, known));
+  // Half precision is computed on GPUs alone, whatever `auto` stands for.
+  const gpu = engine.device === 'webgpu' || engine.device === 'cuda' || engine.precision === 'fp16';
+  const decoder = task === 'CAUSAL_LM' || (task === 'SEQ_CLS' && model.modules.some(({ name }) => /\.(q_proj|qkv_proj|c_attn)$/.test(name)));
+  const from = BLOCKED_FROM[decoder ? 'decoder' : 'encoder'];
+  const again = (layer: string): boolean => savings.attention_blocks && length >= from && computedAgain(layer, { model, task, lora, gpu, decoder });
+  if (longest === Infinity && savings.attention_blocks && length >= from) {
+    // Texts that are just too short for it keep their probabilities.
+    const [long, short] = [length, from - 1].map(known => estimateMemory(model, settings, known));
     return long.total >= short.total ? long : short;
   }
   const examples = Math.max(1, Math.min(training.per_device_train_batch_size, savings.portions ? Math.floor(PORTION_TOKENS / length) : Infinity));
   const tokens = examples * length;
   const layers = layersOf(model.modules);
   const frozen = frozenLayers(model.modules, layers, count, lora);
-  const masks = masksOf(model, layers, count, lora, length);
-  const probabilities = inBlocks(model, task, savings, length) ? 0 : length;
-  const kept = layers.map((layer, i) => FLOAT * tokens * (task === 'SEQ_CLS' && savings.last_layer_positions && i === layers.length - 1 ? layer.inward : layer.outputs + layer.norms + layer.gated + layer.heads * probabilities + masks[i])).slice(frozen);
-  const widest = Math.max(0, ...layers.map(layer => FLOAT * tokens * (3 * layer.widest + 2 * layer.heads * length)));
+  const masks = masksOf(model, layers, count, lora, length, again);
+  const kept = layers.map((layer, i) => FLOAT * tokens * (task === 'SEQ_CLS' && savings.last_layer_positions && i === layers.length - 1 ? layer.inward : layer.outputs + layer.norms + layer.gated + (again(layer.name) ? SLOTS * layer.hidden : layer.heads * length) + masks[i])).slice(frozen);
+  const scores = layers.map(({ name, heads }) => (again(name) && !gpu ? TURNS * Math.max(TURN_BYTES, FLOAT * tokens * length / BLOCKS) : 2 * FLOAT * tokens * heads * length));
+  const widest = Math.max(0, ...layers.map((layer, i) => 3 * FLOAT * tokens * layer.widest + scores[i]));
   const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens * layer.hidden));
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
   const vocabulary = written?.shape;
   const logits = vocabulary ? FLOAT * tokens * (3 * (savings.chunked_loss ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
-  // Half precision is computed on GPUs alone, whatever `auto` stands for.
-  const gpu = engine.device === 'webgpu' || engine.device === 'cuda' || engine.precision === 'fp16';
   const live = Math.max(logits, widest) + (training.gradient_checkpointing ? inputs + Math.max(0, ...kept) : sum(kept));
   // A planned block is there beside what the first run of its size allocated.
   const planned = gpu || savings.on_demand_memory ? 0 : live;
@@ -111,11 +118,13 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   return { process, weights, training: state, activations, beside, total: process + weights + state + Math.max(activations, loading) + beside };
 }
 
-/** Whether attention is computed in blocks, which keep no probabilities: of decoders that read long texts, where neither dropout nor, as in Gemma 2, a bound is applied to them. */
-function inBlocks({ modules, dropout }: MemoryModel, task: Experiment['task'], savings: Savings, length: number): boolean {
-  const some = (name: RegExp): boolean => modules.some(module => name.test(module.name));
-  const decoder = task === 'CAUSAL_LM' || (task === 'SEQ_CLS' && some(/\.(q_proj|qkv_proj|c_attn)$/));
-  return savings.attention_blocks && length >= BLOCKED_FROM && decoder && !dropout?.attention && !some(/\.pre_feedforward_layernorm$/);
+/**
+ * Whether a layer computes the probabilities of long texts again instead of keeping them: on the CPU all do but those of T5's decoder, and T5's encoder where its embeddings of
+ * positions are trained; on a GPU those of decoders to which neither dropout nor, as in Gemma 2, a bound is applied.
+ */
+function computedAgain(layer: string, { model: { modules, dropout }, task, lora, gpu, decoder }: { model: MemoryModel; task: Experiment['task']; lora: AdapterSettings; gpu: boolean; decoder: boolean }): boolean {
+  if (!gpu) return task !== 'SEQ_2_SEQ_LM' || (layer.startsWith('encoder.') && !lora.full);
+  return decoder && !dropout?.attention && !modules.some(({ name }) => /\.pre_feedforward_layernorm$/.test(name));
 }
 
 interface Held { linear: number; below: number; output: number; tied: number; all: number }
@@ -182,8 +191,8 @@ function frozenLayers(modules: readonly ModuleInfo[], layers: readonly Layer[], 
 }
 
 /** Floats of one token that dropout adds in each layer: of the base its masks and what it has left of the attention, of adapters mask and input. */
-function masksOf({ dropout = { hidden: 0, attention: 0 } }: MemoryModel, layers: readonly Layer[], { adapters }: AdapterCount, lora: MemorySettings['lora'], length: number): number[] {
-  return layers.map(({ name, heads }) => (dropout.hidden + 2 * dropout.attention * heads * length) / layers.length
+function masksOf({ dropout = { hidden: 0, attention: 0 } }: MemoryModel, layers: readonly Layer[], { adapters }: AdapterCount, lora: MemorySettings['lora'], length: number, again: (layer: string) => boolean): number[] {
+  return layers.map(({ name, heads }) => (dropout.hidden + (again(name) ? 0 : 2 * dropout.attention * heads * length)) / layers.length
     + (lora.lora_dropout ? sum(adapters.filter(adapter => adapter.name.startsWith(name)).map(({ A }) => 2 * A[1])) : 0));
 }
 

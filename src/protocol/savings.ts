@@ -19,14 +19,14 @@ export const SAVINGS = {
   activation_pieces: { saves: 'time', doc: 'On the CPU the slopes of activations are computed in pieces that stay in the caches of the cores.' },
   split_bias: { saves: 'time', doc: 'On the CPU a bias is added after the product, which otherwise begins with a copy of it in every row.' },
   transposed_gradients: { saves: 'time', doc: 'The gradient of a matrix with few rows, such as A, is computed as that of its transpose.' },
-  attention_blocks: { saves: 'time and memory', doc: 'Of decoders that read texts of 512 tokens or more, attention is computed in blocks of rows, each with the keys that it sees alone, and no probabilities are kept for the backward pass, which computes them once more. Not where dropout or a bound is applied to them.' },
+  attention_blocks: { saves: 'time and memory', doc: 'Where texts have 512 tokens or more, of encoders 1,024, no probabilities of attention are kept for the backward pass, which computes them once more: on the CPU of few heads at a time and in blocks of rows, whose scores stay in the caches, of decoders each block with the keys that it sees alone. On a GPU of decoders only, where neither dropout nor a bound is applied to them.' },
   flushed_denormals: { saves: 'time', doc: 'Numbers below 1e-38, such as the probabilities of masked keys, count as zero; processors are slow with them.' },
   thread_spinning: { saves: 'time', doc: 'Threads of the CPU wait 50 µs for more work before they sleep.' },
   on_demand_memory: { saves: 'memory', doc: 'Memory of activations is taken when it is needed, and not planned as one block (a memory pattern) for each size of a batch.' },
 } as const satisfies Record<string, Saving>;
 
-/** Tokens of the longest text from which on attention is computed in blocks: shorter rows are as fast whole. */
-export const BLOCKED_FROM = 512;
+/** Tokens of the longest text from which on attention is computed twice, head by head and in blocks: shorter rows are as fast whole. Of decoders, blocks leave keys out. */
+export const BLOCKED_FROM = { decoder: 512, encoder: 1024 };
 
 export type SavingName = keyof typeof SAVINGS;
 export const SAVING_NAMES = Object.keys(SAVINGS) as SavingName[];

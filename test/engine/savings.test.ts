@@ -30,7 +30,7 @@ interface Case { model: () => LoadedModel; examples: () => Example[]; target_mod
 const CASES: Record<string, Case> = {
   'an encoder with classes': {
     model: () => tinyEncoder({ num_hidden_layers: 3, intermediate_size: WIDE, max_position_embeddings: POSITIONS }), examples: () => tinyExamples(LENGTHS),
-    target_modules: ['layer.1.attention.self.query', 'layer.1.intermediate.dense', 'layer.2.attention.self.query', 'layer.2.attention.self.value'], without_effect: ['labelled_positions', 'chunked_loss', 'attention_blocks'],
+    target_modules: ['layer.1.attention.self.query', 'layer.1.intermediate.dense', 'layer.2.attention.self.query', 'layer.2.attention.self.value'], without_effect: ['labelled_positions', 'chunked_loss'],
   },
   'a decoder with completions': {
     model: () => tinyDecoder({ ...TINY_DECODERS.gpt2, n_layer: 3, n_inner: WIDE, n_positions: POSITIONS, vocab_size: CLASSES }, 'CAUSAL_LM'), examples: () => tinyTexts(LENGTHS),
@@ -38,7 +38,7 @@ const CASES: Record<string, Case> = {
   },
   'an encoder-decoder': {
     model: () => tinyDecoder({ ...TINY_T5['t5 v1.1'], d_ff: WIDE, vocab_size: CLASSES }, 'SEQ_2_SEQ_LM'), examples: () => tinyPairs(LENGTHS.map(length => [length, Math.ceil(length / 3)])),
-    target_modules: 'decoder.*\\.(q|v|wi_0)', without_effect: ['last_layer_positions', 'attention_blocks'],
+    target_modules: 'decoder.*\\.(q|v|wi_0)', without_effect: ['last_layer_positions'],
   },
 };
 

@@ -104,6 +104,13 @@ test('weights in few bits are held as two rounded copies, and the estimate is ne
   assert.equal(of('int4', 'webgpu').weights, 1.125 * linear + 4 * (109_483_778 - linear));
 });
 
+test('of an encoder with long texts probabilities count only where they are kept', () => {
+  const model = bertModel({ layers: 4, hidden: 512, intermediate: 2048, vocabulary: 30522, positions: 2048 });
+  const given = settings({ max_length: 2048, per_device_train_batch_size: 1 });
+  near(estimateMemory(model, given, 2048).total, 0.71e9);
+  near(estimateMemory(model, { ...given, engine: { ...given.engine, without: ['attention_blocks'] } }, 2048).total, 1.365e9);
+});
+
 test('a model that is trained whole needs about ninety bytes a parameter', () => {
   const of = (shape: Parameters<typeof bertModel>[0]): number => {
     const model = bertModel({ vocabulary: 30522, positions: 512, ...shape });

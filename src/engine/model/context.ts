@@ -6,6 +6,7 @@ import { loraEmbedding } from './adaptedEmbedding';
 import { doraLinear, loraLinear } from './adaptedLinear';
 import { attention, groupedMatMul } from '../ops/attention';
 import { blockAttention, type AttentionBlock } from '../ops/blockAttention';
+import { slicesApart } from '../ops/eachSlice';
 import { embedding } from '../ops/embedding';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { after } from '../ops/after';
@@ -13,7 +14,7 @@ import { halfRows, widened } from '../ops/halfTable';
 import { frozenLinear } from '../ops/quantizedLinear';
 import { rotary } from '../ops/rotary';
 import { DECODER } from '../training/decoderLayout';
-import { blockKeys, blockRows } from '../training/blocks';
+import { blockKeys, blockRows, TURNS } from '../training/blocks';
 import { MASKED, type BatchLayout } from '../training/layout';
 import { recomputed } from '../training/recompute';
 import { slotRows, tokenRows } from '../training/slots';
@@ -83,12 +84,16 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     return formats.half_tables && parameters.get(name)?.output ? widened({ w: options.weight(name) }, {}) : options.weight(name);
   };
 
-  /** The mask of a new site, [rows, width] or [B, h, S, S]; undefined for no dropout. */
-  const keep = (site: DropoutSite): tf.Tensor | undefined => {
+  /** Which rows of its pool are the mask of a new site; undefined for no dropout. */
+  const rowsKept = (site: DropoutSite): { keep: tf.Tensor; pool: tf.Tensor } | undefined => {
     const number = site.p > 0 ? options.dropoutSite(site) : null;
     if (number === null) return undefined;
-    const rows = tf.add(inputs[rowsName(site)], tf.slice1d(inputs[OFFSETS] as tf.Tensor1D, number, 1));
-    return tf.gather(inputs[poolName(site)], rows as tf.Tensor1D);
+    return { keep: tf.add(inputs[rowsName(site)], tf.slice1d(inputs[OFFSETS] as tf.Tensor1D, number, 1)), pool: inputs[poolName(site)] };
+  };
+  /** The mask of a new site, [rows, width] or [B, h, S, S]. */
+  const keep = (site: DropoutSite): tf.Tensor | undefined => {
+    const rows = rowsKept(site);
+    return rows && tf.gather(rows.pool, rows.keep as tf.Tensor1D);
   };
   const drop = (x: tf.Tensor, site: DropoutSite): tf.Tensor => {
     const mask = keep(site);
@@ -128,11 +133,12 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     biases.set(window ?? 0, bias);
     return bias;
   };
-  /** The blocks that causal attention is computed in, with the biases of a window. */
+  /** The blocks that attention is computed in, of a causal one with the biases of a window. */
   const blocksOf = new Map<number, AttentionBlock[]>();
   const attentionBlocks = (window: number | null): AttentionBlock[] => {
     const known = blocksOf.get(window ?? 0) ?? Array.from({ length: layout.blocks! }, (_, i) => {
       const [rows, keys] = [inputs[blockRows(i)], inputs[blockKeys(i)]];
+      if (!layout.causal) return { rows };
       return { rows, keys, bias: causalBias(tf.expandDims(rows, 1), tf.expandDims(keys, 0), window) };
     });
     blocksOf.set(window ?? 0, known);
@@ -154,7 +160,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     const all = plan?.trainables.map(t => t.name) ?? [];
     const own = all.filter(name => name.startsWith(plan!.full ? `${at}.` : `base_model.model.${at}.`));
     // Constants of a stack are made from its first layer's embeddings of positions: of those that are trained, gradients must pass.
-    const trained_constants = plan?.full || plan?.modules.some(module => module.embedding) ? constants.length : 0;
+    const trained_constants = trainsEmbeddings(plan) ? constants.length : 0;
     let sites: (number | null)[] | undefined;
     return recomputed([...entering, ...own.map(name => inputs[name]), ...constants], entering.length + own.length + trained_constants, (tensors, gradient) => {
       const late = (x: tf.Tensor): tf.Tensor => (gradient ? after({ x, then: gradient }, {}) : x);
@@ -250,7 +256,10 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       }
       const queries = slots(q, h, of);
       const site: DropoutSite = { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p };
-      const attended = layout.blocks && softcap === null && p === 0 && !options.cache ? blockAttention({ q: queries, k: keys, v: values }, attentionBlocks(window), scale)
+      const blocks = layout.blocks && between === 'encoder' ? attentionBlocks(window) : undefined;
+      // Elsewhere than on the CPU, blocks of rows are worth it for the keys that they leave out.
+      const remade = layout.remade && between !== 'decoder' && (slicesApart() ? !position_bias || !trainsEmbeddings(plan) : blocks && layout.causal && softcap === null && p === 0);
+      const attended = remade ? blockAttention({ q: queries, k: keys, v: values, ...(layout.causal ? {} : { bias: bias() }), ...rowsKept(site) }, { scale, softcap, blocks, turns: inputs[TURNS] })
         : softcap === null ? attention({ q: queries, k: keys, v: values, bias: bias(), keep: keep(site) }, { scale, trained })   // [B, h, S, head_dim]
         : groupedMatMul(drop(tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias())), site), values);
       const head_dim = attended.shape[3]!;
@@ -266,6 +275,9 @@ export function forwardContext(options: ContextOptions): ForwardContext {
   };
   return context;
 }
+
+/** Whether gradients pass to embeddings, of positions too. */
+const trainsEmbeddings = (plan: AdapterPlan | null): boolean => plan?.full === true || plan?.modules.some(module => module.embedding) === true;
 
 /** MASKED where a key stands behind the query, or before its window: query [.., S, 1] and key [.., 1, K] → [.., S, K]. */
 function causalBias(query: tf.Tensor, key: tf.Tensor, window: number | null): tf.Tensor {

@@ -52,16 +52,17 @@ export const probabilities = defineOp<'q' | 'k' | 'bias', { scale: number }>({
   },
 });
 
-/** Gradients of y = (p ∘ keep) v, in the shapes of q, k and v, and of the scores [B, h, S, K]. `dropped` is p ∘ keep. */
+/** Gradients of y = (p ∘ keep) v, in the shapes of q, k and v, and of the scores [B, h, S, K]. `dropped` is p ∘ keep, `slope` that of a bound on the scores. */
 export function attentionGradients(
-  dy: tf.Tensor, { q, k, v, y, p, dropped = p, keep }: Record<'q' | 'k' | 'v' | 'y' | 'p', tf.Tensor> & { dropped?: tf.Tensor; keep?: tf.Tensor }, scale: number,
+  dy: tf.Tensor, { q, k, v, y, p, dropped = p, keep, slope }: Record<'q' | 'k' | 'v' | 'y' | 'p', tf.Tensor> & Partial<Record<'dropped' | 'keep' | 'slope', tf.Tensor>>, scale: number,
 ): Record<'dq' | 'dk' | 'dv' | 'dscores', tf.Tensor> {
   const g = k.shape[1]!;
   const through = groupedMatMul(dy, v, true);                                                       // [B, h, S, K]
   const dp = keep ? tf.mul(through, keep) : through;
   // What softmax's gradient takes off, a row's sum of p ∘ dp, is that of y ∘ dy: head_dim numbers instead of K, and two passes
   // over [B, h, S, K] less (Dao et al. 2022, https://arxiv.org/abs/2205.14135, appendix B.2).
-  const dscores = tf.mul(tf.sub(dp, tf.sum(tf.mul(y, dy), -1, true)), p);
+  const bent = tf.mul(tf.sub(dp, tf.sum(tf.mul(y, dy), -1, true)), p);
+  const dscores = slope ? tf.mul(bent, slope) : bent;
   return {
     dscores,
     dq: tf.mul(groupedMatMul(dscores, k), scale),

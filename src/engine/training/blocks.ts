@@ -1,31 +1,56 @@
-/** Blocks of rows that causal attention over long texts is computed in (ops/blockAttention.ts). */
+/** Blocks of rows that attention over long texts is computed in, and turns of its heads (ops/blockAttention.ts). */
 import { BLOCKED_FROM } from '../../protocol/savings';
 import type { Feeds, InputSpec } from '../executors/executor';
+import type { HeadCounts } from './layout';
 
 /** Rows of a block, and how many blocks there are at most: each adds about 35 nodes to a layer. */
 const [ROWS, MOST] = [256, 8];
 
-/** In how many blocks texts of up to `longest` tokens are computed; undefined for whole rows. */
-export const blocksFor = (longest: number): number | undefined => (longest < BLOCKED_FROM ? undefined : Math.min(MOST, Math.ceil(longest / ROWS)));
+/** Bytes of the scores that are computed at a time, at most, unless those of one group of heads are more: what the cores' caches hold. */
+const TURN_BYTES = 4 << 20;
+
+/**
+ * In how many blocks texts of up to `longest` tokens are computed; undefined for whole rows. Where every row sees all keys, blocks leave
+ * nothing out: there are as many as keep the scores of one head in a turn's bytes.
+ */
+export function blocksFor(longest: number, causal = true): number | undefined {
+  if (longest < BLOCKED_FROM[causal ? 'decoder' : 'encoder']) return undefined;
+  const blocks = Math.min(MOST, Math.ceil(causal ? longest / ROWS : 4 * longest ** 2 / TURN_BYTES));
+  return blocks === 1 ? undefined : blocks;
+}
 
 /** Input [n]: slots of the queries of a block. */
 export const blockRows = (block: number): string => `block_rows_${block}`;
 /** Input [m]: slots of the keys that they see. */
 export const blockKeys = (block: number): string => `block_keys_${block}`;
 
-export const blockInputs = (blocks = 0): InputSpec[] => Array.from({ length: blocks }, (_, i): InputSpec[] => [
-  { name: blockRows(i), dtype: 'int32', shape: [`rows ${i}`] }, { name: blockKeys(i), dtype: 'int32', shape: [`keys ${i}`] },
+export const blockInputs = (blocks = 0, causal = true): InputSpec[] => Array.from({ length: blocks }, (_, i): InputSpec[] => [
+  { name: blockRows(i), dtype: 'int32', shape: [`rows ${i}`] }, ...(causal ? [{ name: blockKeys(i), dtype: 'int32' as const, shape: [`keys ${i}`] }] : []),
 ]).flat();
 
+/** Input [C, G]: heads of all examples, or groups of heads that share keys, are computed in C turns, G at a time. */
+export const TURNS = 'attention_turns';
+
+export const turnInputs = (): InputSpec[] => [{ name: TURNS, dtype: 'int32', shape: ['turns', 'groups'] }];
+
+/** The value of `turnInputs` for B examples of S slots, in so many blocks of rows. */
+export function turnFeeds(B: number, S: number, { query, key_value }: HeadCounts, blocks = 1): Feeds {
+  const groups = B * key_value;
+  const most = Math.max(1, Math.floor(TURN_BYTES / (4 * (query / key_value) * Math.ceil(S / blocks) * S)));
+  let size = Math.min(most, groups);
+  while (groups % size) size--;
+  return { [TURNS]: { data: new Int32Array(groups), shape: [groups / size, size] } };
+}
+
 /** The values of `blockInputs` for S slots, at least one for each block. */
-export function blockFeeds(S: number, blocks = 0): Feeds {
+export function blockFeeds(S: number, blocks = 0, causal = true): Feeds {
   const feeds: Feeds = {};
   const slots = Int32Array.from({ length: S }, (_, s) => s);
   const end = (block: number): number => Math.floor(S * (block + 1) / blocks);
   for (let i = 0; i < blocks; i++) {
     const [rows, keys] = [slots.slice(end(i - 1), end(i)), slots.slice(0, end(i))];
     feeds[blockRows(i)] = { data: rows, shape: [rows.length] };
-    feeds[blockKeys(i)] = { data: keys, shape: [keys.length] };
+    if (causal) feeds[blockKeys(i)] = { data: keys, shape: [keys.length] };
   }
   return feeds;
 }

@@ -4,7 +4,7 @@
  */
 import type { Feeds, InputSpec } from '../executors/executor';
 import { relativeBuckets, type RelativePositions } from '../model/relativePosition';
-import { blockFeeds, blockInputs } from './blocks';
+import { blockFeeds, blockInputs, turnFeeds, turnInputs } from './blocks';
 import { decoderFeeds, decoderInputs } from './decoderLayout';
 import { headFeeds, slotRows, tokenRows } from './slots';
 import { IGNORED, type Example } from './step.types';
@@ -37,8 +37,10 @@ export interface BatchLayout {
   relative?: RelativePositions;
   /** Of a language model: the layers whose keys and values are kept while it writes, of a decoder apart its own, and the width of a head. */
   cache?: { layers: number; head_dim: number };
-  /** Blocks of rows that causal attention is computed in; absent for whole rows. */
+  /** Blocks of rows that attention is computed in; absent for whole rows. */
   blocks?: number;
+  /** Attention computes its probabilities again in the backward pass, and its heads in turns where the executor can. */
+  remade?: boolean;
   /** An encoder-decoder: the head reads tokens of the decoder, and `causal` is said of the encoder. */
   decoder?: boolean;
 }
@@ -61,7 +63,8 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
     float('slot_mask', ['B', 1, 'S', 1]),
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
     ...(layout.decoder ? decoderInputs(layout.heads.query) : []),
-    ...blockInputs(layout.blocks),
+    ...blockInputs(layout.blocks, layout.causal),
+    ...(layout.remade ? turnInputs() : []),
     ...(layout.relative ? [index('relative_buckets', ['S', 'S'])] : []),
     ...(layout.rotary ? ['rotary_cos', 'rotary_sin'].map(name => float(name, ['P', layout.rotary!.length])) : []),
   ];
@@ -145,7 +148,7 @@ export function batchFeeds(examples: Example[], layout: BatchLayout, longest?: n
     feeds.attention_bias = { data: attention_bias, shape: [B, 1, 1, S] };
   }
   for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples.map(e => e.input_ids.length), h, S));
-  Object.assign(feeds, blockFeeds(S, layout.blocks));
+  Object.assign(feeds, blockFeeds(S, layout.blocks, layout.causal), layout.remade ? turnFeeds(B, Math.max(S, sizes.V), layout.heads, layout.blocks) : {});
   if (layout.relative) feeds.relative_buckets = { data: relativeBuckets(S, layout.relative, !layout.causal), shape: [S, S] };
   if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, layout.heads.query, layout.relative!));
   if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S, longest));

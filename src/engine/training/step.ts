@@ -1,7 +1,7 @@
 /** The training step: forward, loss and backward as one program, AdamW as another, on whichever executor was asked for. */
 import * as tf from '@tensorflow/tfjs-core';
 import { hasClasses, type LoraSettings, type Precision, type TrainingSettings } from '../../protocol/experiment';
-import { ALL_SAVINGS, type Savings } from '../../protocol/savings';
+import { ALL_SAVINGS, BLOCKED_FROM, type Savings } from '../../protocol/savings';
 import { createExecutor } from '../executors/devices';
 import type { CompiledProgram, Executor, Inputs, Program, Results } from '../executors/executor';
 import { GRADIENTS } from '../executors/program';
@@ -138,7 +138,8 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
   const unlabelled = train && !hasClasses(task) && !savings.labelled_positions;
-  const layout: BatchLayout = { ...own, ...(read ? { read, pad_token_id: null } : {}), unlabelled, blocks: own.causal && !own.decoder && train && savings.attention_blocks ? blocksFor(longest) : undefined, targets: targetWidth(problem_type, model.labels.length) };
+  const remade = train && savings.attention_blocks && longest >= BLOCKED_FROM[own.causal && !own.decoder ? 'decoder' : 'encoder'];
+  const layout: BatchLayout = { ...own, ...(read ? { read, pad_token_id: null } : {}), unlabelled, remade, blocks: remade ? blocksFor(longest, own.causal) : undefined, targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const formats = formatsOf(model, precision);

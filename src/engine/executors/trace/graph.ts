@@ -16,7 +16,18 @@ export interface Value { name: string; dtype: ValueType; shape: number[] }
 
 export type Attribute = number | number[] | string | { float: number };
 
-export interface GraphNode { op: string; domain: string; inputs: string[]; outputs: string[]; attributes: Record<string, Attribute> }
+export interface GraphNode {
+  op: string; domain: string; inputs: string[]; outputs: string[]; attributes: Record<string, Attribute>;
+  /** Of a Scan: what is done with each slice. It may also read values of the graph around it. */
+  body?: { nodes: GraphNode[]; inputs: Value[]; outputs: Value[] };
+}
+
+/** All values that a node reads, with those that its body takes from around it. */
+export function readsOf({ inputs, body }: GraphNode): string[] {
+  if (!body) return inputs;
+  const own = new Set([...body.inputs.map(({ name }) => name), ...body.nodes.flatMap(({ outputs }) => outputs)]);
+  return [...inputs, ...body.nodes.flatMap(readsOf).filter(name => !own.has(name))];
+}
 
 export interface Constant { name: string; dtype: ValueType; shape: number[]; data: Float32Array | Int32Array | BigInt64Array | Uint8Array }
 
@@ -116,6 +127,26 @@ export class Graph {
     for (const value of values) this.values.set(value.name, value);
     this.nodes.push({ op, domain, inputs: inputs.map(v => v?.name ?? ''), outputs: values.map(v => v.name), attributes });
     return values;
+  }
+
+  /** What `step` makes of each slice of `inputs` along their first axis, one slice after the other (a Scan): its values, one behind the other along a first axis. */
+  scan(inputs: Value[], step: (slices: Value[]) => Value[]): Value[] {
+    const slices = inputs.map(({ dtype, shape }) => ({ name: this.fresh('slice'), dtype, shape: shape.slice(1) }));
+    const begin = this.nodes.length;
+    const outputs = step(slices);
+    // What is the same for all slices is computed once, before them; what was made on the way may be used after them.
+    const [ofSlices, nodes] = [new Set(slices.map(({ name }) => name)), [] as GraphNode[]];
+    for (const node of this.nodes.splice(begin)) {
+      if (!readsOf(node).some(name => ofSlices.has(name))) { this.nodes.push(node); continue; }
+      nodes.push(node);
+      for (const name of node.outputs) ofSlices.add(name);
+    }
+    const results = outputs.map(({ dtype, shape }) => ({ dtype, shape: [inputs[0].shape[0], ...shape], name: this.fresh('Scan') }));
+    for (const value of results) this.values.set(value.name, value);
+    this.nodes.push({
+      op: 'Scan', domain: '', inputs: inputs.map(({ name }) => name), outputs: results.map(({ name }) => name), attributes: { num_scan_inputs: inputs.length }, body: { nodes, inputs: slices, outputs },
+    });
+    return results;
   }
 
   constant(dtype: ValueType, shape: number[], data: number[] | Float32Array | Int32Array | Uint8Array): Value {

@@ -39,7 +39,7 @@ export function encodeModel(parts: ModelParts): Uint8Array {
 
 function writeGraph(parts: ModelParts, pbf: Pbf): void {
   const { graph, nodes, initializers, backward, outputs } = parts;
-  for (const node of nodes) pbf.writeMessage(1, writeNode, node);
+  for (const node of nodes) pbf.writeMessage(1, writeNode, { graph, node });
   if (backward) pbf.writeMessage(1, writeBackward, { graph, ...backward });
   pbf.writeStringField(2, 'step');
   for (const initializer of initializers) pbf.writeMessage(5, writeInitializer, initializer);
@@ -75,7 +75,7 @@ function writeBackward({ graph, nodes, outputs }: { graph: Graph; nodes: GraphNo
   pbf.writeMessage(5, (_, attribute) => {
     attribute.writeStringField(1, 'then_branch');
     attribute.writeMessage(6, (_branch, p) => {
-      for (const node of nodes) p.writeMessage(1, writeNode, node);
+      for (const node of nodes) p.writeMessage(1, writeNode, { graph, node });
       p.writeStringField(2, 'backward');
       writeSizes(graph, nodes, p);
       for (const { value } of outputs) p.writeMessage(12, writeValueInfo, { name: value.name, dtype: value.dtype, dims: value.shape.map(size => label(graph, size)) });
@@ -86,7 +86,7 @@ function writeBackward({ graph, nodes, outputs }: { graph: Graph; nodes: GraphNo
     attribute.writeStringField(1, 'else_branch');
     attribute.writeMessage(6, (_branch, p) => {
       for (const { value } of outputs) p.writeMessage(5, writeConstant, { name: `no_${value.name}`, dtype: value.dtype, shape: value.shape.map(() => 0), data: new Float32Array(0) });
-      for (const { value } of outputs) p.writeMessage(1, writeNode, { op: 'Identity', domain: '', inputs: [`no_${value.name}`], outputs: [`nothing_${value.name}`], attributes: {} });
+      for (const { value } of outputs) p.writeMessage(1, writeNode, { graph, node: { op: 'Identity', domain: '', inputs: [`no_${value.name}`], outputs: [`nothing_${value.name}`], attributes: {} } });
       p.writeStringField(2, 'forward_only');
       for (const { value } of outputs) p.writeMessage(12, writeValueInfo, { name: `nothing_${value.name}`, dtype: value.dtype, dims: value.shape.map(() => 0) });
     }, null);
@@ -94,13 +94,28 @@ function writeBackward({ graph, nodes, outputs }: { graph: Graph; nodes: GraphNo
   }, null);
 }
 
-function writeNode(node: GraphNode, pbf: Pbf): void {
+function writeNode({ graph, node }: { graph: Graph; node: GraphNode }, pbf: Pbf): void {
   for (const input of node.inputs) pbf.writeStringField(1, input);
   for (const output of node.outputs) pbf.writeStringField(2, output);
   pbf.writeStringField(3, node.outputs[0]);
   pbf.writeStringField(4, node.op);
   for (const [name, value] of Object.entries(node.attributes)) pbf.writeMessage(5, writeAttribute, { name, value });
+  if (node.body) pbf.writeMessage(5, writeBody, { graph, body: node.body });
   if (node.domain) pbf.writeStringField(7, node.domain);
+}
+
+/** The attribute that holds the graph of a Scan. */
+function writeBody({ graph, body: { nodes, inputs, outputs } }: { graph: Graph; body: NonNullable<GraphNode['body']> }, pbf: Pbf): void {
+  const info = ({ name, dtype, shape }: Value) => ({ name, dtype, dims: shape.map(size => label(graph, size)) });
+  pbf.writeStringField(1, 'body');
+  pbf.writeMessage(6, (_, p) => {
+    for (const node of nodes) p.writeMessage(1, writeNode, { graph, node });
+    p.writeStringField(2, 'slice');
+    for (const value of inputs) p.writeMessage(11, writeValueInfo, info(value));
+    for (const value of outputs) p.writeMessage(12, writeValueInfo, info(value));
+    writeSizes(graph, nodes, p);
+  }, null);
+  pbf.writeVarintField(20, 5);
 }
 
 function writeAttribute({ name, value }: { name: string; value: Attribute }, pbf: Pbf): void {

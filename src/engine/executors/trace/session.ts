@@ -11,7 +11,7 @@ import { packWeight } from '../../model/quantize';
 import { readTensor } from '../../model/safetensors';
 import type { Traced } from './trace';
 import { encodeModel, type Initializer } from './onnx';
-import type { Graph, GraphNode, Provider, Value } from './graph';
+import { readsOf, type Graph, type GraphNode, type Provider, type Value } from './graph';
 
 export interface SessionSettings {
   provider: Provider;
@@ -49,7 +49,7 @@ const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as cons
 export async function createSession(program: Program, traced: Traced, settings: SessionSettings): Promise<ort.InferenceSession> {
   const { graph, gradients } = traced;
   const { savings = ALL_SAVINGS } = settings;
-  const read = new Set([...traced.forward, ...traced.backward].flatMap(node => node.inputs));
+  const read = new Set([...traced.forward, ...traced.backward].flatMap(readsOf));
   const used = [...graph.weights].filter(([value]) => read.has(value)).map(([value, name]) => ({ value, weight: partOf(program.weights.get(name)!, graph.weightRows.get(value)), half: graph.halves.has(value), name }));
   const shared = commonFolder(used.map(u => u.weight));
   const rounded = graph.packed.length > 0 || used.some(({ half, weight }) => half && !(shared !== undefined && weight.source === 'file' && weight.ref.dtype === 'F16'));

@@ -3,7 +3,7 @@ import type * as tf from '@tensorflow/tfjs-core';
 import type { Savings } from '../../../protocol/savings';
 import type { Program } from '../executor';
 import { evaluateProgram, GRADIENTS } from '../program';
-import { DynamicSizes, Graph, type GraphNode, type Provider, type Value } from './graph';
+import { DynamicSizes, Graph, readsOf, type GraphNode, type Provider, type Value } from './graph';
 import { getRecorder } from './recorder';
 import './kernels';
 
@@ -46,7 +46,9 @@ export function traceProgram(program: Program, provider: Provider = 'cpu', large
     const gradients = result.gradients && { name: GRADIENTS, value: recorder.graphValue(result.gradients) };
     graph.outputs.push(...outputs, ...(gradients ? [gradients] : []));
 
-    const forward = needed(graph.nodes, [...outputs.map(o => o.value.name), ...(gradients ? graph.joint : [])]);
+    const wanted = [...outputs.map(o => o.value.name), ...(gradients ? graph.joint : [])];
+    narrow(graph.nodes, [...wanted, ...(gradients ? [gradients.value.name] : [])]);
+    const forward = needed(graph.nodes, wanted);
     const backward = gradients ? needed(graph.nodes, [gradients.value.name]) : new Set<GraphNode>();
     return {
       graph, outputs, gradients,
@@ -63,13 +65,27 @@ function named(graph: Graph, name: string, value: Value): Value {
   return output;
 }
 
-function needed(nodes: GraphNode[], outputs: string[]): Set<GraphNode> {
+/** Takes out of every Scan what nobody reads: of the first layer's attention that is the gradient of its keys, where they have no adapter. */
+function narrow(nodes: GraphNode[], outputs: string[]): void {
+  needed(nodes, outputs, (node, wanted) => {
+    if (!node.body) return;
+    const kept = node.outputs.map(output => wanted.has(output));
+    const results = node.body.outputs.filter((_, i) => kept[i]);
+    const inner = needed(node.body.nodes, results.map(({ name }) => name));
+    node.outputs = node.outputs.filter((_, i) => kept[i]);
+    node.body = { ...node.body, nodes: node.body.nodes.filter(other => inner.has(other)), outputs: results };
+  });
+}
+
+/** The nodes that these outputs need. `visit` sees each before what it reads is asked for, from the last one on. */
+function needed(nodes: GraphNode[], outputs: string[], visit: (node: GraphNode, wanted: ReadonlySet<string>) => void = () => {}): Set<GraphNode> {
   const wanted = new Set(outputs);
   const result = new Set<GraphNode>();
   for (const node of [...nodes].reverse()) {
     if (!node.outputs.some(output => wanted.has(output))) continue;
+    visit(node, wanted);
     result.add(node);
-    for (const input of node.inputs) wanted.add(input);
+    for (const input of readsOf(node)) wanted.add(input);
   }
   return result;
 }

@@ -68,7 +68,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     const state = found?.state ?? freshState(prepared);
     if (exact) state.first_step = await compareFirstStep(step, exact, source.experiment, report);
     const sets = keepPrefix({ step, experiment: source.experiment, prepared, folder: folder.path, report });
-    return await new Trainer({ experiment: source.experiment, prepared: { ...prepared, ...sets }, step, state, control, report, peaks }).train(folder);
+    return await new Trainer({ experiment: source.experiment, prepared: { ...prepared, ...sets }, step, state, control, report, peaks, resumed_from: found?.checkpoint }).train(folder);
   } catch (error) {
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the run was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);

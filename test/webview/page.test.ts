@@ -208,7 +208,7 @@ test('the strip tells what the run takes of the machine, follows it, and goes wh
   assert.match(await cell('memory'), /^Memory\|4\d\d MB of 16 GB\|peak 520 MB$/, 'the peak of the whole run, not of the minutes that are shown');
   assert.match(await cell('cpu'), /^Processor\|3\.\d of 8 cores\|peak 4\.0 cores$/);
   assert.match(await cell('gpu'), /^GPU\|\d\d(\.\d)? %\|peak/);
-  assert.match(await cell('gpu-memory'), /^GPU memory\|3\.1 GB of 8 GB\|peak 3\.1 GB$/);
+  assert.match(await cell('gpu-memory'), /^GPU memory\|3\.1 GB of 8 GB\|peak 3\.1 GB, whole card$/);
   assert.match(await cell('speed'), /^Speed\|5,\d{3} tokens\/s\|$/);
   assert.equal(await page.evaluate(() => document.querySelector('[data-cell=cpu] polyline')!.getAttribute('points')!.split(' ').length), 90);
   await notify(page, 'metrics', { records: [], samples: [{ ...telemetry(1)[0], cpu_cores: 7.5 }], reset: false });

@@ -5,6 +5,7 @@ import { LabError } from './errors';
 import { spaceFor } from './fullDisk';
 import { listFolder, lookUp, readJsonObject } from './files';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
+import { GpuMemory } from './gpuMemory';
 import { keepPrefix, wantsPrefix } from './prefixCache';
 import { prepare, rowsOf, type Prepared } from './prepare';
 import { release } from './release';
@@ -46,6 +47,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
   try {
     folder = resume ? openRunFolder(folderToResume(source, cwd), { resume }) : undefined;
     const found = folder && findState(folder, source, report);
+    const card = GpuMemory.before(source.experiment.engine.device);
     const prepared = prepare(source, found?.state.labels ?? null, report);
     const optimizer = found && readOptimizer(found.checkpoint, found.state, prepared);
     control.throwIfStopped();
@@ -54,6 +56,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     const { plan } = prepared;
     const split_prefix = wantsPrefix(source.experiment, rowsOf(prepared));
     const exact = found ? null : await exactStep(source.experiment, prepared, report);
+    peaks?.cardBefore((await card).before);
     control.throwIfStopped();
     step = await createTrainingStep({ ...stepOptions(source.experiment, prepared), split_prefix });
     if (optimizer) await step.restore(optimizer);

@@ -5,22 +5,23 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { availableParallelism, totalmem } from 'node:os';
 import { DrmUsage } from './drmUsage';
-import { hasNvidia } from './executors/hardware';
+import { NVIDIA_QUERY, nvidiaSmi, visibleCard } from './executors/hardware';
 import type { GpuOwner, GpuSample, MachinePeaks, TelemetrySample } from '../protocol/metrics';
 
 const SAMPLE_MS = 1000;
 /** nvidia-smi keeps running and tells at this pace: starting it each time would cost more than the telling. */
 const GPU_MS = 2000;
-const QUERY = ['--query-gpu=index,memory.used,memory.total,utilization.gpu', '--format=csv,noheader,nounits', `--loop-ms=${GPU_MS}`];
 
 const OWNERS: readonly GpuOwner[] = ['card', 'process'];
 
-/** Peaks of a run: cores in use, bytes of GPU memory, share of the GPU, whose memory it is. Zero where nothing was told. */
+/** Peaks of a run: cores in use, bytes of GPU memory, share of the GPU, whose memory it is; and what was in use on the card before the run. Zero where nothing was told. */
 export class Peaks {
   private readonly values: Float64Array;
-  constructor(readonly memory = new SharedArrayBuffer(32)) { this.values = new Float64Array(memory); }
+  constructor(readonly memory = new SharedArrayBuffer(40)) { this.values = new Float64Array(memory); }
 
-  reset(): void { this.values.fill(0); }
+  reset(): void { this.values.fill(0); this.cardBefore(null); }
+  /** Bytes in use on the card before anything of the run was on it. */
+  cardBefore(bytes: number | null): void { this.values[4] = bytes ?? NaN; }
   take({ cpu_cores, gpu }: TelemetrySample): void {
     const owner = gpu ? OWNERS.indexOf(gpu.of) : this.values[3];
     // What another source told is not comparable.
@@ -29,8 +30,9 @@ export class Peaks {
   }
   /** Keys of `summary.json`; those that are unknown are left out. */
   summary(): MachinePeaks {
-    const [cpu, memory, utilization, owner] = this.values;
-    return { ...(cpu ? { peak_cpu_cores: round(cpu) } : {}), ...(memory ? { peak_gpu_memory_bytes: memory, gpu_memory_of: OWNERS[owner], peak_gpu_utilization: utilization } : {}) };
+    const [cpu, memory, utilization, owner, before] = this.values;
+    const own = OWNERS[owner] === 'process' ? memory : memory - before;
+    return { ...(cpu ? { peak_cpu_cores: round(cpu) } : {}), ...(memory ? { peak_gpu_memory_bytes: memory, gpu_memory_of: OWNERS[owner], peak_gpu_utilization: utilization, ...(own >= 0 ? { own_gpu_memory_bytes: own } : {}) } : {}) };
   }
 }
 
@@ -63,10 +65,10 @@ export class Telemetry {
     if (!this.timer || this.followed || device.startsWith('cpu')) return;
     this.followed = true;
     this.drm = this.openDrm();
-    const program = process.env.LORA_LAB_NVIDIA_SMI ?? (hasNvidia() ? 'nvidia-smi' : undefined);
+    const program = nvidiaSmi();
     if (program === undefined) return;
-    const wanted = /^\d+/.exec(process.env.CUDA_VISIBLE_DEVICES ?? '')?.[0] ?? '0';
-    const tool = this.tool = spawn(program, QUERY, { stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });
+    const wanted = visibleCard();
+    const tool = this.tool = spawn(program, [...NVIDIA_QUERY, `--loop-ms=${GPU_MS}`], { stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });
     tool.on('error', () => { /* there is none: the GPU's figures stay away */ });
     // What it told last is no longer so.
     tool.on('close', () => { if (this.tool === tool) this.gpu = undefined; });

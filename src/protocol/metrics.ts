@@ -84,6 +84,8 @@ export interface Summary {
   peak_cpu_cores?: number;
   peak_gpu_memory_bytes?: number;
   gpu_memory_of?: GpuOwner;
+  /** What of it the run itself took: its process's, or by how much what is in use on the card grew. Absent where that was not told. */
+  own_gpu_memory_bytes?: number;
   peak_gpu_utilization?: number;
   /** Absolute path of the saved adapter folder; with `full_finetuning` that of the trained model's checkpoint folder. */
   adapter: string;
@@ -96,7 +98,7 @@ export interface Summary {
 }
 
 /** What a run, or a whole sweep, took of the machine at most. */
-export type MachinePeaks = Pick<Summary, 'peak_cpu_cores' | 'peak_gpu_memory_bytes' | 'gpu_memory_of' | 'peak_gpu_utilization'>;
+export type MachinePeaks = Pick<Summary, 'peak_cpu_cores' | 'peak_gpu_memory_bytes' | 'gpu_memory_of' | 'own_gpu_memory_bytes' | 'peak_gpu_utilization'>;
 
 /** Whose figures they are: of the engine's process alone, or of the whole card with all that runs on it. */
 export type GpuOwner = 'process' | 'card';

@@ -130,7 +130,7 @@ export const VIEWS: Record<string, PanelView> = {
   held: {
     experiment: experiment({
       model: BERT_BASE, values: long(16, 512),
-      memory: memory(1.38e9, { held: { needed: 1.62e9, available: 1.38e9, measured: true, exceeded: false }, measured: [{ settings: settingsOf(long(16, 512)), result: { peak_memory_bytes: 1.62e9, device: 'cpu (onnxruntime)', longest: 512, device_memory_bytes: null }, of: 'step' }] }),
+      memory: memory(1.38e9, { held: { needed: 1.62e9, available: 1.38e9, measured: true, exceeded: false }, measured: [{ settings: settingsOf(long(16, 512)), result: { peak_memory_bytes: 1.62e9, device: 'cpu (onnxruntime)', longest: 512, gpu_memory_bytes: null, device_memory_bytes: null }, of: 'step' }] }),
     }), run: EMPTY_RUN, metrics: [],
   },
   gpu: { experiment: experiment({ model: BERT_BASE, values: { ...values(), engine: { ...values().engine, device: 'webgpu' } } }), run: EMPTY_RUN, metrics: [] },

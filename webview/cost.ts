@@ -2,7 +2,7 @@
 import { countAdapter, ratioPercent, type AdapterCount } from '../src/protocol/adapterMath';
 import type { ExperimentValues, ModelView } from '../src/protocol/panel';
 import { fittingChanges, type FittingChange } from '../src/protocol/fittingChanges';
-import { deviceOf, neededMemory, TRUSTED, type MemoryNeed, type MemoryView } from '../src/protocol/memory';
+import { deviceOf, isGpu, neededMemory, TRUSTED, type MemoryNeed, type MemoryView } from '../src/protocol/memory';
 import type { MemorySettings } from '../src/protocol/memoryEstimate';
 
 export interface Cost {
@@ -14,7 +14,7 @@ export interface Cost {
 }
 
 export interface MemoryCost extends MemoryNeed {
-  /** It is the memory of a GPU, of which nothing is measured. */
+  /** It is the memory of a GPU. */
   onGpu: boolean;
   /** Memory that the run can have; null where it is not known. */
   available: number | null;
@@ -44,7 +44,7 @@ function memoryOf(model: ModelView, values: ExperimentValues, memory: MemoryView
   // A step that took too much says that the need was taken for too small, not by how much.
   const limit = available !== null && memory?.held?.exceeded ? Math.min(available, (1 - TRUSTED) * need.total) : available;
   const changes = limit === null || need.total <= limit ? [] : fittingChanges(values, limit, (other: MemorySettings) => neededMemory(model, other, memory).total);
-  return { ...need, available, changes, onGpu: ['webgpu', 'cuda'].includes(deviceOf(values, memory)) };
+  return { ...need, available, changes, onGpu: isGpu(deviceOf(values, memory)) };
 }
 
 /** What is free on the machine; of a GPU its own memory, known once a step ran on it. TensorFlow's executor holds memory as it likes. */

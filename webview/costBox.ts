@@ -49,7 +49,7 @@ export function costBox(host: Host): Part {
       const source = record?.of === 'run' ? 'run' : 'step';
       setText(memory.title, onGpu ? 'GPU memory' : 'Memory');
       setText(memory.note, measured === 'this' ? 'measured' : measured ? `from a measured ${source}` : onGpu ? 'computed only' : 'computed');
-      memory.element.title = `Computed from shapes${measured ? `, corrected by ${source === 'run' ? 'an earlier run' : 'one measured step'}` : ', if every text has max_length tokens'}${onGpu ? '; what a GPU really takes is not measured' : ''}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
+      memory.element.title = `Computed from shapes${measured ? `, corrected by ${source === 'run' ? 'an earlier run' : 'one measured step'}` : ', if every text has max_length tokens'}${onGpu && !measured ? '; what the GPU really takes has not been measured, or cannot be told here' : ''}:\nengine ${formatBytes(estimate.process)}\nbase weights ${formatBytes(estimate.weights)}\n`
         + `trained weights, gradients, AdamW ${formatBytes(estimate.training)}\nactivations ${formatBytes(estimate.activations)}`
         + (estimate.beside ? `\nbeside the steps (kept prefix, at most, a second base to write with, members of a sweep, what is not yet freed) ${formatBytes(estimate.beside)}` : '');
       keepFocus(fit.element, () => Array.from(fit.element.querySelectorAll<HTMLElement>('#measure-memory, #cancel-measure')), () => fit.update(view));

@@ -107,7 +107,7 @@ function card(summary: Summary): HTMLElement {
   figures.push(['Train loss', formatNumber(summary.train_loss), 'mean over all steps']);
   figures.push(['Time', formatDuration(summary.seconds), `${summary.steps} steps, ${formatNumber(summary.epochs)} epochs`]);
   figures.push(['Peak memory', roughBytes(summary.peak_memory_bytes), summary.device]);
-  if (summary.peak_gpu_memory_bytes !== undefined) figures.push(['Peak GPU memory', roughBytes(summary.peak_gpu_memory_bytes), 'of the whole card']);
+  if (summary.peak_gpu_memory_bytes !== undefined) figures.push(['Peak GPU memory', roughBytes(summary.peak_gpu_memory_bytes), summary.gpu_memory_of === 'process' ? 'of this run' : 'of the whole card']);
   const title = summary.state === 'finished' ? 'Run finished' : 'Run stopped';
   return h('div', { class: 'card notice done', 'data-state': summary.state },
     h('div', { class: 'notice-title' }, drawn(summary.state === 'finished' ? 'done' : 'stop'), h('h2', {}, title)),

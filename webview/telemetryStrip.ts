@@ -13,24 +13,28 @@ const SVG = 'http://www.w3.org/2000/svg';
 interface Cell {
   name: string;
   id: string;
+  /** Whose it is, where that differs from machine to machine. */
+  title?(sample: TelemetrySample): string;
   /** Undefined where the platform does not tell. */
   value(sample: TelemetrySample): number | undefined;
   /** What the top of the line stands for; the highest value where there is no limit. */
   limit?(sample: TelemetrySample): number | undefined;
   text(value: number, sample: TelemetrySample): string;
-  peak(value: number): string;
+  peak(value: number, sample: TelemetrySample): string;
   /** Of the whole run, where that is known: the samples are those of the last minutes. */
   most?(sample: TelemetrySample): number;
 }
+
+const OWNERS = { process: 'this run', card: 'whole card' } as const;
 
 const CELLS: Cell[] = [
   { name: 'Memory', id: 'memory', value: s => s.memory_bytes, most: s => s.peak_memory_bytes, limit: s => s.machine_memory_bytes, text: (v, s) => `${roughBytes(v)} of ${roughBytes(s.machine_memory_bytes)}`, peak: roughBytes },
   { name: 'Processor', id: 'cpu', value: s => s.cpu_cores, limit: s => s.cores, text: (v, s) => `${v.toFixed(1)} of ${s.cores} cores`, peak: v => `${v.toFixed(1)} cores` },
   {
-    name: 'GPU memory', id: 'gpu-memory', value: s => s.gpu?.memory_bytes, limit: s => s.gpu?.memory_total_bytes ?? undefined,
-    text: (v, s) => (s.gpu?.memory_total_bytes ? `${roughBytes(v)} of ${roughBytes(s.gpu.memory_total_bytes)}` : roughBytes(v)), peak: roughBytes,
+    name: 'GPU memory', id: 'gpu-memory', title: s => (s.gpu!.of === 'process' ? 'What this run has of the GPU\'s memory' : 'Memory of the whole card that is in use, by whatever'), value: s => s.gpu?.memory_bytes, limit: s => s.gpu?.memory_total_bytes ?? undefined,
+    text: (v, s) => (s.gpu?.memory_total_bytes ? `${roughBytes(v)} of ${roughBytes(s.gpu.memory_total_bytes)}` : roughBytes(v)), peak: (v, s) => `${roughBytes(v)}, ${OWNERS[s.gpu!.of]}`,
   },
-  { name: 'GPU', id: 'gpu', value: s => s.gpu?.utilization ?? undefined, limit: () => 1, text: v => formatShare(v).replace('.0 %', ' %'), peak: v => formatShare(v).replace('.0 %', ' %') },
+  { name: 'GPU', id: 'gpu', title: s => `Time for which the GPU worked, for ${s.gpu!.of === 'process' ? 'this run' : 'all that runs on it'}`, value: s => s.gpu?.utilization ?? undefined, limit: () => 1, text: v => formatShare(v).replace('.0 %', ' %'), peak: v => formatShare(v).replace('.0 %', ' %') },
 ];
 
 /** The strip; hidden while no run is active or nothing has been measured yet. */
@@ -52,7 +56,8 @@ export function telemetryStrip(): Part {
         show(drawn.element, cell.value(last) !== undefined);
         if (cell.value(last) === undefined) continue;
         const peak = values.reduce((most, value) => Math.max(most, value), 0);
-        drawn.set(cell.text(cell.value(last)!, last), `peak ${cell.peak(cell.most?.(last) ?? peak)}`, values.slice(-SHOWN), cell.limit?.(last) ?? peak);
+        if (cell.title) setAttributes(drawn.element, { title: cell.title(last) });
+        drawn.set(cell.text(cell.value(last)!, last), `peak ${cell.peak(cell.most?.(last) ?? peak, last)}`, values.slice(-SHOWN), cell.limit?.(last) ?? peak);
       }
       const speeds = series.latestSpeeds;
       show(speed.element, speeds.length > 0);

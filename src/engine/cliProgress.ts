@@ -39,7 +39,7 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
       }
     }
   });
-  return { end: clear, telemetry: ({ memory_bytes, gpu }) => { memory = `${gigabytes(memory_bytes)}${gpu ? ` + GPU ${gigabytes(gpu.memory_bytes)}` : ''}  `; } };
+  return { end: clear, telemetry: ({ memory_bytes, gpu }) => { memory = `${gigabytes(memory_bytes)}${gpu ? ` + GPU ${gigabytes(gpu.memory_bytes)}${gpu.of === 'card' ? ' (whole card)' : ''}` : ''}  `; } };
 }
 
 /** `eval_loss 0.4123, eval_accuracy 0.8430` */

@@ -5,6 +5,7 @@ import { LabError } from './errors';
 import { spaceFor } from './fullDisk';
 import { listFolder, lookUp, readJsonObject } from './files';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
+import { GpuMemory } from './gpuMemory';
 import { keepPrefix, wantsPrefix } from './prefixCache';
 import { prepare, rowsOf, type Prepared } from './prepare';
 import { release } from './release';
@@ -46,6 +47,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
   try {
     folder = resume ? openRunFolder(folderToResume(source, cwd), { resume }) : undefined;
     const found = folder && findState(folder, source, report);
+    const card = GpuMemory.before(source.experiment.engine.device);
     const prepared = prepare(source, found?.state.labels ?? null, report);
     const optimizer = found && readOptimizer(found.checkpoint, found.state, prepared);
     control.throwIfStopped();
@@ -54,6 +56,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     const { plan } = prepared;
     const split_prefix = wantsPrefix(source.experiment, rowsOf(prepared));
     const exact = found ? null : await exactStep(source.experiment, prepared, report);
+    peaks?.cardBefore((await card).before);
     control.throwIfStopped();
     step = await createTrainingStep({ ...stepOptions(source.experiment, prepared), split_prefix });
     if (optimizer) await step.restore(optimizer);
@@ -68,7 +71,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     const state = found?.state ?? freshState(prepared);
     if (exact) state.first_step = await compareFirstStep(step, exact, source.experiment, report);
     const sets = keepPrefix({ step, experiment: source.experiment, prepared, folder: folder.path, report });
-    return await new Trainer({ experiment: source.experiment, prepared: { ...prepared, ...sets }, step, state, control, report, peaks }).train(folder);
+    return await new Trainer({ experiment: source.experiment, prepared: { ...prepared, ...sets }, step, state, control, report, peaks, resumed_from: found?.checkpoint }).train(folder);
   } catch (error) {
     if (error instanceof StopRequested) throw new LabError({ code: 'run.cancelled', file: source.file, cause: 'the run was stopped before its first step', action: 'start it again when you want to' });
     throw withPlace(error, source);

@@ -5,6 +5,7 @@ import { LabError } from './errors';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { lookUp, readJsonObject } from './files';
 import { withRoom } from './fullDisk';
+import { GpuMemory } from './gpuMemory';
 import { planAdapter } from './model/lora';
 import { keepPrefix } from './prefixCache';
 import { prepare, prepareVariant, rowsOf, type Prepared } from './prepare';
@@ -37,6 +38,7 @@ export async function runSweep({ experiment_file, resume, cwd, control, report, 
     folder = resume ? openSweepFolder(folderToResume(source, cwd), { resume }) : undefined;
     const earlier = folder?.read();
     if (earlier) checkSame(source, source.sweep, earlier);
+    const card = GpuMemory.before(source.experiment.engine.device);
     const prepared = prepare(source, null, report);
     const steps = haltingSteps(source, source.sweep, prepared);
     control.throwIfStopped();
@@ -49,6 +51,7 @@ export async function runSweep({ experiment_file, resume, cwd, control, report, 
     const { lora, training, engine } = source.experiment;
     const widest = planAdapter(prepared.model, { ...lora, r: Math.max(...experiments.map(experiment => experiment.lora.r)) });
     const exact = earlier ? null : await exactStep(experiments[0], variants[0], report);
+    peaks?.cardBefore((await card).before);
     control.throwIfStopped();
     shared = await createSharedSteps({ ...stepOptions(source.experiment, prepared), plan: widest, split_prefix: savingsOf(engine).prefix_cache }, variants.map(({ plan, trainables }, i) => ({ plan, trainables, training: experiments[i].training })));
     control.throwIfStopped();

@@ -108,7 +108,7 @@ export class Member {
         folder.supersedeMetrics(found.state.step);
       }
       announce(source, prepared, folder, step.device, report);
-      this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? { ...freshState(prepared), eval_before }, control, report, peaks }).train(folder);
+      this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? { ...freshState(prepared), eval_before }, control, report, peaks, resumed_from: found?.checkpoint }).train(folder);
       this.state = this.summary.state;
     } catch (error) {
       // That one member diverges says something about its settings; the others are not concerned.

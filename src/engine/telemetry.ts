@@ -4,27 +4,35 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { availableParallelism, totalmem } from 'node:os';
-import { hasNvidia } from './executors/hardware';
-import type { MachinePeaks, TelemetrySample } from '../protocol/metrics';
+import { DrmUsage } from './drmUsage';
+import { NVIDIA_QUERY, nvidiaSmi, visibleCard } from './executors/hardware';
+import type { GpuOwner, GpuSample, MachinePeaks, TelemetrySample } from '../protocol/metrics';
 
 const SAMPLE_MS = 1000;
 /** nvidia-smi keeps running and tells at this pace: starting it each time would cost more than the telling. */
 const GPU_MS = 2000;
-const QUERY = ['--query-gpu=index,memory.used,memory.total,utilization.gpu', '--format=csv,noheader,nounits', `--loop-ms=${GPU_MS}`];
 
-/** Peaks of a run: cores in use, bytes of GPU memory, share of the GPU. Zero where nothing was told. */
+const OWNERS: readonly GpuOwner[] = ['card', 'process'];
+
+/** Peaks of a run: cores in use, bytes of GPU memory, share of the GPU, whose memory it is; and what was in use on the card before the run. Zero where nothing was told. */
 export class Peaks {
   private readonly values: Float64Array;
-  constructor(readonly memory = new SharedArrayBuffer(24)) { this.values = new Float64Array(memory); }
+  constructor(readonly memory = new SharedArrayBuffer(40)) { this.values = new Float64Array(memory); }
 
-  reset(): void { this.values.fill(0); }
+  reset(): void { this.values.fill(0); this.cardBefore(null); }
+  /** Bytes in use on the card before anything of the run was on it. */
+  cardBefore(bytes: number | null): void { this.values[4] = bytes ?? NaN; }
   take({ cpu_cores, gpu }: TelemetrySample): void {
+    const owner = gpu ? OWNERS.indexOf(gpu.of) : this.values[3];
+    // What another source told is not comparable.
+    if (owner !== this.values[3]) this.values.set([0, 0, owner], 1);
     [cpu_cores, gpu?.memory_bytes ?? 0, gpu?.utilization ?? 0].forEach((value, i) => { this.values[i] = Math.max(this.values[i], value); });
   }
   /** Keys of `summary.json`; those that are unknown are left out. */
   summary(): MachinePeaks {
-    const [cpu, memory, utilization] = this.values;
-    return { ...(cpu ? { peak_cpu_cores: round(cpu) } : {}), ...(memory ? { peak_gpu_memory_bytes: memory, peak_gpu_utilization: utilization } : {}) };
+    const [cpu, memory, utilization, owner, before] = this.values;
+    const own = OWNERS[owner] === 'process' ? memory : memory - before;
+    return { ...(cpu ? { peak_cpu_cores: round(cpu) } : {}), ...(memory ? { peak_gpu_memory_bytes: memory, gpu_memory_of: OWNERS[owner], peak_gpu_utilization: utilization, ...(own >= 0 ? { own_gpu_memory_bytes: own } : {}) } : {}) };
   }
 }
 
@@ -33,11 +41,14 @@ const round = (value: number): number => Math.round(value * 100) / 100;
 export class Telemetry {
   private timer: NodeJS.Timeout | undefined;
   private tool: ChildProcess | undefined;
-  private gpu: TelemetrySample['gpu'];
+  /** What the tool told last. */
+  private gpu: GpuSample | undefined;
+  private drm: DrmUsage | undefined;
+  private followed = false;
   private begun = 0;
   private last = { time: 0, cpu: process.cpuUsage() };
 
-  constructor(private readonly peaks: Peaks, private readonly send: (sample: TelemetrySample) => void) {}
+  constructor(private readonly peaks: Peaks, private readonly send: (sample: TelemetrySample) => void, private readonly openDrm = () => DrmUsage.open()) {}
 
   /** Begins to measure; an earlier run is forgotten. */
   start(): void {
@@ -49,13 +60,15 @@ export class Telemetry {
     this.timer.unref();
   }
 
-  /** The run is on this device: a GPU is watched too, where the platform has a tool that tells. Members of a sweep all say so. */
+  /** The run is on this device: a GPU is watched too, where the platform has a tool that tells, or the kernel itself does. Members of a sweep all say so. */
   follow(device: string): void {
-    if (!this.timer || this.tool || device.startsWith('cpu')) return;
-    const program = process.env.LORA_LAB_NVIDIA_SMI ?? (hasNvidia() ? 'nvidia-smi' : undefined);
+    if (!this.timer || this.followed || device.startsWith('cpu')) return;
+    this.followed = true;
+    this.drm = this.openDrm();
+    const program = nvidiaSmi();
     if (program === undefined) return;
-    const wanted = /^\d+/.exec(process.env.CUDA_VISIBLE_DEVICES ?? '')?.[0] ?? '0';
-    const tool = this.tool = spawn(program, QUERY, { stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });
+    const wanted = visibleCard();
+    const tool = this.tool = spawn(program, [...NVIDIA_QUERY, `--loop-ms=${GPU_MS}`], { stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });
     tool.on('error', () => { /* there is none: the GPU's figures stay away */ });
     // What it told last is no longer so.
     tool.on('close', () => { if (this.tool === tool) this.gpu = undefined; });
@@ -72,15 +85,23 @@ export class Telemetry {
   stop(): void {
     clearInterval(this.timer);
     this.tool?.kill('SIGKILL');
-    this.timer = this.tool = this.gpu = undefined;
+    this.timer = this.tool = this.gpu = this.drm = undefined;
+    this.followed = false;
+  }
+
+  /** Where tool and kernel both tell, the kernel's figures count once a GPU of its own drivers has worked for this process: the other one is not in use. */
+  private gpuNow(): GpuSample | undefined {
+    const own = this.drm?.read();
+    return own && (!this.gpu || this.drm!.worked) ? own : this.gpu;
   }
 
   private sample(): void {
+    const gpu = this.gpuNow();
     const now = { time: performance.now(), cpu: process.cpuUsage() };
     const used = now.cpu.user + now.cpu.system - this.last.cpu.user - this.last.cpu.system;
     const sample: TelemetrySample = {
       time: round((now.time - this.begun) / 1000), memory_bytes: process.memoryUsage.rss(), peak_memory_bytes: process.resourceUsage().maxRSS * 1024, machine_memory_bytes: totalmem(),
-      cpu_cores: round(used / 1000 / Math.max(1, now.time - this.last.time)), cores: availableParallelism(), ...(this.gpu ? { gpu: this.gpu } : {}),
+      cpu_cores: round(used / 1000 / Math.max(1, now.time - this.last.time)), cores: availableParallelism(), ...(gpu ? { gpu } : {}),
     };
     this.last = now;
     this.peaks.take(sample);
@@ -89,9 +110,9 @@ export class Telemetry {
 }
 
 /** One line of `index, MiB used, MiB in all, percent`, if it is about the wanted GPU. Some cards do not tell their utilization. */
-export function readGpu(line: string, index: string): TelemetrySample['gpu'] {
+export function readGpu(line: string, index: string): GpuSample | undefined {
   const fields = line.split(',').map(field => field.trim());
   if (fields.length !== 4 || fields[0] !== index || !Number.isFinite(Number(fields[1]))) return undefined;
   const [used, total, percent] = fields.slice(1).map(Number);
-  return { memory_bytes: used * 2 ** 20, memory_total_bytes: Number.isFinite(total) ? total * 2 ** 20 : null, utilization: Number.isFinite(percent) ? percent / 100 : null };
+  return { of: 'card', memory_bytes: used * 2 ** 20, memory_total_bytes: Number.isFinite(total) ? total * 2 ** 20 : null, utilization: Number.isFinite(percent) ? percent / 100 : null };
 }

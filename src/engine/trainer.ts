@@ -30,6 +30,8 @@ export interface TrainerOptions {
   report: Reporter;
   /** Measured by the main thread. */
   peaks?: Peaks;
+  /** Folder of the checkpoint that the run goes on from. */
+  resumed_from?: string;
 }
 
 /** What the run says that it does, once it has saved. */
@@ -151,7 +153,7 @@ export class Trainer {
     throw new LabError({
       code: 'training.not-finite', file: folder.path, where: `step ${step}`, cause: `the ${what} became ${value}; ${kept}`,
       action: this.good ? 'lower learning_rate or lora_alpha, or set max_grad_norm, and start again' : 'check the base weights and the data for values that are not numbers, and lower learning_rate',
-      lastGoodCheckpoint: this.saved?.folder,
+      lastGoodCheckpoint: this.lastGood,
     });
   }
 
@@ -240,7 +242,7 @@ export class Trainer {
   private async patiently(folder: RunFolder, what: string, write: () => unknown): Promise<void> {
     const { control, report, prepared: { plan } } = this.options;
     const bytes = spaceFor(plan.trainable_parameters);
-    const { waited_ms } = await withRoom(write, { folder: folder.path, control, report, what, where: `step ${this.state.step}`, bytes, lastGoodCheckpoint: this.saved?.folder });
+    const { waited_ms } = await withRoom(write, { folder: folder.path, control, report, what, where: `step ${this.state.step}`, bytes, lastGoodCheckpoint: this.lastGood });
     this.begun += waited_ms;
     if (waited_ms > 0) report.state({ state: GOING[control.wanted] });
   }
@@ -326,9 +328,12 @@ export class Trainer {
   }
 
   private withCheckpoint(error: unknown): unknown {
-    if (!(error instanceof LabError) || !this.saved || error.report.lastGoodCheckpoint) return error;
-    return new LabError({ ...error.report, lastGoodCheckpoint: this.saved.folder }, { cause: error.cause });
+    if (!(error instanceof LabError) || !this.lastGood || error.report.lastGoodCheckpoint) return error;
+    return new LabError({ ...error.report, lastGoodCheckpoint: this.lastGood }, { cause: error.cause });
   }
+
+  /** Folder of the newest checkpoint that the run can go on from. */
+  private get lastGood(): string | undefined { return this.saved?.folder ?? this.options.resumed_from; }
 
   private epoch(): number {
     const { step } = this.state;

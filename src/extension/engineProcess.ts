@@ -45,7 +45,7 @@ function explainDeath(code: number | null, signal: NodeJS.Signals | null): { lik
   }
   if (signal === 'SIGTERM' || signal === 'SIGINT') return { likely: 'another program asked it to end', action: 'start again, or resume from the last checkpoint' };
   if (code === 134 || signal === 'SIGABRT') {
-    return { likely: 'the process aborted, often because its heap was full', action: `lower per_device_train_batch_size or max_length, ${resume}` };
+    return { likely: 'the process aborted, often because its heap was full, on a GPU also because the driver failed', action: `lower per_device_train_batch_size or max_length, on a GPU update its driver or set engine.device to "cpu", ${resume}` };
   }
   if (signal === 'SIGSEGV' || signal === 'SIGBUS' || signal === 'SIGILL' || code === 3221225477) {
     return { likely: 'a crash in native code, often a driver or device library', action: 'set engine.device to "cpu", then resume or start again' };

@@ -41,7 +41,7 @@ export class ExperimentRun {
    * Trains until the run ends, in an engine of its own, once `admission` admits it. Never rejects: what went wrong is in the view.
    * Returns how the run or sweep ended, with the tokens of the longest example.
    */
-  async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Pick<Summary, 'state' | 'device' | 'peak_memory_bytes'>; longest: number } | undefined> {
+  async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Pick<Summary, 'state' | 'device' | 'peak_memory_bytes' | 'own_gpu_memory_bytes'>; longest: number } | undefined> {
     // What an earlier engine took is not what this run takes.
     this.samples = [];
     this.replaceHistory(this.history);

@@ -126,7 +126,9 @@ export class Lab {
     const { summary, longest } = await run.train(options, { resume, sweep, admission }) ?? {};
     // A sweep of which every member had ended before says nothing of the data.
     if (subject && summary && longest) {
-      await memory.learn(subject, { peak_memory_bytes: summary.peak_memory_bytes, device: summary.device, longest, device_memory_bytes: null }, summary.state === 'finished' && !resume);
+      await memory.learn(subject, {
+        peak_memory_bytes: summary.peak_memory_bytes, device: summary.device, longest, gpu_memory_bytes: summary.own_gpu_memory_bytes ?? null, device_memory_bytes: run.telemetry.at(-1)?.gpu?.memory_total_bytes ?? null,
+      }, summary.state === 'finished' && !resume);
     }
     return run;
   }

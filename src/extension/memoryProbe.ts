@@ -2,7 +2,7 @@
 import { totalmem } from 'node:os';
 import type { Memento } from 'vscode';
 import type { ExperimentValues, ModelView } from '../protocol/panel';
-import { deviceOf, neededMemory, settingsOf, TRUSTED, type HeldRun, type MeasuredMemory, type MemoryView } from '../protocol/memory';
+import { deviceOf, measuredOn, neededMemory, settingsOf, TRUSTED, type HeldRun, type MeasuredMemory, type MemoryView } from '../protocol/memory';
 import { availableMemory } from '../machine/memory';
 import { EngineClient, type EngineOptions } from './engineClient';
 import { ReportedError } from './reports';
@@ -95,8 +95,13 @@ export class MemoryProbe {
    */
   async learn(subject: MemorySubject, result: MeasuredMemory['result'], whole: boolean): Promise<void> {
     const settings = settingsOf(subject.values);
-    const known = neededMemory(subject.model, subject.values, this.view(subject));
-    if (!whole && !(known.measured === 'this' && known.total < result.peak_memory_bytes)) return;
+    const view = this.view(subject);
+    const known = neededMemory(subject.model, subject.values, view);
+    const needed = measuredOn(deviceOf(subject.values, view), result);
+    const earlier = view.measured.find(record => JSON.stringify(record.settings) === JSON.stringify(settings));
+    if (!whole && !(known.measured === 'this' && needed !== null && known.total < needed)) return;
+    // A run that was too short for its GPU to tell does not replace a step of which it told.
+    if (earlier && earlier.result.gpu_memory_bytes && earlier.result.device === result.device && result.gpu_memory_bytes === null) return;
     await this.remember(subject, { settings, result, of: 'run' });
     this.changed();
   }

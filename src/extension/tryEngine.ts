@@ -1,5 +1,6 @@
 /** The engine that texts are tried in. It keeps base and adapter loaded from one try to the next, until it was idle for a while or its memory is needed. */
 import { EngineClient, withEngine, type EngineOptions } from './engineClient';
+import { ReportedError } from './reports';
 
 /** A person who looks at an answer for longer has gone on to something else. */
 const IDLE_MS = 5 * 60_000;
@@ -25,6 +26,10 @@ export class TryEngine {
       const engine = await mine.engine;
       if (this.kept === mine) this.pid = engine.pid;
       return await work(engine);
+    } catch (error) {
+      // In a process that has lost its GPU nothing runs on it again.
+      if (error instanceof ReportedError && error.report.code === 'device.lost' && this.kept === mine) this.end();
+      throw error;
     } finally {
       this.busy = false;
       const engine = await mine.engine.catch(() => undefined);

@@ -180,6 +180,8 @@ export interface MemoryMeasurement {
   device: string;
   /** Tokens of the longest example. */
   longest: number;
+  /** What it took of the GPU's own memory: what the process had there, or by how much what is in use on the card grew. Null on the CPU and where nothing tells. */
+  gpu_memory_bytes: number | null;
   /** Memory of the GPU that ran it, where the system tells; null on the CPU. */
   device_memory_bytes: number | null;
 }

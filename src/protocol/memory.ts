@@ -40,23 +40,33 @@ export interface MemoryNeed {
 
 /**
  * What a run needs. What was measured with the same settings is taken as it is; of other settings the newest record moves the estimate by
- * what it needed more or less than its own estimate. Of a GPU only the estimate is known: what is measured is the process on the CPU.
+ * what it needed more or less than its own estimate. Of a GPU its own memory is meant; where no measurement tells that, the estimate is all that is known.
  */
 export function neededMemory(model: MemoryModel, values: MemorySettings, memory: Pick<MemoryView, 'measured'> | undefined): MemoryNeed {
   const key = JSON.stringify(settingsOf(values));
-  const given = { ...values, engine: { ...values.engine, device: deviceOf(values, memory) } };
-  const usable = memory?.measured.filter(({ settings, result }) => settings.base_model === values.base_model && settings.task === values.task && settings.engine.device === values.engine.device && result.device.startsWith('cpu')) ?? [];
+  const device = deviceOf(values, memory);
+  const on = <T extends MemorySettings>(settings: T): T => ({ ...settings, engine: { ...settings.engine, device } });
+  const usable = memory?.measured.filter(({ settings, result }) => settings.base_model === values.base_model && settings.task === values.task && settings.engine.device === values.engine.device && measuredOn(device, result) !== null) ?? [];
   const record = usable.find(({ settings }) => JSON.stringify(settings) === key) ?? usable[0];
   const longest = record?.result.longest ?? Infinity;
   const same = record !== undefined && JSON.stringify(record.settings) === key;
   // A step that was cut to max_length says nothing of longer texts.
   const known = record && (same || longest < record.settings.training.max_length) ? longest : Infinity;
-  const estimate = estimateMemory(model, given, known);
+  const estimate = estimateMemory(model, on(values), known);
   if (!record) return { estimate, total: estimate.total, measured: false, record };
-  const then = estimateMemory(model, record.settings, longest);
-  const total = estimate.total + record.result.peak_memory_bytes - then.total + (record.of === 'step' ? then.beside : 0);
+  const then = estimateMemory(model, on(record.settings), longest);
+  const total = estimate.total + measuredOn(device, record.result)! - then.total + (record.of === 'step' ? then.beside : 0);
   return { estimate, total: Math.max(0, total), measured: same ? 'this' : 'other', record };
 }
+
+/** Bytes that were measured where a run computes: of the process, or of the GPU's own memory. Null if it ran elsewhere, or nothing told. */
+export function measuredOn(device: MemorySettings['engine']['device'], result: MemoryMeasurement): number | null {
+  if (!result.device.startsWith(device)) return null;
+  return device === 'cpu' ? result.peak_memory_bytes : isGpu(device) ? result.gpu_memory_bytes ?? null : null;
+}
+
+/** Whether it is a GPU whose memory can be computed. TensorFlow's executor holds memory as it likes. */
+export const isGpu = (device: MemorySettings['engine']['device']): boolean => device === 'webgpu' || device === 'cuda';
 
 /** Where a run computes: `auto` is what it was the last time, else the CPU, since nobody asks before a run. */
 export function deviceOf({ engine: { device } }: Pick<MemorySettings, 'engine'>, memory: Pick<MemoryView, 'measured'> | undefined): MemorySettings['engine']['device'] {

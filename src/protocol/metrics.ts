@@ -80,9 +80,12 @@ export interface Summary {
   first_step?: RoundingDifference;
   seconds: number;
   peak_memory_bytes: number;
-  /** Most cores in use over a second, and of the GPU where it tells: memory of the whole card, share of its time. */
+  /** Most cores in use over a second, and of the GPU where it tells: memory, whose that is, share of its time. */
   peak_cpu_cores?: number;
   peak_gpu_memory_bytes?: number;
+  gpu_memory_of?: GpuOwner;
+  /** What of it the run itself took: its process's, or by how much what is in use on the card grew. Absent where that was not told. */
+  own_gpu_memory_bytes?: number;
   peak_gpu_utilization?: number;
   /** Absolute path of the saved adapter folder; with `full_finetuning` that of the trained model's checkpoint folder. */
   adapter: string;
@@ -95,7 +98,13 @@ export interface Summary {
 }
 
 /** What a run, or a whole sweep, took of the machine at most. */
-export type MachinePeaks = Pick<Summary, 'peak_cpu_cores' | 'peak_gpu_memory_bytes' | 'peak_gpu_utilization'>;
+export type MachinePeaks = Pick<Summary, 'peak_cpu_cores' | 'peak_gpu_memory_bytes' | 'gpu_memory_of' | 'own_gpu_memory_bytes' | 'peak_gpu_utilization'>;
+
+/** Whose figures they are: of the engine's process alone, or of the whole card with all that runs on it. */
+export type GpuOwner = 'process' | 'card';
+
+/** Of the GPU, where the platform tells: bytes in use, the card's memory, share of the time that it was busy, from 0 to 1. */
+export interface GpuSample { of: GpuOwner; memory_bytes: number; memory_total_bytes: number | null; utilization: number | null }
 
 /** What a run takes of the machine at one moment. */
 export interface TelemetrySample {
@@ -108,8 +117,7 @@ export interface TelemetrySample {
   /** Processor cores in use, of `cores`. */
   cpu_cores: number;
   cores: number;
-  /** Of the whole GPU, where the platform tells; `utilization` from 0 to 1. */
-  gpu?: { memory_bytes: number; memory_total_bytes: number | null; utilization: number | null };
+  gpu?: GpuSample;
 }
 
 /** One experiment of a sweep. */

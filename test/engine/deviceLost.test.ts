@@ -43,6 +43,9 @@ test('TensorFlow that fails in mid-run ends it by name, and the run goes on from
   assert.match(error.report.action, /resume from the last checkpoint/);
   assert.equal(error.report.lastGoodCheckpoint, join(folder, 'b/run/checkpoint-2'));
   assert.ok(!existsSync(join(folder, 'b/run/summary.json')));
+  // Lost again before a checkpoint of its own, the run still names the one that it went on from.
+  process.env.LAB_TEST_LOST = '1';
+  await assert.rejects(run('b', true), (again: unknown) => again instanceof LabError && again.report.code === 'device.lost' && again.report.lastGoodCheckpoint === join(folder, 'b/run/checkpoint-2'));
   delete process.env.LAB_TEST_LOST;
   const resumed = await run('b', true);
   assert.deepEqual([resumed.state, resumed.steps, resumed.train_loss], ['finished', 6, straight.train_loss]);
@@ -65,6 +68,9 @@ test('what a lost GPU says is told as such; memory that is used up is not taken 
     const error = onnxError(new Error(message), provider, 'run');
     return error instanceof LabError ? error.report.code : undefined;
   };
+  // As ONNX Runtime with Dawn says it when Vulkan has lost its device: while it runs, and while it starts.
+  assert.equal(code('/onnxruntime_src/onnxruntime/core/providers/webgpu/buffer_manager.cc:641 void onnxruntime::webgpu::BufferManager::Download(WGPUBuffer, void*, size_t) const map_async_result.status == wgpu::MapAsyncStatus::Success was false. Failed to download data from buffer. wgpu::MapAsyncStatus value: 4, message: [Device] is lost.\n', 'webgpu'), 'device.lost');
+  assert.equal(code('Failed to get a WebGPU device: vkCreateDevice failed with VK_ERROR_DEVICE_LOST', 'webgpu'), 'device.lost');
   assert.equal(code('WebGPU device lost (2): A valid external Instance reference no longer exists.', 'webgpu'), 'device.lost');
   assert.equal(code('Invalid TF_Status: 8\nMessage: OOM when allocating tensor with shape[64,512]', 'tensorflow'), 'device.memory');
 });

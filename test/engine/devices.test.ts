@@ -96,7 +96,7 @@ test("ONNX Runtime's messages become causes and actions", () => {
   const say = (message: string, provider: Provider = 'webgpu'): string => (onnxError(new Error(message), provider, 'start') as Error).message;
   assert.match(say('OrtSessionOptionsAppendExecutionProvider_Cuda: Failed to load shared library', 'cuda'), /a library that the CUDA provider needs was not found.*CUDA 12 and cuDNN 9/);
   assert.match(say('Buffer size (3185049600) exceeds the max buffer size limit (1073741824).'), /3185049600 bytes does not fit .* 1073741824/);
-  assert.match((onnxError(new Error('Device is lost'), 'webgpu', 'run') as Error).message, /webgpu stopped working: Device is lost.*Resume from the last checkpoint/);
+  assert.match((onnxError(new Error('Device is lost'), 'webgpu', 'run') as Error).message, /webgpu stopped working: the GPU was lost.*Resume from the last checkpoint/);
   const fault = new Error('a fault of our own');
   assert.equal(onnxError(fault, 'cpu', 'run'), fault);
 });

@@ -142,8 +142,8 @@ test('who gives up is not asked again for every member, and the sweep ends with 
 
 test('peaks of the machine are in the summary of every member and of the sweep', () => inTemporaryFolder(async folder => {
   const peaks = new Peaks();
-  peaks.take({ time: 0, memory_bytes: 1, peak_memory_bytes: 1, machine_memory_bytes: 2, cpu_cores: 1.5, cores: 2, gpu: { memory_bytes: 3e9, memory_total_bytes: 8e9, utilization: 0.5 } });
+  peaks.take({ time: 0, memory_bytes: 1, peak_memory_bytes: 1, machine_memory_bytes: 2, cpu_cores: 1.5, cores: 2, gpu: { of: 'process', memory_bytes: 3e9, memory_total_bytes: 8e9, utilization: 0.5 } });
   const summary = await start(sweepIn(folder), new RunControl(), {}, peaks);
   const members = summary.members.map(({ name }) => JSON.parse(readFileSync(join(folder, 'run', name, 'summary.json'), 'utf8')) as Summary);
-  for (const of of [summary, ...members]) assert.deepEqual([of.peak_cpu_cores, of.peak_gpu_memory_bytes, of.peak_gpu_utilization], [1.5, 3e9, 0.5]);
+  for (const of of [summary, ...members]) assert.deepEqual([of.peak_cpu_cores, of.peak_gpu_memory_bytes, of.gpu_memory_of, of.peak_gpu_utilization], [1.5, 3e9, 'process', 0.5]);
 }));

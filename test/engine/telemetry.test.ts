@@ -4,8 +4,10 @@ import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, test } from 'node:test';
+import { DrmUsage } from '../../src/engine/drmUsage';
 import { Peaks, readGpu, Telemetry } from '../../src/engine/telemetry';
 import type { TelemetrySample } from '../../src/protocol/metrics';
+import { makeUpDrm } from '../support/drmFolders';
 import { inTemporaryFolder } from '../support/faults';
 
 const kept = { ...process.env };
@@ -71,6 +73,30 @@ test('a tool that ends in the middle of a run takes its figures with it', { skip
   assert.equal(seen.at(-1), false);
 }));
 
+test('where the kernel tells, the figures are those of this process; beside a card of NVIDIA\'s once that GPU has worked for it', { skip: process.platform === 'win32' }, () => inTemporaryFolder(async folder => {
+  const drm = makeUpDrm(join(folder, 'drm'));
+  const busy = (ns: number): void => drm.descriptor(20, 'renderD128', { driver: 'amdgpu', 'client-id': 1, 'resident-vram': '3 MiB', 'engine-compute': `${ns} ns` });
+  const seen: TelemetrySample['gpu'][] = [];
+  const peaks = new Peaks();
+  const telemetry = new Telemetry(peaks, ({ gpu }) => seen.push(gpu), () => DrmUsage.open(drm.folders));
+  const until = async (of: string | undefined): Promise<void> => { for (let tries = 0; tries < 100 && seen.at(-1)?.of !== of; tries++) await sleep(50); assert.equal(seen.at(-1)?.of, of, JSON.stringify(seen)); };
+  delete process.env.CUDA_VISIBLE_DEVICES;
+  busy(0);
+  process.env.LORA_LAB_NVIDIA_SMI = join(folder, 'nowhere');
+  telemetry.start();
+  telemetry.follow('webgpu on AMD (onnxruntime 1.30.0)');
+  await until('process');
+  assert.deepEqual([peaks.summary().peak_gpu_memory_bytes, peaks.summary().gpu_memory_of], [3 * 2 ** 20, 'process']);
+  process.env.LORA_LAB_NVIDIA_SMI = writeTool(folder);
+  telemetry.start();
+  telemetry.follow('webgpu on NVIDIA L4 (onnxruntime 1.30.0)');
+  await until('card');
+  assert.equal(peaks.summary().gpu_memory_of, 'card');
+  busy(1e9);
+  await until('process');
+  telemetry.stop();
+}));
+
 test('a run on the CPU asks no tool, and a tool that is missing is no fault', () => inTemporaryFolder(async folder => {
   process.env.LORA_LAB_NVIDIA_SMI = join(folder, 'nowhere');
   const peaks = new Peaks();
@@ -85,8 +111,8 @@ test('a run on the CPU asks no tool, and a tool that is missing is no fault', ()
 }));
 
 test('lines of the tool are read, other cards and unknown figures left out', () => {
-  assert.deepEqual(readGpu('1, 512, 8192, 37', '1'), { memory_bytes: 512 * 2 ** 20, memory_total_bytes: 8192 * 2 ** 20, utilization: 0.37 });
-  assert.deepEqual(readGpu('0, 512, [N/A], [N/A]', '0'), { memory_bytes: 512 * 2 ** 20, memory_total_bytes: null, utilization: null });
+  assert.deepEqual(readGpu('1, 512, 8192, 37', '1'), { of: 'card', memory_bytes: 512 * 2 ** 20, memory_total_bytes: 8192 * 2 ** 20, utilization: 0.37 });
+  assert.deepEqual(readGpu('0, 512, [N/A], [N/A]', '0'), { of: 'card', memory_bytes: 512 * 2 ** 20, memory_total_bytes: null, utilization: null });
   assert.deepEqual([readGpu('1, 512, 8192, 37', '0'), readGpu('NVIDIA-SMI has failed', '0'), readGpu('0, [N/A], 1, 1', '0')], [undefined, undefined, undefined]);
 });
 

@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
-import { EngineClient } from '../../src/extension/engineClient';
+import { EngineClient, type EngineOptions } from '../../src/extension/engineClient';
+import { ReportedError } from '../../src/extension/reports';
+import { TryEngine } from '../../src/extension/tryEngine';
 import { inWorkspace, useExperiment } from './support';
+
+function optionsOf(name: string): EngineOptions {
+  const log = vscode.window.createOutputChannel(`Test of ${name}`, { log: true });
+  return { extensionPath: vscode.extensions.getExtension('lora-lab.lora-lab')!.extensionPath, cwd: inWorkspace(), runtimes: inWorkspace('runtimes'), log };
+}
 
 suite('The channel to the engine', () => {
   test('every handler of a notification is called, in the order in which they were added', async () => {
     const experiment_file = await useExperiment('handlers');
-    const log = vscode.window.createOutputChannel('Test of the engine channel', { log: true });
-    const { extensionPath } = vscode.extensions.getExtension('lora-lab.lora-lab')!;
-    const engine = await EngineClient.start({ extensionPath, cwd: inWorkspace(), runtimes: inWorkspace('runtimes'), log });
+    const engine = await EngineClient.start(optionsOf('the engine channel'));
     const heard: string[] = [];
     try {
       for (const name of ['first', 'second']) engine.on('started', () => heard.push(name));
@@ -18,5 +23,22 @@ suite('The channel to the engine', () => {
       engine.kill();
     }
     assert.deepEqual(heard, ['first', 'second']);
+  });
+
+  test('the engine that texts are tried in is kept for the next one, but not once it has lost its GPU', async () => {
+    const options = optionsOf('tries');
+    const tries = new TryEngine();
+    const pids: (number | undefined)[] = [];
+    const use = (fails?: string): Promise<void> => tries.use(options, async engine => {
+      pids.push(engine.pid);
+      if (fails) throw new ReportedError({ code: fails, cause: 'as if', action: 'none' });
+    });
+    await use();
+    await assert.rejects(use('predict.text'));
+    await assert.rejects(use('device.lost'));
+    await use();
+    tries.end();
+    const [first, second, third, fourth] = pids;
+    assert.ok(first !== undefined && first === second && second === third && fourth !== undefined && fourth !== third, JSON.stringify(pids));
   });
 });

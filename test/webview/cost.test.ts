@@ -58,7 +58,24 @@ test('memory holds the engine, weights packed for both directions, optimizer sta
 const left = (lora: MemorySettings['lora'] = settings().lora): number => estimateMemory(BERT_BASE, { ...settings(), lora }).beside;
 
 const record = (part: Partial<MeasuredMemory> = {}, result: object = {}): MeasuredMemory =>
-  ({ settings: settingsOf(settings()), of: 'step', ...part, result: { peak_memory_bytes: 2e9, device: 'cpu (onnxruntime)', longest: 128, device_memory_bytes: null, ...result } });
+  ({ settings: settingsOf(settings()), of: 'step', ...part, result: { peak_memory_bytes: 2e9, device: 'cpu (onnxruntime)', longest: 128, gpu_memory_bytes: null, device_memory_bytes: null, ...result } });
+
+test('what was measured of a GPU corrects its estimate as the process does that of the CPU; where nothing was told, the estimate is all that is known', () => {
+  const on = (device: 'webgpu' | 'auto', training: object = {}): MemorySettings => settings(training, device);
+  const told = (result: object, part: Partial<MeasuredMemory> = {}): MeasuredMemory => record({ settings: settingsOf(on('webgpu')), ...part }, { device: 'webgpu on NVIDIA L4 (onnxruntime)', ...result });
+  const estimate = (values: MemorySettings, longest: number): number => estimateMemory(BERT_BASE, values, longest).total;
+  const need = (values: MemorySettings, ...measured: MeasuredMemory[]) => neededMemory(BERT_BASE, values, { measured });
+  const same = need(on('webgpu'), told({ gpu_memory_bytes: 1.1e9, longest: 60 }));
+  assert.deepEqual([same.total, same.measured], [1.1e9, 'this'], 'and not the 2 GB that the process had');
+  const other = need(on('webgpu', { max_length: 512 }), told({ gpu_memory_bytes: 1.1e9 }));
+  assert.equal(other.measured, 'other');
+  assert.ok(Math.abs(other.total - (1.1e9 + estimate(on('webgpu', { max_length: 512 }), Infinity) - estimate(on('webgpu'), 128))) < 1, String(other.total));
+  assert.equal(need(on('webgpu'), told({ gpu_memory_bytes: null })).measured, false);
+  assert.equal(need(on('webgpu'), record({ settings: settingsOf(on('webgpu')) })).measured, false, 'it ran on the CPU then');
+  // What automatic was the last time.
+  const auto = need(on('auto'), told({ gpu_memory_bytes: 1.3e9 }, { settings: settingsOf(on('auto')), of: 'run' }));
+  assert.deepEqual([auto.total, auto.measured], [1.3e9, 'this']);
+});
 
 test('no gradient passes through layers below all that is trained: they keep nothing, and are packed for one direction', () => {
   const whole = estimateMemory(BERT_BASE, settings());

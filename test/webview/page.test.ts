@@ -208,7 +208,7 @@ test('the strip tells what the run takes of the machine, follows it, and goes wh
   assert.match(await cell('memory'), /^Memory\|4\d\d MB of 16 GB\|peak 520 MB$/, 'the peak of the whole run, not of the minutes that are shown');
   assert.match(await cell('cpu'), /^Processor\|3\.\d of 8 cores\|peak 4\.0 cores$/);
   assert.match(await cell('gpu'), /^GPU\|\d\d(\.\d)? %\|peak/);
-  assert.match(await cell('gpu-memory'), /^GPU memory\|3\.1 GB of 8 GB\|peak 3\.1 GB$/);
+  assert.match(await cell('gpu-memory'), /^GPU memory\|3\.1 GB of 8 GB\|peak 3\.1 GB, whole card$/);
   assert.match(await cell('speed'), /^Speed\|5,\d{3} tokens\/s\|$/);
   assert.equal(await page.evaluate(() => document.querySelector('[data-cell=cpu] polyline')!.getAttribute('points')!.split(' ').length), 90);
   await notify(page, 'metrics', { records: [], samples: [{ ...telemetry(1)[0], cpu_cores: 7.5 }], reset: false });
@@ -269,7 +269,7 @@ test('a run that was held says what it needs at the top, with what makes it fit,
 test('what the figure of memory is of, and where it is from', () => inPanel({ state: 'gpu' }, async page => {
   const figure = (): Promise<string[]> => page.evaluate(() => Array.from(document.querySelector('#memory-estimate')!.parentElement!.children, part => part.textContent!));
   assert.deepEqual((await figure()).filter((_, i) => i !== 1), ['GPU memory', 'computed only']);
-  const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, device_memory_bytes: null };
+  const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, gpu_memory_bytes: null, device_memory_bytes: null };
   await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: [{ settings: settingsOf(values()), result, of: 'run' }] }) }) });
   await eventually(page, '#memory-estimate', '412 MB');
   assert.deepEqual(await figure(), ['Memory', '412 MB', 'measured']);
@@ -282,7 +282,7 @@ test('memory is measured on request, and the measurement can be cancelled', () =
   await eventually(page, '#memory-fit', 'Measuring: one step with the longest examples…');
   await page.click('#cancel-measure');
   assert.equal((await asked(page, 'cancelMeasure')).length, 1);
-  const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, device_memory_bytes: null };
+  const result = { peak_memory_bytes: 412e6, device: 'cpu (onnxruntime)', longest: 60, gpu_memory_bytes: null, device_memory_bytes: null };
   await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: [{ settings: settingsOf(values()), result, of: 'step' }] }) }) });
   const { beside } = estimateMemory(bertModel(), values());
   await eventually(page, '#memory-estimate', `${Math.round((412e6 + beside) / 1e6)} MB`);

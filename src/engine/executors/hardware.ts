@@ -34,6 +34,13 @@ export async function listGpus(): Promise<Hardware[]> {
 /** Whether NVIDIA's driver is there: on Linux by its device files. */
 export const hasNvidia = (): boolean => existsSync('/dev/nvidiactl') || existsSync('/dev/dxg');
 
+/** The tool that tells of NVIDIA's cards, where there is one; tests and unusual machines name theirs. */
+export const nvidiaSmi = (): string | undefined => process.env.LORA_LAB_NVIDIA_SMI ?? (hasNvidia() ? 'nvidia-smi' : undefined);
+
+/** What nvidia-smi is asked for, and the number of the card whose lines count: the first that programs see. */
+export const NVIDIA_QUERY = ['--query-gpu=index,memory.used,memory.total,utilization.gpu', '--format=csv,noheader,nounits'];
+export const visibleCard = (): string => /^\d+/.exec(process.env.CUDA_VISIBLE_DEVICES ?? '')?.[0] ?? '0';
+
 async function nvidiaGpus(): Promise<Hardware[]> {
   if (!hasNvidia()) return [];
   return readNvidiaGpus(await output('nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader,nounits']));

@@ -19,12 +19,20 @@ export function onnxError(error: unknown, provider: Provider | 'tensorflow', doi
   return new LabError({ ...report, where: 'engine.device' }, { cause: error });
 }
 
+// A lost device is told of where results are brought back: Dawn says "[Device] is lost", or what Vulkan returned; nothing that stays on it fails.
 const REASONS: { pattern: RegExp; report: (match: RegExpMatchArray, provider: Provider | 'tensorflow') => { code: string; cause: string; action: string } }[] = [
   {
     pattern: /Failed to get a WebGPU adapter/,
     report: () => ({
       code: 'device.missing', cause: 'no GPU driver for WebGPU was found',
       action: `${process.platform === 'linux' ? 'install the Vulkan loader (libvulkan1) and the driver of your GPU (for AMD and Intel mesa-vulkan-drivers, for NVIDIA its own)' : 'update the driver of your GPU'}, or ${FALL_BACK}`,
+    }),
+  },
+  {
+    pattern: /device\]?(?: was| is)? lost|DEVICE_LOST/i,
+    report: ([], provider) => ({
+      code: 'device.lost', cause: `${provider} stopped working: the GPU was lost, as when its driver is reset, the machine sleeps or the GPU is unplugged`,
+      action: 'resume from the last checkpoint, or start again if there is none; if it happens again update the driver of the GPU, or set "device" to "cpu"',
     }),
   },
   {

@@ -1,6 +1,6 @@
 /** Memory of the card while something runs on it, as nvidia-smi tells: the same measure for every program. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { hasNvidia } from '../../../src/engine/executors/hardware';
+import { nvidiaSmi, visibleCard } from '../../../src/engine/executors/hardware';
 
 const QUERY = ['--query-gpu=memory.used', '--format=csv,noheader,nounits', '--loop-ms=100'];
 /** nvidia-smi takes a second or two to answer for the first time. */
@@ -8,7 +8,7 @@ const PATIENCE_MS = 10_000;
 
 /** Runs `work` and tells by how much the memory in use grew at most; null where no tool tells. */
 export async function watchCard<T>(work: () => Promise<T>): Promise<{ result: T; card_memory_bytes: number | null }> {
-  const program = process.env.LORA_LAB_NVIDIA_SMI ?? (hasNvidia() ? 'nvidia-smi' : undefined);
+  const program = nvidiaSmi();
   const seen: number[] = [];
   const tool = program === undefined ? undefined : await follow(program, seen);
   try {
@@ -19,8 +19,7 @@ export async function watchCard<T>(work: () => Promise<T>): Promise<{ result: T;
 
 /** Starts the tool and waits for its first figure, that of the idle card. */
 async function follow(program: string, seen: number[]): Promise<ChildProcess> {
-  const card = /^\d+/.exec(process.env.CUDA_VISIBLE_DEVICES ?? '')?.[0] ?? '0';
-  const tool = spawn(program, ['-i', card, ...QUERY], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const tool = spawn(program, ['-i', visibleCard(), ...QUERY], { stdio: ['ignore', 'pipe', 'ignore'] });
   await new Promise<void>(done => {
     const timer = setTimeout(done, PATIENCE_MS);
     const answered = (): void => { clearTimeout(timer); done(); };

@@ -76,7 +76,7 @@ export function metrics(steps: number, evalEvery = 94): MetricRecord[] {
 export function telemetry(seconds: number, gpu = false): TelemetrySample[] {
   return Array.from({ length: seconds }, (_, i) => ({
     time: i + 1, memory_bytes: 3e8 + 1.1e8 * Math.min(1, i / 8) + 4e6 * Math.sin(i), peak_memory_bytes: i < 40 ? 4.1e8 : 5.2e8, machine_memory_bytes: 16e9, cpu_cores: i < 2 ? 1 : 3.7 + 0.3 * Math.sin(1.7 * i), cores: 8,
-    ...(gpu ? { gpu: { memory_bytes: 2.1e9 + 1e9 * Math.min(1, i / 5), memory_total_bytes: 8e9, utilization: 0.9 + 0.09 * Math.sin(i) } } : {}),
+    ...(gpu ? { gpu: { of: 'card' as const, memory_bytes: 2.1e9 + 1e9 * Math.min(1, i / 5), memory_total_bytes: 8e9, utilization: 0.9 + 0.09 * Math.sin(i) } } : {}),
   }));
 }
 
@@ -130,7 +130,7 @@ export const VIEWS: Record<string, PanelView> = {
   held: {
     experiment: experiment({
       model: BERT_BASE, values: long(16, 512),
-      memory: memory(1.38e9, { held: { needed: 1.62e9, available: 1.38e9, measured: true, exceeded: false }, measured: [{ settings: settingsOf(long(16, 512)), result: { peak_memory_bytes: 1.62e9, device: 'cpu (onnxruntime)', longest: 512, device_memory_bytes: null }, of: 'step' }] }),
+      memory: memory(1.38e9, { held: { needed: 1.62e9, available: 1.38e9, measured: true, exceeded: false }, measured: [{ settings: settingsOf(long(16, 512)), result: { peak_memory_bytes: 1.62e9, device: 'cpu (onnxruntime)', longest: 512, gpu_memory_bytes: null, device_memory_bytes: null }, of: 'step' }] }),
     }), run: EMPTY_RUN, metrics: [],
   },
   gpu: { experiment: experiment({ model: BERT_BASE, values: { ...values(), engine: { ...values().engine, device: 'webgpu' } } }), run: EMPTY_RUN, metrics: [] },

@@ -1,0 +1,147 @@
+/**
+ * A GPU that Vulkan loses in the middle of a run, as after a reset of its driver: WebGPU on SwiftShader, with a layer of ours between the two.
+ * Runs are processes of their own, as the command line and the extension host start them.
+ */
+import assert from 'node:assert/strict';
+import { fork, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { after, test, type TestContext } from 'node:test';
+import { createMessageConnection, IPCMessageReader, IPCMessageWriter } from 'vscode-jsonrpc/node';
+import { PROTOCOL_VERSION, type ErrorReport } from '../../src/protocol/engine';
+import type { Summary } from '../../src/protocol/metrics';
+import type { CompiledProgram } from '../../src/engine/executors/executor';
+import { knownProbe } from '../../src/engine/executors/probe';
+import { buildLostGpu, type LostGpu } from '../support/lostGpu';
+import { built } from '../support/paths';
+import { copyCase, trainRecords } from '../support/runs';
+import { openSoftwareGpu } from '../support/softwareGpu';
+
+const folder = mkdtempSync(join(tmpdir(), 'lora-lab-gpu-'));
+let held: CompiledProgram | undefined;
+// What a probe finds on a GPU that is about to be lost is nothing to remember elsewhere.
+const kept = { ...process.env };
+process.env.LORA_LAB_CACHE = join(folder, 'cache');
+const opened = openSoftwareGpu().then(async found => {
+  if ('reason' in found) return found.reason;
+  held = found.device;
+  await knownProbe('webgpu');
+  return undefined;
+});
+after(async () => { await held?.dispose(); process.env = kept; rmSync(folder, { recursive: true, force: true }); });
+
+const STEPS = 6;
+/** A run is told of its lost GPU at once, and ends within seconds; a hanging one never does. */
+const PATIENCE_MS = 90_000;
+const TRAINING = { max_steps: STEPS, logging_steps: 1, eval_strategy: 'no', save_strategy: 'steps', save_steps: 2 };
+
+/** A GPU to be lost and an experiment on it; undefined, and the test skipped by name, where there is none. */
+async function prepared(t: TestContext, name: string): Promise<{ gpu: LostGpu; file: string; run: string } | undefined> {
+  const reason = await opened;
+  if (reason) { t.skip(reason); return undefined; }
+  const own = mkdtempSync(join(folder, `${name}-`));
+  const gpu = buildLostGpu(own);
+  if ('reason' in gpu) { t.skip(gpu.reason); return undefined; }
+  return { gpu, file: copyCase(join(own, 'case'), { training: TRAINING, engine: { device: 'webgpu' } }), run: join(own, 'case/run') };
+}
+
+/** What a process said, and that it ended by itself. */
+async function ended(child: ChildProcess): Promise<{ code: number | null; signal: string | null; out: string; err: string }> {
+  let out = '', err = '';
+  child.stdout!.on('data', data => { out += data; });
+  child.stderr!.on('data', data => { err += data; });
+  const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+  return new Promise(resolve => child.once('close', (code, signal) => { clearTimeout(timer); resolve({ code, signal, out, err }); }));
+}
+
+const train = (file: string, env = process.env, ...more: string[]): ChildProcess => spawn(process.execPath, [built('engine/cli.js'), 'train', file, ...more], { stdio: ['ignore', 'pipe', 'pipe'], env });
+
+async function lines(run: string, count: number, child: ChildProcess): Promise<void> {
+  const file = join(run, 'metrics.jsonl');
+  while ((!existsSync(file) || readFileSync(file, 'utf8').split('\n').length <= count) && child.exitCode === null && child.signalCode === null) await sleep(10);
+}
+
+/** The one line that a person is told; nothing else is said of it, and no stack. */
+function onlyMessage(err: string): string {
+  const found = err.split('\n').filter(line => /^(error|warn): |^ +at /.test(line));
+  assert.equal(found.length, 1, err);
+  return found[0];
+}
+
+/** The newest checkpoint, and that nothing half-written or half-removed lies beside it. */
+function newest(run: string): string {
+  const names = readdirSync(run).sort();
+  assert.deepEqual(names.filter(name => !/^(checkpoint-\d+|experiment\.json|metrics\.jsonl)$/.test(name)), []);
+  const steps = names.filter(name => name.startsWith('checkpoint-')).map(name => Number(name.slice(11)));
+  assert.ok(steps.length > 0 && Math.max(...steps) < STEPS, names.join());
+  return join(run, `checkpoint-${Math.max(...steps)}`);
+}
+
+/** Goes on without the fault, and comes to what a run without it comes to. */
+async function resumesExactly(file: string, run: string): Promise<void> {
+  const straight = copyCase(mkdtempSync(join(folder, 'straight-')), { training: TRAINING, engine: { device: 'webgpu' } });
+  for (const { code, out, err } of await Promise.all([train(straight), train(file, process.env, '--resume')].map(ended))) {
+    assert.equal(code, 0, err);
+    assert.equal((JSON.parse(out) as Summary).steps, STEPS);
+  }
+  const losses = (of: string): unknown[] => trainRecords(of).map(({ step, loss, grad_norm, tokens }) => [step, loss, grad_norm, tokens]);
+  assert.deepEqual(losses(run), losses(join(straight, '../run')));
+}
+
+for (const at of ['submit', 'wait'] as const) {
+  test(`a GPU that is lost (${at}) ends a run on the command line with one message${at === 'submit' ? ', and a fresh engine goes on from the last checkpoint with the same losses' : ''}`, async t => {
+    const given = await prepared(t, at);
+    if (!given) return;
+    const { gpu, file, run } = given;
+    const child = train(file, gpu.env(at));
+    const over = ended(child);
+    await lines(run, 3, child);
+    gpu.lose();
+    const { code, signal, out, err } = await over;
+    assert.deepEqual([code, signal, out], [2, null, ''], err);
+    const checkpoint = newest(run);
+    assert.match(onlyMessage(err), /^error: .*webgpu stopped working: the GPU was lost.*Resume from the last checkpoint/);
+    assert.ok(err.includes(`The last good checkpoint is ${checkpoint}`), err);
+    if (at === 'submit') await resumesExactly(file, run);
+  });
+}
+
+test('the extension host is told of a lost GPU with the checkpoint to resume from, by an engine that still answers', async t => {
+  const given = await prepared(t, 'host');
+  if (!given) return;
+  const { gpu, file, run } = given;
+  const child = fork(built('engine/main.js'), [], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: gpu.env('submit') });
+  const exited = new Promise<string>(resolve => child.once('exit', (code, signal) => resolve(String(signal ?? code))));
+  const timer = setTimeout(() => child.kill('SIGTERM'), PATIENCE_MS);
+  let said = '';
+  child.stderr!.on('data', data => { said += data; });
+  const connection = createMessageConnection(new IPCMessageReader(child), new IPCMessageWriter(child));
+  connection.listen();
+  const trained = connection.sendRequest<Summary>('train', { experiment_file: file, resume: false }).then(() => assert.fail('it trained on a lost GPU'), (error: { data?: ErrorReport }) => error.data);
+  const died = exited.then(how => assert.fail(`the engine ended with ${how}: ${said}`));
+  await Promise.race([lines(run, 3, child), trained, died]);
+  gpu.lose();
+  const report = await Promise.race([trained, died]);
+  assert.deepEqual([report?.code, report?.lastGoodCheckpoint], ['device.lost', newest(run)], JSON.stringify(report));
+  assert.deepEqual(await connection.sendRequest('hello', { protocol: PROTOCOL_VERSION }), { protocol: PROTOCOL_VERSION, pid: child.pid });
+  died.catch(() => { /* now it is to end */ });
+  child.disconnect();
+  assert.equal(await exited, 'SIGKILL', 'the engine ends when its host does');
+  clearTimeout(timer);
+});
+
+for (const at of ['create', 'submit', 'wait'] as const) {
+  test(`a GPU that is lost before the first step (${at}) ends the run with one message, and nothing that looks like a checkpoint or a result is left`, async t => {
+    const given = await prepared(t, `first-${at}`);
+    if (!given) return;
+    const { gpu, file, run } = given;
+    gpu.lose();
+    const { code, signal, err } = await ended(train(file, gpu.env(at)));
+    assert.deepEqual([code, signal], [2, null], err);
+    assert.match(onlyMessage(err), /^error: .*webgpu stopped working: the GPU was lost.*or start again if there is none/);
+    assert.ok(!err.includes('last good checkpoint'), err);
+    assert.equal(existsSync(run) && readdirSync(run).some(name => !/^(experiment\.json|metrics\.jsonl)$/.test(name)), false);
+  });
+}

@@ -1,0 +1,122 @@
+/*
+ * A Vulkan layer that loses the GPU. Once the file that LAB_TEST_LOSE_GPU names exists, the call that LAB_TEST_LOSE_AT names (create, submit
+ * or wait; submit by default) returns VK_ERROR_DEVICE_LOST, and from then on every call below does, as a driver's do after a reset.
+ * Declared by hand, as the Vulkan specification and the loader's interface for layers (version 2) have it, so that no headers are needed.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { INITIALIZATION_FAILED = -3, DEVICE_LOST = -4 };
+enum { LOADER_INSTANCE_CREATE_INFO = 47, LOADER_DEVICE_CREATE_INFO = 48, LAYER_LINK_INFO = 0 };
+
+typedef void (*Function)(void);
+typedef Function (*GetProcAddr)(void *, const char *);
+/* VkLayerInstanceLink and VkLayerDeviceLink. */
+struct Link { struct Link *next; GetProcAddr instance_functions, own_functions; };
+/* How every structure begins; `function` and `link` are there only in the loader's. */
+struct Info { int32_t type; struct Info *next; int32_t function; struct Link *link; };
+/* VkNegotiateLayerInterface. */
+struct Negotiation { int32_t type; void *next; uint32_t version; GetProcAddr instance_functions, device_functions, physical_functions; };
+
+typedef int32_t (*CreateInstance)(struct Info *, const void *, void **);
+typedef int32_t (*CreateDevice)(void *, struct Info *, const void *, void **);
+typedef int32_t (*Submit)(void *, uint32_t, const void *, uint64_t);
+typedef int32_t (*WaitForFences)(void *, uint32_t, const uint64_t *, uint32_t, uint64_t);
+typedef int32_t (*FenceStatus)(void *, uint64_t);
+typedef int32_t (*WaitIdle)(void *);
+
+/* What is below this layer. WebGPU makes one device. */
+static GetProcAddr instance_functions, device_functions;
+static Submit submit_below, submit2_below;
+static WaitForFences wait_below;
+static FenceStatus status_below;
+static WaitIdle queue_idle_below, device_idle_below;
+static void *made;
+static volatile int lost;
+
+static int is_lost(const char *call) {
+  const char *file = getenv("LAB_TEST_LOSE_GPU"), *at = getenv("LAB_TEST_LOSE_AT");
+  if (!lost && file && strcmp(call, at ? at : "submit") == 0 && access(file, F_OK) == 0) {
+    /* A GPU that is gone computes no longer; what this one has in hand is let finish, for its memory is freed next. */
+    if (made) device_idle_below(made);
+    lost = 1;
+  }
+  return lost;
+}
+
+static int32_t submit(void *queue, uint32_t count, const void *batches, uint64_t fence) { return is_lost("submit") ? DEVICE_LOST : submit_below(queue, count, batches, fence); }
+static int32_t submit2(void *queue, uint32_t count, const void *batches, uint64_t fence) { return is_lost("submit") ? DEVICE_LOST : submit2_below(queue, count, batches, fence); }
+static int32_t wait_for_fences(void *device, uint32_t count, const uint64_t *fences, uint32_t all, uint64_t limit) { return is_lost("wait") ? DEVICE_LOST : wait_below(device, count, fences, all, limit); }
+static int32_t fence_status(void *device, uint64_t fence) { return is_lost("wait") ? DEVICE_LOST : status_below(device, fence); }
+static int32_t queue_idle(void *queue) { return is_lost("wait") ? DEVICE_LOST : queue_idle_below(queue); }
+static int32_t device_idle(void *device) { return is_lost("wait") ? DEVICE_LOST : device_idle_below(device); }
+
+/* The loader's link to what is below, moved on by one, as the layer below expects it. */
+static struct Link *take_link(struct Info *info, int32_t type) {
+  for (struct Info *at = info->next; at; at = at->next) {
+    if (at->type != type || at->function != LAYER_LINK_INFO) continue;
+    struct Link *link = at->link;
+    at->link = link->next;
+    return link;
+  }
+  return NULL;
+}
+
+static int32_t create_instance(struct Info *info, const void *allocator, void **instance) {
+  struct Link *link = take_link(info, LOADER_INSTANCE_CREATE_INFO);
+  if (!link) return INITIALIZATION_FAILED;
+  instance_functions = link->instance_functions;
+  return ((CreateInstance)instance_functions(NULL, "vkCreateInstance"))(info, allocator, instance);
+}
+
+static int32_t create_device(void *physical, struct Info *info, const void *allocator, void **device) {
+  struct Link *link = take_link(info, LOADER_DEVICE_CREATE_INFO);
+  if (!link) return INITIALIZATION_FAILED;
+  if (is_lost("create")) return DEVICE_LOST;
+  int32_t result = ((CreateDevice)link->instance_functions(NULL, "vkCreateDevice"))(physical, info, allocator, device);
+  if (result != 0) return result;
+  made = *device;
+  device_functions = link->own_functions;
+  submit_below = (Submit)device_functions(*device, "vkQueueSubmit");
+  submit2_below = (Submit)device_functions(*device, "vkQueueSubmit2");
+  if (!submit2_below) submit2_below = (Submit)device_functions(*device, "vkQueueSubmit2KHR");
+  wait_below = (WaitForFences)device_functions(*device, "vkWaitForFences");
+  status_below = (FenceStatus)device_functions(*device, "vkGetFenceStatus");
+  queue_idle_below = (WaitIdle)device_functions(*device, "vkQueueWaitIdle");
+  device_idle_below = (WaitIdle)device_functions(*device, "vkDeviceWaitIdle");
+  return 0;
+}
+
+static Function instance_function(void *instance, const char *name);
+static Function device_function(void *device, const char *name);
+
+static const struct { const char *name; Function function; } OWN[] = {
+  { "vkGetInstanceProcAddr", (Function)instance_function }, { "vkCreateInstance", (Function)create_instance }, { "vkCreateDevice", (Function)create_device },
+  { "vkGetDeviceProcAddr", (Function)device_function }, { "vkQueueSubmit", (Function)submit }, { "vkQueueSubmit2", (Function)submit2 }, { "vkQueueSubmit2KHR", (Function)submit2 },
+  { "vkWaitForFences", (Function)wait_for_fences }, { "vkGetFenceStatus", (Function)fence_status }, { "vkQueueWaitIdle", (Function)queue_idle }, { "vkDeviceWaitIdle", (Function)device_idle },
+};
+
+static Function own(const char *name) {
+  for (unsigned i = 0; i < sizeof OWN / sizeof *OWN; i++) if (strcmp(name, OWN[i].name) == 0) return OWN[i].function;
+  return NULL;
+}
+
+static Function instance_function(void *instance, const char *name) {
+  Function found = own(name);
+  return found || !instance_functions ? found : instance_functions(instance, name);
+}
+
+static Function device_function(void *device, const char *name) {
+  Function found = own(name), below = device_functions ? device_functions(device, name) : NULL;
+  /* What the driver lacks, this layer lacks too. */
+  return found && below ? found : below;
+}
+
+/* What the loader asks for first. */
+__attribute__((visibility("default"))) int32_t vkNegotiateLoaderLayerInterfaceVersion(struct Negotiation *asked) {
+  if (asked->version < 2) return INITIALIZATION_FAILED;
+  *asked = (struct Negotiation){ asked->type, asked->next, 2, instance_function, device_function, NULL };
+  return 0;
+}

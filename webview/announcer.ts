@@ -1,4 +1,4 @@
-/** What a person must hear who does not see the panel: that a run has begun, waits, goes on or has ended, and each evaluation. Each once. */
+/** What a person must hear who does not see the panel: that a run has begun, waits, goes on or has ended, each once; and evaluations from time to time. */
 import { isActive, type RunStatus } from '../src/protocol/panel';
 import { STATUS_TEXT } from './actions';
 import { describeStep } from './describe';
@@ -8,7 +8,7 @@ import type { Part } from './view';
 /** Evaluations that follow each other faster are not all told: who listens wants to do something else meanwhile. */
 const PAUSE_MS = 15_000;
 
-interface Said { file: string | undefined; phase: RunStatus; history: number; evaluated: number }
+interface Said { file: string | undefined; attempt: number; phase: RunStatus; history: number; evaluated: number }
 
 /** What a status means beside the one before: a run that evaluates still trains, one that saves may be paused, and members of a sweep begin one after the other. */
 function phaseOf(status: RunStatus, before: RunStatus | undefined): RunStatus {
@@ -29,16 +29,17 @@ export function announcer(): Part {
     update({ run, series, experiment, ready }) {
       if (!ready) return;
       const before = last;
-      const now = last = { file: experiment?.file, phase: phaseOf(run.status, before?.phase), history: series.history, evaluated: series.evaluations.length };
+      const now = last = { file: experiment?.file, attempt: run.attempt, phase: phaseOf(run.status, before?.phase), history: series.history, evaluated: series.evaluations.length };
       // What a panel shows when it is opened is read where it stands.
       if (!before || before.file !== now.file) return;
       const ended = !isActive(now.phase);
-      if (now.phase !== before.phase) {
+      // An end of another attempt is another experiment's, or of an earlier run that is shown again, because the new one was held.
+      const same = now.attempt === before.attempt;
+      if (now.phase !== before.phase || !same) {
         const title = before.phase === 'paused' && now.phase === 'running' ? 'Training goes on' : STATUS_TEXT[now.phase];
         // The card of an error speaks for itself.
-        if (now.phase === 'failed' && run.error || now.phase === 'paused' && run.blocked) speak();
-        // One that had ended before is another experiment's, or an earlier run that is shown again.
-        else if (!ended || isActive(before.phase)) speak(title, (now.phase === 'paused' || ended) && describeStep(series.lastTrain, series.lastEval));
+        if (same && (now.phase === 'failed' && run.error || now.phase === 'paused' && run.blocked)) speak();
+        else if (ended ? same && isActive(before.phase) : same || now.attempt > before.attempt) speak(title, (now.phase === 'paused' || ended) && describeStep(series.lastTrain, series.lastEval));
       } else if (now.evaluated > before.evaluated && now.history === before.history && !ended && Date.now() - spoken >= PAUSE_MS) speak(describeStep(undefined, series.lastEval));
     },
   };

@@ -31,7 +31,7 @@ const CELLS: Cell[] = [
   { name: 'Memory', id: 'memory', value: s => s.memory_bytes, most: s => s.peak_memory_bytes, limit: s => s.machine_memory_bytes, text: (v, s) => `${roughBytes(v)} of ${roughBytes(s.machine_memory_bytes)}`, peak: roughBytes },
   { name: 'Processor', id: 'cpu', value: s => s.cpu_cores, limit: s => s.cores, text: (v, s) => `${v.toFixed(1)} of ${s.cores} cores`, peak: v => `${v.toFixed(1)} cores` },
   {
-    name: 'GPU memory', id: 'gpu-memory', title: s => (s.gpu!.of === 'process' ? 'What this run has of the GPU\'s memory' : 'Memory of the whole card that is in use, by whatever'), value: s => s.gpu?.memory_bytes, limit: s => s.gpu?.memory_total_bytes ?? undefined,
+    name: 'GPU memory', id: 'gpu-memory', title: s => (s.gpu!.of === 'process' ? 'What this run has of the GPU\'s memory' : 'Memory of the whole card that is in use, by all programs'), value: s => s.gpu?.memory_bytes, limit: s => s.gpu?.memory_total_bytes ?? undefined,
     text: (v, s) => (s.gpu?.memory_total_bytes ? `${roughBytes(v)} of ${roughBytes(s.gpu.memory_total_bytes)}` : roughBytes(v)), peak: (v, s) => `${roughBytes(v)}, ${OWNERS[s.gpu!.of]}`,
   },
   { name: 'GPU', id: 'gpu', title: s => `Time for which the GPU worked, for ${s.gpu!.of === 'process' ? 'this run' : 'all that runs on it'}`, value: s => s.gpu?.utilization ?? undefined, limit: () => 1, text: v => formatShare(v).replace('.0 %', ' %'), peak: v => formatShare(v).replace('.0 %', ' %') },
@@ -52,7 +52,8 @@ export function telemetryStrip(): Part {
       if (!active || !last || drawnFor === last) return;
       drawnFor = last;
       for (const { cell, ...drawn } of cells) {
-        const values = telemetry.flatMap(sample => cell.value(sample) ?? []);
+        // The card's figures and those of the run alone are not comparable.
+        const values = telemetry.flatMap(sample => (!cell.title || sample.gpu?.of === last.gpu?.of ? cell.value(sample) ?? [] : []));
         show(drawn.element, cell.value(last) !== undefined);
         if (cell.value(last) === undefined) continue;
         const peak = values.reduce((most, value) => Math.max(most, value), 0);

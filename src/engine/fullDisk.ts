@@ -24,22 +24,22 @@ export interface Waiting {
  * waits or the person stops. Answers also how many milliseconds were spent waiting.
  */
 export async function withRoom<T>(write: () => T | Promise<T>, { folder, control, report, what, where, bytes, lastGoodCheckpoint }: Waiting): Promise<{ result: T; waited_ms: number }> {
-  for (let waited_ms = 0, paused = false; ;) {
+  for (let waited_ms = 0, tries = 0; ;) {
     try {
       const result = await write();
-      if (paused) report.blocked({ report: null });
+      if (tries) report.blocked({ report: null });
       return { result, waited_ms };
     } catch (error) {
       if (!control.waits || !(error instanceof LabError) || error.report.code !== 'disk.full') throw error;
-      const cause = `the disk is full, so the run is paused: about ${megabytes(bytes)} MB are needed for ${what}, ${megabytes(free(folder))} MB are free`;
+      tries++;
+      const cause = `the disk is ${tries > 1 ? `still full (try ${tries})` : 'full'}, so the run is paused: about ${megabytes(bytes)} MB are needed for ${what}, ${megabytes(free(folder))} MB are free`;
       report.blocked({ report: { code: 'disk.full', file: folder, where, cause, action: 'free some space, then press Retry; Stop ends the run without it', lastGoodCheckpoint } });
       report.state({ state: 'paused' });
-      paused = true;
       const since = performance.now();
       const answer = await control.answer();
       waited_ms += performance.now() - since;
-      if (answer === 'run') { report.state({ state: 'saving' }); continue; }
       report.blocked({ report: null });
+      if (answer === 'run') { report.state({ state: 'saving' }); continue; }
       throw error;
     }
   }

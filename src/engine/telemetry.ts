@@ -69,9 +69,9 @@ export class Telemetry {
     if (program === undefined) return;
     const wanted = visibleCard();
     const tool = this.tool = spawn(program, [...NVIDIA_QUERY, `--loop-ms=${GPU_MS}`], { stdio: ['ignore', 'pipe', 'ignore'], windowsHide: true });
-    tool.on('error', () => { /* there is none: the GPU's figures stay away */ });
-    // What it told last is no longer so.
-    tool.on('close', () => { if (this.tool === tool) this.gpu = undefined; });
+    // What it told last is no longer so; where it could not be started the card's figures stay away.
+    const over = (): void => { if (this.tool === tool) this.tool = this.gpu = undefined; };
+    tool.on('error', over).on('close', over);
     let rest = '';
     tool.stdout!.setEncoding('utf8').on('data', (text: string) => {
       const lines = (rest + text).split('\n');
@@ -89,10 +89,10 @@ export class Telemetry {
     this.followed = false;
   }
 
-  /** Where tool and kernel both tell, the kernel's figures count once a GPU of its own drivers has worked for this process: the other one is not in use. */
+  /** Beside the tool, also before it tells, the kernel's figures count once a GPU of its own drivers has worked for this process: the other one is not in use. */
   private gpuNow(): GpuSample | undefined {
     const own = this.drm?.read();
-    return own && (!this.gpu || this.drm!.worked) ? own : this.gpu;
+    return own && (!this.tool || this.drm!.worked) ? own : this.gpu;
   }
 
   private sample(): void {

@@ -12,6 +12,9 @@ import { SweepHistory } from './sweepHistory';
 /** What is asked before a run begins, and how to end the asking. */
 export interface Admission { admits(): Promise<boolean>; cancel(): void }
 
+/** Starts in this window. */
+let attempts = 0;
+
 export class ExperimentRun {
   private readonly changed = new vscode.EventEmitter<void>();
   private readonly measured = new vscode.EventEmitter<TelemetrySample>();
@@ -45,10 +48,11 @@ export class ExperimentRun {
     // What an earlier engine took is not what this run takes.
     this.samples = [];
     this.replaceHistory(this.history);
-    if (admission && !await this.admitted(admission)) return undefined;
+    const attempt = ++attempts;
+    if (admission && !await this.admitted(admission, attempt)) return undefined;
     let ended: { summary: Summary | SweepSummary; longest: number } | undefined;
     const longest = (): number => this.current.started?.longest ?? 0;
-    this.update({ ...EMPTY_RUN, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
+    this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
     this.replaceHistory(resume ? this.history : []);
     try {
@@ -66,7 +70,7 @@ export class ExperimentRun {
     } catch (error) {
       const report = toReport(error);
       // Stopping before there is anything to save is what the person asked for, not a failure.
-      this.update(report.code === 'run.cancelled' ? { ...EMPTY_RUN, status: 'none' } : { status: 'failed', error: report, progress: null, blocked: null, saving: false });
+      this.update(report.code === 'run.cancelled' ? { ...EMPTY_RUN, attempt } : { status: 'failed', error: report, progress: null, blocked: null, saving: false });
     } finally {
       (await this.started())?.kill();
       this.engine = undefined;
@@ -76,10 +80,10 @@ export class ExperimentRun {
   }
 
   /** Asks whether the run may begin; the view says that it is being prepared. Otherwise the last run is shown again. */
-  private async admitted({ admits, cancel }: Admission): Promise<boolean> {
+  private async admitted({ admits, cancel }: Admission, attempt: number): Promise<boolean> {
     const before = this.current;
     this.cancelAdmission = cancel;
-    this.update({ ...before, status: 'preparing', progress: { message: 'Looking at what the run needs in memory', fraction: null }, error: null, summary: null });
+    this.update({ ...before, attempt, status: 'preparing', progress: { message: 'Looking at what the run needs in memory', fraction: null }, error: null, summary: null });
     // What cannot be found out keeps no run from starting.
     const admitted = await admits().catch(() => true).finally(() => { this.cancelAdmission = undefined; });
     if (!admitted) this.update(before);
@@ -187,7 +191,7 @@ export class ExperimentRun {
     });
     engine.on('state', ({ state }) => {
       // The engine may still report its work between the click on Stop and its taking effect.
-      if (this.current.status === 'stopping' && (state === 'running' || state === 'preparing')) return;
+      if (this.current.status === 'stopping' && (state === 'running' || state === 'preparing' || state === 'evaluating')) return;
       if (this.active) this.update({ status: state, progress: state === 'running' ? null : this.current.progress });
     });
     engine.on('blocked', ({ report }) => this.update({ blocked: report }));

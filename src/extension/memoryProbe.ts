@@ -100,9 +100,11 @@ export class MemoryProbe {
     const needed = measuredOn(deviceOf(subject.values, view), result);
     const earlier = view.measured.find(record => JSON.stringify(record.settings) === JSON.stringify(settings));
     if (!whole && !(known.measured === 'this' && needed !== null && known.total < needed)) return;
-    // A run that was too short for its GPU to tell does not replace a step of which it told.
-    if (earlier && earlier.result.gpu_memory_bytes && earlier.result.device === result.device && result.gpu_memory_bytes === null) return;
-    await this.remember(subject, { settings, result, of: 'run' });
+    // Of a short run the GPU told late or never: what it told before with these settings holds.
+    const told = earlier?.result.device === result.device ? earlier.result : undefined;
+    const gpu_memory_bytes = Math.max(result.gpu_memory_bytes ?? 0, told?.gpu_memory_bytes ?? 0) || null;
+    const device_memory_bytes = result.device_memory_bytes ?? told?.device_memory_bytes ?? null;
+    await this.remember(subject, { settings, result: { ...result, gpu_memory_bytes, device_memory_bytes }, of: 'run' });
     this.changed();
   }
 

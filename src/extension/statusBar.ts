@@ -1,7 +1,7 @@
 /** One status bar item while a run is active, and the one notification when it ends unseen. */
 import * as vscode from 'vscode';
 import { isEvalRecord, mainMetric } from '../protocol/metrics';
-import { formatReport, isActive, type RunStatus } from '../protocol/panel';
+import { formatReport, isActive, type RunView } from '../protocol/panel';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentPanel } from './experimentPanel';
 import type { ExperimentRun } from './experimentRun';
@@ -16,7 +16,7 @@ export class StatusBar {
   private readonly updateSoon = this.disposables.add(throttle(UPDATE_MS, () => this.update()));
   /** Experiment and state that the tooltip speaks of. */
   private about = '';
-  private readonly statuses = new WeakMap<ExperimentRun, RunStatus>();
+  private readonly known = new WeakMap<ExperimentRun, Pick<RunView, 'attempt' | 'status'>>();
 
   constructor(private readonly lab: Lab, private readonly panel: ExperimentPanel) {
     this.item.name = 'LoRA Lab run';
@@ -49,10 +49,11 @@ export class StatusBar {
   }
 
   private announce(run: ExperimentRun): void {
-    const { status, error, summary } = run.view;
-    const before = this.statuses.get(run);
-    this.statuses.set(run, status);
-    if (!before || !isActive(before) || isActive(status) || this.panel.visible) return;
+    const { attempt, status, error, summary } = run.view;
+    const before = this.known.get(run);
+    this.known.set(run, { attempt, status });
+    // An end of another attempt is one that was there before, shown again because this one was not begun.
+    if (!before || before.attempt !== attempt || !isActive(before.status) || isActive(status) || this.panel.visible) return;
     if (status === 'failed' && error) void notify(vscode.window.showErrorMessage, `LoRA run failed. ${formatReport(error)}`);
     if (status === 'finished' && summary) {
       const metric = summary.eval && mainMetric(summary.eval);

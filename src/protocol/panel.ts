@@ -54,6 +54,8 @@ export interface SweepView {
 
 /** The experiment's latest run, without its metrics. */
 export interface RunView {
+  /** Which Start of this window led to the status, of all experiments together; 0 for what an earlier window left. */
+  attempt: number;
   status: RunStatus;
   started: Omit<RunStarted, 'history'> | null;
   progress: Progress | null;
@@ -133,7 +135,7 @@ export interface PanelNotifications {
 }
 
 export const EMPTY_RUN: RunView = {
-  status: 'none', started: null, progress: null, error: null, blocked: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, sweep: null,
+  attempt: 0, status: 'none', started: null, progress: null, error: null, blocked: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, sweep: null,
 };
 
 /** Metrics as CSV with one column for every key that occurs, in the order of first occurrence. */

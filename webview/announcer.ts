@@ -40,6 +40,8 @@ export function announcer(): Part {
         // The card of an error speaks for itself.
         if (same && (now.phase === 'failed' && run.error || now.phase === 'paused' && run.blocked)) speak();
         else if (ended ? same && isActive(before.phase) : same || now.attempt > before.attempt) speak(title, (now.phase === 'paused' || ended) && describeStep(series.lastTrain, series.lastEval));
+        // The same words are heard again only if others, or none, were there between.
+        else setText(element, '');
       } else if (now.evaluated > before.evaluated && now.history === before.history && !ended && Date.now() - spoken >= PAUSE_MS) speak(describeStep(undefined, series.lastEval));
     },
   };

@@ -74,6 +74,8 @@ export class DrmUsage {
   private readonly nodes = new Map<string, string>();
   /** Whether a GPU has worked for this process when it was last read. */
   worked = false;
+  /** Whether all GPUs tell when they work, and none has for this process: something else computes. */
+  idle = false;
 
   private constructor(private readonly folders: DrmFolders) {}
 
@@ -89,6 +91,7 @@ export class DrmUsage {
     this.last = new Map();
     const opened = this.opened();
     this.worked = opened.some(hasWorked);
+    this.idle = !this.worked && opened.length > 0 && opened.every(({ clients }) => clients.some(({ engines }) => engines.size > 0));
     const found = opened.map(({ device, clients }) => ({ memory: memoryOf(clients), utilization: this.utilization(device, clients, before, now), card: cardAt(device) }));
     const own = found.filter(({ memory }) => memory !== null).sort((a, b) => b.memory! - a.memory!)[0];
     // A GPU that shares the machine's memory may have more than what is its own.
@@ -103,11 +106,11 @@ export class DrmUsage {
     return largest(cards)?.used ?? null;
   }
 
-  /** Bytes that this process has of a GPU now, or by how much its card has more in use than `before`; null where neither is told. */
+  /** Bytes that this process has of a GPU now, or by how much its card has more in use than `before`; null where neither is told, and instead of 0. */
   taken(before: number | null): number | null {
     const now = this.read();
     if (!now || now.of === 'card' && before === null) return null;
-    return now.of === 'process' ? now.memory_bytes : Math.max(0, now.memory_bytes - before!);
+    return (now.of === 'process' ? now.memory_bytes : Math.max(0, now.memory_bytes - before!)) || null;
   }
 
   private opened(): Open[] {

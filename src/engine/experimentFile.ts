@@ -4,7 +4,7 @@ import { parseTree, getNodeValue, findNodeAtLocation, printParseErrorCode, type 
 import { LabError } from './errors';
 import { lookUp, readText } from './files';
 import { parseExperiment, type Experiment, type Problem } from '../protocol/experiment';
-import { faultInWords } from '../protocol/jsonPlace';
+import { faultInWords } from '../protocol/jsonFault';
 import { parseSweep, type Sweep } from '../protocol/sweep';
 
 const LIMIT = 1 << 20;

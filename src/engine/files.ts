@@ -123,6 +123,7 @@ function attempt<T>(operation: string, file: string, run: () => T): T {
 export const openFile = (path: string, flags: 'r' | 'wx' | 'a'): number => attempt(flags === 'r' ? 'open' : 'create', path, () => current.open(path, flags));
 export const closeFile = (fd: number, path: string): void => attempt('close', path, () => current.close(fd));
 export const syncFile = (fd: number, path: string): void => attempt('write to disk', path, () => current.fsync(fd));
+/** As `syncFile`, beside the work of this thread. */
 export const forceFile = async (fd: number, path: string): Promise<void> => { try { await current.force(fd); } catch (error) { throw fileError(error, 'write to disk', path); } };
 export const truncateFile = (fd: number, size: number, path: string): void => attempt('truncate', path, () => current.truncate(fd, size));
 export const statFile = (path: string, link?: 'link'): FileInfo => attempt('look up', path, () => current.stat(path, link));

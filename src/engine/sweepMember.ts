@@ -93,7 +93,7 @@ export class Member {
     if (!this.running && state === 'stopped') return;
     this.out = state === 'halved';
     this.control.want('stop');
-    await this.running?.catch(() => { /* whoever started it has the error */ });
+    await this.running?.catch(() => { /* `advance` has the error: a member that waits has nothing left to fail */ });
     if (!this.ended || this.state === 'stopped') this.state = state;
   }
 
@@ -101,8 +101,10 @@ export class Member {
     const { path, source, prepared, step, eval_before, control, peaks } = this.options;
     const report = this.listen();
     const bytes = spaceFor(prepared.plan.trainable_parameters);
-    const { result: { folder, found } } = await withRoom(() => this.open(bytes, report), { folder: path, control, report, what: 'the member', where: this.name, bytes, lastGoodCheckpoint: undefined });
+    let folder: RunFolder | undefined;
     try {
+      const { result: { folder: opened, found } } = await withRoom(() => this.open(bytes, report), { folder: path, control, report, what: 'the member', where: this.name, bytes, lastGoodCheckpoint: undefined });
+      folder = opened;
       if (found) {
         await step.restore(readOptimizer(found.checkpoint, found.state, prepared));
         folder.supersedeMetrics(found.state.step);
@@ -116,7 +118,7 @@ export class Member {
       this.state = 'failed';
       this.error = error.report.cause;
     } finally {
-      folder.close();
+      folder?.close();
       control.refuseSaves(`${this.name} has ended before it could save`);
     }
   }

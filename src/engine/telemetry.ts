@@ -1,6 +1,6 @@
 /**
  * What a run takes of the machine, measured by the main thread of the engine's process, which is free while the worker computes:
- * a sample a second costs some microseconds. Peaks lie in memory that both threads see, for the summary.
+ * a sample a second costs some microseconds, with a GPU that the kernel tells of up to a millisecond. Peaks lie in memory that both threads see, for the summary.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { availableParallelism, totalmem } from 'node:os';
@@ -89,10 +89,10 @@ export class Telemetry {
     this.followed = false;
   }
 
-  /** Beside the tool, also before it tells, the kernel's figures count once a GPU of its own drivers has worked for this process: the other one is not in use. */
+  /** Beside the tool, also before it tells, the kernel's figures count once a GPU of its own drivers has worked for this process: the other one is not in use. Nor is one that could tell of work and tells of none. */
   private gpuNow(): GpuSample | undefined {
     const own = this.drm?.read();
-    return own && (!this.tool || this.drm!.worked) ? own : this.gpu;
+    return own && !this.drm!.idle && (!this.tool || this.drm!.worked) ? own : this.gpu;
   }
 
   private sample(): void {

@@ -34,6 +34,9 @@ export interface TrainerOptions {
   resumed_from?: string;
 }
 
+/** Trained values of a checkpoint that is forced to the disk beside the next steps, with its two moments: 200 MB. */
+const MOST_PENDING = 1 << 24;
+
 /** What the run says that it does, once it has saved. */
 const GOING = { run: 'running', pause: 'paused', stop: 'stopping' } as const satisfies Record<Wanted, string>;
 
@@ -145,7 +148,8 @@ export class Trainer {
     if (this.good) {
       this.options.step.goBack();
       Object.assign(this.state, this.good);
-      await this.settle(folder);
+      // That the run has diverged is what a person must hear.
+      await this.settle(folder).catch((error: unknown) => this.options.report.log({ level: 'warn', message: error instanceof Error ? error.message : String(error) }));
       await this.save(folder);
       await this.writeResult(folder, this.content((await this.options.step.state()).trainables));
     }
@@ -224,14 +228,14 @@ export class Trainer {
     await this.settle(folder);
     if (this.isSaved) return;
     await this.patiently(folder, `checkpoint-${this.state.step}`, () => this.write(folder));
-    // The values of a whole model would take too much memory beside those of the next step.
-    if (this.options.prepared.plan.full) await this.settle(folder);
+    // Many values would take too much memory beside the next step, and who has asked for something waits for what is on the disk.
+    if (this.options.prepared.plan.trainable_parameters > MOST_PENDING || this.options.control.asked) await this.settle(folder);
     this.goOn();
   }
 
   /** Waits until the last checkpoint is on the disk. Where that failed for want of room, the same is written again. */
   private async settle(folder: RunFolder): Promise<void> {
-    if (this.pending) await this.patiently(folder, `checkpoint-${this.pending.step}`, () => this.durable()).finally(() => { this.pending = undefined; });
+    if (this.pending) await this.patiently(folder, `checkpoint-${this.pending.step}`, () => this.durable(), this.pending.step).finally(() => { this.pending = undefined; });
   }
 
   private async durable(): Promise<void> {
@@ -239,10 +243,10 @@ export class Trainer {
     if (pending) this.saved = { step: pending.step, folder: await pending.durable() };
   }
 
-  private async patiently(folder: RunFolder, what: string, write: () => unknown): Promise<void> {
+  private async patiently(folder: RunFolder, what: string, write: () => unknown, step = this.state.step): Promise<void> {
     const { control, report, prepared: { plan } } = this.options;
     const bytes = spaceFor(plan.trainable_parameters);
-    const { waited_ms } = await withRoom(write, { folder: folder.path, control, report, what, where: `step ${this.state.step}`, bytes, lastGoodCheckpoint: this.lastGood });
+    const { waited_ms } = await withRoom(write, { folder: folder.path, control, report, what, where: `step ${step}`, bytes, lastGoodCheckpoint: this.lastGood });
     this.begun += waited_ms;
     if (waited_ms > 0) report.state({ state: GOING[control.wanted] });
   }
@@ -263,7 +267,7 @@ export class Trainer {
   }
 
   /** The state after a save. */
-  private goOn(): void { this.options.report.state({ state: GOING[this.options.control.wanted] }); }
+  private goOn(): void { this.options.report.state({ state: this.pending ? 'running' : GOING[this.options.control.wanted] }); }
 
   /** Writes the files of a checkpoint of this step. No other may be pending. */
   private async write(folder: RunFolder): Promise<void> {

@@ -1,7 +1,7 @@
 /** Reading and editing experiment files as text, so that comments and layout survive. Pure. */
 import { findNodeAtLocation, modify, applyEdits, parse, parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
 import { parseExperiment, SECTIONS, SETTINGS, type Problem } from '../protocol/experiment';
-import { faultInWords } from '../protocol/jsonPlace';
+import { faultInWords } from '../protocol/jsonFault';
 import { parseSweep, sweepSize } from '../protocol/sweep';
 import type { ExperimentValues } from '../protocol/panel';
 

@@ -2,7 +2,7 @@
 import { countAdapter, type AdapterCount, type AdapterSettings, type ModelShape } from './adapterMath';
 import type { BaseDropout, ModuleInfo } from './engine';
 import type { Experiment } from './experiment';
-import { BLOCKED_FROM, savingsOf } from './savings';
+import { BLOCKED_FROM, MOST_BLOCKS, savingsOf, TURN_BYTES } from './savings';
 
 /** The settings that memory depends on. */
 export type MemorySettings = Pick<Experiment, 'task' | 'base_model'> & {
@@ -53,8 +53,8 @@ const [TRAINED, TRAINED_LINEAR] = [16, 9];
 const TRAINED_MEMBER = 8;
 /** What steps were fed and gave is freed by JavaScript once it is so much. The vectors of a few steps count with what is trained. */
 const UNCOLLECTED = 32e6;
-/** As in the engine: bytes of the scores that attention of long texts computes at a time, unless an eighth of one head's rows have more. Scores, probabilities and their gradients are there together. */
-const [TURN_BYTES, BLOCKS, TURNS] = [4 << 20, 8, 4];
+/** Scores, probabilities and their gradients of what attention of long texts computes at a time. */
+const TURNS = 4;
 /** Times the states of a token: what attention keeps of its own where it computes probabilities again, measured. */
 const SLOTS = 2;
 /** Bytes of a data file for each token: less than English texts have in any tokenizer, so that a kept prefix is not thought too small. */
@@ -90,7 +90,7 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const frozen = frozenLayers(model.modules, layers, count, lora);
   const masks = masksOf(model, layers, count, lora, length, again);
   const kept = layers.map((layer, i) => FLOAT * tokens * (task === 'SEQ_CLS' && savings.last_layer_positions && i === layers.length - 1 ? layer.inward : layer.outputs + layer.norms + layer.gated + (again(layer.name) ? SLOTS * layer.hidden : layer.heads * length) + masks[i])).slice(frozen);
-  const scores = layers.map(({ name, heads }) => (again(name) && !gpu ? TURNS * Math.max(TURN_BYTES, FLOAT * tokens * length / BLOCKS) : 2 * FLOAT * tokens * heads * length));
+  const scores = layers.map(({ name, heads, group }) => (again(name) && !gpu ? TURNS * Math.max(TURN_BYTES, FLOAT * group * length ** 2 / MOST_BLOCKS) : 2 * FLOAT * tokens * heads * length));
   const widest = Math.max(0, ...layers.map((layer, i) => 3 * FLOAT * tokens * layer.widest + scores[i]));
   const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens * layer.hidden));
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
@@ -151,6 +151,8 @@ interface Layer {
   /** Floats of one token: outputs of all linear layers, of those that the attention reads, inputs of norms, of a gate, the widest output, the states. */
   outputs: number; inward: number; norms: number; gated: number; widest: number; hidden: number;
   heads: number;
+  /** Heads that share keys. */
+  group: number;
   /** Of its linear weights. */
   elements: number;
 }
@@ -170,10 +172,13 @@ function layersOf(modules: readonly ModuleInfo[]): Layer[] {
     const linears = group.filter(m => m.type === 'Linear');
     const hidden = Math.min(...linears.map(m => m.shape[1]));
     const queries = linears.find(m => /(query|q_proj|q_lin|\.q)$/.test(m.name))?.shape[0] ?? hidden;
+    const keys = linears.find(m => /k_proj$/.test(m.name))?.shape[0];
+    const fused = linears.find(m => /qkv_proj$/.test(m.name))?.shape[0];
+    const sharing = Math.max(1, Math.round(keys ? queries / keys : fused ? 2 * queries / (fused - queries) : 1));
     const gate = linears.find(m => /(gate_proj|wi_1|gate_up_proj)$/.test(m.name));
     return {
       name, outputs: sum(linears.map(m => m.shape[0])), inward: sum(linears.filter(m => INWARD.test(m.name)).map(m => m.shape[0])), norms: sum(group.filter(m => m.type === 'LayerNorm').map(m => m.shape[0])), gated: gate ? 2 * gate.shape[0] : 0,
-      widest: Math.max(0, ...linears.map(m => m.shape[0])), hidden: linears.length ? hidden : 0, heads: linears.length ? Math.max(1, Math.round(queries / HEAD_SIZE)) : 0, elements: sum(linears.map(elements)),
+      widest: Math.max(0, ...linears.map(m => m.shape[0])), hidden: linears.length ? hidden : 0, heads: linears.length ? Math.max(1, Math.round(queries / HEAD_SIZE)) : 0, group: sharing, elements: sum(linears.map(elements)),
     };
   });
 }

@@ -28,6 +28,11 @@ export const SAVINGS = {
 /** Tokens of the longest text from which on attention is computed twice, head by head and in blocks: shorter rows are as fast whole. Of decoders, blocks leave keys out. */
 export const BLOCKED_FROM = { decoder: 512, encoder: 1024 };
 
+/** Bytes of the scores that are then computed at a time, at most, unless a block of one group of heads has more: what the cores' caches hold. */
+export const TURN_BYTES = 4 << 20;
+/** Blocks of rows at most: each adds about 35 nodes to a layer. */
+export const MOST_BLOCKS = 8;
+
 export type SavingName = keyof typeof SAVINGS;
 export const SAVING_NAMES = Object.keys(SAVINGS) as SavingName[];
 

@@ -62,10 +62,10 @@ const CASES: Record<string, { model: (dropout: boolean) => LoadedModel; examples
 
 for (const [name, { model, examples }] of Object.entries(CASES)) {
   test(`blocks and turns give the losses and gradients of whole rows: ${name}`, async () => {
-    for (const { lengths, training = {}, dropout = false, lora = {} } of [
+    for (const { lengths, training = {}, dropout = false } of [
       { lengths: [23, 8, 17] }, { lengths: [3, 2] }, { lengths: [23, 8], training: { gradient_checkpointing: true } }, { lengths: [23, 8, 17], dropout: true }, { lengths: [23, 8], dropout: true, training: { gradient_checkpointing: true } },
-    ] as { lengths: number[]; training?: object; dropout?: boolean; lora?: object }[]) {
-      const options = { lora: { r: 3, target_modules: 'all-linear', ...lora }, training, longest: LONGEST };
+    ] as { lengths: number[]; training?: object; dropout?: boolean }[]) {
+      const options = { lora: { r: 3, target_modules: 'all-linear' }, training, longest: LONGEST };
       const seed = dropout ? 5 : undefined;
       const [blocks, whole] = [await gradientsOf(await noisyStep(model(dropout), options), examples(lengths), seed), await gradientsOf(await noisyStep(model(dropout), { ...options, savings: WHOLE }), examples(lengths), seed)];
       assertClose(blocks.losses, whole.losses, 1e-5, 'losses and norm');

@@ -1,7 +1,7 @@
 /** What a step and a run take of a GPU's memory: told by NVIDIA's tool or by the kernel, both made up here. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, beforeEach, test } from 'node:test';
@@ -29,7 +29,7 @@ const MiB = 2 ** 20;
 const noDrm = (): undefined => undefined;
 const skip = process.platform === 'win32' ? 'scripts and symbolic links need more there' : false;
 
-test('of a card of NVIDIA\'s it is what is in use beyond what was before; a missing tool tells nothing, and for the CPU nothing is asked', { skip }, () => inTemporaryFolder(async folder => {
+test('of a card of NVIDIA\'s it is what is in use beyond what was before, if that is more; a missing tool tells nothing, and for the CPU nothing is asked', { skip }, () => inTemporaryFolder(async folder => {
   const card = writeNvidiaSmi(folder, 700);
   process.env.LORA_LAB_NVIDIA_SMI = card.program;
   const gpu = await GpuMemory.before('cuda', noDrm);
@@ -37,7 +37,7 @@ test('of a card of NVIDIA\'s it is what is in use beyond what was before; a miss
   card.use(1900);
   assert.equal(await gpu.taken(), 1200 * MiB);
   card.use(600);
-  assert.equal(await gpu.taken(), 0);
+  assert.equal(await gpu.taken(), null, 'another program has freed more than this one took');
   assert.equal(await (await GpuMemory.before('cpu', noDrm)).taken(), null);
   process.env.LORA_LAB_NVIDIA_SMI = join(folder, 'nowhere');
   assert.equal(await (await GpuMemory.before('webgpu', noDrm)).taken(), null);
@@ -50,7 +50,10 @@ test('the kernel tells what the process itself has; beside a card of NVIDIA\'s o
   const alone = await GpuMemory.before('webgpu', open);
   assert.deepEqual([alone.before, await alone.taken()], [null, null], 'nothing is open');
   client(0);
+  assert.equal(await alone.taken(), null, 'Vulkan has opened it, and computes elsewhere, perhaps in software');
+  client(10);
   assert.equal(await alone.taken(), 300 * MiB);
+  client(0);
   const card = writeNvidiaSmi(folder, 100);
   process.env.LORA_LAB_NVIDIA_SMI = card.program;
   const both = await GpuMemory.before('webgpu', open);
@@ -58,6 +61,20 @@ test('the kernel tells what the process itself has; beside a card of NVIDIA\'s o
   assert.equal(await both.taken(), 50 * MiB);
   client(1000);
   assert.equal(await both.taken(), 300 * MiB);
+}));
+
+test('an answer that came while the thread was busy counts, and a tool that does not answer is not waited for', { skip }, () => inTemporaryFolder(async folder => {
+  process.env.LORA_LAB_NVIDIA_SMI = writeNvidiaSmi(folder, 700).program;
+  const asked = GpuMemory.before('cuda', noDrm, 100);
+  const until = Date.now() + 3000;
+  while (Date.now() < until) { /* as loading a large model is */ }
+  assert.equal((await asked).before, 700 * MiB);
+
+  const silent = join(folder, 'silent');
+  writeFileSync(silent, `#!${process.execPath}\nsetTimeout(() => {}, 60_000);\n`);
+  chmodSync(silent, 0o755);
+  process.env.LORA_LAB_NVIDIA_SMI = silent;
+  assert.equal((await GpuMemory.before('cuda', noDrm, 100)).before, null);
 }));
 
 test('a summary has what the run itself took: of the process as it is, of a card what was not in use before, and nothing if that is not known', () => {

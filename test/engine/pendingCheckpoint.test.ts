@@ -89,6 +89,27 @@ for (const way of ['pause', 'stop', 'save'] as const) {
   })));
 }
 
+test('a pause that is asked for in the very step of a checkpoint is told when that is on the disk', () => inTemporaryFolder(folder => withSlowDisk(async disk => {
+  const told: string[] = [];
+  let waits = false;
+  const { control, ended } = startRun(copyCase(folder, saving(4)), {
+    onStep: ({ step }) => {
+      if (step !== 4) return;
+      disk.held = waits = true;
+      control.want('pause');
+    },
+    state: ({ state }) => { if (state === 'paused') told.push('paused'); },
+  });
+  await until(() => waits);
+  await turns();
+  assert.deepEqual([told, checkpoints(join(folder, 'run'))], [[], []]);
+  disk.release();
+  await until(() => told.length > 0);
+  assert.deepEqual(checkpoints(join(folder, 'run')), [4]);
+  control.want('run');
+  await ended;
+})));
+
 test('a disk that turns out to be full holds the run; with room again the checkpoint of that very step is written', () => inTemporaryFolder(folder => withSlowDisk(async disk => {
   const reports: ErrorReport[] = [];
   const { control, ended } = startRun(copyCase(join(folder, 'full'), saving(4)), {

@@ -73,7 +73,7 @@ test('a tool that ends in the middle of a run takes its figures with it', { skip
   assert.equal(seen.at(-1), false);
 }));
 
-test('where the kernel tells, the figures are those of this process; beside a card of NVIDIA\'s once that GPU has worked for it', { skip: process.platform === 'win32' }, () => inTemporaryFolder(async folder => {
+test('where the kernel tells, the figures are those of this process once a GPU has worked for it; beside a card of NVIDIA\'s too', { skip: process.platform === 'win32' }, () => inTemporaryFolder(async folder => {
   const drm = makeUpDrm(join(folder, 'drm'));
   const busy = (ns: number): void => drm.descriptor(20, 'renderD128', { driver: 'amdgpu', 'client-id': 1, 'resident-vram': '3 MiB', 'engine-compute': `${ns} ns` });
   const seen: TelemetrySample['gpu'][] = [];
@@ -85,9 +85,13 @@ test('where the kernel tells, the figures are those of this process; beside a ca
   process.env.LORA_LAB_NVIDIA_SMI = join(folder, 'nowhere');
   telemetry.start();
   telemetry.follow('webgpu on AMD (onnxruntime 1.30.0)');
+  while (seen.length < 2) await sleep(50);
+  assert.deepEqual([seen.at(-1), peaks.summary().peak_gpu_memory_bytes], [undefined, undefined], 'a GPU that has not worked is not the one that computes');
+  busy(10);
   await until('process');
   assert.deepEqual([peaks.summary().peak_gpu_memory_bytes, peaks.summary().gpu_memory_of], [3 * 2 ** 20, 'process']);
   process.env.LORA_LAB_NVIDIA_SMI = writeTool(folder);
+  busy(0);
   telemetry.start();
   telemetry.follow('webgpu on NVIDIA L4 (onnxruntime 1.30.0)');
   await until('card');

@@ -102,4 +102,20 @@ test('what a run does is said once: that it begins, waits, goes on and has ended
   // The card of the error is an alert of its own.
   assert.deepEqual(await be({ status: 'preparing', started: null }, { status: 'failed', error: { code: 'x', cause: 'it broke', action: 'mend it' } }), ['Preparing']);
   assert.equal(await page.getAttribute('[data-code="x"]', 'role'), 'alert');
+
+  // A start that was held, or an experiment that is opened, shows an end that was there before.
+  assert.deepEqual(await be({ status: 'preparing', attempt: 2 }, { status: 'finished', attempt: 1 }), ['Preparing']);
+  assert.deepEqual(await be({ status: 'preparing', attempt: 3, started: null }, { status: 'running', attempt: 3 }), ['Preparing', 'Training']);
+  assert.deepEqual(await be({ status: 'finished', attempt: 1 }, { status: 'running', attempt: 3 }, { status: 'stopped', attempt: 0 }), []);
+
+  // Evaluations are told where nothing was said for a while.
+  assert.deepEqual(await be({ status: 'running', attempt: 4 }), ['Training']);
+  const evaluated = async (step: number): Promise<string[]> => {
+    await notify(page, 'metrics', { records: [{ step, epoch: 1, eval_loss: 0.5, eval_accuracy: 0.75, eval_runtime: 1, time: 9 }], samples: [], reset: false });
+    await page.waitForSelector(`#panel[data-metrics="${step}"]`);
+    return said();
+  };
+  assert.deepEqual(await evaluated(96), []);
+  await page.evaluate(() => { const now = Date.now; Date.now = () => now() + 16_000; });
+  assert.match((await evaluated(97)).join(), /^Evaluation at step 97, .*accuracy 75/);
 }));

@@ -258,7 +258,7 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       const site: DropoutSite = { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p };
       const blocks = layout.blocks && between === 'encoder' ? attentionBlocks(window) : undefined;
       // Elsewhere than on the CPU, blocks of rows are worth it for the keys that they leave out.
-      const remade = layout.remade && between !== 'decoder' && (slicesApart() ? !position_bias || !trainsEmbeddings(plan) : blocks && layout.causal && softcap === null && p === 0);
+      const remade = layout.may_remake && between !== 'decoder' && (slicesApart() ? !position_bias || !trainsEmbeddings(plan) : blocks && layout.causal && softcap === null && p === 0);
       const attended = remade ? blockAttention({ q: queries, k: keys, v: values, ...(layout.causal ? {} : { bias: bias() }), ...rowsKept(site) }, { scale, softcap, blocks, turns: inputs[TURNS] })
         : softcap === null ? attention({ q: queries, k: keys, v: values, bias: bias(), keep: keep(site) }, { scale, trained })   // [B, h, S, head_dim]
         : groupedMatMul(drop(tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias())), site), values);

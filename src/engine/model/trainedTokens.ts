@@ -65,7 +65,9 @@ export function trainedTokens(parameters: readonly ParameterSpec[], setting: Lor
 }
 
 /** The modules that a parameter stands for: an embedding's, with those that read it under other names, and the output layer. */
-function candidatesOf({ name, kind, shape, modules = [], output }: ParameterSpec): Candidate[] {
+function candidatesOf({ name, kind, shape, modules = [], output, fixed }: ParameterSpec): Candidate[] {
+  // T5's position bias stays as it is. Shared embeddings are read under other names.
+  if (fixed !== undefined && !modules.length) return [];
   const module = name.slice(0, name.lastIndexOf('.'));
   if (kind !== 'embedding') return module === OUTPUT_LAYER && kind === 'linear' ? [{ name: module, weight: name, shape, tied: false }] : [];
   return [...[module, ...modules].map(reader => ({ name: reader, weight: name, shape, tied: false })), ...(output ? [{ name: OUTPUT_LAYER, weight: name, shape, tied: true }] : [])];

@@ -1,13 +1,10 @@
 /** Blocks of rows that attention over long texts is computed in, and turns of its heads (ops/blockAttention.ts). */
-import { BLOCKED_FROM } from '../../protocol/savings';
+import { BLOCKED_FROM, MOST_BLOCKS, TURN_BYTES } from '../../protocol/savings';
 import type { Feeds, InputSpec } from '../executors/executor';
 import type { HeadCounts } from './layout';
 
-/** Rows of a block, and how many blocks there are at most: each adds about 35 nodes to a layer. */
-const [ROWS, MOST] = [256, 8];
-
-/** Bytes of the scores that are computed at a time, at most, unless those of one group of heads are more: what the cores' caches hold. */
-const TURN_BYTES = 4 << 20;
+/** Rows of a block of a decoder's. */
+const ROWS = 256;
 
 /**
  * In how many blocks texts of up to `longest` tokens are computed; undefined for whole rows. Where every row sees all keys, blocks leave
@@ -15,7 +12,7 @@ const TURN_BYTES = 4 << 20;
  */
 export function blocksFor(longest: number, causal = true): number | undefined {
   if (longest < BLOCKED_FROM[causal ? 'decoder' : 'encoder']) return undefined;
-  const blocks = Math.min(MOST, Math.ceil(causal ? longest / ROWS : 4 * longest ** 2 / TURN_BYTES));
+  const blocks = Math.min(MOST_BLOCKS, Math.ceil(causal ? longest / ROWS : 4 * longest ** 2 / TURN_BYTES));
   return blocks === 1 ? undefined : blocks;
 }
 
@@ -24,6 +21,7 @@ export const blockRows = (block: number): string => `block_rows_${block}`;
 /** Input [m]: slots of the keys that they see. */
 export const blockKeys = (block: number): string => `block_keys_${block}`;
 
+/** Inputs of the program for so many blocks. */
 export const blockInputs = (blocks = 0, causal = true): InputSpec[] => Array.from({ length: blocks }, (_, i): InputSpec[] => [
   { name: blockRows(i), dtype: 'int32', shape: [`rows ${i}`] }, ...(causal ? [{ name: blockKeys(i), dtype: 'int32' as const, shape: [`keys ${i}`] }] : []),
 ]).flat();
@@ -31,6 +29,7 @@ export const blockInputs = (blocks = 0, causal = true): InputSpec[] => Array.fro
 /** Input [C, G]: heads of all examples, or groups of heads that share keys, are computed in C turns, G at a time. */
 export const TURNS = 'attention_turns';
 
+/** The input of the program where heads are computed in turns. */
 export const turnInputs = (): InputSpec[] => [{ name: TURNS, dtype: 'int32', shape: ['turns', 'groups'] }];
 
 /** The value of `turnInputs` for B examples of S slots, in so many blocks of rows. */

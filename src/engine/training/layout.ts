@@ -40,7 +40,7 @@ export interface BatchLayout {
   /** Blocks of rows that attention is computed in; absent for whole rows. */
   blocks?: number;
   /** Attention computes its probabilities again in the backward pass, and its heads in turns where the executor can. */
-  remade?: boolean;
+  may_remake?: boolean;
   /** An encoder-decoder: the head reads tokens of the decoder, and `causal` is said of the encoder. */
   decoder?: boolean;
 }
@@ -64,7 +64,7 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
     ...(layout.decoder ? decoderInputs(layout.heads.query) : []),
     ...blockInputs(layout.blocks, layout.causal),
-    ...(layout.remade ? turnInputs() : []),
+    ...(layout.may_remake ? turnInputs() : []),
     ...(layout.relative ? [index('relative_buckets', ['S', 'S'])] : []),
     ...(layout.rotary ? ['rotary_cos', 'rotary_sin'].map(name => float(name, ['P', layout.rotary!.length])) : []),
   ];
@@ -148,7 +148,7 @@ export function batchFeeds(examples: Example[], layout: BatchLayout, longest?: n
     feeds.attention_bias = { data: attention_bias, shape: [B, 1, 1, S] };
   }
   for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples.map(e => e.input_ids.length), h, S));
-  Object.assign(feeds, blockFeeds(S, layout.blocks, layout.causal), layout.remade ? turnFeeds(B, Math.max(S, sizes.V), layout.heads, layout.blocks) : {});
+  Object.assign(feeds, blockFeeds(S, layout.blocks, layout.causal), layout.may_remake ? turnFeeds(B, Math.max(S, sizes.V), layout.heads, layout.decoder ? 1 : layout.blocks) : {});
   if (layout.relative) feeds.relative_buckets = { data: relativeBuckets(S, layout.relative, !layout.causal), shape: [S, S] };
   if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, layout.heads.query, layout.relative!));
   if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S, longest));

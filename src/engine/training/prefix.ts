@@ -4,7 +4,7 @@
  */
 import type * as tf from '@tensorflow/tfjs-core';
 import type { Program } from '../executors/executor';
-import type { Graph, Value } from '../executors/trace/graph';
+import { readsOf, type Graph, type Value } from '../executors/trace/graph';
 import { forwardContext, type ContextOptions } from '../model/context';
 import type { LoadedModel } from '../model/weights';
 import { savingsWithout } from '../../protocol/savings';
@@ -28,7 +28,7 @@ export interface RecordedLayer { result: Value; sites: number }
 /** The layers that depend on no trained value, as long as their states are those of the tokens; null if the first one does. */
 export function findPrefix(graph: Graph, trained: Iterable<string>, layers: readonly RecordedLayer[]): Prefix | null {
   const depends = new Set(trained);
-  for (const node of graph.nodes) if (node.inputs.some(input => depends.has(input))) for (const output of node.outputs) depends.add(output);
+  for (const node of graph.nodes) if (readsOf(node).some(input => depends.has(input))) for (const output of node.outputs) depends.add(output);
   const [tokens] = graph.sizes.trace(['T']);
   const end = layers.findIndex(({ result: { name, shape } }) => depends.has(name) || shape.length !== 2 || shape[0] !== tokens);
   const last = layers[(end < 0 ? layers.length : end) - 1];

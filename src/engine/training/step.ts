@@ -138,8 +138,8 @@ export function stepProgram({ model, plan, lora, training, train, read, precisio
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
   const unlabelled = train && !hasClasses(task) && !savings.labelled_positions;
-  const remade = train && savings.attention_blocks && longest >= BLOCKED_FROM[own.causal && !own.decoder ? 'decoder' : 'encoder'];
-  const layout: BatchLayout = { ...own, ...(read ? { read, pad_token_id: null } : {}), unlabelled, remade, blocks: remade ? blocksFor(longest, own.causal) : undefined, targets: targetWidth(problem_type, model.labels.length) };
+  const may_remake = train && savings.attention_blocks && longest >= BLOCKED_FROM[own.causal && !own.decoder ? 'decoder' : 'encoder'];
+  const layout: BatchLayout = { ...own, ...(read ? { read, pad_token_id: null } : {}), unlabelled, may_remake, blocks: may_remake ? blocksFor(longest, own.causal) : undefined, targets: targetWidth(problem_type, model.labels.length) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const formats = formatsOf(model, precision);

@@ -280,11 +280,19 @@ export class Graph {
       ...this.inputs.map(input => `input ${describe(input)}`),
       ...[...this.weights].map(([value, weight]) => `weight ${value} = ${weight}`),
       ...this.packed.map(({ data, weight }) => `packed ${describe(data)} = ${weight}`),
-      ...this.nodes.map(node => `${node.outputs.join(', ')} = ${node.op}(${node.inputs.join(', ')})${printAttributes(node.attributes)}`),
+      ...this.nodes.flatMap(node => printNode(node)),
       ...this.outputs.map(({ name, value }) => `output ${name} = ${describe(value)}`),
     ];
     return lines.join('\n');
   }
+}
+
+/** A node, and below it those of its body. */
+function printNode({ op, inputs, outputs, attributes, body }: GraphNode): string[] {
+  const line = `${outputs.join(', ')} = ${op}(${inputs.join(', ')})${printAttributes(attributes)}`;
+  if (!body) return [line];
+  const names = (values: Value[]): string => values.map(({ name }) => name).join(', ');
+  return [`${line} of each (${names(body.inputs)}):`, ...body.nodes.flatMap(printNode).map(inner => `  ${inner}`), `  gives ${names(body.outputs)}`];
 }
 
 function printAttributes(attributes: Record<string, Attribute>): string {

@@ -1,9 +1,8 @@
-/** Starting the worker thread and speaking with it, for the child process of the extension and for the command line. */
-import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+/** Speaking with the worker thread, for the child process of the extension and for the command line. */
 import { ResponseError, type MessageConnection } from 'vscode-jsonrpc/node';
 import { threadConnection } from './channel';
 import { LabError } from './errors';
+import { startWorker } from './startWorker';
 import { Peaks } from './telemetry';
 import type { EngineNotifications, EngineRequests, ErrorReport } from '../protocol/engine';
 
@@ -21,10 +20,8 @@ export interface EngineThread {
 /** Exit code of a process whose worker ran out of heap: what V8 itself exits with. */
 const OUT_OF_HEAP = 134;
 
-/** Starts `dist/engine/worker.js`. If the thread dies, so does the process: nobody could answer any more. */
-export function startThread(): EngineThread {
-  const peaks = new Peaks();
-  const worker = new Worker(join(__dirname, 'worker.js'), { workerData: { peaks: peaks.memory } });
+/** The engine's thread. If it dies, so does the process: nobody could answer any more. */
+export function startThread({ worker, peaks } = startWorker()): EngineThread {
   worker.on('error', (error: NodeJS.ErrnoException) => {
     console.error(error.stack ?? error.message);
     process.exit(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? OUT_OF_HEAP : 70);
@@ -32,7 +29,7 @@ export function startThread(): EngineThread {
   const connection = threadConnection(worker);
   connection.listen();
   return {
-    connection, peaks,
+    connection, peaks: new Peaks(peaks),
     request: (method, params) => connection.sendRequest<never>(method, params).catch((error: unknown) => {
       const data = error instanceof ResponseError ? error.data as ErrorReport | undefined : undefined;
       throw data && data.code !== 'engine.internal' ? new LabError(data) : error;

@@ -6,6 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { availableParallelism, totalmem } from 'node:os';
 import { DrmUsage } from './drmUsage';
 import { NVIDIA_QUERY, nvidiaSmi, visibleCard } from './executors/hardware';
+import { PEAKS_BYTES } from './startWorker';
 import type { GpuOwner, GpuSample, MachinePeaks, TelemetrySample } from '../protocol/metrics';
 
 const SAMPLE_MS = 1000;
@@ -17,7 +18,7 @@ const OWNERS: readonly GpuOwner[] = ['card', 'process'];
 /** Peaks of a run: cores in use, bytes of GPU memory, share of the GPU, whose memory it is; and what was in use on the card before the run. Zero where nothing was told. */
 export class Peaks {
   private readonly values: Float64Array;
-  constructor(readonly memory = new SharedArrayBuffer(40)) { this.values = new Float64Array(memory); }
+  constructor(readonly memory = new SharedArrayBuffer(PEAKS_BYTES)) { this.values = new Float64Array(memory); }
 
   reset(): void { this.values.fill(0); this.cardBefore(null); }
   /** Bytes in use on the card before anything of the run was on it. */

@@ -36,7 +36,7 @@ function filesUnder(folder, pattern) {
 function bundles(tests) {
   const list = [
     { ...node, entryPoints: ['src/extension/extension.ts'], outdir: 'dist', external: ['vscode'] },
-    { ...node, entryPoints: ['main', 'worker', 'cli', 'probe'].map((name) => `src/engine/${name}.ts`), outdir: 'dist/engine', external: native },
+    { ...node, entryPoints: ['main', 'worker', 'requests', 'cli', 'commands', 'probe'].map((name) => `src/engine/${name}.ts`), outdir: 'dist/engine', external: [...native, './commands.js'] },
     {
       ...common, platform: 'browser', format: 'iife', target: 'es2022', outdir: 'dist/webview', minify: true,
       entryPoints: ['webview/main.ts', ...filesUnder('webview', /\.css$/)], loader: { '.ttf': 'file', '.svg': 'dataurl' },

@@ -31,7 +31,7 @@ exec "$here/node" "$here/dist/test/bench/bench.js" --gpu "$@"
 /** What is copied, from and to, below the repository and the packed folder. */
 const BINDING = 'node_modules/onnxruntime-node';
 const FILES = [
-  ...['cli', 'worker', 'probe'].map((name) => `dist/engine/${name}.js`), 'dist/test/bench/bench.js', 'test/bench/peft_bench.py', 'package.json', 'LICENSE',
+  ...['cli', 'commands', 'worker', 'requests', 'probe'].map((name) => `dist/engine/${name}.js`), 'dist/test/bench/bench.js', 'test/bench/peft_bench.py', 'package.json', 'LICENSE',
   `${BINDING}/package.json`, `${BINDING}/dist`, `${BINDING}/bin/napi-v6/linux/x64`, 'node_modules/onnxruntime-common/package.json', 'node_modules/onnxruntime-common/dist/cjs',
 ];
 /** The loader of Vulkan drivers, for machines that have a driver and no loader. */

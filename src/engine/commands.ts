@@ -1,0 +1,239 @@
+/**
+ * The commands of the command line. Results go to standard output as JSON, everything for people to standard error.
+ * Exit codes: 0 done, 2 the input is at fault, 130 interrupted, 1 a fault of the engine.
+ */
+import { extname, resolve } from 'node:path';
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { showProgress } from './cliProgress';
+import { readRecords, readRows, textOf, type Column } from './data/dataset';
+import { startThread } from './engineThread';
+import { formatReport, LabError } from './errors';
+import { readExperimentFile } from './experimentFile';
+import { lookUp, readText } from './files';
+import type { StartedWorker } from './startWorker';
+import { Telemetry } from './telemetry';
+import { abandon } from './transaction';
+import { predictTask } from './model/predictTask';
+import type { EngineRequests, RuntimeName } from '../protocol/engine';
+import { PRECISIONS } from '../protocol/experiment';
+
+const USAGE = `LoRA Lab
+
+  npm run --silent lab -- train EXPERIMENT [--resume]                trains an experiment (*.lora.json); --resume goes on from the last checkpoint
+  npm run --silent lab -- sweep EXPERIMENT [--resume]                trains every member of the experiment's section "sweep" on one base in memory and ranks them
+  npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
+  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME] [--precision fp32|fp16|int8|int4]
+                                                                     classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv,
+                                                                     .parquet or .txt file (one text a line); T5 writes the target of each source (column "source");
+                                                                     with TOKEN_CLS tags the words of each list, or of a text split at spaces (column "tokens");
+                                                                     writing takes --max_new_tokens N and, to draw instead
+                                                                     of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N];
+                                                                     with --chat each text is a user's turn, put through the checkpoint's chat template
+  npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
+  npm run --silent lab -- devices                                    what this machine can train on
+  npm run --silent lab -- install tensorflow|cuda [--from FILE|FOLDER|URL] [--variant gpu|cpu] [--link PYTHON] [--list]
+                                                                     fetches, checks and unpacks a GPU runtime (Linux, x64); --from gives the archive, a folder of
+                                                                     downloads or a mirror; --link uses the TensorFlow of a Python environment; --list names what
+                                                                     would be fetched, one address a line for wget -x -i -
+  npm run --silent lab -- uninstall tensorflow|cuda                  removes it
+
+Results go to standard output as JSON. Exit codes: 0 done, 2 the input is at fault, 130 interrupted with a checkpoint written.`;
+
+const usageError = (cause: string): LabError => new LabError({ code: 'cli.usage', cause, action: 'see: npm run --silent lab -- --help' });
+
+type Options = Record<string, string | boolean | undefined>;
+
+function parse(args: string[], options: NonNullable<ParseArgsConfig['options']>, positionals: number, names: string): { options: Options; positionals: string[] } {
+  let parsed;
+  try { parsed = parseArgs({ args, options, allowPositionals: true, strict: true }); } catch (error) { throw usageError((error as Error).message.split('.')[0]); }
+  if (parsed.positionals.length !== positionals) throw usageError(`${positionals ? `give ${names}` : 'there is an argument too many'}`);
+  return { options: parsed.values as Options, positionals: parsed.positionals };
+}
+
+function required(options: Options, name: string): string {
+  const value = options[name];
+  if (typeof value !== 'string' || value === '') throw usageError(`--${name} is missing`);
+  return resolve(value);
+}
+
+function runtimeName(name: string): RuntimeName {
+  if (name === 'tensorflow' || name === 'cuda') return name;
+  throw usageError(`"${name}" is no runtime; there are tensorflow and cuda`);
+}
+
+function numberOf(options: Options, name: string): number {
+  const value = Number(options[name]);
+  if (options[name] === '' || !Number.isFinite(value)) throw usageError(`--${name} is no number`);
+  return value;
+}
+
+const text = { type: 'string' } as const;
+
+/** A run or a sweep, which a signal ends with a checkpoint. */
+async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], started?: StartedWorker): Promise<EngineRequests[M][1]> {
+  const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
+  const engine = startThread(started);
+  const telemetry = new Telemetry(engine.peaks, sample => progress.telemetry(sample));
+  const progress = showProgress(engine, process.stderr, device => telemetry.follow(device));
+  telemetry.start();
+  let interrupted = false;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      // The second time it is urgent.
+      if (interrupted) process.exit(130);
+      interrupted = true;
+      void engine.request('stop', {}).catch(() => process.exit(130));
+    });
+  }
+  let summary: EngineRequests[M][1];
+  try { summary = await engine.request(method, { experiment_file: resolve(file), resume: options.resume === true }); } catch (error) {
+    if (error instanceof LabError && error.report.code === 'run.cancelled') { process.stderr.write('interrupted before the first step\n'); process.exit(130); }
+    throw error;
+  } finally { progress.end(); telemetry.stop(); }
+  if (summary.state === 'stopped') { process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`); process.exit(130); }
+  return summary;
+}
+
+const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Promise<unknown>> = {
+  train: (args, started) => trained('train', args, started),
+  sweep: (args, started) => trained('sweep', args, started),
+
+  async merge(args) {
+    const { options } = parse(args, { base: text, adapter: text, out: text }, 0, '');
+    const params = { base: required(options, 'base'), adapter: required(options, 'adapter'), out: required(options, 'out') };
+    const engine = startThread();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => void engine.end().then(() => {
+        abandon(params.out);
+        process.stderr.write('interrupted; nothing was written\n');
+        process.exit(130);
+      }));
+    }
+    return engine.request('merge', params);
+  },
+
+  async predict(args) {
+    const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
+    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, precision: text, ...Object.fromEntries(numbers.map(name => [name, text])), chat: { type: 'boolean' } }, 0, '');
+    const column = (name: string): string | null => (typeof options[name] === 'string' ? options[name] : null);
+    const precision = PRECISIONS.find(name => name === (options.precision ?? 'fp32'));
+    if (!precision) throw usageError(`--precision is one of ${PRECISIONS.join(', ')}`);
+    const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter'), precision };
+    const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
+    const task = predictTask(model.base, model.adapter);
+    const classify = (request: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'>): Promise<unknown> => {
+      const engine = startThread();
+      engine.on('log', ({ level, message }) => { if (level === 'warn') process.stderr.write(`warn: ${message}\n`); });
+      return engine.request('predict', { ...model, ...request });
+    };
+    if (task === 'TOKEN_CLS') {
+      const [unused] = [...Object.keys(settings), ...(options.chat ? ['chat'] : []), ...(column('text_pair_column') === null ? [] : ['text_pair_column'])];
+      if (unused !== undefined) throw usageError(`--${unused} is not used by ${task}`);
+      return classify({ texts: readWords(required(options, 'input'), column('text_column') ?? 'tokens') });
+    }
+    const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
+    if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') {
+      if (pairs) throw usageError('--text_pair_column is only for classifiers');
+      return startThread().request('generate', { ...model, prompts: texts, chat: options.chat === true, ...settings });
+    }
+    const [foreign] = [...Object.keys(settings), ...(options.chat ? ['chat'] : [])];
+    if (foreign !== undefined) throw usageError(`--${foreign} is only for language models`);
+    return classify({ texts, pairs });
+  },
+
+  async inspect(args) {
+    const { positionals: [path] } = parse(args, {}, 1, 'a checkpoint folder or an experiment file');
+    const engine = startThread();
+    if (lookUp(resolve(path))?.isDirectory || extname(path) !== '.json') return engine.request('inspect', { folder: resolve(path), task: null });
+    const source = readExperimentFile(path);
+    const { base_model, task, problem_type, lora, dataset } = source.experiment;
+    return engine.request('inspect', {
+      folder: source.resolve(base_model), task, problem_type, lora, dataset: { ...dataset, train: source.resolve(dataset.train) },
+    }).catch((error: unknown) => {
+      if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
+      throw new LabError({ ...error.report, file: source.file, where: source.place(error.report.where) });
+    });
+  },
+
+  async devices(args) {
+    parse(args, {}, 0, '');
+    return (await import('./executors/devices')).listDevices();
+  },
+
+  async install(args) {
+    const { options, positionals: [runtime] } = parse(args, { from: text, variant: text, link: text, list: { type: 'boolean' } }, 1, 'a runtime: tensorflow or cuda');
+    const variant = options.variant as 'gpu' | 'cpu' | undefined;
+    if (variant !== undefined && variant !== 'gpu' && variant !== 'cpu') throw usageError('--variant is gpu or cpu');
+    if (options.list) {
+      const sources = (await import('./executors/install/install')).listSources(runtimeName(runtime), variant);
+      process.stdout.write(`${sources.map(({ url }) => url).join('\n')}\n`);
+      process.exit(0);
+    }
+    const engine = startThread();
+    const progress = showProgress(engine, process.stderr);
+    let interrupted = false;
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (interrupted) process.exit(130);
+        interrupted = true;
+        void engine.request('cancelInstall', {});
+      });
+    }
+    try {
+      return await engine.request('install', {
+        runtime: runtimeName(runtime), variant, from: options.from === undefined ? null : /^https?:/.test(String(options.from)) ? String(options.from) : required(options, 'from'),
+        link: options.link === undefined ? null : required(options, 'link'),
+      });
+    } catch (error) {
+      if (!(error instanceof LabError) || error.report.code !== 'runtime.cancelled') throw error;
+      process.stderr.write('cancelled; nothing was left behind\n');
+      process.exit(130);
+    } finally { progress.end(); }
+  },
+
+  async uninstall(args) {
+    const { positionals: [runtime] } = parse(args, {}, 1, 'a runtime: tensorflow or cuda');
+    return startThread().request('uninstall', { runtime: runtimeName(runtime) });
+  },
+};
+
+function readTexts(file: string, text_column: string, text_pair_column: string | null): { texts: string[]; pairs?: string[] } {
+  if (extname(file) === '.txt') {
+    if (text_pair_column !== null) throw usageError('--text_pair_column needs a file with columns: .jsonl, .csv, .tsv or .parquet');
+    const texts = readText(file, 1 << 28).split(/\r?\n/).filter(line => line !== '');
+    if (!texts.length) throw new LabError({ code: 'dataset.empty', file, cause: 'the file holds no text', action: 'write one text a line, or name another file' });
+    return { texts };
+  }
+  const rows = [...readRows({ file, text_column, text_pair_column, label_column: null, keys: `--text_column${text_pair_column === null ? '' : ' and --text_pair_column'}` })];
+  return { texts: rows.map(row => row.text), ...(text_pair_column === null ? {} : { pairs: rows.map(row => row.pair!) }) };
+}
+
+/** Lists of words, or texts that are split at spaces. */
+function readWords(file: string, name: string): (string | string[])[] {
+  if (extname(file) === '.txt') return readTexts(file, name, null).texts;
+  const words: Column<string | string[]> = { name, read: (value, column, at) => (Array.isArray(value) ? value.map(word => textOf(word, column, at)) : textOf(value, column, at)) };
+  return Array.from(readRecords({ file, columns: { words }, keys: '--text_column' }), ({ values }) => values.words);
+}
+
+/** Runs a command and ends the process. `started`: a worker that is booting already. */
+export async function main([name, ...args]: string[], started?: StartedWorker): Promise<void> {
+  if (name === undefined || name === '--help' || name === 'help' || args.includes('--help')) {
+    (name === undefined ? process.stderr : process.stdout).write(`${USAGE}\n`);
+    process.exit(name === undefined ? 2 : 0);
+  }
+  try {
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (!command) throw usageError(`"${name}" is no command; there are ${Object.keys(COMMANDS).join(', ')}`);
+    const result = await command(args, started);
+    await new Promise<void>(done => process.stdout.write(`${JSON.stringify(result, null, 2)}\n`, () => done()));
+    process.exit(0);
+  } catch (error) {
+    if (error instanceof LabError) {
+      const { lastGoodCheckpoint } = error.report;
+      process.stderr.write(`error: ${formatReport(error.report)}${lastGoodCheckpoint ? `\nThe last good checkpoint is ${lastGoodCheckpoint}` : ''}\n`);
+      process.exit(2);
+    }
+    process.stderr.write(`${error instanceof Error ? error.stack ?? error.message : String(error)}\n`);
+    process.exit(1);
+  }
+}

@@ -38,8 +38,8 @@ export function deathReport(code: number | null, signal: NodeJS.Signals | null, 
   return { code: 'engine.died', cause: `the engine process ${ended}${likely ? `: ${likely}` : ''}`, action };
 }
 
-/** TensorFlow has a GPU or none. */
-const kindOf = (device = ''): 'cpu' | 'gpu' | 'unknown' => (device.startsWith('cpu ') ? 'cpu' : /^(webgpu|cuda) /.test(device) ? 'gpu' : 'unknown');
+/** TensorFlow on the CPU counts as unknown: that the engine's own "cpu" may do better is worth saying. */
+const kindOf = (device = ''): 'cpu' | 'gpu' | 'unknown' => (device.startsWith('cpu ') ? 'cpu' : /^(webgpu|cuda|tensorflow gpu) /.test(device) ? 'gpu' : 'unknown');
 
 function explainDeath(code: number | null, signal: NodeJS.Signals | null, device: ReturnType<typeof kindOf>): { likely: string; action: string } {
   const smaller = 'lower per_device_train_batch_size or max_length', resume = 'then resume from the last checkpoint, or start again';

@@ -12,11 +12,11 @@ const ABOUT_GPUS = /GPU|driver|engine\.device/;
 test('of a run on the CPU nothing is said about GPUs, of one on a GPU it is, and where the device is not known it is said when it applies', () => {
   for (const [code, signal] of [[134, null], [null, 'SIGABRT'], [null, 'SIGSEGV']] as const) {
     assert.doesNotMatch(said(code, signal, 'cpu (onnxruntime 1.30)'), ABOUT_GPUS);
-    for (const device of ['webgpu (onnxruntime 1.30)', 'cuda (onnxruntime 1.30)']) {
+    for (const device of ['webgpu (onnxruntime 1.30)', 'cuda (onnxruntime 1.30)', 'tensorflow gpu (tfjs-node-gpu 4.22.0)']) {
       assert.match(said(code, signal, device), /driver.*set engine\.device to "cpu"/);
       assert.doesNotMatch(said(code, signal, device), /on a GPU|if it is not/);
     }
-    for (const device of [undefined, 'tensorflow (tfjs-node)']) assert.match(said(code, signal, device), /on a GPU|if it is not/);
+    for (const device of [undefined, 'tensorflow cpu (tfjs-node 4.22.0)']) assert.match(said(code, signal, device), /on a GPU|if it is not/);
   }
 });
 

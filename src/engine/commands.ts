@@ -37,7 +37,8 @@ const USAGE = `LoRA Lab
                                                                      would be fetched, one address a line for wget -x -i -
   npm run --silent lab -- uninstall tensorflow|cuda                  removes it
 
-Results go to standard output as JSON. Exit codes: 0 done, 2 the input is at fault, 130 interrupted with a checkpoint written.`;
+Results go to standard output as JSON. Exit codes: 0 done, 2 the input is at fault, 1 a fault of the engine,
+130 interrupted: train and sweep wrote a checkpoint if a step was done, merge and install removed what was unfinished; a second Ctrl+C ends train, sweep and install at once.`;
 
 const usageError = (cause: string): LabError => new LabError({ code: 'cli.usage', cause, action: 'see: npm run --silent lab -- --help' });
 
@@ -105,7 +106,7 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.once(signal, () => void engine.end().then(() => {
         abandon(params.out);
-        process.stderr.write('interrupted; nothing was written\n');
+        process.stderr.write('interrupted; what was unfinished is removed\n');
         process.exit(130);
       }));
     }

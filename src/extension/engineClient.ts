@@ -28,13 +28,15 @@ export class EngineClient {
   private readonly pending = new Set<(error: Error) => void>();
   private death: ReportedError | undefined;
   private killed = false;
+  /** What its run works on, once that has begun. */
+  private device: string | undefined;
   private readonly exited: Promise<void>;
 
   private constructor(private readonly child: ChildProcess, private readonly log: LogOutputChannel) {
     this.connection = createMessageConnection(new IPCMessageReader(child), new IPCMessageWriter(child));
     this.exited = new Promise(resolve => {
       child.once('exit', (code, signal) => this.afterLastMessage(() => {
-        this.end(deathReport(code, signal));
+        this.end(deathReport(code, signal, this.device));
         resolve();
       }));
       child.once('error', error => {
@@ -45,6 +47,7 @@ export class EngineClient {
     // Write errors of a dying child end up here; its exit says the rest.
     this.connection.onError(([error]) => this.log.warn(`engine channel: ${error.message}`));
     this.on('log', ({ level, message }) => this.log[level](`[engine ${child.pid}] ${message}`));
+    this.on('started', ({ device }) => { this.device = device; });
     live.add(this);
   }
 

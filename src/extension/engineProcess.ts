@@ -31,24 +31,29 @@ export function killTree(child: ChildProcess): void {
   else child.kill('SIGKILL');
 }
 
-/** Why the engine ended although it still owed answers, and what to do about it. */
-export function deathReport(code: number | null, signal: NodeJS.Signals | null): ErrorReport {
+/** Why the engine ended although it still owed answers, and what to do about it. `device` is what its run works on (`RunStarted`), where that is known. */
+export function deathReport(code: number | null, signal: NodeJS.Signals | null, device?: string): ErrorReport {
   const ended = signal ? `was ended by signal ${signal}` : `ended with exit code ${code}`;
-  const { likely, action } = explainDeath(code, signal);
+  const { likely, action } = explainDeath(code, signal, kindOf(device));
   return { code: 'engine.died', cause: `the engine process ${ended}${likely ? `: ${likely}` : ''}`, action };
 }
 
-function explainDeath(code: number | null, signal: NodeJS.Signals | null): { likely: string; action: string } {
-  const resume = 'then resume from the last checkpoint, or start again';
+/** TensorFlow on the CPU counts as unknown: that the engine's own "cpu" may do better is worth saying. */
+const kindOf = (device = ''): 'cpu' | 'gpu' | 'unknown' => (device.startsWith('cpu ') ? 'cpu' : /^(webgpu|cuda|tensorflow gpu) /.test(device) ? 'gpu' : 'unknown');
+
+function explainDeath(code: number | null, signal: NodeJS.Signals | null, device: ReturnType<typeof kindOf>): { likely: string; action: string } {
+  const smaller = 'lower per_device_train_batch_size or max_length', resume = 'then resume from the last checkpoint, or start again';
   if (signal === 'SIGKILL') {
-    return { likely: 'most likely the system ran out of memory, or someone ended the process', action: `lower per_device_train_batch_size or max_length, close other programs, ${resume}` };
+    return { likely: 'most likely the system ran out of memory, or someone ended the process', action: `${smaller}, close other programs, ${resume}` };
   }
   if (signal === 'SIGTERM' || signal === 'SIGINT') return { likely: 'another program asked it to end', action: 'start again, or resume from the last checkpoint' };
   if (code === 134 || signal === 'SIGABRT') {
-    return { likely: 'the process aborted, often because its heap was full, on a GPU also because the driver failed', action: `lower per_device_train_batch_size or max_length, on a GPU update its driver or set engine.device to "cpu", ${resume}` };
+    const driver = { cpu: ['', ''], gpu: [', or because the driver of the GPU failed', ', update that driver or set engine.device to "cpu"'], unknown: [', on a GPU also because the driver failed', ', on a GPU update its driver or set engine.device to "cpu"'] }[device];
+    return { likely: `the process aborted, often because its heap was full${driver[0]}`, action: `${smaller}${driver[1]}, ${resume}` };
   }
   if (signal === 'SIGSEGV' || signal === 'SIGBUS' || signal === 'SIGILL' || code === 3221225477) {
-    return { likely: 'a crash in native code, often a driver or device library', action: 'set engine.device to "cpu", then resume or start again' };
+    if (device === 'cpu') return { likely: 'a crash in native code', action: 'resume from the last checkpoint, or start again; if it comes again, see the log (command "LoRA Lab: Show log") for its last words' };
+    return { likely: 'a crash in native code, often a driver or device library', action: `set engine.device to "cpu"${device === 'unknown' ? ', if it is not' : ''}, then resume or start again` };
   }
   return { likely: '', action: 'see the log (command "LoRA Lab: Show log") for its last words, then start again' };
 }

@@ -1,5 +1,6 @@
 /** Full-size checkpoints with random weights, made on the spot: configurations of real models and tokenizers of made-up words. */
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { families } from '../../src/engine/model/families';
 import type { Config } from '../../src/engine/model/family';
@@ -54,6 +55,9 @@ export const BASES = {
 } satisfies Record<string, Base>;
 export type BaseName = keyof typeof BASES;
 
+/** How the name of what is this process's alone ends. A number alone would not do where containers share /tmp. */
+export const OF_THIS_PROCESS = `${hostname()}.${process.pid}`;
+
 /** Words of data: every one is one token. */
 export const word = (i: number): string => `w${i}`;
 /** How many of them data is made of: fewer than any tokenizer of these bases knows. */
@@ -67,7 +71,7 @@ const LANGUAGE_TOKENS = ['<unk>', '<eos>'];
 /** Writes the checkpoint, unless one is there, whole or not at all: two benches may make it at the same time. BERT-base takes 438 MB, Qwen2-0.5B 2 GB. */
 export async function makeBase(folder: string, { config, task }: Base): Promise<void> {
   if (existsSync(folder)) return;
-  const unfinished = `${folder}.${process.pid}`;
+  const unfinished = `${folder}.${OF_THIS_PROCESS}`;
   mkdirSync(unfinished);
   const stream = random(0, 'bench-weights');
   // Drawing half a billion numbers one by one takes longer than what is to be measured.

@@ -6,7 +6,7 @@ import { ROOT, built } from '../support/paths';
 import type { Summary, SweepSummary, TrainRecord } from '../../src/protocol/metrics';
 import { parseSweep, type Changes } from '../../src/protocol/sweep';
 import { writeExperiment } from './experiment';
-import { ownBase, ownFolder } from './places';
+import { ownBase, ownFolder, started } from './places';
 import type { Row } from './rows';
 
 export interface Measurement { tokens_per_second: number; examples_per_second: number; peak_memory_bytes: number; first_step_seconds: number; losses: number[] }
@@ -17,6 +17,7 @@ export const python = process.env.LORA_LAB_PYTHON;
 /** Runs a program to its end and returns what it printed. `line` is called with each line of its standard output. */
 export function run(command: string, args: string[], line: (text: string) => void = () => {}, env: NodeJS.ProcessEnv = {}): Promise<string> {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  started.add(child);
   let out = '', err = '', rest = '';
   child.stdout.on('data', (data: Buffer) => {
     out += data.toString();
@@ -25,7 +26,10 @@ export function run(command: string, args: string[], line: (text: string) => voi
     lines.forEach(line);
   });
   child.stderr.on('data', data => { err += data; });
-  return new Promise((resolve, reject) => child.once('close', code => (code === 0 ? resolve(out) : reject(new Error(`${command} ended with ${code}\n${err}`)))));
+  return new Promise((resolve, reject) => child.once('close', code => {
+    started.delete(child);
+    if (code === 0) resolve(out); else reject(new Error(`${command} ended with ${code}\n${err}`));
+  }));
 }
 
 /** Trains the row that `prepare` wrote. `env` is for the engine's process. */

@@ -14,7 +14,7 @@ import type { TrainRecord } from '../../src/protocol/metrics';
 import { random } from '../../src/engine/random';
 import { word, type BaseName } from './bases';
 import { run } from './measure';
-import { ownFolder, sharedBase } from './places';
+import { linkBase, ownFolder } from './places';
 
 const STEPS = 200, LAST = 50;
 /** Words that tell the class, so many of each, and words that tell nothing. */
@@ -51,7 +51,7 @@ async function prepareTask(base: string): Promise<void> {
   rmSync(place(base), { recursive: true, force: true });
   mkdirSync(place(base), { recursive: true });
   if (base === 'sample') return cpSync(join(ROOT, 'media/sample'), place(base), { recursive: true });
-  cpSync(await sharedBase(base as BaseName), join(place(base), 'model'), { recursive: true });
+  await linkBase(base as BaseName, join(place(base), 'model'));
   const stream = random(3, 'rounding-words');
   const below = (n: number): number => Math.floor(stream.next() * n);
   // Two to five words of the text tell its class, one in four texts also has a word of the other.

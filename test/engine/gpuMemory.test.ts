@@ -1,16 +1,16 @@
 /** What a step and a run take of a GPU's memory: told by NVIDIA's tool or by the kernel, both made up here. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { fork } from 'node:child_process';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { after, beforeEach, test } from 'node:test';
+import { createMessageConnection, IPCMessageReader, IPCMessageWriter } from 'vscode-jsonrpc/node';
 import { DrmUsage } from '../../src/engine/drmUsage';
 import type { CompiledProgram } from '../../src/engine/executors/executor';
 import { GpuMemory } from '../../src/engine/gpuMemory';
 import { measureMemory } from '../../src/engine/measureMemory';
 import { Peaks } from '../../src/engine/telemetry';
-import type { Summary } from '../../src/protocol/metrics';
+import type { Summary, TelemetrySample } from '../../src/protocol/metrics';
 import { makeUpDrm } from '../support/drmFolders';
 import { inTemporaryFolder } from '../support/faults';
 import { built } from '../support/paths';
@@ -100,16 +100,20 @@ test('a measured step and a whole run on WebGPU tell what they took of the card'
     assert.equal(gpu_memory_bytes, 300 * MiB);
 
     process.env.LORA_LAB_NVIDIA_SMI = writeNvidiaSmi(folder, 700, 400).program;
-    const child = spawn(process.execPath, [built('engine/cli.js'), 'train', file], { stdio: ['ignore', 'pipe', 'inherit'] });
-    let out = '';
-    child.stdout.on('data', data => { out += data; });
-    const ended = new Promise(resolve => child.once('close', resolve));
-    while (!existsSync(join(folder, 'case/run/metrics.jsonl')) && child.exitCode === null) await sleep(50);
-    // A sample a second is taken.
-    await sleep(2500);
-    child.kill('SIGINT');
-    await ended;
-    const { state, own_gpu_memory_bytes, peak_gpu_memory_bytes, gpu_memory_of } = JSON.parse(out) as Summary;
-    assert.deepEqual([state, own_gpu_memory_bytes, peak_gpu_memory_bytes, gpu_memory_of], ['stopped', 400 * MiB, 1100 * MiB, 'card']);
+    const child = fork(built('engine/main.js'), [], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    const connection = createMessageConnection(new IPCMessageReader(child), new IPCMessageWriter(child));
+    try {
+      // A sample that is sent is in the summary.
+      const sampled = new Promise<void>(resolve => connection.onNotification('telemetry', ({ gpu }: TelemetrySample) => { if (gpu) resolve(); }));
+      connection.listen();
+      const trained = connection.sendRequest<Summary>('train', { experiment_file: file, resume: false });
+      await Promise.race([sampled, trained.then(() => assert.fail('it ended by itself'))]);
+      await connection.sendRequest('stop', {});
+      const { state, own_gpu_memory_bytes, peak_gpu_memory_bytes, gpu_memory_of } = await trained;
+      assert.deepEqual([state, own_gpu_memory_bytes, peak_gpu_memory_bytes, gpu_memory_of], ['stopped', 400 * MiB, 1100 * MiB, 'card']);
+    } finally {
+      child.kill('SIGKILL');
+      connection.dispose();
+    }
   });
 });

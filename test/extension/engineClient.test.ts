@@ -33,11 +33,14 @@ suite('The channel to the engine', () => {
       pids.push(engine.pid);
       if (fails) throw new ReportedError({ code: fails, cause: 'as if', action: 'none' });
     });
-    await use();
-    await assert.rejects(use('predict.text'));
-    await assert.rejects(use('device.lost'));
-    await use();
-    tries.end();
+    try {
+      await use();
+      await assert.rejects(use('predict.text'));
+      await assert.rejects(use('device.lost'));
+      await use();
+    } finally {
+      tries.end();
+    }
     const [first, second, third, fourth] = pids;
     assert.ok(first !== undefined && first === second && second === third && fourth !== undefined && fourth !== third, JSON.stringify(pids));
   });

@@ -135,11 +135,17 @@ suite('Runs', () => {
     assert.equal((await state()).run.status, 'none');
   });
 
-  test('Start on a sweep trains its members, and the tree shows them below it, the best first', async () => {
-    await useExperiment('swept', [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }]);
+  /** The current experiment is a sweep that this window has trained. */
+  async function trainSweep(name: string): Promise<void> {
+    await useExperiment(name, [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }]);
     await start();
     const { run } = await state();
     assert.equal(run.status, 'finished', JSON.stringify(run.error));
+  }
+
+  test('Start on a sweep trains its members, and the tree shows them below it, the best first', async () => {
+    await trainSweep('swept');
+    const { run } = await state();
     const { runTree } = await lab();
     const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.sweep.state === 'finished'));
     assert.match(String(runTree.getTreeItem(sweep).description), /^sweep 2\/2 · best eval_loss \d\.\d{3}$/);
@@ -155,6 +161,7 @@ suite('Runs', () => {
   });
 
   test('a sweep that an earlier window trained is shown again, its best member with it', async () => {
+    if (!existsSync(inWorkspace('runs/swept'))) await trainSweep('swept');
     const { run: before } = await state();
     // A file that this window has not seen, as every file after a reload.
     await useExperiment('swept-again', [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }, { path: ['output_dir'], value: 'runs/swept' }]);
@@ -163,6 +170,7 @@ suite('Runs', () => {
   });
 
   test('what the rest of a sweep needed is not remembered as what a sweep needs', async () => {
+    if (!existsSync(inWorkspace('runs/swept'))) await trainSweep('swept');
     const known = (await state()).memory.measured;
     const sweep = JSON.parse(readFileSync(inWorkspace('runs/swept/sweep.json'), 'utf8')) as { state: string; members: { name: string; state: string }[] };
     Object.assign(sweep, { state: 'stopped' });

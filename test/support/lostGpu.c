@@ -3,6 +3,7 @@
  * or wait; submit by default) returns VK_ERROR_DEVICE_LOST, and from then on every call below does, as a driver's do after a reset.
  * Declared by hand, as the Vulkan specification and the loader's interface for layers (version 2) have it, so that no headers are needed.
  */
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ typedef int32_t (*Submit)(void *, uint32_t, const void *, uint64_t);
 typedef int32_t (*WaitForFences)(void *, uint32_t, const uint64_t *, uint32_t, uint64_t);
 typedef int32_t (*FenceStatus)(void *, uint64_t);
 typedef int32_t (*WaitIdle)(void *);
+typedef void (*DestroyDevice)(void *, const void *);
 
 /* What is below this layer. WebGPU makes one device. */
 static GetProcAddr instance_functions, device_functions;
@@ -33,9 +35,13 @@ static Submit submit_below, submit2_below;
 static WaitForFences wait_below;
 static FenceStatus status_below;
 static WaitIdle queue_idle_below, device_idle_below;
+static DestroyDevice destroy_below;
+/* Held in every call that uses a queue, for the wait for the whole device may not go beside one; `made` and `lost` are read and written in it. */
+static pthread_mutex_t queues = PTHREAD_MUTEX_INITIALIZER;
 static void *made;
-static volatile int lost;
+static int lost;
 
+/* With `queues` held. */
 static int is_lost(const char *call) {
   const char *file = getenv("LAB_TEST_LOSE_GPU"), *at = getenv("LAB_TEST_LOSE_AT");
   if (!lost && file && strcmp(call, at ? at : "submit") == 0 && access(file, F_OK) == 0) {
@@ -46,12 +52,35 @@ static int is_lost(const char *call) {
   return lost;
 }
 
-static int32_t submit(void *queue, uint32_t count, const void *batches, uint64_t fence) { return is_lost("submit") ? DEVICE_LOST : submit_below(queue, count, batches, fence); }
-static int32_t submit2(void *queue, uint32_t count, const void *batches, uint64_t fence) { return is_lost("submit") ? DEVICE_LOST : submit2_below(queue, count, batches, fence); }
-static int32_t wait_for_fences(void *device, uint32_t count, const uint64_t *fences, uint32_t all, uint64_t limit) { return is_lost("wait") ? DEVICE_LOST : wait_below(device, count, fences, all, limit); }
-static int32_t fence_status(void *device, uint64_t fence) { return is_lost("wait") ? DEVICE_LOST : status_below(device, fence); }
-static int32_t queue_idle(void *queue) { return is_lost("wait") ? DEVICE_LOST : queue_idle_below(queue); }
-static int32_t device_idle(void *device) { return is_lost("wait") ? DEVICE_LOST : device_idle_below(device); }
+/* For calls that use no queue: others go on while they wait. */
+static int was_lost(const char *call) {
+  pthread_mutex_lock(&queues);
+  int answer = is_lost(call);
+  pthread_mutex_unlock(&queues);
+  return answer;
+}
+
+#define WITH_QUEUES(call, below) do { \
+  pthread_mutex_lock(&queues); \
+  int32_t result = is_lost(call) ? DEVICE_LOST : below; \
+  pthread_mutex_unlock(&queues); \
+  return result; \
+} while (0)
+
+static int32_t submit(void *queue, uint32_t count, const void *batches, uint64_t fence) { WITH_QUEUES("submit", submit_below(queue, count, batches, fence)); }
+static int32_t submit2(void *queue, uint32_t count, const void *batches, uint64_t fence) { WITH_QUEUES("submit", submit2_below(queue, count, batches, fence)); }
+static int32_t queue_idle(void *queue) { WITH_QUEUES("wait", queue_idle_below(queue)); }
+static int32_t device_idle(void *device) { WITH_QUEUES("wait", device_idle_below(device)); }
+
+static int32_t wait_for_fences(void *device, uint32_t count, const uint64_t *fences, uint32_t all, uint64_t limit) { return was_lost("wait") ? DEVICE_LOST : wait_below(device, count, fences, all, limit); }
+static int32_t fence_status(void *device, uint64_t fence) { return was_lost("wait") ? DEVICE_LOST : status_below(device, fence); }
+
+static void destroy_device(void *device, const void *allocator) {
+  pthread_mutex_lock(&queues);
+  if (device == made) made = NULL;
+  pthread_mutex_unlock(&queues);
+  if (device) destroy_below(device, allocator);
+}
 
 /* The loader's link to what is below, moved on by one, as the layer below expects it. */
 static struct Link *take_link(struct Info *info, int32_t type) {
@@ -74,10 +103,9 @@ static int32_t create_instance(struct Info *info, const void *allocator, void **
 static int32_t create_device(void *physical, struct Info *info, const void *allocator, void **device) {
   struct Link *link = take_link(info, LOADER_DEVICE_CREATE_INFO);
   if (!link) return INITIALIZATION_FAILED;
-  if (is_lost("create")) return DEVICE_LOST;
+  if (was_lost("create")) return DEVICE_LOST;
   int32_t result = ((CreateDevice)link->instance_functions(NULL, "vkCreateDevice"))(physical, info, allocator, device);
   if (result != 0) return result;
-  made = *device;
   device_functions = link->own_functions;
   submit_below = (Submit)device_functions(*device, "vkQueueSubmit");
   submit2_below = (Submit)device_functions(*device, "vkQueueSubmit2");
@@ -86,6 +114,10 @@ static int32_t create_device(void *physical, struct Info *info, const void *allo
   status_below = (FenceStatus)device_functions(*device, "vkGetFenceStatus");
   queue_idle_below = (WaitIdle)device_functions(*device, "vkQueueWaitIdle");
   device_idle_below = (WaitIdle)device_functions(*device, "vkDeviceWaitIdle");
+  destroy_below = (DestroyDevice)device_functions(*device, "vkDestroyDevice");
+  pthread_mutex_lock(&queues);
+  made = *device;
+  pthread_mutex_unlock(&queues);
   return 0;
 }
 
@@ -96,6 +128,7 @@ static const struct { const char *name; Function function; } OWN[] = {
   { "vkGetInstanceProcAddr", (Function)instance_function }, { "vkCreateInstance", (Function)create_instance }, { "vkCreateDevice", (Function)create_device },
   { "vkGetDeviceProcAddr", (Function)device_function }, { "vkQueueSubmit", (Function)submit }, { "vkQueueSubmit2", (Function)submit2 }, { "vkQueueSubmit2KHR", (Function)submit2 },
   { "vkWaitForFences", (Function)wait_for_fences }, { "vkGetFenceStatus", (Function)fence_status }, { "vkQueueWaitIdle", (Function)queue_idle }, { "vkDeviceWaitIdle", (Function)device_idle },
+  { "vkDestroyDevice", (Function)destroy_device },
 };
 
 static Function own(const char *name) {

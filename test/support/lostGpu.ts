@@ -16,7 +16,7 @@ export interface LostGpu {
 export function buildLostGpu(folder: string): LostGpu | { reason: string } {
   if (process.platform !== 'linux') return { reason: 'the layer that loses the GPU is for Linux' };
   const [library, lost] = [join(folder, 'liblostGpu.so'), join(folder, 'lost')];
-  const { status, stderr, error } = spawnSync('cc', ['-std=c11', '-O1', '-shared', '-fPIC', '-fvisibility=hidden', '-o', library, join(ROOT, 'test/support/lostGpu.c')], { encoding: 'utf8' });
+  const { status, stderr, error } = spawnSync('cc', ['-std=c11', '-O1', '-pthread', '-shared', '-fPIC', '-fvisibility=hidden', '-o', library, join(ROOT, 'test/support/lostGpu.c')], { encoding: 'utf8' });
   if (error) return { reason: `there is no C compiler (cc: ${error.message})` };
   if (status !== 0) throw new Error(`cc refused lostGpu.c: ${stderr}`);
   writeFileSync(join(folder, 'lostGpu.json'), JSON.stringify({

@@ -353,32 +353,6 @@ test('however often records come, a chart is drawn a few times a second, and in 
   for (const [card, times] of Object.entries(counts)) assert.ok(times <= (seconds / 0.6) + 5, `${card} drawn ${times} times in ${seconds} s`);
 }));
 
-test('the charts of another run get axes of their own, though its points would fit into those of the run before', () => inPanel({ state: 'ready' }, async page => {
-  await page.evaluate(() => {
-    const ticks: Record<string, string[]> = {};
-    const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
-    const card = (context: CanvasRenderingContext2D): string => context.canvas.closest('.chart')!.id;
-    CanvasRenderingContext2D.prototype.clearRect = function (...box) { ticks[card(this)] = []; clearRect.apply(this, box); };
-    CanvasRenderingContext2D.prototype.fillText = function (text, ...at) { ticks[card(this)]?.push(text); fillText.call(this, text, ...at as [number, number]); };
-    Object.assign(window, { ticks });
-  });
-  const ends = (): Promise<number[]> => page.evaluate(() => ['chart-loss', 'chart-learning-rate', 'chart-grad-norm', 'chart-speed'].map(id =>
-    // Labels of the x axis are whole numbers, drawn before those of the y axis.
-    Math.max(...(window as unknown as { ticks: Record<string, string[]> }).ticks[id].slice(0, 3).map(Number))));
-  const show = async (steps: number): Promise<void> => {
-    const records = metrics(steps);
-    await notify(page, 'metrics', { records, samples: [], reset: true });
-    await page.waitForSelector(`#panel[data-metrics="${records.length}"]`);
-    await page.waitForFunction(text => document.getElementById('now-speed')!.textContent === text, `${Math.round((records.filter(record => 'loss' in record).at(-1) as TrainRecord).tokens_per_second).toLocaleString('en-US')} tokens/s`);
-  };
-  await notify(page, 'run', { run: run() });
-  await show(400);
-  const long = await ends();
-  await show(40);
-  const short = await ends();
-  assert.ok(long.every(end => end >= 100) && short.every(end => end > 0 && end <= 50), JSON.stringify([long, short]));
-}));
-
 test('a run of 100,000 steps is redrawn in a few milliseconds of script', () => inPanel({ state: 'ready' }, async page => {
   await notify(page, 'run', { run: run() });
   const record = metrics(1)[0] as TrainRecord;

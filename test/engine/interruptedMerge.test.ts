@@ -1,0 +1,66 @@
+/** Ctrl+C while a merge writes, and just after it has finished: a folder of the asked name is a whole checkpoint or is not there. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'node:test';
+import { inTemporaryFolder } from '../support/faults';
+import { built, fixture } from '../support/paths';
+
+const CASE = fixture('references', 'linear');
+/** Writing this takes far longer than noticing that it has begun. The file of the base holds none of it: it is sparse. */
+const MUCH = 2 ** 29;
+
+/** The base of a case with one tensor more, which no model has and a merge takes along. */
+function writeLargeBase(folder: string, bytes: number): string {
+  cpSync(join(CASE, 'model'), folder, { recursive: true });
+  const file = join(folder, 'model.safetensors'), content = readFileSync(file);
+  const end = 8 + Number(content.readBigUInt64LE());
+  const data = content.subarray(end);
+  const header = Buffer.from(JSON.stringify({ ...JSON.parse(content.subarray(8, end).toString('utf8')) as object, taken_along: { dtype: 'F32', shape: [bytes / 4], data_offsets: [data.length, data.length + bytes] } }));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  writeFileSync(file, Buffer.concat([length, header, data]));
+  truncateSync(file, 8 + header.length + data.length + bytes);
+  return folder;
+}
+
+/** Merges into `folder/merged`, and interrupts it as soon as `reached` says so. */
+async function merge(folder: string, base: string, reached: () => boolean): Promise<{ code: number | null; signal: string | null; out: string; err: string }> {
+  const child = spawn(process.execPath, [built('engine/cli.js'), 'merge', '--base', base, '--adapter', join(CASE, 'adapter_final'), '--out', join(folder, 'merged')], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let out = '', err = '', over = false;
+  child.stdout.on('data', data => { out += data; });
+  child.stderr.on('data', data => { err += data; });
+  const ended = new Promise<{ code: number | null; signal: string | null }>(resolve => child.once('close', (code, signal) => { over = true; resolve({ code, signal }); }));
+  while (!over && !reached()) await sleep(1);
+  child.kill('SIGINT');
+  return { ...await ended, out, err };
+}
+
+const hashes = (folder: string): string[][] => readdirSync(folder).sort().map(name => [name, createHash('sha256').update(readFileSync(join(folder, name))).digest('hex')]);
+
+test('a merge that is interrupted while it writes ends with 130, says so, and leaves nothing', () => inTemporaryFolder(async folder => {
+  const base = writeLargeBase(join(folder, 'base'), MUCH);
+  const writing = (): boolean => readdirSync(folder).some(name => {
+    const file = join(folder, name, 'model.safetensors');
+    return name.startsWith('.tmp-merged-') && existsSync(file) && statSync(file).size > 2 ** 22;
+  });
+  const { code, signal, out, err } = await merge(folder, base, writing);
+  assert.deepEqual([code, signal, out, err], [130, null, '', 'interrupted; what was unfinished is removed\n']);
+  assert.deepEqual(readdirSync(folder), ['base']);
+}));
+
+test('a merge that is interrupted when its folder has got its name has left all of it', () => inTemporaryFolder(async folder => {
+  const base = writeLargeBase(join(folder, 'base'), 2 ** 20);
+  const { code, signal, err } = await merge(folder, base, () => existsSync(join(folder, 'merged')));
+  // It may have ended, or be about to, before the signal comes; what is said is true in every case.
+  assert.ok(code === 130 ? err === 'interrupted; what was unfinished is removed\n' : (code === 0 || signal === 'SIGINT') && err === '', `${code}, ${signal}: ${err}`);
+  const interrupted = hashes(join(folder, 'merged'));
+  assert.deepEqual(readdirSync(folder).sort(), ['base', 'merged']);
+  await inTemporaryFolder(async other => {
+    assert.equal((await merge(other, base, () => false)).code, 0);
+    assert.deepEqual(interrupted, hashes(join(other, 'merged')));
+  });
+}));

@@ -379,6 +379,12 @@ test('the charts of another run get axes of their own, though its points would f
   assert.ok(long.every(end => end >= 100) && short.every(end => end > 0 && end <= 50), JSON.stringify([long, short]));
 }));
 
+test('the panel says where a run computes, and why the automatic choice fell on it', () => inPanel({ state: 'ready' }, async page => {
+  const device = 'webgpu on NVIDIA L4 (onnxruntime 1.30.0); auto: a probe step ran on it';
+  await notify(page, 'run', { run: run({ started: { ...run().started!, device } }) });
+  await page.waitForFunction(text => document.getElementById('progress-text')!.textContent!.includes(text), device);
+}));
+
 test('a run of 100,000 steps is redrawn in a few milliseconds of script', () => inPanel({ state: 'ready' }, async page => {
   await notify(page, 'run', { run: run() });
   const record = metrics(1)[0] as TrainRecord;

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { chooseDevice, createExecutor, listDevices } from '../../src/engine/executors/devices';
-import { ownMemoryFirst, readKernelGpus, readMacGpus, readNvidiaGpus, readWindowsGpus } from '../../src/engine/executors/hardware';
+import { onlySoftware, ownMemoryFirst, readKernelGpus, readMacGpus, readNvidiaGpus, readWindowsGpus, toldByNvidia, windowsTool } from '../../src/engine/executors/hardware';
 import { onnxError } from '../../src/engine/executors/onnxError';
 import { knownProbe, probe, type ProbeResult } from '../../src/engine/executors/probe';
 import type { Provider } from '../../src/engine/executors/trace/graph';
@@ -113,6 +113,24 @@ test("the systems' lists of GPUs are read", () => {
   ]);
   assert.equal(readMacGpus('{"SPDisplaysDataType":[{"sppci_model":"Apple M2"}]}')[0].name, 'Apple M2');
   assert.deepEqual([readMacGpus(''), readWindowsGpus('')], [[], []]);
+});
+
+test('on Windows the tool of NVIDIA\'s driver is found in the system folder, and knows of memory that the list cannot hold', () => inTemporaryFolder(root => {
+  assert.equal(windowsTool(root), undefined);
+  mkdirSync(join(root, 'System32'));
+  writeFileSync(join(root, 'System32/nvidia-smi.exe'), '');
+  assert.equal(windowsTool(root), join(root, 'System32', 'nvidia-smi.exe'));
+  const listed = readWindowsGpus('[{"Name":"Intel(R) UHD Graphics","AdapterRAM":1073741824,"DriverVersion":"31"},{"Name":"NVIDIA GeForce RTX 4070","AdapterRAM":4293918720,"DriverVersion":"32.0.15"}]');
+  const told = readNvidiaGpus('NVIDIA GeForce RTX 4070, 12282, 572.16');
+  const gpus = (cards: typeof told): unknown[] => ownMemoryFirst(toldByNvidia(cards, listed)).map(({ name, memory_bytes }) => [name, memory_bytes]);
+  assert.deepEqual(gpus(told), [['NVIDIA GeForce RTX 4070', 12282 * 2 ** 20], ['Intel(R) UHD Graphics', null]]);
+  assert.deepEqual(gpus([]), [['NVIDIA GeForce RTX 4070', null], ['Intel(R) UHD Graphics', null]]);
+}));
+
+test('a Windows machine that lists only adapters without a GPU computes in software; one that lists nothing is not said to', async () => {
+  const listing = (...names: string[]): Promise<boolean> => onlySoftware(async () => JSON.stringify(names.map(Name => ({ Name }))));
+  assert.deepEqual(await Promise.all([listing('Microsoft Hyper-V Video'), onlySoftware(async () => '{"Name":"Microsoft Basic Display Adapter"}'), listing('Microsoft Remote Display Adapter', 'Intel(R) UHD Graphics'), listing(), onlySoftware(async () => '')]),
+    [true, true, false, false, false]);
 });
 
 test('graphics in a processor of AMD\'s have the machine\'s memory beside their own, and come after a card', { skip: process.platform === 'win32' }, () => inTemporaryFolder(place => {

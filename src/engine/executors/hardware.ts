@@ -21,7 +21,8 @@ const VENDORS: Record<string, string> = { '0x10de': 'NVIDIA', '0x1002': 'AMD', '
 /** Device files that only the driver of a real GPU opens. */
 export const GPU_FILES = /^\/dev\/(dri\/renderD\d+|nvidia\d+|dxg|kfd|mali\d+|nvmap)$/;
 /** Adapters of Windows that compute on the CPU or show another machine's screen. */
-const NO_GPU = /Microsoft Basic|Remote Display|Parsec|Virtual Display/i;
+const NO_GPU = /Microsoft (Basic|Hyper-V)|Remote Display|Parsec|Virtual Display|VMware SVGA|VirtualBox|QXL/i;
+const NVIDIA = /NVIDIA|GeForce|Quadro/i;
 /** Adapters of Windows that are cards, by their makers' names for them; other graphics are in a processor. */
 const OWN_MEMORY = /NVIDIA|GeForce|Quadro|Radeon.*\b(RX|Pro|VII)\b|\bArc\b.* [AB]\d{2,3}/i;
 
@@ -38,9 +39,12 @@ export async function listGpus(): Promise<Hardware[]> {
   if (!mayHaveGpu()) return [];
   const found: Found[] = process.platform === 'linux' ? [...await nvidiaGpus(), ...readKernelGpus()]
     : process.platform === 'darwin' ? readMacGpus(await output('system_profiler', ['SPDisplaysDataType', '-json']))
-    : readWindowsGpus(await output('powershell', ['-NoProfile', '-Command', 'Get-CimInstance Win32_VideoController | Select-Object Name,AdapterRAM,DriverVersion | ConvertTo-Json']));
+    : toldByNvidia(await nvidiaGpus(), readWindowsGpus(await windowsAdapters()));
   return ownMemoryFirst(found);
 }
+
+/** Windows' list with NVIDIA's own entries for its cards, which know of more than 4 GiB. */
+export const toldByNvidia = (cards: Found[], listed: Found[]): Found[] => (cards.length ? [...cards, ...listed.filter(({ name }) => !NVIDIA.test(name))] : listed);
 
 /** Those that have memory of their own first, the largest of them before others. */
 export const ownMemoryFirst = (found: Found[]): Hardware[] =>
@@ -49,16 +53,22 @@ export const ownMemoryFirst = (found: Found[]): Hardware[] =>
 /** Whether NVIDIA's driver is there: on Linux by its device files. */
 export const hasNvidia = (): boolean => existsSync('/dev/nvidiactl') || existsSync('/dev/dxg');
 
-/** The tool that tells of NVIDIA's cards, where there is one; tests and unusual machines name theirs. */
-export const nvidiaSmi = (): string | undefined => process.env.LORA_LAB_NVIDIA_SMI ?? (hasNvidia() ? 'nvidia-smi' : undefined);
+/** The tool that tells of NVIDIA's cards, where there is one: on Windows the driver puts it beside the system's own. Tests and unusual machines name theirs. */
+export const nvidiaSmi = (): string | undefined => process.env.LORA_LAB_NVIDIA_SMI ?? (process.platform === 'win32' ? windowsTool() : hasNvidia() ? 'nvidia-smi' : undefined);
+
+/** `nvidia-smi.exe` of Windows' system folder, if the driver has put it there. */
+export function windowsTool(root = process.env.SystemRoot ?? 'C:\\Windows'): string | undefined {
+  const file = join(root, 'System32', 'nvidia-smi.exe');
+  return existsSync(file) ? file : undefined;
+}
 
 /** What nvidia-smi is asked for, and the number of the card whose lines count: the first that programs see. */
 export const NVIDIA_QUERY = ['--query-gpu=index,memory.used,memory.total,utilization.gpu', '--format=csv,noheader,nounits'];
 export const visibleCard = (): string => /^\d+/.exec(process.env.CUDA_VISIBLE_DEVICES ?? '')?.[0] ?? '0';
 
 async function nvidiaGpus(): Promise<Hardware[]> {
-  if (!hasNvidia()) return [];
-  return readNvidiaGpus(await output('nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader,nounits']));
+  const program = nvidiaSmi();
+  return program === undefined ? [] : readNvidiaGpus(await output(program, ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader,nounits']));
 }
 
 /** Lines of `name, MiB, driver version`. */
@@ -87,10 +97,20 @@ export function readMacGpus(json: string): Hardware[] {
   return entries.map(gpu => ({ name: gpu.sppci_model ?? 'GPU', memory_bytes: totalmem(), driver: gpu.spdisplays_mtlgpufamilysupport ?? 'Metal' }));
 }
 
+const windowsAdapters = (): Promise<string> =>
+  output('powershell', ['-NoProfile', '-Command', 'Get-CimInstance Win32_VideoController | Select-Object Name,AdapterRAM,DriverVersion | ConvertTo-Json']);
+
+/** Whether Windows has no real GPU, so that Direct3D computes on the CPU. False where it cannot be found out. */
+export const onlySoftware = async (list = windowsAdapters): Promise<boolean> => {
+  const listed = await list();
+  return adaptersOf(listed).length > 0 && readWindowsGpus(listed).length === 0;
+};
+
+const adaptersOf = (json: string): { Name?: string; AdapterRAM?: number; DriverVersion?: string }[] => [parse(json) ?? []].flat() as { Name?: string }[];
+
 export function readWindowsGpus(json: string): Found[] {
-  const entries = [parse(json) ?? []].flat() as { Name?: string; AdapterRAM?: number; DriverVersion?: string }[];
   // AdapterRAM has 32 bits: 4 GiB and more all look like just under 4 GiB.
-  return entries.filter(gpu => gpu.Name && !NO_GPU.test(gpu.Name))
+  return adaptersOf(json).filter(gpu => gpu.Name && !NO_GPU.test(gpu.Name))
     .map(gpu => {
       const integrated = !OWN_MEMORY.test(gpu.Name!);
       // Of a processor's graphics it is what the firmware set aside, and not what they may use of the machine's.

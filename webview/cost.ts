@@ -43,8 +43,9 @@ function memoryOf(model: ModelView, values: ExperimentValues, memory: MemoryView
   const available = availableBytes(values, memory);
   // A step that took too much says that the need was taken for too small, not by how much.
   const limit = available !== null && memory?.held?.exceeded ? Math.min(available, (1 - TRUSTED) * need.total) : available;
-  const changes = limit === null || need.total <= limit ? [] : fittingChanges(values, limit, (other: MemorySettings) => neededMemory(model, other, memory).total);
-  return { ...need, available, changes, onGpu: isGpu(deviceOf(values, memory)) };
+  const device = deviceOf(values, memory);
+  const changes = limit === null || need.total <= limit ? [] : fittingChanges(values, limit, (other: MemorySettings) => neededMemory(model, other, memory).total, device);
+  return { ...need, available, changes, onGpu: isGpu(device) };
 }
 
 /** What is free on the machine; of a GPU its own memory, known once a step ran on it. TensorFlow's executor holds memory as it likes. */

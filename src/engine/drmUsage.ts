@@ -6,6 +6,7 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { GpuSample } from '../protocol/metrics';
+import { readAmdCard, type AmdCard } from './amdgpu';
 
 /** Where the kernel tells; tests make folders of their own. */
 export interface DrmFolders { dev: string; process: string; cards: string }
@@ -92,7 +93,7 @@ export class DrmUsage {
     const opened = this.opened();
     this.worked = opened.some(hasWorked);
     this.idle = !this.worked && opened.length > 0 && opened.every(({ clients }) => clients.some(({ engines }) => engines.size > 0));
-    const found = opened.map(({ device, clients }) => ({ memory: memoryOf(clients), utilization: this.utilization(device, clients, before, now), card: cardAt(device) }));
+    const found = opened.map(({ device, clients }) => ({ memory: memoryOf(clients), utilization: this.utilization(device, clients, before, now), card: readAmdCard(device) }));
     const own = found.filter(({ memory }) => memory !== null).sort((a, b) => b.memory! - a.memory!)[0];
     // A GPU that shares the machine's memory may have more than what is its own.
     if (own) return { of: 'process', memory_bytes: own.memory!, memory_total_bytes: (own.card.total ?? 0) >= own.memory! ? own.card.total : null, utilization: own.utilization };
@@ -102,7 +103,7 @@ export class DrmUsage {
 
   /** Bytes in use on the whole of the card with most memory, where amdgpu drives one: what `taken` compares with. */
   cardMemory(): number | null {
-    const cards = list(this.folders.cards).filter(name => /^card\d+$/.test(name)).map(name => cardAt(join(this.folders.cards, name, 'device')));
+    const cards = list(this.folders.cards).filter(name => /^card\d+$/.test(name)).map(name => readAmdCard(join(this.folders.cards, name, 'device')));
     return largest(cards)?.used ?? null;
   }
 
@@ -146,18 +147,9 @@ export class DrmUsage {
 
 const hasWorked = ({ clients }: Open): boolean => clients.some(({ engines }) => [...engines.values()].some(({ busy }) => busy > 0));
 
-interface Card { used: number | null; total: number | null; busy: number | null }
-
-/** What amdgpu tells of a whole card: bytes of video memory, share of the time that it was busy. */
-function cardAt(device: string): Card {
-  const of = (file: string): number | null => number(read(join(device, file)).trim(), /^(\d+)$/);
-  const busy = of('gpu_busy_percent');
-  return { used: of('mem_info_vram_used'), total: of('mem_info_vram_total') || null, busy: busy === null ? null : Math.min(1, busy / 100) };
-}
-
-/** Of the cards that tell. */
-function largest(cards: readonly Card[]): Card & { used: number } | undefined {
-  return cards.filter((card): card is Card & { used: number } => card.used !== null).sort((a, b) => (b.total ?? 0) - (a.total ?? 0))[0];
+/** Of the cards that tell, that with most memory of its own. */
+function largest(cards: readonly AmdCard[]): AmdCard & { used: number } | undefined {
+  return cards.filter((card): card is AmdCard & { used: number } => card.used !== null).sort((a, b) => (b.own ?? 0) - (a.own ?? 0))[0];
 }
 
 function memoryOf(clients: readonly DrmClient[]): number | null {

@@ -8,7 +8,7 @@ import type { Executor } from './executors/executor';
 import { startExecutor } from './executors/start';
 import { LabError } from './errors';
 import { compareHalf, compareSteps } from './training/probeStep';
-import { GPU_FILES } from './executors/hardware';
+import { GPU_FILES, onlySoftware } from './executors/hardware';
 import type { ProbeResult } from './executors/probe';
 import type { DeviceName } from '../protocol/devices';
 
@@ -21,7 +21,7 @@ async function probe(device: DeviceName): Promise<ProbeResult> {
     const wrong = await compareSteps(executor, await startExecutor('cpu'));
     if (wrong) return { ok: false, cause: `it computes wrong numbers: ${wrong}`, action: 'update its driver', missing: false };
     if (device !== 'webgpu') return { ok: true, runs: executor.device, software: false, driver: null };
-    return { ok: true, runs: executor.device, ...vulkanDriver(), half: await halfPrecision(executor) };
+    return { ok: true, runs: executor.device, ...await driverOf(), half: await halfPrecision(executor) };
   } catch (error) {
     if (error instanceof LabError) return { ok: false, cause: error.report.cause, action: error.report.action, missing: error.report.code === 'device.missing' };
     return { ok: false, cause: error instanceof Error ? error.message : String(error), action: 'set "device" to "cpu"', missing: false };
@@ -39,8 +39,12 @@ async function halfPrecision(executor: Executor): Promise<string> {
   }
 }
 
-/** On Linux a real GPU shows in the device files that its driver holds open, a software driver in the libraries that are loaded. */
-function vulkanDriver(): { software: boolean; driver: string | null } {
+/**
+ * On Linux a real GPU shows in the device files that its driver holds open, a software driver in the libraries that are loaded. On Windows without a
+ * real GPU, Direct3D gives its own software (WARP) to whoever asks for an adapter.
+ */
+async function driverOf(): Promise<{ software: boolean; driver: string | null }> {
+  if (process.platform === 'win32') return await onlySoftware() ? { software: true, driver: 'Direct3D' } : { software: false, driver: null };
   if (process.platform !== 'linux') return { software: false, driver: null };
   const open = readdirSync('/proc/self/fd').some(fd => { try { return GPU_FILES.test(readlinkSync(`/proc/self/fd/${fd}`)); } catch { return false; } });
   const libraries = new Set(readFileSync('/proc/self/maps', 'utf8').split('\n').map(line => basename(line.split(/\s+/)[5] ?? '')));

@@ -6,11 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { chooseDevice, createExecutor, listDevices } from '../../src/engine/executors/devices';
-import { readMacGpus, readNvidiaGpus, readWindowsGpus } from '../../src/engine/executors/hardware';
+import { onlySoftware, ownMemoryFirst, readKernelGpus, readMacGpus, readNvidiaGpus, readWindowsGpus, toldByNvidia, windowsTool } from '../../src/engine/executors/hardware';
 import { onnxError } from '../../src/engine/executors/onnxError';
 import { knownProbe, probe, type ProbeResult } from '../../src/engine/executors/probe';
 import type { Provider } from '../../src/engine/executors/trace/graph';
 import type { DevicesReport } from '../../src/protocol/devices';
+import { makeUpDrm } from '../support/drmFolders';
+import { inTemporaryFolder } from '../support/faults';
 import { built } from '../support/paths';
 
 const folder = mkdtempSync(join(tmpdir(), 'lora-lab-devices-'));
@@ -103,11 +105,45 @@ test("ONNX Runtime's messages become causes and actions", () => {
 
 test("the systems' lists of GPUs are read", () => {
   assert.deepEqual(readNvidiaGpus('NVIDIA L4, 23034, 550.54.15\nNVIDIA-SMI has failed\n'), [{ name: 'NVIDIA L4', memory_bytes: 23034 * 2 ** 20, driver: 'nvidia 550.54.15' }]);
-  assert.deepEqual(readWindowsGpus('[{"Name":"Microsoft Basic Render Driver"},{"Name":"AMD Radeon(TM) 780M","AdapterRAM":536870912,"DriverVersion":"31.0.24"}]'),
-    [{ name: 'AMD Radeon(TM) 780M', memory_bytes: 536870912, driver: '31.0.24' }]);
+  const windows = '[{"Name":"Microsoft Basic Render Driver"},{"Name":"AMD Radeon(TM) 780M","AdapterRAM":536870912,"DriverVersion":"31.0.24"},{"Name":"NVIDIA GeForce GTX 1050","AdapterRAM":2147483648,"DriverVersion":"32.0.15"}]';
+  assert.deepEqual(ownMemoryFirst(readWindowsGpus(windows)), [
+    { name: 'NVIDIA GeForce GTX 1050', memory_bytes: 2147483648, driver: '32.0.15' },
+    // What it may use of the machine's memory, Windows does not tell here.
+    { name: 'AMD Radeon(TM) 780M', memory_bytes: null, driver: '31.0.24' },
+  ]);
   assert.equal(readMacGpus('{"SPDisplaysDataType":[{"sppci_model":"Apple M2"}]}')[0].name, 'Apple M2');
   assert.deepEqual([readMacGpus(''), readWindowsGpus('')], [[], []]);
 });
+
+test('on Windows the tool of NVIDIA\'s driver is found in the system folder, and knows of memory that the list cannot hold', () => inTemporaryFolder(root => {
+  assert.equal(windowsTool(root), undefined);
+  mkdirSync(join(root, 'System32'));
+  writeFileSync(join(root, 'System32/nvidia-smi.exe'), '');
+  assert.equal(windowsTool(root), join(root, 'System32', 'nvidia-smi.exe'));
+  const listed = readWindowsGpus('[{"Name":"Intel(R) UHD Graphics","AdapterRAM":1073741824,"DriverVersion":"31"},{"Name":"NVIDIA GeForce RTX 4070","AdapterRAM":4293918720,"DriverVersion":"32.0.15"}]');
+  const told = readNvidiaGpus('NVIDIA GeForce RTX 4070, 12282, 572.16');
+  const gpus = (cards: typeof told): unknown[] => ownMemoryFirst(toldByNvidia(cards, listed)).map(({ name, memory_bytes }) => [name, memory_bytes]);
+  assert.deepEqual(gpus(told), [['NVIDIA GeForce RTX 4070', 12282 * 2 ** 20], ['Intel(R) UHD Graphics', null]]);
+  assert.deepEqual(gpus([]), [['NVIDIA GeForce RTX 4070', null], ['Intel(R) UHD Graphics', null]]);
+}));
+
+test('a Windows machine that lists only adapters without a GPU computes in software; one that lists nothing is not said to', async () => {
+  const listing = (...names: string[]): Promise<boolean> => onlySoftware(async () => JSON.stringify(names.map(Name => ({ Name }))));
+  assert.deepEqual(await Promise.all([listing('Microsoft Hyper-V Video'), onlySoftware(async () => '{"Name":"Microsoft Basic Display Adapter"}'), listing('Microsoft Remote Display Adapter', 'Intel(R) UHD Graphics'), listing(), onlySoftware(async () => '')]),
+    [true, true, false, false, false]);
+});
+
+test('graphics in a processor of AMD\'s have the machine\'s memory beside their own, and come after a card', { skip: process.platform === 'win32' }, () => inTemporaryFolder(place => {
+  const drm = makeUpDrm(place);
+  const GiB = 2 ** 30;
+  drm.card(0, { vendor: '0x1002', device: '0x15bf', gpu_busy_percent: 0, mem_info_vram_total: GiB / 2, mem_info_gtt_total: 16 * GiB });
+  drm.card(1, { vendor: '0x1002', device: '0x744c', gpu_busy_percent: 0, mem_busy_percent: 0, mem_info_vram_total: 8 * GiB, mem_info_gtt_total: 16 * GiB });
+  drm.card(2, { vendor: '0x1002', device: '0x687f', gpu_busy_percent: 0, pcie_bw: '0 0 256', mem_info_vram_total: 4 * GiB, mem_info_gtt_total: 16 * GiB });
+  drm.card(3, { vendor: '0x8086', device: '0x7d55' });
+  assert.deepEqual(ownMemoryFirst(readKernelGpus(drm.folders.cards)).map(({ name, memory_bytes }) => [name, memory_bytes]), [
+    ['AMD 0x744c', 8 * GiB], ['AMD 0x687f', 4 * GiB], ['Intel 0x7d55', null], ['AMD 0x15bf', 16.5 * GiB],
+  ]);
+}));
 
 test('lab -- devices prints every device with its state', () => {
   const { stdout, status } = spawnSync(process.execPath, [built('engine/cli.js'), 'devices'], { encoding: 'utf8' });

@@ -33,7 +33,7 @@ test('an AMD card: memory and time of this process, each client once however man
   assert.equal(usage.read(13 * S)?.utilization, 0.25);
   assert.equal(usage.taken(null), memory_bytes);
   drm.card(1, { mem_info_vram_total: 2 * MiB });
-  assert.deepEqual([usage.read()?.memory_bytes, usage.read()?.memory_total_bytes], [memory_bytes, null], 'a processor with graphics, most of whose memory is the machine\'s');
+  assert.deepEqual([usage.read()?.memory_bytes, usage.read()?.memory_total_bytes], [memory_bytes, null], 'more than the card is said to have');
 }));
 
 test('an Intel GPU of xe counts cycles, several engines of a kind together; i915 counts nanoseconds and shares the memory of the machine', { skip }, () => inTemporaryFolder(folder => {
@@ -64,6 +64,20 @@ test('of several GPUs the one that this process has most memory of is told; an o
   drm.descriptor(20, 'renderD129', { ...AMD, 'resident-vram': '1 MiB' });
   drm.descriptor(21, 'renderD128', { driver: 'i915', 'client-id': 1, 'resident-system0': '300 MiB' });
   assert.equal(usage.read()?.memory_bytes, 300 * MiB);
+}));
+
+test('graphics in a processor: the limit is its own memory and what it may use of the machine\'s, and a card comes before it', { skip }, () => inTemporaryFolder(folder => {
+  const drm = makeUpDrm(folder);
+  const apu = { mem_info_vram_total: 512 * MiB, mem_info_vram_used: 400 * MiB, mem_info_gtt_total: 8192 * MiB, mem_info_gtt_used: 1000 * MiB, gpu_busy_percent: 10 };
+  drm.card(0, apu);
+  const usage = DrmUsage.open(drm.folders)!;
+  assert.equal(usage.cardMemory(), 1400 * MiB);
+  drm.descriptor(20, 'renderD128', 'pdev:\t0000:00:00.0\n');
+  assert.deepEqual(usage.read(), { of: 'card', memory_bytes: 1400 * MiB, memory_total_bytes: 8704 * MiB, utilization: 0.1 });
+  drm.descriptor(20, 'renderD128', { ...AMD, 'resident-vram': '300 MiB', 'resident-gtt': '2000 MiB' });
+  assert.deepEqual([usage.read()?.memory_bytes, usage.read()?.memory_total_bytes], [2300 * MiB, 8704 * MiB]);
+  drm.card(1, { ...apu, mem_info_vram_total: 4096 * MiB, mem_info_vram_used: 3000 * MiB, mem_busy_percent: 5 });
+  assert.equal(usage.cardMemory(), 3000 * MiB, 'a card does not count what it has of the machine\'s');
 }));
 
 test('what is not as documented is left out, and nothing of it is an error', { skip }, () => inTemporaryFolder(folder => {

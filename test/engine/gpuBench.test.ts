@@ -73,11 +73,11 @@ test('what is wrong, and what is refused, is told in its place', () => {
   assert.equal(refusal(new Error('python ended with 1\nTraceback\n  File "x"\ntorch.OutOfMemoryError: CUDA out of memory\n')), 'torch.OutOfMemoryError: CUDA out of memory');
 });
 
-test('a profile adds up kernels over sessions, leaves the first step out of host times, and names nodes elsewhere', () => inTemporaryFolder(async folder => {
+test('a profile adds up kernels over sessions, leaves the first step out of host times, counts what is in a branch once, and names nodes elsewhere', () => inTemporaryFolder(async folder => {
   const node = (op: string, ts: number, provider: string) => ({ cat: 'Node', name: `${op}_1_kernel_time`, ts, dur: 1000, args: { op_name: op, provider } });
   const kernel = (name: string, dur: number) => ({ cat: 'Api', name, ts: 0, dur });
   const runs = [0, 10_000].map(ts => ({ cat: 'Session', name: 'model_run', ts, dur: 9_000 }));
-  const files = [[node('Gemm', 100, 'W'), ...runs, node('Gemm', 10_100, 'W'), node('Cast', 10_200, 'CPUExecutionProvider'), kernel('Gemm_1&Gemm&GemmNaive', 6000), kernel('Gemm_1&Gemm&GemmNaive', 2000)], [kernel('Add_1&Add&Add', 4000)]]
+  const files = [[node('Gemm', 100, 'W'), ...runs, node('If', 10_050, 'W'), node('Gemm', 10_100, 'W'), node('Cast', 10_200, 'CPUExecutionProvider'), kernel('Gemm_1&Gemm&GemmNaive', 6000), kernel('Gemm_1&Gemm&GemmNaive', 2000)], [kernel('Add_1&Add&Add', 4000)]]
     .map((events, i) => { const file = join(folder, `${i}.json`); writeFileSync(file, JSON.stringify(events)); return file; });
   const profile = readProfile(files, 2);
   assert.deepEqual(profile, { kernels: [{ op: 'Gemm (GemmNaive)', calls: 1, ms: 4 }, { op: 'Add', calls: 0.5, ms: 2 }], nodes: [{ op: 'Gemm', calls: 1, ms: 1 }, { op: 'Cast', calls: 1, ms: 1 }], elsewhere: ['Cast, CPUExecutionProvider'] });

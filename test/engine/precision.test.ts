@@ -141,6 +141,8 @@ test('a device without the kernels is refused by name', async () => {
   await assert.rejects(createExecutor('webgpu', 'int8'), /"int8" cannot be computed on webgpu, which knows fp32, fp16 and int4/);
   await assert.rejects(createExecutor('cpu', 'fp16'), /"fp16" cannot be computed on cpu, which knows fp32, int8 and int4.*"webgpu"/);
   await assert.rejects(createExecutor('cuda', 'int4'), /"int4" cannot be computed on cuda/);
+  process.env.LORA_LAB_AUTO = 'cpu';
+  await assert.rejects(createExecutor('auto', 'fp16'), /"fp16" cannot be computed on cpu, which "auto" took \(LORA_LAB_AUTO says so\) and which knows fp32, int8 and int4\. Set engine\.precision to "fp32" or "int8" or "int4"; "fp16" needs webgpu/);
 });
 
 test('half precision is refused by name where the adapter has none', async t => {

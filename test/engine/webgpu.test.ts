@@ -5,6 +5,8 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { after, test } from 'node:test';
+import * as tf from '@tensorflow/tfjs-core';
+import { CompiledExecutor } from '../../src/engine/executors/compiled';
 import type { CompiledProgram } from '../../src/engine/executors/executor';
 import type { LoadedModel } from '../../src/engine/model/weights';
 import type { Example } from '../../src/engine/training/step.types';
@@ -81,4 +83,14 @@ test('a step that is split after its frozen layers gives on WebGPU what the whol
     assertClose(split, whole, 1e-3, 'loss, gradient norm, evaluation');
     for (const step of both) await step.dispose();
   }
+});
+
+test('a step with a node that WebGPU has no kernel for is refused by name, and never run in part on the CPU', async t => {
+  await opened;
+  if (skip) return t.skip(skip);
+  const refused = new CompiledExecutor({ provider: 'webgpu' }).compile({
+    // ONNX Runtime's WebGPU provider negates floats only.
+    name: 'negation', weights: new Map(), inputs: [{ name: 'x', dtype: 'int32', shape: [4] }], forward: ({ x }) => ({ y: tf.neg(x) }),
+  });
+  await assert.rejects(refused, /engine\.device: this model has a step that webgpu cannot run\. Set "device" to "auto" or "cpu"/);
 });

@@ -220,6 +220,17 @@ test('a run that does not fit is offered the smallest change of each kind that m
   assert.deepEqual(fittingChanges(start, 1e8, need), [], 'nothing makes the weights fit');
 });
 
+test('on an automatic device that was CUDA the last time, nothing is offered that CUDA refuses', () => {
+  const auto = values();
+  const labels = (device: string): string[] => {
+    const measured = [record({ settings: settingsOf(auto) }, { device, gpu_memory_bytes: 6e8, device_memory_bytes: 5e8 })];
+    return costOf(BERT_BASE, auto, { available_bytes: 9e9, measuring: false, held: null, measured }).memory.changes.map(({ label }) => label);
+  };
+  assert.ok(labels('webgpu on NVIDIA L4 (onnxruntime); auto: a probe step ran on it').includes('Base weights in int4'));
+  const cuda = labels('cuda on NVIDIA L4 (onnxruntime); auto: a probe step ran on it');
+  assert.ok(cuda.includes('Recompute activations') && !cuda.includes('Base weights in int4'), cuda.join());
+});
+
 test('one row for each kind of linear layer, without the head, which is trained whole', () => {
   const kinds = targetKinds(bertModel(), values().lora);
   assert.deepEqual(kinds.map(({ kind, ticked, modules }) => [kind, ticked, modules.length]), [

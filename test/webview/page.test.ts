@@ -353,6 +353,12 @@ test('however often records come, a chart is drawn a few times a second, and in 
   for (const [card, times] of Object.entries(counts)) assert.ok(times <= (seconds / 0.6) + 5, `${card} drawn ${times} times in ${seconds} s`);
 }));
 
+test('the panel says where a run computes, and why the automatic choice fell on it', () => inPanel({ state: 'ready' }, async page => {
+  const device = 'webgpu on NVIDIA L4 (onnxruntime 1.30.0); auto: a probe step ran on it';
+  await notify(page, 'run', { run: run({ started: { ...run().started!, device } }) });
+  await page.waitForFunction(text => document.getElementById('progress-text')!.textContent!.includes(text), device);
+}));
+
 test('a run of 100,000 steps is redrawn in a few milliseconds of script', () => inPanel({ state: 'ready' }, async page => {
   await notify(page, 'run', { run: run() });
   const record = metrics(1)[0] as TrainRecord;

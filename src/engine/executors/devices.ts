@@ -46,7 +46,7 @@ export async function createExecutor(device: string, precision: Precision = 'fp3
   if (device === 'half-reference') return startExecutor('cpu', savings);
   if (device === 'auto') {
     const { device: chosen, why } = await chooseDevice();
-    checkPrecision(chosen, precision);
+    checkPrecision(chosen, precision, why);
     await checkHalf(chosen, precision);
     return described(await startExecutor(chosen, savings), await nameOf(chosen), `auto: ${why}`);
   }
@@ -63,13 +63,16 @@ export async function createExecutor(device: string, precision: Precision = 'fp3
 /** Which formats of the frozen weights the devices have kernels for. */
 const PRECISIONS_OF: Record<DeviceName, readonly Precision[]> = { cpu: ['fp32', 'int8', 'int4'], webgpu: ['fp32', 'fp16', 'int4'], cuda: ['fp32'], tensorflow: ['fp32'] };
 
-/** Error `device.precision` if the device cannot multiply weights of this format. */
-function checkPrecision(device: DeviceName, precision: Precision): void {
+/** Error `device.precision` if the device cannot multiply weights of this format. `why` is the reason of `auto`, if that chose it. */
+function checkPrecision(device: DeviceName, precision: Precision, why?: string): void {
   if (PRECISIONS_OF[device].includes(precision)) return;
   const other = (Object.keys(PRECISIONS_OF) as DeviceName[]).filter(name => PRECISIONS_OF[name].includes(precision));
+  const quoted = (names: readonly string[]): string => names.map(name => `"${name}"`).join(' or ');
   throw new LabError({
-    code: 'device.precision', where: 'engine.precision', cause: `"${precision}" cannot be computed on ${device}, which knows ${LIST.format(PRECISIONS_OF[device])}`,
-    action: `set engine.device to ${other.map(name => `"${name}"`).join(' or ')}, or engine.precision to "fp32"`,
+    code: 'device.precision', where: 'engine.precision', cause: `"${precision}" cannot be computed on ${device}, which ${why === undefined ? '' : `"auto" took (${why}) and which `}knows ${LIST.format(PRECISIONS_OF[device])}`,
+    // A GPU that automatic did not find or take is no way out.
+    action: why !== undefined && device === 'cpu' ? `set engine.precision to ${quoted(PRECISIONS_OF[device])}; "${precision}" needs ${other.join(' or ')}`
+      : `set engine.device to ${quoted(other)}, or engine.precision to "fp32"`,
   });
 }
 

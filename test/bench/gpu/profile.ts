@@ -18,6 +18,9 @@ export interface Profile {
 
 interface Event { cat: string; name: string; ts: number; dur: number; args?: { op_name?: string; provider?: string } }
 
+/** Their time is that of the nodes in them, which are told too. */
+const CONTAINERS = new Set(['If']);
+
 /** Reads all files of one run of `steps` steps, one for each session, and adds them up. */
 export function readProfile(files: string[], steps: number): Profile {
   const kernels = new Map<string, OpTime>(), nodes = new Map<string, OpTime>();
@@ -27,7 +30,7 @@ export function readProfile(files: string[], steps: number): Profile {
     const compiled = endOfFirstStep(events, steps);
     for (const { cat, name, ts, dur, args } of events) {
       if (cat === 'Node' && name.endsWith('_kernel_time') && args?.op_name) {
-        if (ts >= compiled) add(nodes, args.op_name, dur);
+        if (ts >= compiled && !CONTAINERS.has(args.op_name)) add(nodes, args.op_name, dur);
         providers.set(`${args.op_name}, ${args.provider}`, args.provider ?? '');
       } else if (cat === 'Api' || cat === 'Kernel') {
         const [, op, program] = name.split('&');

@@ -1,4 +1,4 @@
-/** What is measured on a card: full sizes, and tiny ones that show in a minute on any machine that every part works. */
+/** What is measured on a card: full sizes, and tiny ones that show in some minutes on any machine that every part works. */
 import { dense, type Row } from '../rows';
 
 const common = { dropout: 0, padding: 'longest' as const, unit: 'tokens/s' as const, must: 1 };

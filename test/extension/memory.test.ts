@@ -62,7 +62,7 @@ suite('Memory before Start', () => {
     withFree(1e8);
     await useExperiment('sampled', [...ENDLESS, { path: ['training', 'max_length'], value: 20 }]);
     const held = start();
-    const { run } = await until('an engine measures', async () => { const now = await state(); return now.memory.measuring && now; });
+    const { run } = await until('an engine measures', async () => { const now = await state(); return now.memory.measuring ? now : undefined; });
     assert.deepEqual([run.status, run.samples, run.metrics > 0], ['preparing', 0, true]);
     await held;
     assert.equal((await state()).run.status, 'stopped');

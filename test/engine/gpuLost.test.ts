@@ -33,7 +33,7 @@ const opened = openSoftwareGpu().then(async found => {
 after(async () => { await held?.dispose(); process.env = kept; rmSync(folder, { recursive: true, force: true }); });
 
 /** More than a loaded machine makes between the third step and the loss of the GPU. */
-const STEPS = 30;
+const STEPS = 16;
 /** A run is told of its lost GPU at once, and ends within seconds; a hanging one never does. */
 const PATIENCE_MS = 90_000;
 const TRAINING = { max_steps: STEPS, logging_steps: 1, eval_strategy: 'no', save_strategy: 'steps', save_steps: 2 };

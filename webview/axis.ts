@@ -1,8 +1,8 @@
 /** Where the axes of a chart begin and end. Pure. */
 import type { Point } from './thinnedLine';
 
-/** Room beyond the last point of a line that grows, as a share of the axis: the axis is drawn anew when it is used up. */
-const ROOM = 0.1;
+/** Room beyond the last point of a line that grows, as a share of what it has: the axis is laid out anew when it is used up, which becomes rarer as the run goes on. */
+const ROOM = 0.5;
 /** And at least this many steps. */
 const LEAST_ROOM = 5;
 
@@ -16,10 +16,10 @@ export function axisStart(lines: readonly (readonly Point[])[]): 0 | undefined {
   return low <= NEAR_ZERO * high ? 0 : undefined;
 }
 
-/** Where the x axis of growing lines ends. */
-export function axisEnd(lines: readonly (readonly Point[])[], begin = 0): number {
+/** Where the x axis of growing lines ends: not beyond `most`, where that is known, unless the lines do. */
+export function axisEnd(lines: readonly (readonly Point[])[], begin = 0, most = Infinity): number {
   const last = lines.reduce((most, points) => Math.max(most, points.at(-1)?.x ?? begin), begin);
-  return last + Math.max(LEAST_ROOM, Math.round(ROOM * (last - begin)));
+  return Math.max(last, Math.min(most, last + Math.max(LEAST_ROOM, Math.round(ROOM * (last - begin)))));
 }
 
 /** Whether all points lie within the axes. */

@@ -1,10 +1,10 @@
 /** Where the axes of a chart begin and end. Pure. */
 import type { Point } from './thinnedLine';
 
-/** Room beyond the last point of a line that grows, as a share of the axis: the axis is drawn anew when it is used up. */
-const ROOM = 0.1;
-/** And at least this many steps. */
-const LEAST_ROOM = 5;
+/** The x axis of a line that grows ends at one of these times a power of ten, so that all charts of a run have the same end, and rarely another one. */
+const ENDS = [1, 1.5, 2, 3, 4, 6, 8, 10];
+/** At the least. */
+const LEAST_END = 10;
 
 /** Values below this share of the highest one are near zero. */
 const NEAR_ZERO = 0.25;
@@ -16,10 +16,12 @@ export function axisStart(lines: readonly (readonly Point[])[]): 0 | undefined {
   return low <= NEAR_ZERO * high ? 0 : undefined;
 }
 
-/** Where the x axis of growing lines ends. */
-export function axisEnd(lines: readonly (readonly Point[])[], begin = 0): number {
+/** Where the x axis of growing lines ends: not beyond `most`, where that is known, unless the lines do. */
+export function axisEnd(lines: readonly (readonly Point[])[], begin = 0, most = Infinity): number {
   const last = lines.reduce((most, points) => Math.max(most, points.at(-1)?.x ?? begin), begin);
-  return last + Math.max(LEAST_ROOM, Math.round(ROOM * (last - begin)));
+  const span = Math.max(LEAST_END, last - begin);
+  const power = 10 ** Math.floor(Math.log10(span));
+  return Math.max(last, Math.min(most, begin + power * ENDS.find(end => end * power >= span)!));
 }
 
 /** Whether all points lie within the axes. */

@@ -49,17 +49,17 @@ export class LineChart {
   }
 
   /**
-   * Draws other points: one list for each style. While they are `growing` the x axis ends beyond the last point and is kept until a
-   * point lies outside of the axes: laying them out takes four times what the lines take. Lines of an `other` run get axes of their own.
+   * Draws other points: one list for each style. While they are `growing`, up to an x of `most`, the x axis ends beyond the last point and is
+   * kept until a point lies outside of the axes: laying them out takes four times what the lines take. Lines of an `other` run get axes of their own.
    */
-  draw(lines: readonly Point[][], { growing = false, other = false } = {}): void {
+  draw(lines: readonly Point[][], { growing = false, other = false, most = Infinity } = {}): void {
     const { chart } = this;
     lines.forEach((points, i) => { chart.data.datasets[i].data = points; });
     const start = this.texts.zeroIfNear ? axisStart(lines) : undefined;
     const { x, y } = chart.scales;
     if (growing && !other && !this.stale && start === chart.options.scales!.y!.min && fits(lines, x, y)) return this.redraw();
     if (this.texts.zeroIfNear) chart.options.scales!.y!.min = start;
-    chart.options.scales!.x!.max = growing ? axisEnd(lines, this.texts.xMin) : undefined;
+    chart.options.scales!.x!.max = growing ? axisEnd(lines, this.texts.xMin, most) : undefined;
     chart.update('none');
     this.stale = !growing;
   }

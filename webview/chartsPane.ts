@@ -17,8 +17,13 @@ const EVAL: LineStyle = { label: 'Eval loss', colour: 'yellow', width: 1.5, dash
 const whole = (y: number): string => formatInteger(Math.round(y));
 const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts => ({ title: x => `Step ${whole(x)}`, value, xTick: whole, yTick: value, fromZero, xMin: 0 });
 
-/** While a run goes on the loss is drawn at this pace, and with it one of the other charts, which take turns: drawing is what telemetry costs most. */
-const DRAW_MS = 600;
+/**
+ * While a run goes on the loss is drawn at most at this pace, and with it one of the other charts, which take turns: drawing is what telemetry costs
+ * most. Metrics come at most every 500 ms, so that charts and texts change in the same frame.
+ */
+const DRAW_MS = 480;
+/** Charts that still wait are drawn when no metrics have come for so long. */
+const REST_MS = 700;
 /** A chart that is this far out of sight is drawn when it comes near. */
 const NEAR = '200px';
 
@@ -47,6 +52,7 @@ const KINDS: Kind[] = [
 export function chartsPane(): Part {
   let view: View | undefined;
   let turn = 0;
+  let rest: number | undefined;
   const late = (): MetricCard[] => (view ? cards.filter(card => card.late(view!)) : []);
   const drawSoon = (): void => { if (late().length) tick(); };
   const cards = KINDS.map(kind => metricCard(kind, drawSoon));
@@ -59,7 +65,8 @@ export function chartsPane(): Part {
     const other = [...cards.slice(1 + turn), ...cards.slice(1, 1 + turn)].find(card => waiting.includes(card));
     if (other) turn = cards.indexOf(other) % (cards.length - 1);
     draw(waiting.filter(card => card === cards[0] || card === other || card.blank(view!)), view!);
-    drawSoon();
+    window.clearTimeout(rest);
+    rest = late().length ? window.setTimeout(drawSoon, REST_MS) : undefined;
   });
   return {
     element: h('section', { class: 'charts', id: 'charts', 'aria-label': 'Charts' }, sweep.element, cards[0].element, ratio.element, ...cards.slice(1).map(card => card.element), evaluations.element),
@@ -123,11 +130,11 @@ function metricCard({ id, title, styles, texts, lines, now: latest }: Kind, show
     blank,
     draw(view) {
       if (isDrawn(view)) return () => {};
-      const { series, active } = view;
+      const { series, active, run } = view;
       chart ??= new LineChart(canvas, styles, texts);
       const other = drawn?.history !== series.history;
       drawn = { version: series.version, history: series.history, growing: active, nothing: series.length === 0 };
-      chart.draw(lines(series).map(line => line.points), { growing: active, other });
+      chart.draw(lines(series).map(line => line.points), { growing: active, other, most: run.started?.total_steps });
       return () => setText(now, latest(series));
     },
   };

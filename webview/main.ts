@@ -25,7 +25,13 @@ let state = initialState();
 /** The Try box gets the focus as soon as it is shown. */
 let focusAsked = false;
 
-const render = onceAFrame(draw);
+/** Something other than metrics has come since the last frame. */
+let changed = true;
+const drawSoon = onceAFrame(draw);
+const render = (): void => {
+  changed = true;
+  drawSoon();
+};
 const edits = new Edits((path, value) => connection.request('edit', { path, value }), render);
 const host: Host = {
   async act(action) {
@@ -56,13 +62,16 @@ const host: Host = {
 const empty = emptyState(host);
 const trying = tryBox(host);
 const failures = h('div', { class: 'notices', id: 'failures' });
-const top: Part[] = [header(host), errors(host), heldRun(host), summaryCard()];
+const head = header(host);
+const top: Part[] = [head, errors(host), heldRun(host), summaryCard()];
 const side = controls(host);
 const strip = telemetryStrip();
 const charts = chartsPane();
 const live = announcer();
 /** Charts first: a canvas has the page's styles computed, which are clean until texts are written. */
 const parts: Part[] = [charts, ...top, strip, side, trying, live];
+/** Those that show metrics: while a run goes on little else comes. */
+const moving: Part[] = [charts, head, strip, live];
 const main = h('div', { class: 'experiment' }, ...top.map(part => part.element), failures, strip.element,
   h('div', { class: 'columns' }, side.element, h('div', { class: 'results' }, charts.element, trying.element)));
 root.append(empty, main, live.element);
@@ -76,7 +85,8 @@ function draw(): void {
   show(main, !!view.experiment);
   root.dataset.status = view.run.status;
   root.dataset.metrics = String(view.series.length);
-  for (const part of parts) part.update(view);
+  for (const part of changed ? parts : moving) part.update(view);
+  changed = false;
   root.setAttribute('aria-busy', 'false');
   if (focusAsked && view.experiment) {
     focusAsked = false;
@@ -94,7 +104,8 @@ function follow<K extends keyof PanelNotifications>(method: K): void {
     state = receive(state, method, params);
     if (method === 'experiment') took(file);
     if (method === 'focusTry') focusAsked = true;
-    render();
+    if (method === 'metrics') drawSoon();
+    else render();
   });
 }
 

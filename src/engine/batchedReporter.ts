@@ -3,7 +3,7 @@ import type { Reporter } from './reporter';
 import type { MetricRecord } from '../protocol/metrics';
 
 /** A step that comes this long after the last message is told of at once. */
-export const BATCH_MS = 250;
+export const BATCH_MS = 500;
 
 export interface BatchedReporter extends Reporter {
   /** Sends what still waits. */

@@ -350,7 +350,7 @@ test('however often records come, a chart is drawn a few times a second, and in 
   const counts = await drawings(page);
   assert.ok(counts['chart-loss'] >= 2, `the loss chart lives: ${JSON.stringify(counts)}`);
   // Three more rounds may pass until the last chart had its turn.
-  for (const [card, times] of Object.entries(counts)) assert.ok(times <= (seconds / 0.6) + 5, `${card} drawn ${times} times in ${seconds} s`);
+  for (const [card, times] of Object.entries(counts)) assert.ok(times <= (seconds / 0.48) + 5, `${card} drawn ${times} times in ${seconds} s`);
 }));
 
 test('the panel says where a run computes, and why the automatic choice fell on it', () => inPanel({ state: 'ready' }, async page => {

@@ -20,6 +20,8 @@ export function announcer(): Part {
   const element = h('p', { class: 'visually-hidden', id: 'live', role: 'status', 'aria-live': 'polite' });
   let last: Said | undefined;
   let spoken = 0;
+  /** The last attempt that was seen: an earlier one is that of an experiment which is opened again. */
+  let newest = 0;
   const speak = (...parts: (string | false | undefined)[]): void => {
     spoken = Date.now();
     setText(element, parts.filter(Boolean).join('. '));
@@ -30,6 +32,8 @@ export function announcer(): Part {
       if (!ready) return;
       const before = last;
       const now = last = { file: experiment?.file, attempt: run.attempt, phase: phaseOf(run.status, before?.phase), history: series.history, evaluated: series.evaluations.length };
+      const begins = now.attempt > newest;
+      newest = Math.max(newest, now.attempt);
       // What a panel shows when it is opened is read where it stands.
       if (!before || before.file !== now.file) return;
       const ended = !isActive(now.phase);
@@ -39,7 +43,7 @@ export function announcer(): Part {
         const title = before.phase === 'paused' && now.phase === 'running' ? 'Training goes on' : STATUS_TEXT[now.phase];
         // The card of an error speaks for itself.
         if (same && (now.phase === 'failed' && run.error || now.phase === 'paused' && run.blocked)) speak();
-        else if (ended ? same && isActive(before.phase) : same || now.attempt > before.attempt) speak(title, (now.phase === 'paused' || ended) && describeStep(series.lastTrain, series.lastEval));
+        else if (ended ? same && isActive(before.phase) : same || begins) speak(title, (now.phase === 'paused' || ended) && describeStep(series.lastTrain, series.lastEval));
         // The same words are heard again only if others, or none, were there between.
         else setText(element, '');
       } else if (now.evaluated > before.evaluated && now.history === before.history && !ended && Date.now() - spoken >= PAUSE_MS) speak(describeStep(undefined, series.lastEval));

@@ -117,5 +117,5 @@ test('what a run does is said once: that it begins, waits, goes on and has ended
   };
   assert.deepEqual(await evaluated(96), []);
   await page.evaluate(() => { const now = Date.now; Date.now = () => now() + 16_000; });
-  assert.match((await evaluated(97)).join(), /^Evaluation at step 97, .*accuracy 75/);
+  assert.match((await evaluated(97)).join(), /^Evaluation at step 97: .*accuracy 75/);
 }));

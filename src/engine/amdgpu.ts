@@ -1,9 +1,9 @@
 /**
  * What amdgpu tells of a card in sysfs (Documentation/gpu/amdgpu: `mem_info_*`, `gpu_busy_percent`). A processor with graphics has a little memory set aside
- * as its own, and beside it uses the machine's (GTT). These pseudo-files have no true size, so they are not read through files.ts.
+ * as its own, and beside it uses the machine's (GTT).
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readPseudoFile } from './pseudoFiles';
 
 export interface AmdCard {
   /** Bytes of memory of its own; null for what another driver drives. */
@@ -19,10 +19,10 @@ export interface AmdCard {
 
 /** Of the card behind `device`, a folder of sysfs. Never throws: what is not told is null. */
 export function readAmdCard(device: string): AmdCard {
-  const of = (file: string): number | null => bytes(read(join(device, file)));
+  const of = (file: string): number | null => bytes(readPseudoFile(join(device, file)));
   const busy = of('gpu_busy_percent');
   // Of a card in a slot the driver tells at least one of them (Vega 10 the second only), of a processor's graphics neither.
-  const integrated = busy !== null && read(join(device, 'mem_busy_percent')) === '' && read(join(device, 'pcie_bw')) === '';
+  const integrated = busy !== null && readPseudoFile(join(device, 'mem_busy_percent')) === '' && readPseudoFile(join(device, 'pcie_bw')) === '';
   const shared = (file: string): number => (integrated ? of(file) ?? 0 : 0);
   const [own, used] = [of('mem_info_vram_total') || null, of('mem_info_vram_used')];
   return {
@@ -32,6 +32,3 @@ export function readAmdCard(device: string): AmdCard {
 }
 
 const bytes = (text: string): number | null => (/^\d+$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : null);
-
-// What is not there, or is not for this user, tells nothing.
-const read = (file: string): string => { try { return readFileSync(file, 'utf8').trim(); } catch { return ''; } };

@@ -1,12 +1,13 @@
 /**
  * What this process takes of a GPU, as the Linux kernel itself tells: each open file of a DRM device (AMD, Intel and other drivers of the kernel)
  * has memory and busy time of its client in /proc/self/fdinfo (Documentation/gpu/drm-usage-stats.rst), amdgpu beside it those of the whole card
- * in /sys/class/drm. No tool is started. These pseudo-files have no true size, so they are not read through files.ts.
+ * in /sys/class/drm. No tool is started.
  */
-import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { GpuSample } from '../protocol/metrics';
 import { readAmdCard, type AmdCard } from './amdgpu';
+import { readPseudoFile } from './pseudoFiles';
 
 /** Where the kernel tells; tests make folders of their own. */
 export interface DrmFolders { dev: string; process: string; cards: string }
@@ -73,10 +74,10 @@ export class DrmUsage {
 
   /** Folder of the device behind each file of /dev/dri. */
   private readonly nodes = new Map<string, string>();
-  /** Whether a GPU has worked for this process when it was last read. */
-  worked = false;
-  /** Whether all GPUs tell when they work, and none has for this process: something else computes. */
-  idle = false;
+  /** Whether a GPU had worked for this process when it was last read. */
+  private worked = false;
+  /** Whether all GPUs tell when they work, and none had for this process: something else computes. */
+  private idle = false;
 
   private constructor(private readonly folders: DrmFolders) {}
 
@@ -101,6 +102,9 @@ export class DrmUsage {
     return card && { of: 'card', memory_bytes: card.used, memory_total_bytes: card.total, utilization: card.busy };
   }
 
+  /** Whether what was read last is about the GPU that computes: one that could tell of work and tells of none is not it, and beside a card of NVIDIA's only one that has worked is. */
+  isInUse(besideNvidia: boolean): boolean { return this.worked || !this.idle && !besideNvidia; }
+
   /** Bytes in use on the whole of the card with most memory, where amdgpu drives one: what `taken` compares with. */
   cardMemory(): number | null {
     const cards = list(this.folders.cards).filter(name => /^card\d+$/.test(name)).map(name => readAmdCard(join(this.folders.cards, name, 'device')));
@@ -124,7 +128,7 @@ export class DrmUsage {
       this.nodes.set(node, device);
       const clients = devices.get(device) ?? new Map<string, DrmClient>();
       devices.set(device, clients);
-      const client = readDrmClient(read(join(process, 'fdinfo', fd)));
+      const client = readDrmClient(readPseudoFile(join(process, 'fdinfo', fd)));
       if (client) clients.set(client.id, client);
     }
     return [...devices].map(([device, clients]) => ({ device, clients: [...clients.values()] }));
@@ -159,6 +163,5 @@ function memoryOf(clients: readonly DrmClient[]): number | null {
 
 // What has gone, or is not for this user, tells nothing.
 const list = (folder: string): string[] => { try { return readdirSync(folder); } catch { return []; } };
-const read = (file: string): string => { try { return readFileSync(file, 'utf8'); } catch { return ''; } };
 const real = (path: string): string => { try { return realpathSync.native(path); } catch { return ''; } };
 const linkOf = (path: string): string => { try { return readlinkSync(path); } catch { return ''; } };

@@ -22,7 +22,7 @@ export class GpuMemory {
   async taken(): Promise<number | null> {
     const own = this.drm?.taken(this.before) ?? null;
     // With a card of NVIDIA's beside it, a GPU that has not worked for this process is not the one.
-    if (own !== null && !this.drm!.idle && (this.nvidia === null || this.drm!.worked)) return own;
+    if (own !== null && this.drm!.isInUse(this.nvidia !== null)) return own;
     const now = this.nvidia === null ? null : await askNvidia();
     return now === null || now <= this.nvidia! ? null : now - this.nvidia!;
   }

@@ -93,7 +93,7 @@ export class Telemetry {
   /** Beside the tool, also before it tells, the kernel's figures count once a GPU of its own drivers has worked for this process: the other one is not in use. Nor is one that could tell of work and tells of none. */
   private gpuNow(): GpuSample | undefined {
     const own = this.drm?.read();
-    return own && !this.drm!.idle && (!this.tool || this.drm!.worked) ? own : this.gpu;
+    return own && this.drm!.isInUse(this.tool !== undefined) ? own : this.gpu;
   }
 
   private sample(): void {

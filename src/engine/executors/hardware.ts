@@ -1,9 +1,10 @@
 /** The GPUs of this machine as the system names them, without touching them. */
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import { readAmdCard } from '../amdgpu';
+import { readPseudoFile } from '../pseudoFiles';
 
 export interface Hardware {
   name: string;
@@ -77,13 +78,12 @@ export function readNvidiaGpus(csv: string): Hardware[] {
     .map(([name, mebibytes, version]) => ({ name, memory_bytes: Number(mebibytes) * 2 ** 20 || null, driver: `nvidia ${version}` }));
 }
 
-/** Cards of the Linux kernel's own drivers. These pseudo-files have no true size, so they are not read through files.ts. */
+/** Cards of the Linux kernel's own drivers. */
 export function readKernelGpus(folder = '/sys/class/drm'): Found[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder).filter(name => /^renderD\d+$/.test(name)).flatMap(name => {
     const at = join(folder, name, 'device');
-    const read = (file: string): string => { try { return readFileSync(join(at, file), 'utf8').trim(); } catch { return ''; } };
-    const [vendor, model] = [read('vendor'), read('device')];
+    const [vendor, model] = ['vendor', 'device'].map(file => readPseudoFile(join(at, file)));
     const driver = existsSync(join(at, 'driver')) ? basename(realpathSync(join(at, 'driver'))) : null;
     if (driver === 'nvidia') return [];
     const { total, integrated } = readAmdCard(at);

@@ -30,9 +30,7 @@ const SPIN_MICROSECONDS = '50';
 
 /** Rewritings of ONNX Runtime's that do harm. */
 function unwanted(provider: Provider, { split_bias, transposed_gradients }: Savings): string[] {
-  // It makes Splits of int32, which the provider lacks.
-  if (provider === 'webgpu') return ['GatherSliceToSplitFusion'];
-  if (provider === 'cuda') return [];
+  if (provider !== 'cpu') return [];
   // They undo what lowerings do: they make Gemms with three inputs, and products of few rows and many columns.
   return [...(split_bias ? ['MatMulAddFusion', 'GemmSumFusion'] : []), ...(transposed_gradients ? ['GemmTransposeFusion'] : [])];
 }

@@ -34,7 +34,7 @@ export interface GenerateOptions {
  * positions are used up. Greedy unless `temperature` is above 0; what is drawn follows from `seed` (default 42) and the place of the prompt.
  * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.context`, `predict.setting`.
  */
-export async function generate(request: EngineRequests['generate'][0], { device = 'auto', onText, between, loaded = KEEPS_NOTHING }: GenerateOptions = {}): Promise<Completion[]> {
+export async function generate(request: Omit<EngineRequests['generate'][0], 'device'>, { device = 'auto', onText, between, loaded = KEEPS_NOTHING }: GenerateOptions = {}): Promise<Completion[]> {
   const { base, adapter, prompts, chat = false, precision } = request;
   const settings = completeSettings(request);
   if (!prompts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no prompt to continue', action: 'give at least one prompt' });

@@ -40,7 +40,7 @@ export interface PredictOptions {
   warn?: (message: string) => void;
 }
 
-type PredictRequest = EngineRequests['predict'][0] & { device?: string; max_length?: number };
+type PredictRequest = Omit<EngineRequests['predict'][0], 'device'> & { device?: string; max_length?: number };
 
 /** A model that is ready to classify texts, or the words of texts. */
 interface Classifier extends Loaded {

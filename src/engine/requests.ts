@@ -71,9 +71,9 @@ const handlers: Handlers = {
   measure: measureMemory,
   merge: params => mergeAdapter({ ...params, families }),
   predict: params => predict(params, { loaded, warn: message => report.log({ level: 'warn', message }) }),
-  generate(params) {
+  generate({ device, ...params }) {
     const begun = stops;
-    return generate(params, { onText: notify('text'), loaded, between: () => { if (stops !== begun) throw new LabError({ code: 'predict.stopped', cause: 'the text was stopped', action: 'try another one' }); } });
+    return generate(params, { device, onText: notify('text'), loaded, between: () => { if (stops !== begun) throw new LabError({ code: 'predict.stopped', cause: 'the text was stopped', action: 'try another one' }); } });
   },
   stopGenerating: () => { stops += 1; return null; },
   async install(params) {

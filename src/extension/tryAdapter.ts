@@ -1,5 +1,6 @@
 /** Base and adapter side by side: classes of texts, or what they write after a prompt. */
 import * as vscode from 'vscode';
+import type { Device } from '../protocol/experiment';
 import type { ChosenAdapter, TryResult, WrittenPair, WriteSettings } from '../protocol/panel';
 import { baseFor } from './adapterCommands';
 import { requireTrust, type Lab } from './lab';
@@ -85,12 +86,13 @@ export async function askAndTry(lab: Lab, adapter: string): Promise<TryResult | 
   return written;
 }
 
-async function foldersToTry(lab: Lab, adapter: string | undefined): Promise<{ base: string; adapter: string }> {
+/** They are tried on the experiment's device: a person who has turned away from a GPU does not want it here either. */
+async function foldersToTry(lab: Lab, adapter: string | undefined): Promise<{ base: string; adapter: string; device?: Device }> {
   requireTrust();
   if (!adapter) throw new ReportedError({ code: 'try.no-adapter', cause: 'there is no trained adapter yet', action: 'start a run, or choose an adapter in the Runs tree' });
   const base = await baseFor(lab, adapter);
   if (!base) throw new ReportedError({ code: 'try.no-base', file: adapter, cause: 'no base model was chosen', action: 'choose the checkpoint that the adapter was trained on' });
-  return { base, adapter };
+  return { base, adapter, device: lab.document?.reading.values.engine.device };
 }
 
 function adapterToTry(lab: Lab): string | undefined {

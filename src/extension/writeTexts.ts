@@ -1,4 +1,5 @@
 /** A prompt continued by the adapter and by the base alone, one after the other, which can be stopped at any time. */
+import type { Device } from '../protocol/experiment';
 import type { Written, WrittenPair, WriteSettings } from '../protocol/panel';
 import type { EngineClient, EngineOptions } from './engineClient';
 import type { TryEngine } from './tryEngine';
@@ -6,6 +7,7 @@ import type { TryEngine } from './tryEngine';
 export interface WriteRequest {
   base: string;
   adapter: string;
+  device?: Device;
   prompt: string;
   /** The prompt is a user's turn of a conversation. */
   chat: boolean;
@@ -36,7 +38,7 @@ export class Writing {
   }
 
   /** Rejects with a ReportedError. */
-  async run({ base, adapter, prompt, chat, settings }: WriteRequest): Promise<WrittenPair> {
+  async run({ base, adapter, device, prompt, chat, settings }: WriteRequest): Promise<WrittenPair> {
     try {
       await this.tries.use(this.options, async engine => {
         this.engine = engine;
@@ -49,7 +51,7 @@ export class Writing {
           for (const name of SIDES) {
             if (this.stopped) return;
             side = this.written[name];
-            const [{ completion, stopped }] = await engine.request('generate', { base, adapter: name === 'adapter' ? adapter : null, prompts: [prompt], chat, ...settings });
+            const [{ completion, stopped }] = await engine.request('generate', { base, adapter: name === 'adapter' ? adapter : null, prompts: [prompt], chat, device, ...settings });
             Object.assign(side, { text: completion, stopped });
             this.onText(this.written);
           }

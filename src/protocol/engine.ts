@@ -2,7 +2,7 @@
  * Messages between the extension host and one engine process, sent as JSON-RPC 2.0 over Node IPC.
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
-import type { DatasetSettings, Precision, ProblemType } from './experiment';
+import type { DatasetSettings, Device, Precision, ProblemType } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MetricRecord, Summary, SweepMember, SweepSummary, TelemetrySample } from './metrics';
 
@@ -155,13 +155,13 @@ export interface EngineRequests {
   /** Runs one step on the longest examples, keeps nothing of it, and tells what it needed. In an engine of its own, for its peak counts everything before. */
   measure: [{ experiment_file: string }, MemoryMeasurement];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
-  /** `task` is that of the adapter or the checkpoint unless it is given. For `TOKEN_CLS` a text is a list of words, or is split at spaces. `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. */
-  predict: [{ base: string; adapter: string | null; task?: 'SEQ_CLS' | 'TOKEN_CLS'; texts: (string | string[])[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType; precision?: Precision }, Prediction[]];
+  /** `task` is that of the adapter or the checkpoint unless it is given. For `TOKEN_CLS` a text is a list of words, or is split at spaces. `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. `device` is `auto` unless it is given. */
+  predict: [{ base: string; adapter: string | null; task?: 'SEQ_CLS' | 'TOKEN_CLS'; texts: (string | string[])[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType; device?: Device; precision?: Precision }, Prediction[]];
   /**
    * Greedy unless `temperature` is above 0. With `chat` each prompt is a user's turn, put through the checkpoint's chat template. While it runs,
    * `text` notifications carry what has been written.
    */
-  generate: [{ base: string; adapter: string | null; prompts: string[]; chat?: boolean; precision?: Precision } & Partial<GenerationSettings>, Completion[]];
+  generate: [{ base: string; adapter: string | null; prompts: string[]; chat?: boolean; device?: Device; precision?: Precision } & Partial<GenerationSettings>, Completion[]];
   /** What is being written ends before its next token, with the error `predict.stopped`. */
   stopGenerating: [Record<string, never>, null];
   /** While it runs, `progress` notifications tell how far it is. `cancelInstall` ends it with the error `runtime.cancelled`. */

@@ -64,6 +64,7 @@ export const BIASES = ['none', 'all', 'lora_only'] as const;
 export const STARTS = [true, false, 'gaussian', 'pissa', 'olora'] as const;
 export type InitLoraWeights = (typeof STARTS)[number] | `pissa_niter_${number}`;
 export const DEVICES = ['auto', 'cpu', 'webgpu', 'cuda', 'tensorflow'] as const;
+export type Device = (typeof DEVICES)[number];
 export const PRECISIONS = ['fp32', 'fp16', 'int8', 'int4'] as const;
 export type Precision = (typeof PRECISIONS)[number];
 

@@ -54,6 +54,12 @@ suite('Adapters', () => {
     assert.notDeepEqual(result.base[0].probabilities, result.adapter[0].probabilities);
   });
 
+  test('Try adapter works on the experiment\'s device, and says what that lacks', async () => {
+    await useExperiment('adapters', [{ path: ['engine', 'device'], value: 'tensorflow' }]);
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.tryAdapter', { text: 'A wonderful evening.', adapter }), /tensorflow cannot be used: no @tensorflow/);
+    await useExperiment('adapters');
+  });
+
   test('adapter_config.json shows the shapes that its weights have', async () => {
     const config = vscode.Uri.file(join(adapter, 'adapter_config.json'));
     const text = await hoverText(config, '"target_modules"');

@@ -40,7 +40,7 @@ export function buttonStates(experiment: ExperimentView | null, run: RunView, re
     start,
     pause: { visible: run.status !== 'paused', enabled: moving, reason: moving ? undefined : 'Only a training run can be paused.' },
     resume: { visible: run.status === 'paused', enabled: true },
-    stop: { visible: true, enabled: active && run.status !== 'stopping', reason: active ? 'The run is stopping.' : 'No run is active.' },
+    stop: { visible: true, enabled: active && (run.status !== 'stopping' || run.silent !== null), reason: active ? 'The run is stopping.' : 'No run is active.' },
     saveCheckpoint: { visible: active, enabled: (moving || run.status === 'paused') && !run.saving, reason: run.saving ? 'A checkpoint is being written.' : 'Available while training.' },
     // After a failure the button stands beside the error.
     continueRun: { visible: !active && run.resumable && !(run.status === 'failed' && run.error), enabled: !blocked, reason: blocked },

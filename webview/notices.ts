@@ -47,6 +47,7 @@ export function errors(host: Host): Part {
   const element = h('div', { class: 'notices', id: 'errors' });
   const go = button({ label: 'Continue from checkpoint', appearance: 'primary', action: 'continueRun', press: () => host.act('continueRun') });
   const retry = button({ label: 'Retry', appearance: 'primary', action: 'resume', press: () => host.act('resume') });
+  const end = button({ label: 'Stop', appearance: 'primary', action: 'stop', press: () => host.act('stop') });
   const giveUp = button({ label: 'Stop', appearance: 'secondary', action: 'stop', press: () => host.act('stop') });
   let drawnFor: unknown[] = [];
   return {
@@ -55,7 +56,7 @@ export function errors(host: Host): Part {
       const runError = run.status === 'failed' ? run.error : null;
       const modelError = experiment?.model_error ?? null;
       setDisabled(go, startBlocked(experiment) !== undefined);
-      const key = [runError, modelError, run.resumable, experiment?.trusted, run.blocked];
+      const key = [runError, modelError, run.resumable, experiment?.trusted, run.blocked, run.silent];
       if (key.every((value, i) => value === drawnFor[i] || JSON.stringify(value) === JSON.stringify(drawnFor[i])) && drawnFor.length) return;
       drawnFor = key;
       element.replaceChildren();
@@ -64,6 +65,11 @@ export function errors(host: Host): Part {
       if (run.blocked) {
         const card = reportCard('Paused until there is room', run.blocked, host, 'warning');
         card.querySelector('.notice-actions')!.prepend(retry, giveUp);
+        element.append(card);
+      }
+      if (run.silent) {
+        const card = reportCard('The GPU does not answer', run.silent, host, 'warning');
+        card.querySelector('.notice-actions')!.prepend(end);
         element.append(card);
       }
       if (runError) {

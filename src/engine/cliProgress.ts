@@ -3,11 +3,13 @@ import type { WriteStream } from 'node:tty';
 import type { EngineThread } from './engineThread';
 import { isEvalRecord, type EvalRecord, type TelemetrySample } from '../protocol/metrics';
 import { formatCount } from '../protocol/adapterMath';
+import { formatReport } from './errors';
+import { silentReport } from '../protocol/silentGpu';
 
 const BAR = 24;
 
 /** Follows a run; `begun` hears of its device (a notification has one handler). Without a terminal only whole lines are written: start, evaluations, warnings. */
-export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.WriteStream, begun: (device: string) => void = () => {}): { end(): void; telemetry(sample: TelemetrySample): void } {
+export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.WriteStream, begun: (device: string) => void = () => {}): { end(): void; telemetry(sample: TelemetrySample): void; silent(since: number | null): void } {
   const terminal = stream.isTTY === true;
   let total = 0;
   let live = '';
@@ -39,7 +41,8 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
       }
     }
   });
-  return { end: clear, telemetry: ({ memory_bytes, gpu }) => { memory = `${gigabytes(memory_bytes)}${gpu ? ` + GPU ${gigabytes(gpu.memory_bytes)}${gpu.of === 'card' ? ' (whole card)' : ''}` : ''}  `; } };
+  const silent = (since: number | null): void => line(since === null ? 'the GPU has answered' : `warn: ${formatReport(silentReport(since, 'Ctrl+C twice ends the run, and --resume goes on from its last checkpoint'))}`);
+  return { end: clear, silent, telemetry: ({ memory_bytes, gpu }) => { memory = `${gigabytes(memory_bytes)}${gpu ? ` + GPU ${gigabytes(gpu.memory_bytes)}${gpu.of === 'card' ? ' (whole card)' : ''}` : ''}  `; } };
 }
 
 /** `eval_loss 0.4123, eval_accuracy 0.8430` */

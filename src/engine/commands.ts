@@ -6,7 +6,8 @@ import { extname, resolve } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { showProgress } from './cliProgress';
 import { readRecords, readRows, textOf, type Column } from './data/dataset';
-import { startThread } from './engineThread';
+import { DeviceWatch } from './deviceWatch';
+import { startThread, type EngineThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
@@ -76,13 +77,16 @@ async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], s
   const engine = startThread(started);
   const telemetry = new Telemetry(engine.peaks, sample => progress.telemetry(sample));
   const progress = showProgress(engine, process.stderr, device => telemetry.follow(device));
+  const watch = new DeviceWatch(engine.calls, since => progress.silent(since));
   telemetry.start();
+  watch.start();
   let interrupted = false;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       // The second time it is urgent.
-      if (interrupted) process.exit(130);
+      if (interrupted) endNow(engine, signal);
       interrupted = true;
+      watch.hurry();
       void engine.request('stop', {}).catch(() => process.exit(130));
     });
   }
@@ -90,9 +94,16 @@ async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], s
   try { summary = await engine.request(method, { experiment_file: resolve(file), resume: options.resume === true }); } catch (error) {
     if (error instanceof LabError && error.report.code === 'run.cancelled') { process.stderr.write('interrupted before the first step\n'); process.exit(130); }
     throw error;
-  } finally { progress.end(); telemetry.stop(); }
+  } finally { progress.end(); telemetry.stop(); watch.stop(); }
   if (summary.state === 'stopped') { process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`); process.exit(130); }
   return summary;
+}
+
+/** Node waits at its exit for the worker's native call, and one of a GPU that hangs never comes back: then the signal itself ends the process, which a shell sees as 130 too. */
+function endNow({ calls }: EngineThread, signal: 'SIGINT' | 'SIGTERM'): void {
+  if (!calls.current) process.exit(130);
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
 }
 
 const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Promise<unknown>> = {

@@ -3,6 +3,7 @@
  * it is never busy; the worker thread does the work.
  */
 import { createMessageConnection, IPCMessageReader, IPCMessageWriter } from 'vscode-jsonrpc/node';
+import { DeviceWatch } from './deviceWatch';
 import { startThread } from './engineThread';
 import { Telemetry } from './telemetry';
 import { PROTOCOL_VERSION, type EngineRequests, type RunStarted } from '../protocol/engine';
@@ -13,15 +14,20 @@ const LAST_WORDS_MS = 3000;
 const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'measure', 'merge', 'predict', 'generate', 'stopGenerating', 'install', 'cancelInstall', 'uninstall', 'runtimes'];
 /** Requests whose effect shows later: they are answered at once, however busy the worker is. */
 const AT_ONCE = ['pause', 'resume', 'stop'];
+/** Requests in which a GPU that does not answer is told of. */
+const WATCHED = ['train', 'sweep', 'predict', 'generate'];
 
 if (!process.send) {
   console.error('This is the engine of LoRA Lab, started by its extension. For the command line: npm run lab -- --help');
   process.exit(2);
 }
 const host = createMessageConnection(new IPCMessageReader(process), new IPCMessageWriter(process));
-const { connection: worker, peaks } = startThread();
+const { connection: worker, peaks, calls } = startThread();
 const telemetry = new Telemetry(peaks, sample => { void host.sendNotification('telemetry', sample).catch(() => { /* the host is gone */ }); });
+const watch = new DeviceWatch(calls, since => { void host.sendNotification('silent', { since }).catch(() => { /* the host is gone */ }); });
 let training = false;
+/** Of the watched ones, those that are not answered. */
+let open = 0;
 
 host.onRequest('hello', ({ protocol }: EngineRequests['hello'][0]): EngineRequests['hello'][1] => {
   if (protocol !== PROTOCOL_VERSION) setTimeout(() => process.exit(0), 100);
@@ -32,13 +38,19 @@ for (const method of FORWARDED) {
     // A second run is refused by the worker and changes nothing of the first.
     const trains = !training && (method === 'train' || method === 'sweep');
     if (trains) { training = true; telemetry.start(); }
+    const watched = WATCHED.includes(method);
+    if (watched && open++ === 0) watch.start();
+    if (method === 'stop') watch.hurry();
     const answer = worker.sendRequest<unknown>(method, params);
     if (AT_ONCE.includes(method) && training) {
       answer.catch(() => { /* the run ended first */ });
       return null;
     }
     // A ResponseError of the worker passes through with its report.
-    return answer.finally(() => { if (trains) { training = false; telemetry.stop(); } });
+    return answer.finally(() => {
+      if (trains) { training = false; telemetry.stop(); }
+      if (watched && --open === 0) watch.stop();
+    });
   });
 }
 worker.onNotification((method, params) => {

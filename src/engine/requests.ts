@@ -4,6 +4,7 @@ import { ResponseError } from 'vscode-jsonrpc/node';
 import { batchedReporter } from './batchedReporter';
 import { threadConnection } from './channel';
 import { RunControl } from './control';
+import { tellCallsIn } from './deviceCall';
 import { LabError } from './errors';
 import { unlinkCudaProvider } from './executors/cuda';
 import { installRuntime, runtimeStates } from './executors/install/install';
@@ -24,7 +25,9 @@ import type { EngineNotifications, EngineRequests, ErrorReport } from '../protoc
 type Handlers = { [K in Exclude<keyof EngineRequests, 'hello'>]: (params: EngineRequests[K][0]) => EngineRequests[K][1] | Promise<EngineRequests[K][1]> };
 
 const connection = threadConnection(parentPort!);
-const peaks = new Peaks((workerData as { peaks: SharedArrayBuffer }).peaks);
+const shared = workerData as { peaks: SharedArrayBuffer; calls: SharedArrayBuffer };
+const peaks = new Peaks(shared.peaks);
+tellCallsIn(shared.calls);
 /** The run that is going on. One at a time. */
 let control: RunControl | undefined;
 let installing: AbortController | undefined;

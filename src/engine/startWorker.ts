@@ -1,11 +1,14 @@
 /** Starting the worker thread. A file of its own, without the rest of the engine, so that the thread boots while the rest is loaded. */
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { CALLS_BYTES } from './deviceCall';
 
 export interface StartedWorker {
   worker: Worker;
   /** Memory of the run's peaks, which both threads see; see `Peaks`. */
   peaks: SharedArrayBuffer;
+  /** Memory of `DeviceCalls`, likewise. */
+  calls: SharedArrayBuffer;
 }
 
 /** Bytes of `Peaks`. */
@@ -14,5 +17,6 @@ export const PEAKS_BYTES = 40;
 /** Starts `dist/engine/worker.js`. */
 export function startWorker(): StartedWorker {
   const peaks = new SharedArrayBuffer(PEAKS_BYTES);
-  return { worker: new Worker(join(__dirname, 'worker.js'), { workerData: { peaks } }), peaks };
+  const calls = new SharedArrayBuffer(CALLS_BYTES);
+  return { worker: new Worker(join(__dirname, 'worker.js'), { workerData: { peaks, calls } }), peaks, calls };
 }

@@ -13,6 +13,7 @@ export function followContextKeys(lab: Lab): vscode.Disposable {
     set('model', lab.model.state);
     set('active', active !== undefined);
     set('status', active ?? run?.status ?? 'none');
+    set('silent', (lab.activeRun?.view.silent ?? null) !== null);
     set('hasAdapter', (run?.adapter ?? null) !== null);
     set('resumable', run?.resumable === true && active === undefined);
   }));

@@ -9,6 +9,8 @@ import { ReportedError } from './reports';
 
 /** How long an engine may take to write its last checkpoint when the window closes. VS Code grants extensions 5 s. */
 const POLITE_STOP_MS = 4000;
+/** How long a killed process is waited for. */
+const ABANDON_MS = 1000;
 
 export interface EngineOptions {
   extensionPath: string;
@@ -28,6 +30,8 @@ export class EngineClient {
   private readonly pending = new Set<(error: Error) => void>();
   private death: ReportedError | undefined;
   private killed = false;
+  /** Why it was ended on purpose. */
+  private reason: ErrorReport | undefined;
   /** What its run works on, once that has begun. */
   private device: string | undefined;
   private readonly exited: Promise<void>;
@@ -36,7 +40,7 @@ export class EngineClient {
     this.connection = createMessageConnection(new IPCMessageReader(child), new IPCMessageWriter(child));
     this.exited = new Promise(resolve => {
       child.once('exit', (code, signal) => this.afterLastMessage(() => {
-        this.end(deathReport(code, signal, this.device));
+        this.end(this.reason ?? deathReport(code, signal, this.device));
         resolve();
       }));
       child.once('error', error => {
@@ -118,6 +122,14 @@ export class EngineClient {
   kill(): void {
     this.killed = true;
     killTree(this.child);
+  }
+
+  /** The same for a reason that whoever waits for an answer gets, also if a driver keeps the process from ending. */
+  async abandon(report: ErrorReport): Promise<void> {
+    this.reason = report;
+    this.kill();
+    await Promise.race([this.exited, delay(ABANDON_MS)]);
+    this.end(report);
   }
 
   /** Resolves once no request is waiting for its answer. */

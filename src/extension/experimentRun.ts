@@ -5,12 +5,18 @@ import type { RunStarted } from '../protocol/engine';
 import type { MetricRecord, Summary, SweepSummary, TelemetrySample } from '../protocol/metrics';
 import { EMPTY_RUN, isActive, TELEMETRY_KEPT, type RunView } from '../protocol/panel';
 import { EngineClient, type EngineOptions } from './engineClient';
+import { endedSilent, silentReport } from '../protocol/silentGpu';
 import { toReport } from './reports';
 import { isAdapter, readMetrics, readRunFolder, readSummary, readSweep } from './runFolders';
 import { SweepHistory } from './sweepHistory';
 
 /** What is asked before a run begins, and how to end the asking. */
 export interface Admission { admits(): Promise<boolean>; cancel(): void }
+
+/** Errors of an engine that ended without a word. */
+const DIED = ['engine.died', 'device.silent'];
+/** What a GPU that was slow is given after Stop, before its engine is ended. */
+const LAST_CHANCE_MS = 2000;
 
 /** Starts in this window. */
 let attempts = 0;
@@ -25,6 +31,8 @@ export class ExperimentRun {
   private history: MetricRecord[] = [];
   private members: SweepHistory | undefined;
   private samples: TelemetrySample[] = [];
+  /** When the GPU was asked for what it has not answered. */
+  private silentSince: number | null = null;
   /** Ends what is found out before the run begins. */
   private cancelAdmission: (() => void) | undefined;
 
@@ -74,6 +82,8 @@ export class ExperimentRun {
     } finally {
       (await this.started())?.kill();
       this.engine = undefined;
+      this.silentSince = null;
+      this.update({ silent: null });
       await this.lookAtFolder();
     }
     return ended && { summary: { ...ended.summary, state: ended.summary.state === 'finished' ? 'finished' : 'stopped' }, longest: ended.longest };
@@ -93,12 +103,17 @@ export class ExperimentRun {
   async pause(): Promise<void> { await (await this.started())?.request('pause', {}); }
   async resume(): Promise<void> { await (await this.started())?.request('resume', {}); }
 
-  /** Writes a checkpoint and the adapter, then ends the run. */
+  /** Writes a checkpoint and the adapter, then ends the run. Where the GPU is known not to answer, the engine is ended, unless it answers meanwhile. */
   async stop(): Promise<void> {
     if (!this.active) return;
     this.update({ status: 'stopping' });
     this.cancelAdmission?.();
-    await (await this.started())?.request('stop', {});
+    const engine = await this.started();
+    const since = this.silentSince;
+    await engine?.request('stop', {});
+    if (!engine || since === null) return;
+    await new Promise(resolve => setTimeout(resolve, LAST_CHANCE_MS));
+    if (this.silentSince === since) await engine.abandon(endedSilent(since, 'go on from the last checkpoint, or start again if there is none'));
   }
 
   /** Writes a checkpoint at the next step. Returns its folder. */
@@ -195,6 +210,10 @@ export class ExperimentRun {
       if (this.active) this.update({ status: state, progress: state === 'running' ? null : this.current.progress });
     });
     engine.on('blocked', ({ report }) => this.update({ blocked: report }));
+    engine.on('silent', ({ since }) => {
+      this.silentSince = since;
+      this.update({ silent: since === null ? null : silentReport(since, 'Stop ends the engine, and the run goes on from its last checkpoint if there is one') });
+    });
     engine.on('telemetry', sample => {
       this.samples = [...this.samples.slice(1 - TELEMETRY_KEPT), sample];
       this.measured.fire(sample);
@@ -209,15 +228,16 @@ export class ExperimentRun {
     const adapter = this.current.adapter ?? path.join(folder, 'adapter');
     const newest = run?.checkpoints.at(-1)?.folder;
     const { error } = this.current;
+    const died = error !== null && DIED.includes(error.code);
     // The engine tells of fast steps in batches; its log has those that a process that died could not tell of.
-    if (error?.code === 'engine.died' && !this.members) {
+    if (died && !this.members) {
       const written = await readMetrics(folder);
       if (written.length > this.history.length) this.replaceHistory(written);
     }
     this.update({
       adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || newest !== undefined),
       // A process that died cannot say what it has saved.
-      ...(error?.code === 'engine.died' && newest ? { error: { ...error, lastGoodCheckpoint: newest } } : {}),
+      ...(died && newest ? { error: { ...error, lastGoodCheckpoint: newest } } : {}),
     });
   }
 

@@ -16,7 +16,7 @@ export class StatusBar {
   private readonly updateSoon = this.disposables.add(throttle(UPDATE_MS, () => this.update()));
   /** Experiment and state that the tooltip speaks of. */
   private about = '';
-  private readonly known = new WeakMap<ExperimentRun, Pick<RunView, 'attempt' | 'status'>>();
+  private readonly known = new WeakMap<ExperimentRun, Pick<RunView, 'attempt' | 'status' | 'silent'>>();
 
   constructor(private readonly lab: Lab, private readonly panel: ExperimentPanel) {
     this.item.name = 'LoRA Lab run';
@@ -49,9 +49,10 @@ export class StatusBar {
   }
 
   private announce(run: ExperimentRun): void {
-    const { attempt, status, error, summary } = run.view;
+    const { attempt, status, error, summary, silent } = run.view;
     const before = this.known.get(run);
-    this.known.set(run, { attempt, status });
+    this.known.set(run, { attempt, status, silent });
+    if (silent && !before?.silent && !this.panel.visible) void notify(vscode.window.showWarningMessage, `LoRA run: ${formatReport(silent)}`);
     // An end of another attempt is one that was there before, shown again because this one was not begun.
     if (!before || before.attempt !== attempt || !isActive(before.status) || isActive(status) || this.panel.visible) return;
     if (status === 'failed' && error) void notify(vscode.window.showErrorMessage, `LoRA run failed. ${formatReport(error)}`);
@@ -65,7 +66,8 @@ export class StatusBar {
 
 /** `step 120/500 · loss 1.83`, or what is being prepared. */
 export function describeRun(run: ExperimentRun): string {
-  const { status, started, progress } = run.view;
+  const { status, started, progress, silent } = run.view;
+  if (silent) return 'the GPU does not answer';
   const last = run.metrics.findLast(r => !isEvalRecord(r));
   if (!last || !('loss' in last)) return progress?.message ?? status;
   const word = status === 'running' ? '' : `${status} · `;

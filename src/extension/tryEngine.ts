@@ -1,5 +1,6 @@
 /** The engine that texts are tried in. It keeps base and adapter loaded from one try to the next, until it was idle for a while or its memory is needed. */
 import { EngineClient, withEngine, type EngineOptions } from './engineClient';
+import { endedSilent } from '../protocol/silentGpu';
 import { ReportedError } from './reports';
 
 /** A person who looks at an answer for longer has gone on to something else. */
@@ -15,7 +16,8 @@ export class TryEngine {
   constructor(private readonly idle_ms = IDLE_MS) {}
 
   /** Runs `work` with the engine, started if there is none. Two tries at a time have an engine each. */
-  async use<T>(options: EngineOptions, work: (engine: EngineClient) => Promise<T>): Promise<T> {
+  async use<T>(options: EngineOptions, asked: (engine: EngineClient) => Promise<T>): Promise<T> {
+    const work = (engine: EngineClient): Promise<T> => watched(engine, asked);
     if (this.busy) return withEngine(options, work);
     const key = JSON.stringify([options.cwd, options.runtimes]);
     if (this.kept && this.kept.options !== key) this.end();
@@ -47,4 +49,10 @@ export class TryEngine {
     clearTimeout(this.idle);
     if (kept && !this.busy) void kept.engine.then(engine => engine.kill(), () => undefined);
   }
+}
+
+/** Nothing is lost with an engine that only answers: one whose GPU hangs is ended, so that the person is told and not left waiting. */
+async function watched<T>(engine: EngineClient, work: (engine: EngineClient) => Promise<T>): Promise<T> {
+  const unwatch = engine.on('silent', ({ since }) => { if (since !== null) void engine.abandon(endedSilent(since, 'try again')); });
+  try { return await work(engine); } finally { unwatch(); }
 }

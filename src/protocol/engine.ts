@@ -196,6 +196,8 @@ export interface EngineNotifications {
   progress: Progress;
   /** Once a second while a run goes on. */
   telemetry: TelemetrySample;
+  /** The GPU has not answered since then (milliseconds since 1970): it hangs, or is slow. Null once it has. */
+  silent: { since: number | null };
   /** The run is paused because of this; null once it goes on. */
   blocked: { report: ErrorReport | null };
   /** Of a sweep: the member that goes on from here, and how all of them stand. */

@@ -62,6 +62,8 @@ export interface RunView {
   error: ErrorReport | null;
   /** What the run waits for, while it is paused by itself: Resume tries again. */
   blocked: ErrorReport | null;
+  /** The GPU does not answer: it is slow, or hangs. Stop then ends the engine. */
+  silent: ErrorReport | null;
   summary: Summary | null;
   /** Absolute path of the run folder, once known. */
   folder: string | null;
@@ -135,7 +137,7 @@ export interface PanelNotifications {
 }
 
 export const EMPTY_RUN: RunView = {
-  attempt: 0, status: 'none', started: null, progress: null, error: null, blocked: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, sweep: null,
+  attempt: 0, status: 'none', started: null, progress: null, error: null, blocked: null, silent: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, sweep: null,
 };
 
 /** Metrics as CSV with one column for every key that occurs, in the order of first occurrence. */

@@ -47,6 +47,7 @@ function bundles(tests) {
   return [
     ...list,
     { ...node, entryPoints: unit, outdir: 'dist/test', outbase: 'test', external: native },
+    { ...node, entryPoints: ['test/support/lostGpu.ts'], outdir: 'dist/test/support' },
     { ...node, entryPoints: ['test/bench/bench.ts'], outdir: 'dist/test/bench', external: native },
     { ...node, entryPoints: ['test/fidelity/fidelity.ts'], outdir: 'dist/test/fidelity', external: native },
     {

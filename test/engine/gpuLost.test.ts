@@ -1,5 +1,5 @@
 /**
- * A GPU that Vulkan loses in the middle of a run, as after a reset of its driver: WebGPU on SwiftShader, with a layer of ours between the two.
+ * A GPU that Vulkan loses in the middle of a run, as after a reset of its driver, or that hangs: WebGPU on SwiftShader, with a layer of ours between the two.
  * Runs are processes of their own, as the command line and the extension host start them.
  */
 import assert from 'node:assert/strict';
@@ -36,6 +36,8 @@ after(async () => { await held?.dispose(); process.env = kept; rmSync(folder, { 
 const STEPS = 16;
 /** A run is told of its lost GPU at once, and ends within seconds; a hanging one never does. */
 const PATIENCE_MS = 90_000;
+/** Seconds that the first step, which compiles all shaders, does not take. */
+const SLOWEST = '6';
 const TRAINING = { max_steps: STEPS, logging_steps: 1, eval_strategy: 'no', save_strategy: 'steps', save_steps: 2 };
 
 /** A GPU to be lost and an experiment on it; undefined, and the test skipped by name, where there is none. */
@@ -57,7 +59,7 @@ async function ended(child: ChildProcess): Promise<{ code: number | null; signal
   return new Promise(resolve => child.once('close', (code, signal) => { clearTimeout(timer); resolve({ code, signal, out, err }); }));
 }
 
-const train = (file: string, env = process.env, ...more: string[]): ChildProcess => spawn(process.execPath, [built('engine/cli.js'), 'train', file, ...more], { stdio: ['ignore', 'pipe', 'pipe'], env });
+const train = (file: string, env: NodeJS.ProcessEnv = {}, ...more: string[]): ChildProcess => spawn(process.execPath, [built('engine/cli.js'), 'train', file, ...more], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
 
 async function lines(run: string, count: number, child: ChildProcess): Promise<void> {
   const file = join(run, 'metrics.jsonl');
@@ -83,7 +85,7 @@ function newest(run: string): string {
 /** Goes on without the fault, and comes to what a run without it comes to. */
 async function resumesExactly(file: string, run: string): Promise<void> {
   const straight = copyCase(mkdtempSync(join(folder, 'straight-')), { training: TRAINING, engine: { device: 'webgpu' } });
-  for (const { code, out, err } of await Promise.all([train(straight), train(file, process.env, '--resume')].map(ended))) {
+  for (const { code, out, err } of await Promise.all([train(straight), train(file, {}, '--resume')].map(ended))) {
     assert.equal(code, 0, err);
     assert.equal((JSON.parse(out) as Summary).steps, STEPS);
   }
@@ -96,10 +98,10 @@ for (const at of ['submit', 'wait'] as const) {
     const given = await prepared(t, at);
     if (!given) return;
     const { gpu, file, run } = given;
-    const child = train(file, gpu.env(at));
+    const child = train(file, gpu.env);
     const over = ended(child);
     await lines(run, 3, child);
-    gpu.lose();
+    gpu.lose(at);
     const { code, signal, out, err } = await over;
     assert.deepEqual([code, signal, out], [2, null, ''], err);
     const checkpoint = newest(run);
@@ -109,11 +111,63 @@ for (const at of ['submit', 'wait'] as const) {
   });
 }
 
+for (const at of ['submit-hangs', 'wait-hangs'] as const) {
+  test(`a GPU that hangs (${at}) is told of, ends with the second Ctrl+C, and the run goes on from its last checkpoint${at === 'submit-hangs' ? ' with the same losses' : ''}`, async t => {
+    const given = await prepared(t, at);
+    if (!given) return;
+    const { gpu, file, run } = given;
+    const child = train(file, { LORA_LAB_GPU_PATIENCE: SLOWEST, ...gpu.env });
+    const over = ended(child);
+    const told = new Promise<void>(resolve => { let err = ''; child.stderr!.on('data', data => { if ((err += data).includes('GPU')) resolve(); }); });
+    await lines(run, 3, child);
+    gpu.lose(at);
+    await Promise.race([told, over]);
+    child.kill('SIGINT');
+    await sleep(200);
+    const urgent = Date.now();
+    child.kill('SIGINT');
+    const { code, signal, out, err } = await over;
+    assert.deepEqual([code, signal, out], [null, 'SIGINT', ''], err);
+    assert.ok(Date.now() - urgent < 5000, `it took ${Date.now() - urgent} ms to end`);
+    assert.match(onlyMessage(err), /^warn: The GPU has not answered since \d\d:\d\d:\d\d\. If it is only slow, wait: .* Ctrl\+C twice ends the run, and --resume goes on/);
+    if (at === 'submit-hangs') await resumesExactly(file, run);
+  });
+}
+
+test('a GPU that is slow is told of, and told of again once it has answered; the run goes on to its end', async t => {
+  const given = await prepared(t, 'slow');
+  if (!given) return;
+  const { gpu, file, run } = given;
+  const child = fork(built('engine/main.js'), [], { cwd: folder, stdio: ['ignore', 'ignore', 'ignore', 'ipc'], env: { ...process.env, LORA_LAB_GPU_PATIENCE: SLOWEST, ...gpu.env } });
+  const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+  const connection = createMessageConnection(new IPCMessageReader(child), new IPCMessageWriter(child));
+  const told: (number | null)[] = [];
+  try {
+    connection.onNotification('silent', ({ since }: { since: number | null }) => {
+      told.push(since);
+      if (since !== null) gpu.wake();
+    });
+    connection.listen();
+    const trained = connection.sendRequest<Summary>('train', { experiment_file: file, resume: false });
+    await Promise.race([lines(run, 3, child), trained]);
+    const lost = Date.now();
+    gpu.lose('wait-hangs');
+    assert.equal((await trained).steps, STEPS);
+    assert.equal(told.length, 2, told.join());
+    assert.ok(told[0]! > lost - 5000 && told[0]! < lost + 5000, `${told[0]! - lost} ms after it had begun to hang`);
+    assert.equal(told[1], null);
+  } finally {
+    clearTimeout(timer);
+    child.kill('SIGKILL');
+    connection.dispose();
+  }
+});
+
 test('the extension host is told of a lost GPU with the checkpoint to resume from, by an engine that still answers', async t => {
   const given = await prepared(t, 'host');
   if (!given) return;
   const { gpu, file, run } = given;
-  const child = fork(built('engine/main.js'), [], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: gpu.env('submit') });
+  const child = fork(built('engine/main.js'), [], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: { ...process.env, ...gpu.env } });
   const exited = new Promise<string>(resolve => child.once('exit', (code, signal) => resolve(String(signal ?? code))));
   const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
   const connection = createMessageConnection(new IPCMessageReader(child), new IPCMessageWriter(child));
@@ -126,7 +180,7 @@ test('the extension host is told of a lost GPU with the checkpoint to resume fro
     // Once the engine is to end, nobody waits for this any more.
     died.catch(() => {});
     await Promise.race([lines(run, 3, child), trained, died]);
-    gpu.lose();
+    gpu.lose('submit');
     const report = await Promise.race([trained, died]);
     assert.deepEqual([report?.code, report?.lastGoodCheckpoint], ['device.lost', newest(run)], JSON.stringify(report));
     assert.deepEqual(await connection.sendRequest('hello', { protocol: PROTOCOL_VERSION }), { protocol: PROTOCOL_VERSION, pid: child.pid });
@@ -144,8 +198,8 @@ for (const at of ['create', 'submit', 'wait'] as const) {
     const given = await prepared(t, `first-${at}`);
     if (!given) return;
     const { gpu, file, run } = given;
-    gpu.lose();
-    const { code, signal, err } = await ended(train(file, gpu.env(at)));
+    gpu.lose(at);
+    const { code, signal, err } = await ended(train(file, gpu.env));
     assert.deepEqual([code, signal], [2, null], err);
     assert.match(onlyMessage(err), /^error: .*webgpu stopped working: the GPU was lost.*or start again if there is none/);
     assert.ok(!err.includes('last good checkpoint'), err);

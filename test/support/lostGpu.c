@@ -1,15 +1,19 @@
 /*
- * A Vulkan layer that loses the GPU. Once the file that LAB_TEST_LOSE_GPU names exists, the call that LAB_TEST_LOSE_AT names (create, submit
- * or wait; submit by default) returns VK_ERROR_DEVICE_LOST, and from then on every call below does, as a driver's do after a reset.
+ * A Vulkan layer that loses the GPU. Once the file that LAB_TEST_LOSE_GPU names holds the name of a call (create, submit or wait), that call
+ * returns VK_ERROR_DEVICE_LOST, and from then on every call below does, as a driver's do after a reset. With submit-hangs or wait-hangs in it
+ * nothing is lost, but as long as it is there no work is taken, or none is ever told to have ended.
  * Declared by hand, as the Vulkan specification and the loader's interface for layers (version 2) have it, so that no headers are needed.
  */
+#define _DEFAULT_SOURCE
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { INITIALIZATION_FAILED = -3, DEVICE_LOST = -4 };
+enum { NOT_READY = 1, TIMED_OUT = 2, INITIALIZATION_FAILED = -3, DEVICE_LOST = -4 };
+enum { LOOK_AGAIN_US = 10000 };
 enum { LOADER_INSTANCE_CREATE_INFO = 47, LOADER_DEVICE_CREATE_INFO = 48, LAYER_LINK_INFO = 0 };
 
 typedef void (*Function)(void);
@@ -41,10 +45,19 @@ static pthread_mutex_t queues = PTHREAD_MUTEX_INITIALIZER;
 static void *made;
 static int lost;
 
+static int is_told(const char *call) {
+  const char *file = getenv("LAB_TEST_LOSE_GPU");
+  char told[32];
+  FILE *open = file ? fopen(file, "r") : NULL;
+  if (!open) return 0;
+  char *line = fgets(told, sizeof told, open);
+  fclose(open);
+  return line && strcmp(call, line) == 0;
+}
+
 /* With `queues` held. */
 static int is_lost(const char *call) {
-  const char *file = getenv("LAB_TEST_LOSE_GPU"), *at = getenv("LAB_TEST_LOSE_AT");
-  if (!lost && file && strcmp(call, at ? at : "submit") == 0 && access(file, F_OK) == 0) {
+  if (!lost && is_told(call)) {
     /* A GPU that is gone computes no longer; what this one has in hand is let finish, for its memory is freed next. */
     if (made) device_idle_below(made);
     lost = 1;
@@ -62,6 +75,7 @@ static int was_lost(const char *call) {
 
 #define WITH_QUEUES(call, below) do { \
   pthread_mutex_lock(&queues); \
+  while (is_told(call "-hangs")) usleep(LOOK_AGAIN_US); \
   int32_t result = is_lost(call) ? DEVICE_LOST : below; \
   pthread_mutex_unlock(&queues); \
   return result; \
@@ -72,8 +86,15 @@ static int32_t submit2(void *queue, uint32_t count, const void *batches, uint64_
 static int32_t queue_idle(void *queue) { WITH_QUEUES("wait", queue_idle_below(queue)); }
 static int32_t device_idle(void *device) { WITH_QUEUES("wait", device_idle_below(device)); }
 
-static int32_t wait_for_fences(void *device, uint32_t count, const uint64_t *fences, uint32_t all, uint64_t limit) { return was_lost("wait") ? DEVICE_LOST : wait_below(device, count, fences, all, limit); }
-static int32_t fence_status(void *device, uint64_t fence) { return was_lost("wait") ? DEVICE_LOST : status_below(device, fence); }
+/* `limit` is in nanoseconds. */
+static int32_t wait_for_fences(void *device, uint32_t count, const uint64_t *fences, uint32_t all, uint64_t limit) {
+  for (uint64_t waited = 0; is_told("wait-hangs"); waited += LOOK_AGAIN_US * 1000ull) {
+    if (waited >= limit) return TIMED_OUT;
+    usleep(LOOK_AGAIN_US);
+  }
+  return was_lost("wait") ? DEVICE_LOST : wait_below(device, count, fences, all, limit);
+}
+static int32_t fence_status(void *device, uint64_t fence) { return is_told("wait-hangs") ? NOT_READY : was_lost("wait") ? DEVICE_LOST : status_below(device, fence); }
 
 static void destroy_device(void *device, const void *allocator) {
   pthread_mutex_lock(&queues);

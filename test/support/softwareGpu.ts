@@ -8,8 +8,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import * as ort from 'onnxruntime-node';
 import { CompiledExecutor } from '../../src/engine/executors/compiled';
 import type { CompiledProgram } from '../../src/engine/executors/executor';
-
-const DRIVERS = ['chromium', 'chromium-browser', '../share/chromium'].map(folder => `/usr/lib/${folder}/vk_swiftshader_icd.json`);
+import { swiftShader } from './lostGpu';
 
 type Opened = { device: CompiledProgram } | { reason: string };
 
@@ -18,7 +17,7 @@ type Opened = { device: CompiledProgram } | { reason: string };
  * process. Returns the reason instead where that cannot be done.
  */
 export const openSoftwareGpu = (): Promise<Opened> =>
-  open('SwiftShader', process.env.VK_ICD_FILENAMES ?? DRIVERS.find(existsSync), "Debian's chromium package has it");
+  open('SwiftShader', swiftShader(), "Debian's chromium package has it");
 
 /** The same with lavapipe. Mesa 22, as Debian 12 has it, is refused by Dawn; its backports have a newer one. */
 export const openHalfGpu = (): Promise<Opened> => open('lavapipe', process.env.LORA_LAB_LAVAPIPE ?? findLavapipe(), "Debian's mesa-vulkan-drivers has it, or LORA_LAB_LAVAPIPE names its lvp_icd.json");

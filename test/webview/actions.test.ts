@@ -16,6 +16,7 @@ test('each status offers what makes sense in it', () => {
   assert.deepEqual(pressable(run(), experiment(), 10), ['pause', 'stop', 'saveCheckpoint', 'copyMetrics']);
   assert.deepEqual(pressable(run({ status: 'paused' }), experiment(), 10), ['resume', 'stop', 'saveCheckpoint', 'copyMetrics']);
   assert.deepEqual(pressable(run({ status: 'stopping' })), []);
+  assert.deepEqual(pressable(run({ status: 'stopping', silent: { code: 'device.silent', cause: 'c', action: 'a' } })), ['stop']);
   assert.deepEqual(pressable(run({ status: 'stopped', resumable: true, adapter: '/a' }), experiment(), 10), ['start', 'continueRun', 'saveAdapter', 'mergeAdapter', 'copyMetrics']);
   assert.deepEqual(pressable(run({ status: 'finished', adapter: '/a' }), experiment(), 10), ['start', 'saveAdapter', 'mergeAdapter', 'copyMetrics']);
 });

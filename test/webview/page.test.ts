@@ -227,6 +227,17 @@ test('a run that waits for room on the disk says how much, and can be tried agai
   await page.waitForSelector('[data-code="disk.full"]', { state: 'detached' });
 }));
 
+test('a GPU that does not answer is told of while the run goes on, and can be ended also while it stops', () => inPanel({ state: 'silent' }, async page => {
+  assert.match(await text(page, '[data-code="device.silent"]'), /The GPU does not answer.*has not answered since \d\d:\d\d:\d\d.*If it is only slow, wait.*Stop ends the engine/s);
+  const { silent } = VIEWS.silent.run;
+  await notify(page, 'run', { run: run({ status: 'stopping', silent }) });
+  await page.click('#errors [data-action=stop]');
+  await page.click('.toolbar [data-action=stop]');
+  assert.deepEqual((await asked(page, 'act')).map(({ action }) => action), ['stop', 'stop']);
+  await notify(page, 'run', { run: run({ status: 'stopping' }) });
+  await page.waitForSelector('[data-code="device.silent"]', { state: 'detached' });
+}));
+
 test('a device that needs something offers to install it', () => inPanel({ state: 'failed' }, async page => {
   await notify(page, 'run', { run: run({ status: 'failed', error: { code: 'device.missing', where: 'engine.device', cause: 'cuda cannot be used', action: 'install it' } }) });
   await page.click('#errors [data-action=installRuntime]');

@@ -23,9 +23,9 @@ export async function until(what, read, timeout = 30_000) {
 
 /**
  * A workbench on a copy of the sample. `replace` are pairs of texts in its experiment file.
- * @param {{ replace?: [string, string][], panel?: boolean, from?: string, file?: string }} options `panel`: opens the experiment panel, as `npm start` does; `from` and `file`: another folder than the sample's, and its experiment
+ * @param {{ replace?: [string, string][], panel?: boolean, from?: string, file?: string, env?: NodeJS.ProcessEnv }} options `panel`: opens the experiment panel, as `npm start` does; `from` and `file`: another folder than the sample's, and its experiment; `env`: added to what the extension host sees
  */
-export async function startLab({ replace = [], panel = true, from, file = 'sentiment.lora.json' } = {}) {
+export async function startLab({ replace = [], panel = true, from, file = 'sentiment.lora.json', env = {} } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'lora-lab-person-'));
   const workspace = from ? join(folder, 'workspace') : copySample(join(folder, 'sample'));
   if (from) cpSync(from, workspace, { recursive: true });
@@ -35,7 +35,7 @@ export async function startLab({ replace = [], panel = true, from, file = 'senti
     assert.ok(text.includes(from), `${from} is not in the sample's experiment`);
     writeFileSync(experiment, text.replace(from, to));
   }
-  const workbench = await startWorkbench({ env: panel ? { LORA_LAB_OPEN: experiment } : {}, settings: { 'workbench.colorTheme': 'Default Dark Modern' } });
+  const workbench = await startWorkbench({ env: { ...env, ...(panel ? { LORA_LAB_OPEN: experiment } : {}) }, settings: { 'workbench.colorTheme': 'Default Dark Modern' } });
   const browser = await launchBrowser();
   const lab = new Lab(workbench, browser, workspace, experiment);
   lab.stop = async () => {

@@ -1,6 +1,7 @@
 /** The compiled executor: traces a program once and runs the graph in ONNX Runtime. One session serves every batch. */
 import * as ort from 'onnxruntime-node';
 import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Resident, Results } from './executor';
+import { askDevice, type Asked } from '../deviceCall';
 import { checkIntegerProducts } from './integerProducts';
 import { onnxError } from './onnxError';
 import type { Provider } from './trace/graph';
@@ -22,7 +23,7 @@ export class CompiledExecutor implements Executor {
     const { settings } = this;
     const traced = traceProgram(program, settings.provider, settings.largest_table, settings.savings);
     if (traced.graph.packed.some(({ layout }) => layout.format === 'int8')) await checkIntegerProducts(denormalOptions(settings.savings));
-    const session = await createSession(program, traced, settings).catch((error: unknown) => { throw onnxError(error, settings.provider, 'start'); });
+    const session = await watched(settings.provider, 'begin', () => createSession(program, traced, settings)).catch((error: unknown) => { throw onnxError(error, settings.provider, 'start'); });
     return new CompiledSession(session, program, traced.gradients !== undefined, settings.provider, tensor => this.resident(tensor));
   }
 
@@ -71,7 +72,7 @@ class CompiledSession implements CompiledProgram {
     const tensors: Record<string, ort.Tensor> = {};
     for (const [name, feed] of Object.entries(feeds)) tensors[name] = feed instanceof Held ? feed.tensor : tensorOf(feed as Feed);
     if (this.differentiable) tensors[WANT_GRADIENTS] = new ort.Tensor('bool', [gradients], []);
-    const outputs = await this.session.run(tensors).catch((error: unknown) => { throw onnxError(error, provider, 'run'); });
+    const outputs = await watched(provider, 'run', () => this.session.run(tensors)).catch((error: unknown) => { throw onnxError(error, provider, 'run'); });
     const results: Results = {}, kept: Outputs['kept'] = {};
     for (const [name, tensor] of Object.entries(outputs)) {
       if (!gradients && name === GRADIENTS) tensor.dispose();
@@ -81,7 +82,10 @@ class CompiledSession implements CompiledProgram {
     return { results, kept };
   }
 
-  async dispose(): Promise<void> { await this.session.release(); }
+  async dispose(): Promise<void> { await watched(this.provider, 'run', () => this.session.release()); }
 }
+
+/** The processor always answers, be it late. */
+const watched = <T>(provider: Provider, asked: Asked, call: () => Promise<T>): Promise<T> => (provider === 'cpu' ? call() : askDevice(asked, call));
 
 const tensorOf = ({ data, shape }: Feed): ort.Tensor => (data instanceof Float32Array ? new ort.Tensor('float32', data, shape) : new ort.Tensor('int32', data, shape));

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Resident, Results } from './executor';
 import type { Weight } from '../model/weights';
 import { readTensor } from '../model/safetensors';
+import { askDevice } from '../deviceCall';
 import { onnxError } from './onnxError';
 import { evaluateProgram, GRADIENTS } from './program';
 import { registerEagerOps } from '../ops/op';
@@ -40,7 +41,9 @@ class Held implements Resident {
 
 /** Only TensorFlow itself speaks of its status: everything else is a fault of the engine, and stays one. */
 async function named<T>(backend: string, work: () => Promise<T>): Promise<T> {
-  try { return await work(); } catch (error) {
+  // The processor always answers, be it late.
+  const gpu = (tf.backend() as { isUsingGpuDevice?: boolean }).isUsingGpuDevice;
+  try { return await (gpu ? askDevice('run', work) : work()); } catch (error) {
     throw backend === 'tensorflow' && /TF_Status/.test(String(error)) ? onnxError(error, 'tensorflow', 'run') : error;
   }
 }

@@ -4,6 +4,7 @@ import { parseExperiment, type Experiment } from '../../../src/protocol/experime
 import { settingsOf, type MemoryView } from '../../../src/protocol/memory';
 import type { MetricRecord, Summary, SweepMember, TelemetrySample } from '../../../src/protocol/metrics';
 import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView, type RunView, type TryResult } from '../../../src/protocol/panel';
+import { silentReport } from '../../../src/protocol/silentGpu';
 
 const FOLDER = '/home/ada/experiments/reviews';
 
@@ -159,6 +160,7 @@ export const VIEWS: Record<string, PanelView> = {
       },
     }),
   },
+  silent: { experiment: experiment(), metrics: metrics(282), telemetry: telemetry(23), run: run({ silent: silentReport(Date.UTC(2026, 1, 3, 12, 4, 5), 'Stop ends the engine, and the run goes on from its last checkpoint if there is one') }) },
   failed: {
     experiment: experiment(),
     run: run({

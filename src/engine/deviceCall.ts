@@ -1,0 +1,45 @@
+/**
+ * Since when the GPU has owed an answer, in memory that the main thread sees: a driver that hangs blocks the worker in a native call,
+ * from which it can tell of nothing.
+ */
+
+/** Bytes of `DeviceCalls`. */
+export const CALLS_BYTES = 16;
+
+/** What the GPU is asked for. Beginning reads and copies all weights before it comes to the GPU, and takes longer. */
+export type Asked = 'begin' | 'run';
+
+/** Milliseconds of a clock that stands while the machine sleeps, the same in all threads. */
+export const monotonic = (): number => Number(process.hrtime.bigint()) / 1e6;
+
+export class DeviceCalls {
+  private readonly values: Float64Array;
+  private open = 0;
+  constructor(memory = new SharedArrayBuffer(CALLS_BYTES)) { this.values = new Float64Array(memory); }
+
+  /** The call that goes on: when it began, on the clock of `monotonic`. */
+  get current(): { since: number; asked: Asked } | undefined {
+    const [since, begins] = this.values;
+    return since ? { since, asked: begins ? 'begin' : 'run' } : undefined;
+  }
+
+  /** `call`, which is known to go on until it has ended. An answer to one of several counts for all: the GPU works. */
+  async during<T>(asked: Asked, call: () => Promise<T>): Promise<T> {
+    this.open += 1;
+    this.mark(asked);
+    try { return await call(); } finally {
+      this.open -= 1;
+      if (this.open) this.mark(asked);
+      else this.values[0] = 0;
+    }
+  }
+
+  private mark(asked: Asked): void { this.values.set([monotonic(), asked === 'begin' ? 1 : 0]); }
+}
+
+/** Those of this thread. */
+let calls = new DeviceCalls();
+/** From now on calls are told of in this memory. */
+export const tellCallsIn = (memory: SharedArrayBuffer): void => { calls = new DeviceCalls(memory); };
+/** A call of a GPU that the main thread watches. */
+export const askDevice = <T>(asked: Asked, call: () => Promise<T>): Promise<T> => calls.during(asked, call);

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DeviceCalls } from '../../src/engine/deviceCall';
+import { DeviceWatch } from '../../src/engine/deviceWatch';
+
+/** A call that has its answer once `answer` is called, and a watch on it as another thread has it. */
+function asking(what: 'begin' | 'run', patience_s: number) {
+  const memory = new SharedArrayBuffer(16);
+  const told: (number | null)[] = [];
+  const watch = new DeviceWatch(new DeviceCalls(memory), since => told.push(since), patience_s);
+  let answer = (): void => {};
+  const asked = Date.now();
+  const call = new DeviceCalls(memory).during(what, () => new Promise<void>(resolve => { answer = resolve; }));
+  watch.start();
+  return { watch, told, asked, answer: () => { answer(); return call; } };
+}
+
+test('a GPU is told of once, with the time since when it has been silent, and again when it has answered', async () => {
+  const { watch, told, asked, answer } = asking('run', 0.1);
+  await sleep(1300);
+  assert.equal(told.length, 1);
+  assert.ok(Math.abs(told[0]! - asked) < 200, `${told[0]! - asked} ms after it was asked`);
+  await answer();
+  await sleep(700);
+  assert.deepEqual(told.slice(1), [null]);
+  watch.stop();
+});
+
+test('beginning may take longer than a step, unless the end was asked for', async () => {
+  const { watch, told, answer } = asking('begin', 0.5);
+  await sleep(1200);
+  assert.deepEqual(told, []);
+  watch.hurry();
+  await sleep(700);
+  assert.equal(told.length, 1);
+  await answer();
+  watch.stop();
+  assert.deepEqual(told.slice(1), [null], 'an answer at the end of the run is told too');
+});
+
+test('a GPU that answers in time, and a run that ends, are nothing to tell of', async () => {
+  const { watch, told, answer } = asking('run', 0.6);
+  await sleep(200);
+  await answer();
+  await sleep(1200);
+  assert.deepEqual(told, []);
+  watch.stop();
+});

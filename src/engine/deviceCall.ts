@@ -6,7 +6,7 @@
 /** Bytes of `DeviceCalls`. */
 export const CALLS_BYTES = 16;
 
-/** What the GPU is asked for. Beginning reads and copies all weights before it comes to the GPU, and takes longer. */
+/** What the GPU is asked for. Beginning, and the first run with it, reads and copies all weights and compiles all shaders, and takes longer. */
 export type Asked = 'begin' | 'run';
 
 /** Milliseconds of a clock that stands while the machine sleeps, the same in all threads. */

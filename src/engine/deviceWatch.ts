@@ -2,9 +2,9 @@
 import { monotonic, type Asked, type DeviceCalls } from './deviceCall';
 
 const LOOK_MS = 500;
-/** Some seconds are a long step on a weak GPU, or shaders that are compiled for the first one. */
+/** Some seconds are a long step on a weak GPU. */
 const PATIENCE_S = 30;
-/** Reading all weights from a slow disk is no sign of anything. */
+/** Weights come from slow disks, and some drivers compile for long. */
 const LONGER: Record<Asked, number> = { begin: 4, run: 1 };
 /** Whoever has asked for the end waits for this answer. */
 const STOPPING_S = 5;

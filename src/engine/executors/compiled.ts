@@ -60,6 +60,8 @@ class Held implements Resident {
 }
 
 class CompiledSession implements CompiledProgram {
+  private ran = false;
+
   constructor(
     private readonly session: ort.InferenceSession, private readonly program: Program, private readonly differentiable: boolean, private readonly provider: Provider,
     private readonly resident: (tensor: ort.Tensor) => Resident,
@@ -72,7 +74,8 @@ class CompiledSession implements CompiledProgram {
     const tensors: Record<string, ort.Tensor> = {};
     for (const [name, feed] of Object.entries(feeds)) tensors[name] = feed instanceof Held ? feed.tensor : tensorOf(feed as Feed);
     if (this.differentiable) tensors[WANT_GRADIENTS] = new ort.Tensor('bool', [gradients], []);
-    const outputs = await watched(provider, 'run', () => this.session.run(tensors)).catch((error: unknown) => { throw onnxError(error, provider, 'run'); });
+    const outputs = await watched(provider, this.ran ? 'run' : 'begin', () => this.session.run(tensors)).catch((error: unknown) => { throw onnxError(error, provider, 'run'); });
+    this.ran = true;
     const results: Results = {}, kept: Outputs['kept'] = {};
     for (const [name, tensor] of Object.entries(outputs)) {
       if (!gradients && name === GRADIENTS) tensor.dispose();

@@ -143,7 +143,11 @@ suite('Runs', () => {
   test('metrics can be copied as CSV', async () => {
     await train('copied');
     const csv = await vscode.commands.executeCommand<string>('loraLab.copyMetrics');
-    assert.match(csv, /^step,epoch,loss,grad_norm,learning_rate,tokens,tokens_per_second,time\n1,/);
+    const [head, ...lines] = csv.trimEnd().split('\n').map(line => line.split(','));
+    assert.deepEqual(head.slice(0, 8), ['step', 'epoch', 'loss', 'grad_norm', 'learning_rate', 'tokens', 'tokens_per_second', 'time']);
+    assert.ok(head.includes('eval_f1_per_class.negative'), head.join());
+    assert.equal(lines.length, (await state()).run.metrics);
+    assert.ok(lines.every(line => line.length === head.length && line.every(field => Number.isFinite(Number(field)))), csv);
     assert.equal(await vscode.env.clipboard.readText(), csv);
   });
 
@@ -160,7 +164,7 @@ suite('Runs', () => {
   test('Start on a sweep trains its members, and the tree shows them below it, the best first', async () => {
     const run = await train('swept', SWEEP);
     const { runTree } = await lab();
-    const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.sweep.name === 'swept' && node.sweep.state === 'finished'));
+    const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.sweep.folder === inWorkspace('runs/swept') && node.sweep.state === 'finished'));
     assert.match(String(runTree.getTreeItem(sweep).description), /^sweep 2\/2 · best eval_loss \d\.\d{3}$/);
     const members = await runTree.getChildren(sweep);
     const labels = members.map(node => runTree.getTreeItem(node).label);
@@ -184,11 +188,11 @@ suite('Runs', () => {
   test('what the rest of a sweep needed is not remembered as what a sweep needs', async () => {
     await train('swept-partly', SWEEP);
     const known = (await state()).memory.measured;
-    const sweep = JSON.parse(readFileSync(inWorkspace('runs/swept/sweep.json'), 'utf8')) as { state: string; members: { name: string; state: string }[] };
+    const sweep = JSON.parse(readFileSync(inWorkspace('runs/swept-partly/sweep.json'), 'utf8')) as { state: string; members: { name: string; state: string }[] };
     Object.assign(sweep, { state: 'stopped' });
     Object.assign(sweep.members[1], { state: 'stopped' });
     rmSync(inWorkspace('runs/swept-partly', sweep.members[1].name), { recursive: true });
-    writeFileSync(inWorkspace('runs/swept/sweep.json'), JSON.stringify(sweep));
+    writeFileSync(inWorkspace('runs/swept-partly/sweep.json'), JSON.stringify(sweep));
     // Savings may differ when it goes on, and memory depends on them: nothing is known of these settings.
     await useExperiment('swept-on', [...SWEEP, { path: ['output_dir'], value: 'runs/swept-partly' }, { path: ['engine', 'without'], value: ['split_bias'] }]);
     await until('the sweep can go on', async () => (await state()).run.resumable);

@@ -48,30 +48,45 @@ export function errors(host: Host): Part {
   const go = button({ label: 'Continue from checkpoint', appearance: 'primary', action: 'continueRun', press: () => host.act('continueRun') });
   const retry = button({ label: 'Retry', appearance: 'primary', action: 'resume', press: () => host.act('resume') });
   const giveUp = button({ label: 'Stop', appearance: 'secondary', action: 'stop', press: () => host.act('stop') });
-  let drawnFor: unknown[] = [];
+  const places = { trust: place(element), model: place(element), blocked: place(element), failed: place(element) };
+  let newest = 0;
   return {
     element,
     update({ experiment, run }) {
-      const runError = run.status === 'failed' ? run.error : null;
-      const modelError = experiment?.model_error ?? null;
+      newest = Math.max(newest, run.attempt);
       setDisabled(go, startBlocked(experiment) !== undefined);
-      const key = [runError, modelError, run.resumable, experiment?.trusted, run.blocked];
-      if (key.every((value, i) => value === drawnFor[i] || JSON.stringify(value) === JSON.stringify(drawnFor[i])) && drawnFor.length) return;
-      drawnFor = key;
-      element.replaceChildren();
-      if (experiment && !experiment.trusted) element.append(untrusted());
-      if (modelError) element.append(reportCard('The base model could not be read', modelError, host));
-      if (run.blocked) {
-        const card = reportCard('Paused until there is room', run.blocked, host, 'warning');
+      places.trust(experiment !== null && !experiment.trusted, untrusted);
+      places.model(experiment?.model_error ?? null, error => reportCard('The base model could not be read', error, host));
+      places.blocked(run.blocked, error => {
+        const card = reportCard('Paused until there is room', error, host, 'warning');
         card.querySelector('.notice-actions')!.prepend(retry, giveUp);
-        element.append(card);
-      }
-      if (runError) {
-        const card = reportCard('Training failed', runError, host);
-        if (run.resumable) card.querySelector('.notice-actions')!.prepend(go);
-        element.append(card);
-      }
+        return card;
+      });
+      places.failed(run.status === 'failed' && run.error ? { error: run.error, attempt: run.attempt } : null, ({ error }) => {
+        const card = reportCard('Training failed', error, host);
+        card.querySelector('.notice-actions')!.prepend(go);
+        // An earlier failure is shown again after a start that was held, or with another experiment: it has been heard.
+        if (run.attempt < newest) card.removeAttribute('role');
+        return card;
+      });
+      show(go, run.resumable);
     },
+  };
+}
+
+/** A place in `parent` for one card, which is drawn anew only if it says something else: screen readers read it whenever it is drawn. */
+function place(parent: HTMLElement): <T>(said: T, draw: (said: NonNullable<T>) => HTMLElement) => void {
+  const end = document.createComment('');
+  parent.append(end);
+  let card: HTMLElement | undefined;
+  let drawnFor: string | undefined;
+  return (said, draw) => {
+    const key = said ? JSON.stringify(said) : undefined;
+    if (key === drawnFor) return;
+    drawnFor = key;
+    card?.remove();
+    card = said ? draw(said) : undefined;
+    if (card) end.before(card);
   };
 }
 

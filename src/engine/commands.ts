@@ -10,6 +10,7 @@ import { startThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
+import { onInterrupt } from './interrupts';
 import type { StartedWorker } from './startWorker';
 import { Telemetry } from './telemetry';
 import { abandon } from './transaction';
@@ -38,7 +39,7 @@ const USAGE = `LoRA Lab
   npm run --silent lab -- uninstall tensorflow|cuda                  removes it
 
 Results go to standard output as JSON. Exit codes: 0 done, 2 the input is at fault, 1 a fault of the engine,
-130 interrupted: train and sweep wrote a checkpoint if a step was done, merge and install removed what was unfinished; a second Ctrl+C ends train, sweep and install at once.`;
+130 interrupted: train and sweep wrote a checkpoint if a step was done, merge and install removed what was unfinished; a second Ctrl+C ends them at once.`;
 
 const usageError = (cause: string): LabError => new LabError({ code: 'cli.usage', cause, action: 'see: npm run --silent lab -- --help' });
 
@@ -77,15 +78,7 @@ async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], s
   const telemetry = new Telemetry(engine.peaks, sample => progress.telemetry(sample));
   const progress = showProgress(engine, process.stderr, device => telemetry.follow(device));
   telemetry.start();
-  let interrupted = false;
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      // The second time it is urgent.
-      if (interrupted) process.exit(130);
-      interrupted = true;
-      void engine.request('stop', {}).catch(() => process.exit(130));
-    });
-  }
+  onInterrupt(() => void engine.request('stop', {}).catch(() => process.exit(130)));
   let summary: EngineRequests[M][1];
   try { summary = await engine.request(method, { experiment_file: resolve(file), resume: options.resume === true }); } catch (error) {
     if (error instanceof LabError && error.report.code === 'run.cancelled') { process.stderr.write('interrupted before the first step\n'); process.exit(130); }
@@ -103,13 +96,15 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     const { options } = parse(args, { base: text, adapter: text, out: text }, 0, '');
     const params = { base: required(options, 'base'), adapter: required(options, 'adapter'), out: required(options, 'out') };
     const engine = startThread();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.once(signal, () => void engine.end().then(() => {
-        abandon(params.out);
-        process.stderr.write('interrupted; what was unfinished is removed\n');
-        process.exit(130);
-      }));
-    }
+    onInterrupt(() => void engine.end().then(() => {
+      let said = 'what was unfinished is removed';
+      try { abandon(params.out); } catch (error) {
+        if (!(error instanceof LabError)) throw error;
+        said = `what was unfinished could not be removed: ${formatReport(error.report)}`;
+      }
+      process.stderr.write(`interrupted; ${said}\n`);
+      process.exit(130);
+    }));
     return engine.request('merge', params);
   },
 
@@ -172,14 +167,7 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     }
     const engine = startThread();
     const progress = showProgress(engine, process.stderr);
-    let interrupted = false;
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.on(signal, () => {
-        if (interrupted) process.exit(130);
-        interrupted = true;
-        void engine.request('cancelInstall', {});
-      });
-    }
+    onInterrupt(() => void engine.request('cancelInstall', {}));
     try {
       return await engine.request('install', {
         runtime: runtimeName(runtime), variant, from: options.from === undefined ? null : /^https?:/.test(String(options.from)) ? String(options.from) : required(options, 'from'),

@@ -49,35 +49,50 @@ export function errors(host: Host): Part {
   const retry = button({ label: 'Retry', appearance: 'primary', action: 'resume', press: () => host.act('resume') });
   const end = button({ label: 'Stop', appearance: 'primary', action: 'stop', press: () => host.act('stop') });
   const giveUp = button({ label: 'Stop', appearance: 'secondary', action: 'stop', press: () => host.act('stop') });
-  let drawnFor: unknown[] = [];
+  const places = { trust: place(element), model: place(element), blocked: place(element), silent: place(element), failed: place(element) };
+  let newest = 0;
   return {
     element,
     update({ experiment, run }) {
-      const runError = run.status === 'failed' ? run.error : null;
-      const modelError = experiment?.model_error ?? null;
+      newest = Math.max(newest, run.attempt);
       setDisabled(go, startBlocked(experiment) !== undefined);
-      const key = [runError, modelError, run.resumable, experiment?.trusted, run.blocked, run.silent];
-      if (key.every((value, i) => value === drawnFor[i] || JSON.stringify(value) === JSON.stringify(drawnFor[i])) && drawnFor.length) return;
-      drawnFor = key;
-      element.replaceChildren();
-      if (experiment && !experiment.trusted) element.append(untrusted());
-      if (modelError) element.append(reportCard('The base model could not be read', modelError, host));
-      if (run.blocked) {
-        const card = reportCard('Paused until there is room', run.blocked, host, 'warning');
+      places.trust(experiment !== null && !experiment.trusted, untrusted);
+      places.model(experiment?.model_error ?? null, error => reportCard('The base model could not be read', error, host));
+      places.blocked(run.blocked, error => {
+        const card = reportCard('Paused until there is room', error, host, 'warning');
         card.querySelector('.notice-actions')!.prepend(retry, giveUp);
-        element.append(card);
-      }
-      if (run.silent) {
-        const card = reportCard('The GPU does not answer', run.silent, host, 'warning');
+        return card;
+      });
+      places.silent(run.silent, error => {
+        const card = reportCard('The GPU does not answer', error, host, 'warning');
         card.querySelector('.notice-actions')!.prepend(end);
-        element.append(card);
-      }
-      if (runError) {
-        const card = reportCard('Training failed', runError, host);
-        if (run.resumable) card.querySelector('.notice-actions')!.prepend(go);
-        element.append(card);
-      }
+        return card;
+      });
+      places.failed(run.status === 'failed' && run.error ? { error: run.error, attempt: run.attempt } : null, ({ error }) => {
+        const card = reportCard('Training failed', error, host);
+        card.querySelector('.notice-actions')!.prepend(go);
+        // An earlier failure is shown again after a start that was held, or with another experiment: it has been heard.
+        if (run.attempt < newest) card.removeAttribute('role');
+        return card;
+      });
+      show(go, run.resumable);
     },
+  };
+}
+
+/** A place in `parent` for one card, which is drawn anew only if it says something else: screen readers read it whenever it is drawn. */
+function place(parent: HTMLElement): <T>(said: T, draw: (said: NonNullable<T>) => HTMLElement) => void {
+  const end = document.createComment('');
+  parent.append(end);
+  let card: HTMLElement | undefined;
+  let drawnFor: string | undefined;
+  return (said, draw) => {
+    const key = said ? JSON.stringify(said) : undefined;
+    if (key === drawnFor) return;
+    drawnFor = key;
+    card?.remove();
+    card = said ? draw(said) : undefined;
+    if (card) end.before(card);
   };
 }
 
@@ -112,7 +127,7 @@ function card(summary: Summary): HTMLElement {
   if (after) figures.push(['Eval loss', formatNumber(after.loss), before ? `${formatNumber(before.loss)} before training` : '']);
   figures.push(['Train loss', formatNumber(summary.train_loss), 'mean over all steps']);
   figures.push(['Time', formatDuration(summary.seconds), `${summary.steps} steps, ${formatNumber(summary.epochs)} epochs`]);
-  figures.push(['Peak memory', roughBytes(summary.peak_memory_bytes), summary.device]);
+  figures.push(['Peak memory', roughBytes(summary.peak_memory_bytes), summary.device.split('; auto: ')[0]]);
   if (summary.peak_gpu_memory_bytes !== undefined) figures.push(['Peak GPU memory', roughBytes(summary.peak_gpu_memory_bytes), summary.gpu_memory_of === 'process' ? 'of this run' : 'of the whole card']);
   const title = summary.state === 'finished' ? 'Run finished' : 'Run stopped';
   return h('div', { class: 'card notice done', 'data-state': summary.state },

@@ -7,10 +7,11 @@ import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { showProgress } from './cliProgress';
 import { readRecords, readRows, textOf, type Column } from './data/dataset';
 import { DeviceWatch } from './deviceWatch';
-import { startThread, type EngineThread } from './engineThread';
+import { startThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
+import { onInterrupt } from './interrupts';
 import type { StartedWorker } from './startWorker';
 import { Telemetry } from './telemetry';
 import { abandon } from './transaction';
@@ -39,7 +40,7 @@ const USAGE = `LoRA Lab
   npm run --silent lab -- uninstall tensorflow|cuda                  removes it
 
 Results go to standard output as JSON. Exit codes: 0 done, 2 the input is at fault, 1 a fault of the engine,
-130 interrupted: train and sweep wrote a checkpoint if a step was done, merge and install removed what was unfinished; a second Ctrl+C ends train, sweep and install at once.`;
+130 interrupted: train and sweep wrote a checkpoint if a step was done, merge and install removed what was unfinished; a second Ctrl+C ends them at once.`;
 
 const usageError = (cause: string): LabError => new LabError({ code: 'cli.usage', cause, action: 'see: npm run --silent lab -- --help' });
 
@@ -80,16 +81,10 @@ async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], s
   const watch = new DeviceWatch(engine.calls, since => progress.silent(since));
   telemetry.start();
   watch.start();
-  let interrupted = false;
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      // The second time it is urgent.
-      if (interrupted) endNow(engine, signal);
-      interrupted = true;
-      watch.hurry();
-      void engine.request('stop', {}).catch(() => process.exit(130));
-    });
-  }
+  onInterrupt(() => {
+    watch.hurry();
+    void engine.request('stop', {}).catch(() => process.exit(130));
+  });
   let summary: EngineRequests[M][1];
   try { summary = await engine.request(method, { experiment_file: resolve(file), resume: options.resume === true }); } catch (error) {
     if (error instanceof LabError && error.report.code === 'run.cancelled') { process.stderr.write('interrupted before the first step\n'); process.exit(130); }
@@ -97,13 +92,6 @@ async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], s
   } finally { progress.end(); telemetry.stop(); watch.stop(); }
   if (summary.state === 'stopped') { process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`); process.exit(130); }
   return summary;
-}
-
-/** Node waits at its exit for the worker's native call, and one of a GPU that hangs never comes back: then the signal itself ends the process, which a shell sees as 130 too. */
-function endNow({ calls }: EngineThread, signal: 'SIGINT' | 'SIGTERM'): void {
-  if (!calls.current) process.exit(130);
-  process.removeAllListeners(signal);
-  process.kill(process.pid, signal);
 }
 
 const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Promise<unknown>> = {
@@ -114,13 +102,15 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     const { options } = parse(args, { base: text, adapter: text, out: text }, 0, '');
     const params = { base: required(options, 'base'), adapter: required(options, 'adapter'), out: required(options, 'out') };
     const engine = startThread();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.once(signal, () => void engine.end().then(() => {
-        abandon(params.out);
-        process.stderr.write('interrupted; what was unfinished is removed\n');
-        process.exit(130);
-      }));
-    }
+    onInterrupt(() => void engine.end().then(() => {
+      let said = 'what was unfinished is removed';
+      try { abandon(params.out); } catch (error) {
+        if (!(error instanceof LabError)) throw error;
+        said = `what was unfinished could not be removed: ${formatReport(error.report)}`;
+      }
+      process.stderr.write(`interrupted; ${said}\n`);
+      process.exit(130);
+    }));
     return engine.request('merge', params);
   },
 
@@ -185,14 +175,7 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     }
     const engine = startThread();
     const progress = showProgress(engine, process.stderr);
-    let interrupted = false;
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.on(signal, () => {
-        if (interrupted) process.exit(130);
-        interrupted = true;
-        void engine.request('cancelInstall', {});
-      });
-    }
+    onInterrupt(() => void engine.request('cancelInstall', {}));
     try {
       return await engine.request('install', {
         runtime: runtimeName(runtime), variant, from: options.from === undefined ? null : /^https?:/.test(String(options.from)) ? String(options.from) : required(options, 'from'),

@@ -128,7 +128,13 @@ export const forceFile = async (fd: number, path: string): Promise<void> => { tr
 export const truncateFile = (fd: number, size: number, path: string): void => attempt('truncate', path, () => current.truncate(fd, size));
 export const statFile = (path: string, link?: 'link'): FileInfo => attempt('look up', path, () => current.stat(path, link));
 export const listFolder = (path: string): string[] => attempt('list', path, () => current.list(path));
-export const makeFolder = (path: string): void => attempt('create the folder', path, () => current.mkdir(path));
+/** Where a file stands in the way, its removal is not what is advised: it may be anything. */
+export function makeFolder(path: string): void {
+  try { current.mkdir(path); } catch (error) {
+    if (errorNumber(error) !== 'EEXIST') throw fileError(error, 'create the folder', path);
+    throw new LabError({ code: 'disk.exists', file: path, cause: 'cannot create the folder: there is a file of this name', action: 'choose another name for the folder' }, { cause: error });
+  }
+}
 export const renameFile = (from: string, to: string): void => attempt(`rename to ${to}`, from, () => current.rename(from, to));
 export const removeFile = (path: string): void => attempt('remove', path, () => current.remove(path));
 export const realPath = (path: string): string => attempt('look up', path, () => current.realpath(path));

@@ -6,9 +6,10 @@ import { createMessageConnection, IPCMessageReader, IPCMessageWriter } from 'vsc
 import { DeviceWatch } from './deviceWatch';
 import { startThread } from './engineThread';
 import { Telemetry } from './telemetry';
+import { abandon } from './transaction';
 import { PROTOCOL_VERSION, type EngineRequests, type RunStarted } from '../protocol/engine';
 
-/** How long the last checkpoint may take when the host is gone. */
+/** How long the last checkpoint, or removing half a merge, may take when the host is gone. */
 const LAST_WORDS_MS = 3000;
 
 const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'measure', 'merge', 'predict', 'generate', 'stopGenerating', 'install', 'cancelInstall', 'uninstall', 'runtimes'];
@@ -22,12 +23,14 @@ if (!process.send) {
   process.exit(2);
 }
 const host = createMessageConnection(new IPCMessageReader(process), new IPCMessageWriter(process));
-const { connection: worker, peaks, calls } = startThread();
+const { connection: worker, peaks, calls, end: endWorker } = startThread();
 const telemetry = new Telemetry(peaks, sample => { void host.sendNotification('telemetry', sample).catch(() => { /* the host is gone */ }); });
 const watch = new DeviceWatch(calls, since => { void host.sendNotification('silent', { since }).catch(() => { /* the host is gone */ }); });
 let training = false;
 /** Of the watched ones, those that are not answered. */
 let open = 0;
+/** Where a merge is being written. */
+let merging: string | undefined;
 
 host.onRequest('hello', ({ protocol }: EngineRequests['hello'][0]): EngineRequests['hello'][1] => {
   if (protocol !== PROTOCOL_VERSION) setTimeout(() => process.exit(0), 100);
@@ -41,6 +44,7 @@ for (const method of FORWARDED) {
     const watched = WATCHED.includes(method);
     if (watched && open++ === 0) watch.start();
     if (method === 'stop') watch.hurry();
+    if (method === 'merge') merging = (params as EngineRequests['merge'][0]).out;
     const answer = worker.sendRequest<unknown>(method, params);
     if (AT_ONCE.includes(method) && training) {
       answer.catch(() => { /* the run ended first */ });
@@ -50,6 +54,7 @@ for (const method of FORWARDED) {
     return answer.finally(() => {
       if (trains) { training = false; telemetry.stop(); }
       if (watched && --open === 0) watch.stop();
+      if (method === 'merge') merging = undefined;
     });
   });
 }
@@ -59,16 +64,20 @@ worker.onNotification((method, params) => {
 });
 host.listen();
 
-/** A run whose window is gone, or that the system asks to end, writes a last checkpoint if that is quick; then nothing of this process may stay. */
+/** When the window is gone, or the system asks to end, a run writes a last checkpoint if that is quick, and a merge removes what is unfinished; then nothing of this process may stay. */
 let ending = false;
 function endSoon(): void {
   if (ending) return;
   ending = true;
   const end = (): void => { process.kill(process.pid, 'SIGKILL'); };
-  setTimeout(end, training ? LAST_WORDS_MS : 0);
+  setTimeout(end, training || merging !== undefined ? LAST_WORDS_MS : 0);
   if (training) {
     void worker.sendRequest('stop', {}).catch(end);
     setInterval(() => { if (!training) end(); }, 50);
+  } else if (merging !== undefined) {
+    const out = merging;
+    // Nobody is there to be told what fails; the next merge into that folder clears it away.
+    void endWorker().then(() => abandon(out)).finally(end);
   }
 }
 process.on('disconnect', endSoon);

@@ -54,6 +54,17 @@ export const rowsOf = ({ rows, train }: Pick<Prepared, 'rows' | 'train'>): numbe
 /** Numbers of the examples in a batch of them, or of rows. */
 export const examplesIn = ({ rows }: Pick<Prepared, 'rows'>, batch: Uint32Array): Uint32Array => (rows ? Uint32Array.from(Array.from(batch).flatMap(row => Array.from(rows[row]))) : batch);
 
+/** The default of max_length is a wish; a length that the person wrote and the model cannot have is an error. */
+function limitLength({ gives, experiment: { training } }: ExperimentFile, { max_positions }: { max_positions: number }): void {
+  if (!gives('training.max_length')) training.max_length = Math.min(training.max_length, max_positions);
+}
+
+/** Gives the experiment the defaults that its model has, as `prepare` does: what an earlier run is compared with. Errors: those of the checkpoint. */
+export function takeModelDefaults(source: ExperimentFile): void {
+  const { config, folder } = openCheckpoint(source.resolve(source.experiment.base_model));
+  limitLength(source, familyOf(config, families, folder).limits(config));
+}
+
 /** `labels` fixes the class names of a resumed run. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
 export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>): Prepared {
   const { experiment: { base_model, task, dataset, lora, training } } = source;
@@ -61,8 +72,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const checkpoint = openCheckpoint(source.resolve(base_model));
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const limits = family.limits(checkpoint.config);
-  // The default is a wish; a length that the person wrote and the model cannot have is an error.
-  if (!source.gives('training.max_length')) training.max_length = Math.min(training.max_length, limits.max_positions);
+  limitLength(source, limits);
   checkColumns(source);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
   if (start) checkAdapterTask(start, task);

@@ -7,7 +7,7 @@ import { listFolder, lookUp, readJsonObject } from './files';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { GpuMemory } from './gpuMemory';
 import { keepPrefix, wantsPrefix } from './prefixCache';
-import { prepare, rowsOf, type Prepared } from './prepare';
+import { prepare, rowsOf, takeModelDefaults, type Prepared } from './prepare';
 import { release } from './release';
 import type { Reporter } from './reporter';
 import { compareFirstStep, exactStep } from './roundingDifference';
@@ -46,6 +46,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
   let step: TrainingStep | undefined;
   try {
     folder = resume ? openRunFolder(folderToResume(source, cwd), { resume }) : undefined;
+    if (folder) takeModelDefaults(source);
     const found = folder && findState(folder, source, report);
     const card = GpuMemory.before(source.experiment.engine.device);
     const prepared = prepare(source, found?.state.labels ?? null, report);

@@ -76,7 +76,7 @@ export function takeFolder(path: string, { check, replace }: { check: () => void
       makeFolder(path);
       lock = lockFolder(path);
     }
-    recover(path, () => true, true);
+    recover(path, { all: true });
     probe(path);
     return { lock, previous };
   } catch (error) {

@@ -7,18 +7,18 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { LabError } from './errors';
 import { closeFile, errorNumber, forcePath, listFolder, lookUp, makeFolder, openFile, removeFile, renameFile, statFile, syncFile, withFile, writeAll } from './files';
 
-/** Temporary names: `.tmp-` is being written, `.old-` was replaced and is about to be removed. */
-const TEMPORARY = /^\.(tmp|old)-(.+)-(\d+)-[0-9a-f]{12}$/;
+/** Temporary names: `.tmp-` is being written, `.old-` was replaced and is about to be removed. `#` instead of the first `-` stands before a hash. */
+const TEMPORARY = /^\.(tmp|old)([-#].+)-(\d+)-[0-9a-f]{12}$/;
 
 /** A name beside `target` for what is written for it; what a dead process left under such a name, `recover` removes. */
 export function temporaryName(kind: 'tmp' | 'old', target: string): string {
-  return join(dirname(target), `.${kind}-${shortName(target)}-${process.pid}-${randomBytes(6).toString('hex')}`);
+  return join(dirname(target), `.${kind}${shortName(target)}-${process.pid}-${randomBytes(6).toString('hex')}`);
 }
 
-/** Long names are hashed, so that the temporary name fits where the final one does. */
+/** `-` and the final name. Long names are hashed (`#` and the hash), so that the temporary name fits where the final one does. */
 function shortName(target: string): string {
   const name = basename(target);
-  return Buffer.byteLength(name) <= 200 ? name : createHash('sha256').update(name).digest('hex');
+  return Buffer.byteLength(name) <= 200 ? `-${name}` : `#${createHash('sha256').update(name).digest('hex')}`;
 }
 
 /** Writes a file with the given content so that it appears whole or not at all. Replaces an existing file. */
@@ -75,7 +75,7 @@ export async function beginTransaction<T>(folder: string, write: (temporary: str
   };
   try {
     makeFolder(parent);
-    recover(parent, name => name === shortName(target));
+    recover(parent, { target });
     makeFolder(temporary);
     const result = await write(temporary);
     const durable = forceAll([...treeOf(temporary), alongside]).then(() => replace(temporary, target)).catch(undone);
@@ -110,25 +110,30 @@ async function replace(temporary: string, target: string): Promise<void> {
 
 /**
  * Clears away what writers that died left in `parent`: unfinished folders are removed, and an old folder whose
- * replacement never arrived gets its name back. `concerns` chooses by final name; temporaries of living processes stay
- * unless `all` says that no other process can be writing here.
+ * replacement never arrived gets its name back, a hashed one from the next writer of that name. With `target` only what was written
+ * for it is looked at; temporaries of living processes stay unless `all` says that no other process can be writing here.
  */
-export function recover(parent: string, concerns: (name: string) => boolean = () => true, all = false): void {
-  clearAway(parent, (name, pid) => concerns(name) && (all || !isAlive(pid)));
+export function recover(parent: string, { target, all = false }: { target?: string; all?: boolean } = {}): void {
+  clearAway(parent, target, pid => all || !isAlive(pid));
 }
 
-/** Clears away what this process had written for `target` when it was interrupted, once nothing in it writes any more. */
+/** Clears away what this process had written for `target` when it was interrupted, once nothing in it writes any more. Errors: `disk.*`. */
 export function abandon(target: string): void {
   const parent = dirname(resolve(target));
-  if (lookUp(parent)) clearAway(parent, (name, pid) => name === shortName(target) && pid === process.pid);
+  if (lookUp(parent)) clearAway(parent, resolve(target), pid => pid === process.pid);
 }
 
-function clearAway(parent: string, goes: (name: string, pid: number) => boolean): void {
-  for (const entry of listFolder(parent)) {
-    const [, kind, name, pid] = TEMPORARY.exec(entry) ?? [];
-    if (!kind || !goes(name, Number(pid))) continue;
-    if (kind === 'old' && !lookUp(join(parent, name), 'link')) renameFile(join(parent, entry), join(parent, name));
-    else removeFile(join(parent, entry));
+function clearAway(parent: string, target: string | undefined, goes: (pid: number) => boolean): void {
+  const entries = listFolder(parent);
+  const taken = new Set(entries.map(shortName));
+  for (const entry of entries) {
+    const [, kind, short, pid] = TEMPORARY.exec(entry) ?? [];
+    if (!kind || target !== undefined && short !== shortName(target) || !goes(Number(pid))) continue;
+    if (kind === 'tmp' || taken.has(short)) { removeFile(join(parent, entry)); continue; }
+    const name = short.startsWith('-') ? short.slice(1) : target && basename(target);
+    if (name === undefined) continue;
+    renameFile(join(parent, entry), join(parent, name));
+    taken.add(short);
   }
 }
 

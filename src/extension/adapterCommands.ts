@@ -36,7 +36,7 @@ export async function mergeAdapter(lab: Lab, args: MergeArguments = {}): Promise
   if (!out) return undefined;
   const report = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: 'Merging the adapter', cancellable: true }, (progress, token) =>
     withEngine(lab.engineOptions, engine => {
-      token.onCancellationRequested(() => engine.kill());
+      token.onCancellationRequested(() => void engine.cancel());
       let done = 0;
       engine.on('progress', ({ message, fraction }) => {
         const percent = 100 * (fraction ?? done / 100);

@@ -7,7 +7,7 @@ import { PROTOCOL_VERSION, type EngineNotifications, type EngineRequests, type E
 import { deathReport, forkEngine, killTree } from './engineProcess';
 import { ReportedError } from './reports';
 
-/** How long an engine may take to write its last checkpoint when the window closes. VS Code grants extensions 5 s. */
+/** How long an engine may take to write its last checkpoint when the window closes, or to remove what is unfinished. VS Code grants extensions 5 s. */
 const POLITE_STOP_MS = 4000;
 /** How long a killed process is waited for. */
 const ABANDON_MS = 1000;
@@ -116,6 +116,13 @@ export class EngineClient {
     }
     this.kill();
     await Promise.race([this.exited, delay(1000)]);
+  }
+
+  /** Lets the process remove what it has half written, then ends it. */
+  async cancel(): Promise<void> {
+    if (this.child.connected) this.child.disconnect();
+    await Promise.race([this.exited, delay(POLITE_STOP_MS)]);
+    this.kill();
   }
 
   /** Ends the process and everything it started, at once. */

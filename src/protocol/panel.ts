@@ -140,12 +140,15 @@ export const EMPTY_RUN: RunView = {
   attempt: 0, status: 'none', started: null, progress: null, error: null, blocked: null, silent: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, sweep: null,
 };
 
-/** Metrics as CSV with one column for every key that occurs, in the order of first occurrence. */
+/** Metrics as CSV (RFC 4180, lines end in \n) with one column for every key that occurs, in the order of first occurrence; `eval_f1_per_class` has one for each class. */
 export function metricsCsv(records: readonly MetricRecord[]): string {
-  const columns = [...new Set(records.flatMap(record => Object.keys(record)))];
-  const rows = records.map(record => columns.map(column => String((record as unknown as Record<string, unknown>)[column] ?? '')).join(','));
-  return [columns.join(','), ...rows, ''].join('\n');
+  const rows = records.map(record => new Map(Object.entries(record).flatMap(([key, value]): [string, unknown][] =>
+    (typeof value === 'object' && value !== null ? Object.entries(value).map(([name, part]) => [`${key}.${name}`, part]) : [[key, value]]))));
+  const columns = [...new Set(rows.flatMap(row => [...row.keys()]))];
+  return [columns, ...rows.map(row => columns.map(column => row.get(column) ?? ''))].map(fields => `${fields.map(csvField).join(',')}\n`).join('');
 }
+
+const csvField = (value: unknown): string => (/[",\r\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
 
 /** Line of a report's `where`, counted from 0, if it names one: `line 12`, `12`, `line 12, column 3`. */
 export function lineOf(where: string | undefined): number | undefined {

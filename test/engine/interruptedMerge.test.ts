@@ -1,8 +1,8 @@
 /** Ctrl+C while a merge writes, and just after it has finished: a folder of the asked name is a whole checkpoint or is not there. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { fork, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
@@ -28,8 +28,8 @@ function writeLargeBase(folder: string, bytes: number): string {
 }
 
 /** Merges into `folder/merged`, and interrupts it as soon as `reached` says so. */
-async function merge(folder: string, base: string, reached: () => boolean): Promise<{ code: number | null; signal: string | null; out: string; err: string }> {
-  const child = spawn(process.execPath, [built('engine/cli.js'), 'merge', '--base', base, '--adapter', join(CASE, 'adapter_final'), '--out', join(folder, 'merged')], { stdio: ['ignore', 'pipe', 'pipe'] });
+async function merge(folder: string, base: string, reached: () => boolean, options: string[] = []): Promise<{ code: number | null; signal: string | null; out: string; err: string }> {
+  const child = spawn(process.execPath, [...options, built('engine/cli.js'), 'merge', '--base', base, '--adapter', join(CASE, 'adapter_final'), '--out', join(folder, 'merged')], { stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '', err = '', over = false;
   child.stdout.on('data', data => { out += data; });
   child.stderr.on('data', data => { err += data; });
@@ -41,13 +41,15 @@ async function merge(folder: string, base: string, reached: () => boolean): Prom
 
 const hashes = (folder: string): string[][] => readdirSync(folder).sort().map(name => [name, createHash('sha256').update(readFileSync(join(folder, name))).digest('hex')]);
 
+/** A merge is writing what will be `folder/merged`. */
+const writing = (folder: string) => (): boolean => readdirSync(folder).some(name => {
+  const file = join(folder, name, 'model.safetensors');
+  return name.startsWith('.tmp-merged-') && existsSync(file) && statSync(file).size > 2 ** 22;
+});
+
 test('a merge that is interrupted while it writes ends with 130, says so, and leaves nothing', () => inTemporaryFolder(async folder => {
   const base = writeLargeBase(join(folder, 'base'), MUCH);
-  const writing = (): boolean => readdirSync(folder).some(name => {
-    const file = join(folder, name, 'model.safetensors');
-    return name.startsWith('.tmp-merged-') && existsSync(file) && statSync(file).size > 2 ** 22;
-  });
-  const { code, signal, out, err } = await merge(folder, base, writing);
+  const { code, signal, out, err } = await merge(folder, base, writing(folder));
   assert.deepEqual([code, signal, out, err], [130, null, '', 'interrupted; what was unfinished is removed\n']);
   assert.deepEqual(readdirSync(folder), ['base']);
 }));
@@ -63,4 +65,35 @@ test('a merge that is interrupted when its folder has got its name has left all 
     assert.equal((await merge(other, base, () => false)).code, 0);
     assert.deepEqual(interrupted, hashes(join(other, 'merged')));
   });
+}));
+
+test('what an interrupted merge cannot remove is named, with the reason', () => inTemporaryFolder(async folder => {
+  const [base, place, hook] = [join(folder, 'base'), join(folder, 'place'), join(folder, 'hook.cjs')];
+  writeLargeBase(base, MUCH);
+  mkdirSync(place);
+  writeFileSync(hook, "require('node:fs').rmSync = () => { throw Object.assign(new Error('as if'), { code: 'EACCES' }); };");
+  const { code, signal, out, err } = await merge(place, base, writing(place), ['--require', hook]);
+  assert.deepEqual([code, signal, out], [130, null, ''], err);
+  assert.match(err, /^interrupted; what was unfinished could not be removed: \S*place\/\.tmp-merged-\S+: cannot remove: permission denied \(EACCES\)\. .*\n$/);
+}));
+
+test('a merge whose write fails says why, also where what it wrote cannot be removed', () => inTemporaryFolder(async folder => {
+  const [base, place, hook] = [join(folder, 'base'), join(folder, 'place'), join(folder, 'hook.cjs')];
+  writeLargeBase(base, 2 ** 20);
+  mkdirSync(place);
+  writeFileSync(hook, "const fs = require('node:fs'); fs.rmSync = () => { throw Object.assign(new Error('as if'), { code: 'EACCES' }); }; fs.writeSync = () => { throw Object.assign(new Error('as if'), { code: 'EIO' }); };");
+  const { code, err } = await merge(place, base, () => false, ['--require', hook]);
+  assert.equal(code, 2);
+  assert.match(err, /^error: \S*place\/merged\/model\.safetensors: cannot write: the disk reports a read or write error \(EIO\)\. .*\n$/);
+}));
+
+test('a merge in the editor that is cancelled, or whose window is closed, leaves nothing and ends', () => inTemporaryFolder(async folder => {
+  const base = writeLargeBase(join(folder, 'base'), MUCH);
+  const child = fork(built('engine/main.js'), [], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+  const ended = new Promise(resolve => child.once('exit', resolve));
+  child.send({ jsonrpc: '2.0', id: 1, method: 'merge', params: { base, adapter: join(CASE, 'adapter_final'), out: join(folder, 'merged') } });
+  while (!writing(folder)()) await sleep(1);
+  child.disconnect();
+  await ended;
+  assert.deepEqual(readdirSync(folder), ['base']);
 }));

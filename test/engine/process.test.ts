@@ -145,6 +145,24 @@ test('an interrupted run ends with 130 and a checkpoint from which it goes on', 
   assert.ok((JSON.parse(more.out) as Summary).steps >= done + 20);
 }));
 
+test('Ctrl+C that npm and the terminal both pass on is one press; a person who presses again is not kept waiting', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, LONG);
+  const twice = await lab(['train', file], child => { void steps(folder, 20).then(() => { child.kill('SIGINT'); setTimeout(() => child.kill('SIGINT'), 5); }); });
+  assert.equal(twice.code, 130, twice.err);
+  assert.equal(findCheckpoint(join(folder, 'run')).step, (JSON.parse(twice.out) as Summary).steps);
+  // Where the worker is held, nothing but the second press ends the process.
+  const hook = join(folder, 'hook.cjs');
+  writeFileSync(hook, "const fs = require('node:fs'), { isMainThread } = require('node:worker_threads'); if (!isMainThread) fs.fsync = () => {};");
+  const held = copyCase(join(folder, 'held'), LONG);
+  const child = spawn(process.execPath, ['--require', hook, built('engine/cli.js'), 'train', held], { stdio: 'ignore' });
+  const ended = new Promise(resolve => child.once('close', (_code, signal) => resolve(signal)));
+  await steps(join(folder, 'held'), 20);
+  child.kill('SIGINT');
+  await sleep(1000);
+  child.kill('SIGINT');
+  assert.equal(await ended, 'SIGINT');
+}));
+
 /** Forks the engine as the extension host does. */
 function engine(folder: string): { child: ChildProcess; connection: MessageConnection; exited: Promise<string> } {
   const child = fork(built('engine/main.js'), [], { cwd: folder, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });

@@ -2,7 +2,11 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
+import type { Change } from '../../src/extension/jsonEdit';
+import type { LabState } from '../../src/extension/state';
 import { ENDLESS, inWorkspace, isAlive, lab, state, until, useExperiment } from './support';
+
+const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
 const start = (args: object = {}): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', args);
 const statusIs = async (status: string): Promise<boolean> => (await state()).run.status === status;
@@ -13,6 +17,32 @@ const metricsOf = (folder: string): Record<string, number>[] => readFileSync(joi
 async function runRows(): Promise<string[]> {
   const { runTree } = await lab();
   return (await runTree.getChildren()).map(node => runTree.getTreeItem(node)).map(item => `${item.label}: ${item.description}`);
+}
+
+/** Trains an experiment of its own to the end; it is the current one then. */
+async function train(name: string, changes: Change[] = []): Promise<LabState['run']> {
+  await useExperiment(name, changes);
+  await start();
+  const { run } = await state();
+  assert.equal(run.status, 'finished', JSON.stringify(run.error));
+  return run;
+}
+
+/** Starts a run that has no end, and returns when it has made some steps; `ended` resolves once it has been stopped. */
+async function startEndless(name: string): Promise<{ ended: Thenable<unknown> }> {
+  await useExperiment(name, ENDLESS);
+  const ended = start();
+  await until('steps are made', async () => await steps() > 3);
+  return { ended };
+}
+
+/** Stops what runs and waits for its end. */
+async function stop(ended: Thenable<unknown>): Promise<LabState['run']> {
+  await vscode.commands.executeCommand('loraLab.stop');
+  await ended;
+  const { run } = await state();
+  assert.equal(run.status, 'stopped', JSON.stringify(run.error));
+  return run;
 }
 
 suite('Runs', () => {
@@ -57,17 +87,16 @@ suite('Runs', () => {
   });
 
   test('a second run in the same folder moves the first aside, and both are listed', async () => {
-    await useExperiment('first');
-    await start();
-    assert.equal((await state()).run.status, 'finished');
-    assert.ok(existsSync(inWorkspace('runs/first.1/adapter')));
-    await until('both are in the tree', async () => (await runRows()).filter(row => /^first(\.1)?: accuracy/.test(row)).length === 2);
+    await train('again');
+    const before = readFileSync(inWorkspace('runs/again/metrics.jsonl'), 'utf8');
+    await train('again');
+    assert.equal(readFileSync(inWorkspace('runs/again.1/metrics.jsonl'), 'utf8'), before);
+    assert.ok(existsSync(inWorkspace('runs/again.1/adapter')));
+    await until('both are in the tree', async () => (await runRows()).filter(row => /^again(\.1)?: accuracy/.test(row)).length === 2);
   });
 
   test('Pause holds the run, Resume goes on, Stop leaves a checkpoint and an adapter', async () => {
-    await useExperiment('steered', ENDLESS);
-    const ended = start();
-    await until('steps are made', async () => await steps() > 3);
+    const { ended } = await startEndless('steered');
     await vscode.commands.executeCommand('loraLab.pause');
     await until('it is paused', () => statusIs('paused'));
     const held = await steps();
@@ -77,18 +106,15 @@ suite('Runs', () => {
     await vscode.commands.executeCommand('loraLab.resume');
     await until('steps are made again', async () => await steps() > held);
     assert.equal(await statusIs('running'), true);
-    await vscode.commands.executeCommand('loraLab.stop');
-    await ended;
-    const { run } = await state();
-    assert.equal(run.status, 'stopped', JSON.stringify(run.error));
+    const run = await stop(ended);
     assert.ok(existsSync(join(run.adapter!, 'adapter_model.safetensors')));
     assert.ok(readdirSync(run.folder!).some(name => name === `checkpoint-${run.summary!.steps}`));
     assert.equal(run.resumable, true);
   });
 
   test('a stopped run goes on from its checkpoint with all its history', async () => {
-    const before = (await state()).run;
-    await useExperiment('steered', [{ path: ['training', 'max_steps'], value: before.summary!.steps + 5 }, { path: ['training', 'eval_strategy'], value: 'no' }]);
+    const before = await stop((await startEndless('continued')).ended);
+    await useExperiment('continued', [{ path: ['training', 'max_steps'], value: before.summary!.steps + 5 }, { path: ['training', 'eval_strategy'], value: 'no' }]);
     await vscode.commands.executeCommand('loraLab.continueRun');
     const { run } = await state();
     assert.equal(run.status, 'finished', JSON.stringify(run.error));
@@ -98,56 +124,47 @@ suite('Runs', () => {
   });
 
   test('a checkpoint can be written while it trains', async () => {
-    await useExperiment('saving', ENDLESS);
-    const ended = start();
-    await until('steps are made', async () => await steps() > 1);
+    const { ended } = await startEndless('saving');
     const checkpoint = await vscode.commands.executeCommand<string>('loraLab.saveCheckpoint');
     assert.match(checkpoint, /checkpoint-\d+$/);
     assert.ok(existsSync(checkpoint));
     assert.equal(await statusIs('running'), true);
-    await vscode.commands.executeCommand('loraLab.stop');
-    await ended;
+    await stop(ended);
   });
 
   test('one run at a time: a second start is refused and the first goes on', async () => {
-    await useExperiment('busy', ENDLESS);
-    const ended = start();
-    await until('steps are made', async () => await steps() > 1);
+    const { ended } = await startEndless('busy');
     await assert.rejects(async () => start({}), /still training/);
     const seen = await steps();
     await until('the first goes on', async () => await steps() > seen);
-    await vscode.commands.executeCommand('loraLab.stop');
-    await ended;
+    await stop(ended);
   });
 
   test('metrics can be copied as CSV', async () => {
+    await train('copied');
     const csv = await vscode.commands.executeCommand<string>('loraLab.copyMetrics');
-    assert.match(csv, /^step,epoch,loss,grad_norm,learning_rate,tokens,tokens_per_second,time\n1,/);
+    const [head, ...lines] = csv.trimEnd().split('\n').map(line => line.split(','));
+    assert.deepEqual(head.slice(0, 8), ['step', 'epoch', 'loss', 'grad_norm', 'learning_rate', 'tokens', 'tokens_per_second', 'time']);
+    assert.ok(head.includes('eval_f1_per_class.negative'), head.join());
+    assert.equal(lines.length, (await state()).run.metrics);
+    assert.ok(lines.every(line => line.length === head.length && line.every(field => Number.isFinite(Number(field)))), csv);
     assert.equal(await vscode.env.clipboard.readText(), csv);
   });
 
   test('a run can be deleted from the tree', async () => {
+    await train('unwanted');
     const { runTree } = await lab();
-    const node = (await runTree.getChildren()).find(run => run.kind === 'run' && run.run.name === 'busy');
+    const node = await until('the run is in the tree', async () => (await runTree.getChildren()).find(run => run.kind === 'run' && run.run.name === 'unwanted'));
     await vscode.commands.executeCommand('loraLab.deleteRun', node, true);
-    assert.equal(existsSync(inWorkspace('runs/busy')), false);
-    assert.ok((await runRows()).every(row => !row.startsWith('busy:')));
+    assert.equal(existsSync(inWorkspace('runs/unwanted')), false);
+    assert.ok((await runRows()).every(row => !row.startsWith('unwanted:')));
     assert.equal((await state()).run.status, 'none');
   });
 
-  /** The current experiment is a sweep that this window has trained. */
-  async function trainSweep(name: string): Promise<void> {
-    await useExperiment(name, [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }]);
-    await start();
-    const { run } = await state();
-    assert.equal(run.status, 'finished', JSON.stringify(run.error));
-  }
-
   test('Start on a sweep trains its members, and the tree shows them below it, the best first', async () => {
-    await trainSweep('swept');
-    const { run } = await state();
+    const run = await train('swept', SWEEP);
     const { runTree } = await lab();
-    const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.sweep.state === 'finished'));
+    const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.sweep.folder === inWorkspace('runs/swept') && node.sweep.state === 'finished'));
     assert.match(String(runTree.getTreeItem(sweep).description), /^sweep 2\/2 · best eval_loss \d\.\d{3}$/);
     const members = await runTree.getChildren(sweep);
     const labels = members.map(node => runTree.getTreeItem(node).label);
@@ -161,24 +178,23 @@ suite('Runs', () => {
   });
 
   test('a sweep that an earlier window trained is shown again, its best member with it', async () => {
-    if (!existsSync(inWorkspace('runs/swept'))) await trainSweep('swept');
-    const { run: before } = await state();
+    const before = await train('swept-before', SWEEP);
     // A file that this window has not seen, as every file after a reload.
-    await useExperiment('swept-again', [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }, { path: ['output_dir'], value: 'runs/swept' }]);
+    await useExperiment('swept-again', [...SWEEP, { path: ['output_dir'], value: 'runs/swept-before' }]);
     const { run } = await until('the sweep is loaded', async () => { const now = await state(); return now.run.folder ? now : undefined; });
     assert.deepEqual([run.status, run.folder, run.metrics, run.adapter], ['finished', before.folder, before.metrics, before.adapter]);
   });
 
   test('what the rest of a sweep needed is not remembered as what a sweep needs', async () => {
-    if (!existsSync(inWorkspace('runs/swept'))) await trainSweep('swept');
+    await train('swept-partly', SWEEP);
     const known = (await state()).memory.measured;
-    const sweep = JSON.parse(readFileSync(inWorkspace('runs/swept/sweep.json'), 'utf8')) as { state: string; members: { name: string; state: string }[] };
+    const sweep = JSON.parse(readFileSync(inWorkspace('runs/swept-partly/sweep.json'), 'utf8')) as { state: string; members: { name: string; state: string }[] };
     Object.assign(sweep, { state: 'stopped' });
     Object.assign(sweep.members[1], { state: 'stopped' });
-    rmSync(inWorkspace('runs/swept', sweep.members[1].name), { recursive: true });
-    writeFileSync(inWorkspace('runs/swept/sweep.json'), JSON.stringify(sweep));
+    rmSync(inWorkspace('runs/swept-partly', sweep.members[1].name), { recursive: true });
+    writeFileSync(inWorkspace('runs/swept-partly/sweep.json'), JSON.stringify(sweep));
     // Savings may differ when it goes on, and memory depends on them: nothing is known of these settings.
-    await useExperiment('swept-on', [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }, { path: ['output_dir'], value: 'runs/swept' }, { path: ['engine', 'without'], value: ['split_bias'] }]);
+    await useExperiment('swept-on', [...SWEEP, { path: ['output_dir'], value: 'runs/swept-partly' }, { path: ['engine', 'without'], value: ['split_bias'] }]);
     await until('the sweep can go on', async () => (await state()).run.resumable);
     await vscode.commands.executeCommand('loraLab.continueRun');
     const { run, memory } = await state();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
@@ -77,9 +77,40 @@ test('everything in a transaction reaches the disk before it gets its name', asy
 test('what dead writers left is cleared away, and a folder they had set aside gets its name back', async () => {
   await inTemporaryFolder(folder => {
     const dead = 4_000_000; // above the largest process number of Linux by default
-    for (const name of [`.tmp-out-${dead}-0123456789ab`, `.old-out-${dead}-0123456789ab`, `.tmp-out-${process.pid}-0123456789ab`, `.old-there-${dead}-0123456789ab`, 'there', '.tmp-mine']) mkdirSync(join(folder, name));
+    for (const name of [`.tmp-out-${dead}-0123456789ab`, `.old-out-${dead}-0123456789ab`, `.tmp-out-${process.pid}-0123456789ab`, `.old-out-${dead}-0123456789cd`, `.old-there-${dead}-0123456789ab`, 'there', '.tmp-mine']) mkdirSync(join(folder, name));
     recover(folder);
     assert.deepEqual(readdirSync(folder).sort(), ['.tmp-mine', `.tmp-out-${process.pid}-0123456789ab`, 'out', 'there']);
+  });
+});
+
+test('a folder whose name is too long for a temporary one, and that a dead writer had set aside, gets that very name back', async () => {
+  await inTemporaryFolder(async folder => {
+    const name = `${'ü'.repeat(120)}.d`;
+    await transaction(join(folder, name), temporary => writeFile(join(temporary, 'f'), 'old'));
+    // The process dies when the old folder has been set aside: nothing of what follows happens.
+    let renamed = false;
+    const restore = useFileSystem({
+      ...nodeFileSystem,
+      rename: (from, to) => { if (renamed) throw Object.assign(new Error('dead'), { code: 'EIO' }); nodeFileSystem.rename(from, to); renamed = true; },
+      remove: path => { if (!renamed) nodeFileSystem.remove(path); },
+    });
+    try { await assert.rejects(transaction(join(folder, name), temporary => writeFile(join(temporary, 'f'), 'new'))); } finally { restore(); }
+    const died = (): string[] => {
+      for (const left of readdirSync(folder)) renameSync(join(folder, left), join(folder, left.replace(`-${process.pid}-`, '-4000000-')));
+      return readdirSync(folder);
+    };
+    assert.ok(died().every(left => left.startsWith('.')), readdirSync(folder).join());
+    // Who does not know the name cannot give it back, and takes nothing away.
+    recover(folder);
+    const [aside, ...more] = readdirSync(folder);
+    assert.deepEqual([aside.startsWith('.old'), more, readFileSync(join(folder, aside, 'f'), 'utf8')], [true, [], 'old']);
+    recover(folder, { target: join(folder, name) });
+    assert.deepEqual(readdirSync(folder), [name]);
+    assert.equal(readFileSync(join(folder, name, 'f'), 'utf8'), 'old');
+    // Where its replacement has arrived, it goes.
+    mkdirSync(join(folder, aside));
+    recover(folder);
+    assert.deepEqual(readdirSync(folder), [name]);
   });
 });
 
@@ -88,7 +119,7 @@ test('a folder is made with those above it, is there already, or cannot be made,
     for (let time = 0; time < 2; time++) makeFolder(join(folder, 'a/b/c'));
     assert.deepEqual(readdirSync(join(folder, 'a/b')), ['c']);
     writeFileSync(join(folder, 'file'), '');
-    assert.throws(() => makeFolder(join(folder, 'file')), isProblem('disk.exists'));
+    assert.throws(() => makeFolder(join(folder, 'file')), (error: unknown) => isProblem('disk.exists')(error) && /there is a file of this name\. Choose another name/.test((error as LabError).message));
     assert.throws(() => makeFolder(join(folder, 'file/x')), isProblem('disk.not-a-folder'));
     if (process.platform === 'linux') assert.throws(() => makeFolder('/proc/lora-lab/run'), isProblem('disk.not-found'));
   });

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { measurement, pearson, ranks } from '../../src/engine/training/metrics';
 import type { Example } from '../../src/engine/training/step.types';
 import { mainMetric, shownMetrics } from '../../src/protocol/metrics';
+import { metricsCsv } from '../../src/protocol/panel';
 import { assertClose } from '../support/close';
 
 const example = (label: number, classes?: number[]): Example => ({ input_ids: new Int32Array(1), token_type_ids: null, label, ...(classes ? { classes: Int32Array.from(classes) } : {}) });
@@ -69,4 +70,15 @@ test('what a person looks at first', () => {
   assert.equal(mainMetric({ loss: 1 }), null);
   assert.deepEqual(shownMetrics({ loss: 1, token_accuracy: 0.5, perplexity: 2.71828 }).map(({ name, text }) => `${name} ${text}`), ['perplexity 2.718', 'token accuracy 50.0 %']);
   assert.equal(mainMetric({ loss: 800, perplexity: Infinity })?.text, 'Infinity');
+});
+
+test('metrics as CSV: a column for every class, and names that CSV needs quotes for', () => {
+  const time = 0, csv = metricsCsv([
+    { step: 1, epoch: 1, loss: 'NaN', grad_norm: 2, learning_rate: 0.1, tokens: 5, tokens_per_second: 9, time },
+    { step: 1, epoch: 1, eval_loss: 0.5, eval_f1_per_class: { 'so, so': 0.25, 'a "b"': 1 }, eval_runtime: 3, time },
+  ]);
+  assert.equal(csv, `step,epoch,loss,grad_norm,learning_rate,tokens,tokens_per_second,time,eval_loss,"eval_f1_per_class.so, so","eval_f1_per_class.a ""b""",eval_runtime
+1,1,NaN,2,0.1,5,9,0,,,,
+1,1,,,,,,0,0.5,0.25,1,3
+`);
 });

@@ -108,8 +108,21 @@ test('what a run does is said once: that it begins, waits, goes on and has ended
   assert.deepEqual(await be({ status: 'preparing', attempt: 3, started: null }, { status: 'running', attempt: 3 }), ['Preparing', 'Training']);
   assert.deepEqual(await be({ status: 'finished', attempt: 1 }, { status: 'running', attempt: 3 }, { status: 'stopped', attempt: 0 }), []);
 
+  // So does its card; that it can be continued, which is known a moment later, is no reason to read it once more.
+  const failed = { status: 'failed', error: { code: 'x', cause: 'it broke', action: 'mend it' } } as const;
+  await be({ ...failed, attempt: 4 });
+  const card = await page.waitForSelector('[data-code="x"][role="alert"]');
+  await be({ ...failed, attempt: 4, resumable: true });
+  await page.waitForSelector('[data-code="x"] [data-action="continueRun"]', { state: 'visible' });
+  assert.equal(await card.evaluate(({ isConnected }) => isConnected), true);
+  await be({ status: 'preparing', attempt: 5, error: null }, { ...failed, attempt: 4, resumable: true });
+  assert.equal(await page.locator('[data-code="x"]').getAttribute('role'), null);
+  await be({ status: 'preparing', attempt: 6 }, { ...failed, attempt: 6 });
+  assert.equal(await page.locator('[data-code="x"]').getAttribute('role'), 'alert');
+  said();
+
   // Evaluations are told where nothing was said for a while.
-  assert.deepEqual(await be({ status: 'running', attempt: 4 }), ['Training']);
+  assert.deepEqual(await be({ status: 'running', attempt: 7 }), ['Training']);
   const evaluated = async (step: number): Promise<string[]> => {
     await notify(page, 'metrics', { records: [{ step, epoch: 1, eval_loss: 0.5, eval_accuracy: 0.75, eval_runtime: 1, time: 9 }], samples: [], reset: false });
     await page.waitForSelector(`#panel[data-metrics="${step}"]`);

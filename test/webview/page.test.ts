@@ -368,6 +368,11 @@ test('the panel says where a run computes, and why the automatic choice fell on 
   const device = 'webgpu on NVIDIA L4 (onnxruntime 1.30.0); auto: a probe step ran on it';
   await notify(page, 'run', { run: run({ started: { ...run().started!, device } }) });
   await page.waitForFunction(text => document.getElementById('progress-text')!.textContent!.includes(text), device);
+  // Afterwards that is no news: a figure's note is to stay a note.
+  await notify(page, 'run', { run: run({ status: 'finished', summary: { ...VIEWS.finished.run.summary!, device } }) });
+  await page.waitForSelector('#summary .notice');
+  const notes = await page.locator('#summary dd.detail').allTextContents();
+  assert.ok(notes.includes('webgpu on NVIDIA L4 (onnxruntime 1.30.0)'), notes.join());
 }));
 
 test('a run of 100,000 steps is redrawn in a few milliseconds of script', () => inPanel({ state: 'ready' }, async page => {

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { BertNormalizer } from '@huggingface/tokenizers';
+import { ExactBertNormalizer } from '../../src/engine/data/bertTokenizer';
 import { loadTokenizer, type TextTokenizer } from '../../src/engine/data/tokenizer';
+import { buildTokenizer } from '../../src/engine/data/vocabulary';
 import { LabError } from '../../src/engine/errors';
 import { random } from '../../src/engine/random';
 import { inTemporaryFolder } from '../support/faults';
@@ -113,6 +116,31 @@ test('vocab.txt is read with CRLF and with special tokens of other names', async
   const files = { 'vocab.txt': '<pad>\r\n<unk>\r\n<s>\r\n</s>\r\ngood\r\n##er\r\n', 'tokenizer_config.json': { pad_token: '<pad>', unk_token: '<unk>', cls_token: '<s>', sep_token: { content: '</s>' }, mask_token: null } };
   assert.deepEqual(ids(await tokenizerOf(files), 'gooder bad'), [2, 4, 5, 1, 3]);
 });
+
+test('text in plain ASCII is normalized as the library does it character by character', () => {
+  const printable = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join('');
+  for (const lowercase of [true, false]) {
+    for (const strip_accents of [undefined, true, false]) {
+      const config = { type: 'BertNormalizer' as const, clean_text: true, handle_chinese_chars: true, strip_accents, lowercase };
+      for (const text of ['', printable, `${printable}\t\u0007é中`]) assert.equal(new ExactBertNormalizer(config).normalize(text), new BertNormalizer(config).normalize(text));
+    }
+  }
+});
+
+for (const vocab of [{ '[UNK]': 0, '[CLS]': 1, '[SEP]': 2, good: 3, film: 4 }, new Map([['[UNK]', 0], ['[CLS]', 1], ['[SEP]', 2], ['good', 3], ['film', 4]])]) {
+  test(`added tokens count before those of a vocabulary that is ${vocab instanceof Map ? 'a list' : 'an object'}`, () => {
+    const json = {
+      normalizer: null, pre_tokenizer: { type: 'Whitespace' }, post_processor: null, decoder: { type: 'WordPiece', prefix: '##', cleanup: false },
+      added_tokens: [{ id: 7, content: 'film', special: false, lstrip: false, rstrip: false, normalized: false, single_word: false }],
+      model: { type: 'WordPiece', unk_token: '[UNK]', continuing_subword_prefix: '##', max_input_chars_per_word: 100, vocab },
+    };
+    const tokenizer = buildTokenizer(json, {});
+    assert.deepEqual(tokenizer.encode('good film bad').ids, [3, 7, 0]);
+    assert.equal(tokenizer.decode([3, 7, 0]), 'good film [UNK]');
+    assert.equal(tokenizer.token_to_id('film'), 7);
+    assert.equal(tokenizer.token_to_id('bad'), undefined);
+  });
+}
 
 test('a regular expression that would run for hours is stopped', async () => {
   const tokenizer = await tokenizerOf({ 'tokenizer.json': tokenizerJson({ pre_tokenizer: { type: 'Split', pattern: { Regex: '(a+)+$' }, behavior: 'Isolated' } }), 'tokenizer_config.json': general });

@@ -5,6 +5,7 @@
 import { BertNormalizer } from '@huggingface/tokenizers';
 import { LabError } from '../errors';
 import { readText } from '../files';
+import { numberIn, type Vocabulary } from './vocabulary';
 
 type Json = Record<string, unknown>;
 
@@ -18,10 +19,10 @@ export function isBertTokenizer(json: Json, config: Json): boolean {
 /** `tokenizer.json` with the parts that transformers builds anew. `file` is named in errors: `tokenizer.invalid`. */
 export function bertTokenizer(json: Json, config: Json, file: string): Json {
   const model = json.model as Json;
-  const vocab = model.vocab as Record<string, number>;
+  const vocab = model.vocab as Vocabulary;
   const special = (name: string): { content: string; id: number } => {
     const content = specialName(config, name);
-    const id = Object.hasOwn(vocab, content) ? vocab[content] : (json.added_tokens as { content: string; id: number }[]).find(token => token.content === content)?.id;
+    const id = numberIn(vocab, content) ?? (json.added_tokens as { content: string; id: number }[]).find(token => token.content === content)?.id;
     if (typeof id === 'number') return { content, id };
     throw new LabError({ code: 'tokenizer.invalid', file, cause: `the special token "${content}" is not in the vocabulary`, action: 'use the tokenizer files that belong to this checkpoint' });
   };
@@ -42,12 +43,13 @@ export function bertTokenizer(json: Json, config: Json, file: string): Json {
 export function readVocabulary(file: string, config: Json): Json {
   const lines = readText(file, 64 << 20).split(/\r\n|\r|\n/);
   if (lines.at(-1) === '') lines.pop();
-  const vocab = Object.fromEntries(lines.map((token, number) => [token, number]));
+  const vocab = new Map(lines.map((token, number) => [token, number]));
   const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
   const added = new Map<number, Json>();
   for (const name of ['pad', 'unk', 'cls', 'sep', 'mask']) {
     const content = specialName(config, name);
-    if (Object.hasOwn(vocab, content)) added.set(vocab[content], { ...plain, content });
+    const id = vocab.get(content);
+    if (id !== undefined) added.set(id, { ...plain, content });
   }
   for (const [id, token] of Object.entries(config.added_tokens_decoder ?? {})) added.set(Number(id), { ...plain, ...token as Json });
   return {
@@ -74,6 +76,8 @@ const RARE_IDEOGRAPHS = /[\u{20000}-\u{2A6DF}\u{2A700}-\u{2B81F}\u{2B920}-\u{2CE
  */
 export class ExactBertNormalizer extends BertNormalizer {
   override normalize(text: string): string {
+    // Nothing else changes in these; the library looks at every character with several expressions.
+    if (/^[ -~]*$/.test(text)) return this.config.lowercase ? text.toLowerCase() : text;
     if (this.config.handle_chinese_chars) text = text.replace(RARE_IDEOGRAPHS, ' $& ');
     // JavaScript makes ς of a Σ at the end of a word, Rust's character by character σ.
     if (this.config.lowercase) text = text.replaceAll('Σ', 'σ');

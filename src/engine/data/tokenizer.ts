@@ -1,7 +1,7 @@
 /** From text to the token numbers of a checkpoint, equal to what transformers' fast tokenizers give. */
 import { join } from 'node:path';
 import { createContext, Script } from 'node:vm';
-import { BertNormalizer, PrecompiledNormalizer, Tokenizer } from '@huggingface/tokenizers';
+import { BertNormalizer, PrecompiledNormalizer } from '@huggingface/tokenizers';
 import { LabError } from '../errors';
 import { lookUp, readJsonObject } from '../files';
 import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
@@ -10,6 +10,7 @@ import { ExactCharacterMap } from './characterMap';
 import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
 import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
 import { isT5Tokenizer, t5Tokenizer } from './t5Tokenizer';
+import { buildTokenizer } from './vocabulary';
 import { withPrefixSpace } from './wordTokenizer';
 
 export interface TextTokenizer {
@@ -94,15 +95,6 @@ function read<T>(file: string, reader: (file: string) => T): T {
   }
 }
 
-/** The library takes any other type for the one that its keys resemble. Old files give no type. */
-function checkModel({ type = null, vocab }: Record<string, unknown>): void {
-  if (type !== null && !['WordPiece', 'BPE', 'Unigram'].includes(String(type))) throw new Error(`models of the type "${String(type)}" are not supported`);
-  if (Array.isArray(vocab)) return;
-  for (const [token, id] of Object.entries(vocab as Record<string, unknown>)) {
-    if (!Number.isSafeInteger(id) || (id as number) < 0) throw new Error(`the number of the token "${token}" is ${JSON.stringify(id)}`);
-  }
-}
-
 /** Whether transformers hands the tokenizer's segment numbers to the model: as the config says, else as the class does. */
 function givesSegments({ model_input_names, tokenizer_class }: Record<string, unknown>): boolean {
   if (Array.isArray(model_input_names)) return model_input_names.includes('token_type_ids');
@@ -110,11 +102,10 @@ function givesSegments({ model_input_names, tokenizer_class }: Record<string, un
 }
 
 function textTokenizer(json: Record<string, unknown>, config: Record<string, unknown>, file: string): LanguageTokenizer {
-  checkModel(json.model as Record<string, unknown>);
   const whole = (json.added_tokens as { content: string; single_word?: boolean }[] | undefined)?.find(token => token.single_word);
   // The library would find it inside of words, too.
   if (whole) throw new Error(`the added token "${whole.content}" stands for whole words only ("single_word"), which is not supported`);
-  const tokenizer = new Tokenizer(json, config);
+  const tokenizer = buildTokenizer(json, config);
   const { normalizer, model } = tokenizer;
   if (normalizer instanceof BertNormalizer) tokenizer.normalizer = new ExactBertNormalizer(normalizer.config);
   if (normalizer instanceof PrecompiledNormalizer) tokenizer.normalizer = new ExactCharacterMap(normalizer.config as ConstructorParameters<typeof ExactCharacterMap>[0]);

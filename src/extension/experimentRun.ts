@@ -7,6 +7,7 @@ import { EMPTY_RUN, isActive, TELEMETRY_KEPT, type RunView } from '../protocol/p
 import { EngineClient, type EngineOptions } from './engineClient';
 import { endedSilent, silentReport } from '../protocol/silentGpu';
 import { toReport } from './reports';
+import { RunHistory } from './runHistory';
 import { isAdapter, readMetrics, readRunFolder, readSummary, readSweep } from './runFolders';
 import { SweepHistory } from './sweepHistory';
 
@@ -28,7 +29,7 @@ export class ExperimentRun {
   /** Of the run that is going on; it is asked for things while it still starts. */
   private engine: Promise<EngineClient> | undefined;
   private current: RunView = EMPTY_RUN;
-  private history: MetricRecord[] = [];
+  private readonly history = new RunHistory();
   private members: SweepHistory | undefined;
   private samples: TelemetrySample[] = [];
   /** When the GPU was asked for what it has not answered. */
@@ -43,7 +44,9 @@ export class ExperimentRun {
   constructor(readonly experimentFile: string) {}
 
   get view(): RunView { return this.current; }
-  get metrics(): readonly MetricRecord[] { return this.history; }
+  get metrics(): readonly MetricRecord[] { return this.history.records; }
+  /** The latest step and evaluation. */
+  get latest(): Pick<RunHistory, 'trained' | 'evaluated'> { return this.history; }
   /** What the run has taken of the machine in its last minutes. */
   get telemetry(): readonly TelemetrySample[] { return this.samples; }
   get active(): boolean { return isActive(this.current.status); }
@@ -55,14 +58,14 @@ export class ExperimentRun {
   async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Pick<Summary, 'state' | 'device' | 'peak_memory_bytes' | 'own_gpu_memory_bytes'>; longest: number } | undefined> {
     // What an earlier engine took is not what this run takes.
     this.samples = [];
-    this.replaceHistory(this.history);
+    this.replaceHistory(this.metrics);
     const attempt = ++attempts;
     if (admission && !await this.admitted(admission, attempt)) return undefined;
     let ended: { summary: Summary | SweepSummary; longest: number } | undefined;
     const longest = (): number => this.current.started?.longest ?? 0;
     this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
-    this.replaceHistory(resume ? this.history : []);
+    this.replaceHistory(resume ? this.metrics : []);
     try {
       const engine = await (this.engine = EngineClient.start(options));
       this.listen(engine);
@@ -199,7 +202,7 @@ export class ExperimentRun {
       this.update({ sweep: this.members?.view(members) ?? null, progress: { message: `Member ${number + 1} of ${members.length}: ${name}`, fraction: null } });
     });
     engine.on('metrics', ({ records }) => {
-      this.history.push(...records);
+      this.history.append(records);
       this.members?.append(records);
       this.appended.fire({ records, reset: false });
       this.changed.fire();
@@ -232,7 +235,7 @@ export class ExperimentRun {
     // The engine tells of fast steps in batches; its log has those that a process that died could not tell of.
     if (died && !this.members) {
       const written = await readMetrics(folder);
-      if (written.length > this.history.length) this.replaceHistory(written);
+      if (written.length > this.metrics.length) this.replaceHistory(written);
     }
     this.update({
       adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || newest !== undefined),
@@ -242,8 +245,8 @@ export class ExperimentRun {
   }
 
   private replaceHistory(records: readonly MetricRecord[]): void {
-    this.history = [...records];
-    this.appended.fire({ records: this.history, reset: true });
+    this.history.replace(records);
+    this.appended.fire({ records: [...records], reset: true });
   }
 
   private update(part: Partial<RunView>): void {

@@ -1,7 +1,7 @@
 /** The Runs tree: run folders of the workspace, with their checkpoints and adapters. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { isEvalRecord, shownMetrics, type SweepSummary } from '../protocol/metrics';
+import { shownMetrics, type SweepSummary } from '../protocol/metrics';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
@@ -149,11 +149,9 @@ const ICONS: Record<RunFolder['status'], vscode.ThemeIcon> = {
 function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   const { run, active } = node;
   const item = new vscode.TreeItem(run.name, run.adapter || run.checkpoints.length ? vscode.TreeItemCollapsibleState.Collapsed : vscode.TreeItemCollapsibleState.None);
-  const records = active?.metrics ?? [];
-  const train = records.findLast(r => !isEvalRecord(r));
-  const loss = train && 'loss' in train ? Number(train.loss) : run.last_loss;
-  const last = records.findLast(isEvalRecord);
-  const metrics = last ? shownMetrics(last) : run.metrics;
+  const { trained, evaluated } = active?.latest ?? {};
+  const loss = trained ? Number(trained.loss) : run.last_loss;
+  const metrics = evaluated ? shownMetrics(evaluated) : run.metrics;
   const status = active ? active.view.status : run.status;
   const numbers = [...metrics.slice(0, 1).map(({ name, text }) => `${name} ${text}`), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
   const parts = [status, ...metrics.map(({ name, text }) => `${name} ${text}`), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];

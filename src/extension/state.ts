@@ -1,6 +1,6 @@
 import type { ErrorReport, MemoryMeasurement } from '../protocol/engine';
 import type { HeldRun } from '../protocol/memory';
-import { isEvalRecord, type Summary } from '../protocol/metrics';
+import type { Summary } from '../protocol/metrics';
 import { EMPTY_RUN, type RunStatus } from '../protocol/panel';
 import { liveEngines } from './engineClient';
 import type { ExperimentPanel } from './experimentPanel';
@@ -32,7 +32,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
   const { status, error, summary, folder, adapter, resumable, started, progress } = lab.run?.view ?? EMPTY_RUN;
   const metrics = lab.run?.metrics ?? [];
   const memory = lab.experimentView()?.memory;
-  const trained = metrics.filter(record => !isEvalRecord(record)).at(-1);
+  const trained = lab.run?.latest.trained;
   return {
     experiment: document?.file ?? null,
     problems: document?.reading.problems.map(p => `${p.path.join('.')} ${p.cause}`) ?? [],
@@ -41,7 +41,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
     trainable_parameters: count?.trainable_parameters ?? 0,
     all_parameters: count?.all_parameters ?? 0,
     run: {
-      status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, loss: trained && 'loss' in trained ? Number(trained.loss) : null,
+      status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, loss: trained ? Number(trained.loss) : null,
       metrics: metrics.length, samples: lab.run?.telemetry.length ?? 0, message: progress?.message ?? null, error, summary, folder, adapter, resumable,
     },
     memory: { measuring: !!memory?.measuring, measured: memory?.measured[0]?.result ?? null, held: memory?.held ?? null },

@@ -1,6 +1,6 @@
 /** One status bar item while a run is active, and the one notification when it ends unseen. */
 import * as vscode from 'vscode';
-import { isEvalRecord, mainMetric } from '../protocol/metrics';
+import { mainMetric } from '../protocol/metrics';
 import { formatReport, isActive, type RunView } from '../protocol/panel';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentPanel } from './experimentPanel';
@@ -68,8 +68,8 @@ export class StatusBar {
 export function describeRun(run: ExperimentRun): string {
   const { status, started, progress, silent } = run.view;
   if (silent) return 'the GPU does not answer';
-  const last = run.metrics.findLast(r => !isEvalRecord(r));
-  if (!last || !('loss' in last)) return progress?.message ?? status;
+  const { trained: last } = run.latest;
+  if (!last) return progress?.message ?? status;
   const word = status === 'running' ? '' : `${status} · `;
   return `${word}step ${last.step}/${started?.total_steps ?? '?'} · loss ${Number(last.loss).toFixed(2)}`;
 }

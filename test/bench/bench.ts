@@ -8,7 +8,8 @@
  *   npm run bench -- --start [--rounds 3]                           from the command to the first step, with and without files in the system's cache
  *   npm run bench -- --rounding [--rounds 3] [--precisions int8,int4] [--bases sample,bert-mini,bert-small]
  *                                                                   training loss with a rounded base beside fp32, and beside what chance does
- *   npm run bench -- --scaling [--rounds 3] [--out picture.png]     our speed against rank, length and model size
+ *   npm run bench -- --scaling [--rows 1,2] [--rounds 3] [--out picture.png]
+ *                                                                   our speed against rank (1), length (2) and model size (3)
  *   npm run bench -- --gpu [--rows 1,2] [--rounds 3] [--devices webgpu,cuda,tensorflow] [--families bert,t5|none] [--portions 512,8192] [--shapes full|tiny] [--out table.md]
  *                                                                   on a GPU: every family's losses, speed beside PEFT on the same card, profile (gpu/gpu.ts)
  */
@@ -36,7 +37,7 @@ async function main(): Promise<void> {
   if (values.gpu) return measureGpu({ ...values, rounds: String(rounds) });
   if (values.start) return measureStart(rounds);
   if (values.rounding) return measureRounding({ ...values, rounds: String(rounds) });
-  if (values.scaling) return measureScaling(rounds, values.out);
+  if (values.scaling) return measureScaling(rounds, { series: values.rows?.split(',').map(Number), picture: values.out });
   const without = values.without === undefined ? [] : savingNames(values.without);
   if (values.savings) {
     const table = await measureSavings({ rounds, steps: Number(values.steps), ...(without.length ? { chosen: without } : {}) });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ROOT } from '../support/paths';
 import { BASES, type BaseName } from './bases';
 import { measureOurs, median, prepare, run } from './measure';
+import { experimentOperations } from './operations';
 import { ownFolder } from './places';
 import type { Row } from './rows';
 
@@ -12,6 +13,8 @@ interface Series { title: string; axis: string; points: Point[] }
 
 /** Tokens of one step. */
 const TOKENS = 2048;
+/** A measurement has as many steps as issue these operations, about five seconds, so that those of small models are no shorter than others; but at least a few. */
+const OPERATIONS = 1.2e12, LEAST_STEPS = 5;
 const common = { base: 'bert-small' as BaseName, rank: 8, length: 128 };
 
 const SERIES: Series[] = [
@@ -20,35 +23,39 @@ const SERIES: Series[] = [
   { title: 'Model', axis: 'layers × width', points: (['bert-mini', 'bert-small', 'bert-medium', 'bert-base'] as const).map(base => ({ ...common, base, label: `${BASES[base].config.num_hidden_layers} × ${BASES[base].config.hidden_size}` })) },
 ];
 
-/**
- * Operations for one token of a BERT with adapters on query and value: forward and backward through the frozen layers
- * (no gradients of their weights), attention, adapters.
- */
-function operations({ base, rank, length }: Point): number {
-  const { num_hidden_layers: layers, hidden_size: d } = BASES[base].config as { num_hidden_layers: number; hidden_size: number };
-  return layers * (4 * 12 * d * d + 12 * length * d + 24 * rank * d);
-}
+const rowOf = ({ base, rank, length }: Point, steps: number): Row => ({
+  name: 'scaling', base, rank, lengths: Array<number>(8 * TOKENS / length).fill(length), batch: TOKENS / length, steps, dropout: 0, target_modules: ['query', 'value'], padding: 'longest', unit: 'tokens/s', must: 0,
+});
 
-/** Measures every point, prints a table and, with `picture`, draws it. */
-export async function measureScaling(rounds: number, picture?: string): Promise<void> {
+/**
+ * Measures the points of these series (counted from 1; default all) in turns, prints a table of each and, with `picture`, draws them. The count says how the
+ * speed changes, not how fast the machine is: it begins at the first point, and each round compares its points with its own first one.
+ */
+export async function measureScaling(rounds: number, { series, picture }: { series?: number[]; picture?: string } = {}): Promise<void> {
   const result = [];
-  for (const { title, axis, points } of SERIES) {
-    const measured: number[] = [];
+  for (const { title, axis, points } of series?.map(number => SERIES[number - 1]) ?? SERIES) {
+    const measured = [];
     for (const point of points) {
-      const row: Row = {
-        name: title, base: point.base, rank: point.rank, lengths: Array<number>(8 * TOKENS / point.length).fill(point.length), batch: TOKENS / point.length, steps: 8, dropout: 0, target_modules: ['query', 'value'],
-        padding: 'longest', unit: 'tokens/s', must: 0,
-      };
-      await prepare(row);
-      const speeds: number[] = [];
-      for (let round = 0; round < rounds; round++) speeds.push((await measureOurs(row)).tokens_per_second);
-      measured.push(median(speeds));
+      await prepare(rowOf(point, 1));
+      const { issued, needed } = experimentOperations(ownFolder());
+      measured.push({ row: rowOf(point, Math.max(LEAST_STEPS, Math.round(OPERATIONS / issued) + 1)), issued, needed, speeds: [] as number[] });
     }
-    // The count says how the speed changes, not how fast the machine is: it begins at the first point.
-    const predicted = points.map(point => measured[0] * operations(points[0]) / operations(point));
-    console.log(`\n| ${axis} | tokens/s | predicted by the count of operations |\n| --- | --- | --- |`);
-    points.forEach((point, i) => console.log(`| ${point.label} | ${measured[i].toFixed(0)} | ${predicted[i].toFixed(0)} |`));
-    result.push({ title, axis, labels: points.map(point => point.label), measured, predicted });
+    for (let round = 0; round < rounds; round++) {
+      for (const { row, speeds } of measured) {
+        await prepare(row);
+        speeds.push((await measureOurs(row)).tokens_per_second);
+      }
+    }
+    const [first] = measured;
+    console.log(`\n| ${axis} | tokens/s | by the count | measured ÷ counted | million operations a token | needed of them |\n| --- | --- | --- | --- | --- | --- |`);
+    const lines = measured.map(({ issued, needed, speeds }, i) => {
+      const speed = median(speeds), counted = median(first.speeds) * first.issued / issued;
+      const ratios = speeds.map((own, round) => own * issued / (first.speeds[round] * first.issued)).sort((a, b) => a - b);
+      const spread = i === 0 ? '' : `${median(ratios).toFixed(3)} (${ratios[0].toFixed(3)} to ${ratios.at(-1)!.toFixed(3)})`;
+      console.log(`| ${points[i].label} | ${speed.toFixed(0)} | ${counted.toFixed(0)} | ${spread} | ${(issued / TOKENS / 1e6).toFixed(1)} | ${(100 * needed / issued).toFixed(1)} % |`);
+      return { speed, counted };
+    });
+    result.push({ title, axis, labels: points.map(point => point.label), measured: lines.map(({ speed }) => speed), predicted: lines.map(({ counted }) => counted) });
   }
   if (!picture) return;
   const data = join(ownFolder(), 'scaling.json');

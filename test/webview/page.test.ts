@@ -187,6 +187,19 @@ test('without an experiment there is a way to make or open one', () => inPanel({
   assert.deepEqual(await asked(page, 'act'), [{ action: 'newExperiment' }, { action: 'pickExperiment' }]);
 }));
 
+test('charts leave no hole beside them before the first record, at any width', () => inPanel({ state: 'ready' }, async page => {
+  for (const width of [1400, 1100, 760, 420]) {
+    await page.setViewportSize({ width, height: 900 });
+    const [all, ends] = await page.evaluate(() => {
+      const right = (element: Element): number => Math.round(element.getBoundingClientRect().right);
+      const rows = new Map<number, number>();
+      for (const card of Array.from(document.querySelectorAll('.charts > .card'))) if ((card as HTMLElement).checkVisibility()) { const top = Math.round(card.getBoundingClientRect().top); rows.set(top, Math.max(rows.get(top) ?? 0, right(card))); }
+      return [right(document.querySelector('.charts')!), [...rows.values()]] as const;
+    });
+    assert.ok(ends.length > 0 && ends.every(end => Math.abs(end - all) <= 1), `${width}: ${ends.join()} of ${all}`);
+  }
+}));
+
 test('charts take the colours of a new theme', () => inPanel({ state: 'running', theme: 'dark' }, async page => {
   const colours = (): Promise<string> => page.locator('#chart-learning-rate canvas').evaluate((canvas: HTMLCanvasElement) => {
     const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);

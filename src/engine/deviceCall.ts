@@ -9,7 +9,7 @@ export const CALLS_BYTES = 16;
 /** What the GPU is asked for. Beginning, and the first run with it, reads and copies all weights and compiles all shaders, and takes longer. */
 export type Asked = 'begin' | 'run';
 
-/** Milliseconds of a clock that stands while the machine sleeps, the same in all threads. */
+/** Milliseconds of a clock that nobody sets, the same in all threads. On some systems it stands while the machine sleeps. */
 export const monotonic = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 export class DeviceCalls {
@@ -23,7 +23,7 @@ export class DeviceCalls {
     return since ? { since, asked: begins ? 'begin' : 'run' } : undefined;
   }
 
-  /** `call`, which is known to go on until it has ended. An answer to one of several counts for all: the GPU works. */
+  /** `call`, which is known to go on until it has ended. An answer to one of several counts for all, and one more begins the waiting anew: the GPU works. */
   async during<T>(asked: Asked, call: () => Promise<T>): Promise<T> {
     this.open += 1;
     this.mark(asked);

@@ -47,8 +47,10 @@ const [HOLES_FROM, HOLES] = [512e6, 0.5];
 const [PACKED, LOADING] = [2, 0.5];
 /** Bytes an element of one rounded copy: int4 has a half and, in blocks of 64, one float scale. The scales of int8 are too few to count. */
 const ROUNDED = { fp32: undefined, fp16: undefined, int8: 1, int4: 0.5 + FLOAT / 64 } as const;
-/** Floats for each trained value, and for each of a linear layer that is trained whole beside them: measured, on BERTs of 11 M, 29 M and 110 M parameters. */
-const [TRAINED, TRAINED_LINEAR] = [16, 9];
+/** Floats for each trained value: measured, on BERTs of 11 M, 29 M and 110 M parameters that are trained whole. */
+const TRAINED = 14.5;
+/** A GPU has all vectors whole: floats for each trained value, and for each of a linear layer that is trained whole beside them, from when the CPU had them so. */
+const [TRAINED_GPU, TRAINED_GPU_LINEAR] = [16, 9];
 /** Floats for each trained value of a further member of a sweep: values, moments, sums of gradients, start. */
 const TRAINED_MEMBER = 8;
 /** What steps were fed and gave is freed by JavaScript once it is so much. The vectors of a few steps count with what is trained. */
@@ -62,10 +64,10 @@ const BYTES_PER_TOKEN = 4;
 
 /**
  * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
- * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 64 bytes for each trained parameter, 100 in a linear layer that is trained whole; and, unless
+ * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 58 bytes for each trained parameter; and, unless
  * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities, or where they are computed again what attention keeps instead,
  * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
- * A GPU holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
+ * A GPU takes 64 bytes for each trained parameter, 100 in a linear layer that is trained whole, and holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
  * Every example counts with `max_length` tokens, or the data's longest if that is known.
  */
 export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
@@ -108,7 +110,7 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const held = (copies: number): number => heldWeights({ linear, below, output, tied, all: model.base_parameters }, engine.precision, gpu, copies);
   // A model that is trained whole has no frozen weights: its values are counted with their gradients and moments.
   const weights = lora.full ? 0 : held(PACKED);
-  const state = FLOAT * (TRAINED * count.trainable_parameters + (lora.full ? TRAINED_LINEAR * linear : 0));
+  const state = FLOAT * (gpu ? TRAINED_GPU * count.trainable_parameters + (lora.full ? TRAINED_GPU_LINEAR * linear : 0) : TRAINED * count.trainable_parameters);
   const process = gpu ? 0 : PROCESS + weights * (ROUNDED[engine.precision] ? BESIDE_ROUNDED : BESIDE_WEIGHTS);
   const split = frozen > 0 && keepsPrefix(settings) && !model.dropout?.hidden && !model.dropout?.attention;
   const loading = gpu || lora.full || ROUNDED[engine.precision] ? 0 : FLOAT * LOADING * (split ? Math.max(linear, below) : linear + below);

@@ -36,6 +36,19 @@ test('a recorded graph prints as text, backward nodes apart from forward ones', 
   assert.equal(ops.filter(op => op === 'Gemm' || op === 'MatMul').length, 1, 'one product for the gradient of w, none for the frozen weight');
 });
 
+test('parts of more than a million trained values are inputs and outputs of their own on the CPU, and cut from their vector on a GPU', () => {
+  const large: Program = {
+    ...program, inputs: [program.inputs[0], ...['trained', 'sums'].map(name => ({ name, dtype: 'float32' as const, shape: [6 + (1 << 20)] }))],
+    parts: { input: 'trained', parts: [{ name: 'w', shape: [3, 2], offset: 0, size: 6 }, { name: 'rest', shape: [1 << 20], offset: 6, size: 1 << 20 }] },
+  };
+  const found = (provider: 'cpu' | 'webgpu') => {
+    const { graph, forward, backward, gradients } = traceProgram(large, provider);
+    return { inputs: graph.inputs.map(({ name }) => name), gradients: gradients!.map(({ name }) => name), copies: [...forward, ...backward].filter(n => ['Slice', 'Split', 'Concat'].includes(n.op) && graph.values.get(n.outputs[0])!.dtype === 'float32').map(n => n.op) };
+  };
+  assert.deepEqual(found('cpu'), { inputs: ['x', 'trained:w', 'trained:rest', 'sums:w', 'sums:rest'], gradients: ['gradients:w', 'gradients:rest'], copies: [] });
+  assert.deepEqual(found('webgpu'), { inputs: ['x', 'trained', 'sums'], gradients: ['gradients'], copies: ['Slice', 'Concat'] });
+});
+
 test('one session computes batches of every size', async () => {
   const compiled = await new CompiledExecutor({ provider: 'cpu' }).compile(program);
   for (const T of [1, 4, 3]) {

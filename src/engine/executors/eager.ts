@@ -5,7 +5,7 @@ import type { Weight } from '../model/weights';
 import { readTensor } from '../model/safetensors';
 import { askDevice, type Asked } from '../deviceCall';
 import { onnxError } from './onnxError';
-import { evaluateProgram, GRADIENTS } from './program';
+import { evaluateProgram } from './program';
 import { registerEagerOps } from '../ops/op';
 
 export class EagerExecutor implements Executor {
@@ -77,7 +77,7 @@ class EagerProgram implements CompiledProgram {
         }
       }
       const result = evaluateProgram(program, inputs, name => this.weight(name), gradients);
-      return { ...result.forward, ...(result.gradients ? { [GRADIENTS]: result.gradients } : {}) };
+      return { ...result.forward, ...result.gradients };
     });
     const results: Results = {}, kept: Outputs['kept'] = {};
     try {

@@ -19,7 +19,7 @@ import { blocksFor } from './blocks';
 import { batchFeeds, batchInputs, batchSizes, dependsOnBatch, lossCount, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
 import { lossesOf, targetWidth } from './loss';
-import { NEXT, optimizerProgram } from './optimizer';
+import { createOptimizer, type Optimizer } from './optimizer';
 import { padded, padRows } from './padding';
 import { PORTION_TOKENS, portions } from './portions';
 import { tableFeeds, tableSpecs, type TableSite } from './tableRows';
@@ -90,7 +90,7 @@ function createStep(options: StepOptions, programs: Programs, widening: Widening
   const { plan, training, trainables, train } = options;
   const { executor, built } = programs;
   return building(async owned => {
-    const optimizer = train ? owned.add(await executor.compile({ ...optimizerProgram(built.trained, training), keep: Object.values(NEXT) })) : undefined;
+    const optimizer = train ? owned.add(await createOptimizer(executor, built.trained, training)) : undefined;
     const values = plan && await TrainedValues.create(executor, { plan, training, trainables, widening });
     return new Step(options, programs, optimizer, values, disposePrograms);
   });
@@ -232,7 +232,7 @@ class Step implements TrainingStep {
   private readonly scaling: Float32Array;
 
   constructor(
-    private readonly options: StepOptions, private readonly programs: Programs, private readonly optimizer: CompiledProgram | undefined,
+    private readonly options: StepOptions, private readonly programs: Programs, private readonly optimizer: Optimizer | undefined,
     /** Null where there is no plan. */
     private readonly values: TrainedValues | null, private readonly disposePrograms: () => Promise<void>,
   ) {
@@ -300,12 +300,8 @@ class Step implements TrainingStep {
 
   async update({ learning_rate, step }: { learning_rate: number; step: number }): Promise<{ grad_norm: number }> {
     const { adam_beta1, adam_beta2 } = this.options.training;
-    const scalar = (value: number) => ({ data: Float32Array.of(value), shape: [] });
-    const outputs = await this.optimizer!.runKeeping({
-      ...this.values!.feeds, learning_rate: scalar(learning_rate), correction1: scalar(1 - adam_beta1 ** step), correction2: scalar(1 - adam_beta2 ** step),
-    });
-    const grad_norm = outputs.results.grad_norm[0];
-    this.values!.update(outputs, Number.isFinite(grad_norm));
+    const { grad_norm, kept } = await this.optimizer!.update(this.values!.feeds, { learning_rate, correction1: 1 - adam_beta1 ** step, correction2: 1 - adam_beta2 ** step });
+    this.values!.update(kept, Number.isFinite(grad_norm));
     return { grad_norm };
   }
 

@@ -55,7 +55,7 @@ export async function createSession(program: Program, traced: Traced, settings: 
   const bytes = encodeModel({
     graph, initializers, outputs: traced.outputs,
     nodes: [...casts, ...traced.forward],
-    backward: gradients && { nodes: traced.backward, outputs: [gradients] },
+    backward: gradients && { nodes: traced.backward, outputs: gradients },
   });
   return ort.InferenceSession.create(bytes, {
     executionProviders: [settings.provider],

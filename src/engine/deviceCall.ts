@@ -26,7 +26,8 @@ export class DeviceCalls {
   /** `call`, which is known to go on until it has ended. An answer to one of several counts for all: the GPU works. */
   async during<T>(asked: Asked, call: () => Promise<T>): Promise<T> {
     this.open.push(asked);
-    this.mark();
+    // Asking for more is no answer.
+    this.mark(this.current?.since);
     try { return await call(); } finally {
       this.open.splice(this.open.indexOf(asked), 1);
       if (this.open.length) this.mark();
@@ -35,7 +36,7 @@ export class DeviceCalls {
   }
 
   /** What takes longest decides how long the GPU may take. */
-  private mark(): void { this.values.set([monotonic(), this.open.includes('begin') ? 1 : 0]); }
+  private mark(since = monotonic()): void { this.values.set([since, this.open.includes('begin') ? 1 : 0]); }
 }
 
 /** Those of this thread. */

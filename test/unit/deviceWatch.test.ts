@@ -52,6 +52,24 @@ test('while one of several calls begins, the GPU may take as long as that, which
   assert.equal(calls.current, undefined);
 });
 
+test('what a silent GPU is asked for meanwhile is no answer of it', async () => {
+  const calls = new DeviceCalls();
+  const told: (number | null)[] = [];
+  const watch = new DeviceWatch(calls, since => told.push(since), 0.1);
+  let answer = (): void => {};
+  const first = calls.during('run', () => new Promise<void>(resolve => { answer = resolve; }));
+  watch.start();
+  await sleep(700);
+  const second = calls.during('run', () => first);
+  await sleep(700);
+  assert.deepEqual(told.map(since => since !== null), [true]);
+  answer();
+  await second;
+  await sleep(700);
+  assert.deepEqual(told.map(since => since !== null), [true, false]);
+  watch.stop();
+});
+
 test('a GPU that answers in time, and a run that ends, are nothing to tell of', async () => {
   const { watch, told, answer } = asking('run', 0.6);
   await sleep(200);

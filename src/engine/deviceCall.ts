@@ -14,7 +14,7 @@ export const monotonic = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 export class DeviceCalls {
   private readonly values: Float64Array;
-  private open = 0;
+  private readonly open: Asked[] = [];
   constructor(memory = new SharedArrayBuffer(CALLS_BYTES)) { this.values = new Float64Array(memory); }
 
   /** The call that goes on: when it began, on the clock of `monotonic`. */
@@ -23,18 +23,20 @@ export class DeviceCalls {
     return since ? { since, asked: begins ? 'begin' : 'run' } : undefined;
   }
 
-  /** `call`, which is known to go on until it has ended. An answer to one of several counts for all, and one more begins the waiting anew: the GPU works. */
+  /** `call`, which is known to go on until it has ended. An answer to one of several counts for all: the GPU works. */
   async during<T>(asked: Asked, call: () => Promise<T>): Promise<T> {
-    this.open += 1;
-    this.mark(asked);
+    this.open.push(asked);
+    // Asking for more is no answer.
+    this.mark(this.current?.since);
     try { return await call(); } finally {
-      this.open -= 1;
-      if (this.open) this.mark(asked);
+      this.open.splice(this.open.indexOf(asked), 1);
+      if (this.open.length) this.mark();
       else this.values[0] = 0;
     }
   }
 
-  private mark(asked: Asked): void { this.values.set([monotonic(), asked === 'begin' ? 1 : 0]); }
+  /** What takes longest decides how long the GPU may take. */
+  private mark(since = monotonic()): void { this.values.set([since, this.open.includes('begin') ? 1 : 0]); }
 }
 
 /** Those of this thread. */

@@ -7,6 +7,8 @@ export interface Row {
   base: BaseName;
   /** Examples by their length in tokens, special tokens included. */
   lengths: number[];
+  /** Of an encoder-decoder, whose `lengths` are those of the sources: lengths of the targets. */
+  targets?: number[];
   batch: number;
   /** Optimizer steps of one measurement. More than one pass where they need more examples. */
   steps: number;

@@ -39,6 +39,37 @@ test('beginning may take longer than a step, unless the end was asked for', asyn
   assert.deepEqual(told.slice(1), [null], 'an answer at the end of the run is told too');
 });
 
+test('while one of several calls begins, the GPU may take as long as that, whichever of the others is answered', async () => {
+  const calls = new DeviceCalls();
+  const answers: (() => void)[] = [];
+  const [begun, ran] = (['begin', 'run'] as const).map(asked => calls.during(asked, () => new Promise<void>(resolve => answers.push(resolve))));
+  assert.equal(calls.current?.asked, 'begin');
+  answers[1]();
+  await ran;
+  assert.equal(calls.current?.asked, 'begin');
+  answers[0]();
+  await begun;
+  assert.equal(calls.current, undefined);
+});
+
+test('what a silent GPU is asked for meanwhile is no answer of it', async () => {
+  const calls = new DeviceCalls();
+  const told: (number | null)[] = [];
+  const watch = new DeviceWatch(calls, since => told.push(since), 0.1);
+  let answer = (): void => {};
+  const first = calls.during('run', () => new Promise<void>(resolve => { answer = resolve; }));
+  watch.start();
+  await sleep(700);
+  const second = calls.during('run', () => first);
+  await sleep(700);
+  assert.deepEqual(told.map(since => since !== null), [true]);
+  answer();
+  await second;
+  await sleep(700);
+  assert.deepEqual(told.map(since => since !== null), [true, false]);
+  watch.stop();
+});
+
 test('a GPU that answers in time is nothing to tell of', async () => {
   const { watch, told, answer } = asking('run', 0.6);
   await sleep(200);

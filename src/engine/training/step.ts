@@ -48,6 +48,8 @@ export interface StepOptions {
   savings?: Savings;
   /** Tokens of the longest text; default 0. Long ones are worth other arrangements. */
   longest?: number;
+  /** Tokens of the longest target of an encoder-decoder; default `longest`. */
+  longest_target?: number;
   /** Tokens that are computed at a time; default `PORTION_TOKENS`, or Infinity without that saving. */
   portion_tokens?: number;
   /** Classes of a frozen output layer that are computed at a time while training; default `CHUNK_CLASSES`, or Infinity without that saving. */
@@ -133,13 +135,14 @@ interface StepProgram {
 }
 
 /** The program of forward, loss and gradients, the dropout sites in it, and the trained tables that it reads. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false, savings = ALL_SAVINGS, longest = 0, chunk_classes = savings.chunked_loss ? CHUNK_CLASSES : Infinity }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
+export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false, savings = ALL_SAVINGS, longest = 0, longest_target = longest, chunk_classes = savings.chunked_loss ? CHUNK_CLASSES : Infinity }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
   const unlabelled = train && !hasClasses(task) && !savings.labelled_positions;
   const may_remake = train && savings.attention_blocks && longest >= BLOCKED_FROM[own.causal && !own.decoder ? 'decoder' : 'encoder'];
-  const layout: BatchLayout = { ...own, ...(read ? { read, pad_token_id: null } : {}), unlabelled, may_remake, blocks: may_remake ? blocksFor(longest, own.causal) : undefined, targets: targetWidth(problem_type, model.labels.length) };
+  const layout: BatchLayout = { ...own, ...(read ? { read, pad_token_id: null } : {}), unlabelled, may_remake, blocks: may_remake ? blocksFor(longest, own.causal) : undefined, targets: targetWidth(problem_type, model.labels.length),
+    ...(own.decoder && train && savings.attention_blocks ? { decoder_blocks: blocksFor(longest_target) } : {}) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const formats = formatsOf(model, precision);

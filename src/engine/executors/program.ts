@@ -30,5 +30,7 @@ export function evaluateProgram(
 function cutParts(program: Program, inputs: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
   if (!program.parts) return {};
   const whole = inputs[program.parts.input] as tf.Tensor1D;
-  return Object.fromEntries(program.parts.parts.map(({ name, shape, offset, size }) => [name, tf.reshape(tf.slice1d(whole, offset, size), shape)]));
+  const { parts } = program.parts;
+  const pieces = tf.split(whole, parts.map(({ size }) => size));
+  return Object.fromEntries(parts.map(({ name, shape }, i) => [name, tf.reshape(pieces[i], shape)]));
 }

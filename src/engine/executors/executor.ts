@@ -33,7 +33,7 @@ export interface Program {
   inputs: InputSpec[];
   /** Frozen weights by name; `forward` gets them as tensors. */
   weights: Map<string, Weight>;
-  /** Cuts the input `input` [N] into parts, which `forward` finds among its inputs under their own names. */
+  /** Cuts the input `input` [N] into parts, one behind the other and nothing beside them, which `forward` finds among its inputs under their own names. */
   parts?: { input: string; parts: readonly Part[] };
   /** Named outputs that are always computed. */
   forward(inputs: Record<string, Tensor>, weight: (name: string) => Tensor): Record<string, Tensor>;

@@ -35,6 +35,7 @@ export function evaluateProgram(
 function cutParts(program: Program, inputs: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
   if (!program.parts) return {};
   const { input, parts } = program.parts;
-  const cut = ({ shape, offset, size }: Part): tf.Tensor => tf.reshape(tf.slice1d(inputs[input] as tf.Tensor1D, offset, size), shape);
-  return Object.fromEntries(parts.map(part => [part.name, inputs[partOf(input, part)] ?? cut(part)]));
+  const whole = inputs[input] as tf.Tensor1D | undefined;
+  const pieces = whole && tf.split(whole, parts.map(({ size }) => size));
+  return Object.fromEntries(parts.map((part, i) => [part.name, pieces ? tf.reshape(pieces[i], part.shape) : inputs[partOf(input, part)]]));
 }

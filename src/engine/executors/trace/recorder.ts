@@ -21,14 +21,17 @@ export class RecorderBackend extends tf.KernelBackend {
     return this.current;
   }
 
-  /** Runs `trace` with `graph` as the graph that kernels add nodes to. */
+  /** Runs `trace` with `graph` as the graph that kernels add nodes to. Its tensors end with it. */
   record<T>(graph: Graph, trace: () => T): T {
     if (this.current) throw new Error('a program is already being traced');
     const previous = tf.getBackend();
     this.current = graph;
     try {
       tf.setBackend(RECORDER);
-      return tf.tidy(() => trace() as T & tf.TensorContainer);
+      let result: T;
+      // Nothing is returned through tidy, which would look for tensors in every node of the graph.
+      tf.tidy(() => { result = trace(); });
+      return result!;
     } finally {
       this.current = undefined;
       if (previous && previous !== RECORDER) tf.setBackend(previous);

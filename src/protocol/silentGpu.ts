@@ -3,9 +3,9 @@ import type { ErrorReport } from './engine';
 
 const clock = (time: number): string => new Date(time).toLocaleTimeString('en-GB');
 
-/** While it does not answer. `since` is in milliseconds since 1970, `end` says how the person ends the run. */
-export const silentReport = (since: number, end: string): ErrorReport => ({
-  code: 'device.silent', cause: `the GPU has not answered since ${clock(since)}`, action: `if it is only slow, wait: the run goes on by itself. If it hangs, ${end}`,
+/** While it does not answer. `since` is in milliseconds since 1970, `end` says how the person ends `what` waits for it. */
+export const silentReport = (since: number, end: string, what = 'the run'): ErrorReport => ({
+  code: 'device.silent', cause: `the GPU has not answered since ${clock(since)}`, action: `if it is only slow, wait: ${what} goes on by itself. If it hangs, ${end}`,
 });
 
 /** Once the engine was ended for it. `next` is what can be done then. */

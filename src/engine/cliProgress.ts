@@ -41,7 +41,7 @@ export function showProgress(engine: EngineThread, stream: WriteStream | NodeJS.
       }
     }
   });
-  const silent = (since: number | null): void => line(since === null ? 'the GPU has answered' : `warn: ${formatReport(silentReport(since, 'Ctrl+C twice ends the run, and --resume goes on from its last checkpoint'))}`);
+  const silent = (since: number | null): void => line(since === null ? 'the GPU has answered' : `warn: ${formatReport(silentReport(since, 'Ctrl+C, and once more a second later, ends the run, and --resume goes on from its last checkpoint if there is one'))}`);
   return { end: clear, silent, telemetry: ({ memory_bytes, gpu }) => { memory = `${gigabytes(memory_bytes)}${gpu ? ` + GPU ${gigabytes(gpu.memory_bytes)}${gpu.of === 'card' ? ' (whole card)' : ''}` : ''}  `; } };
 }
 

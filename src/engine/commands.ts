@@ -7,7 +7,7 @@ import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { showProgress } from './cliProgress';
 import { readRecords, readRows, textOf, type Column } from './data/dataset';
 import { DeviceWatch } from './deviceWatch';
-import { startThread } from './engineThread';
+import { startThread, type EngineThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
@@ -18,6 +18,7 @@ import { abandon } from './transaction';
 import { predictTask } from './model/predictTask';
 import type { EngineRequests, RuntimeName } from '../protocol/engine';
 import { DEVICES, PRECISIONS } from '../protocol/experiment';
+import { silentReport } from '../protocol/silentGpu';
 
 const USAGE = `LoRA Lab
 
@@ -72,6 +73,12 @@ function numberOf(options: Options, name: string): number {
 
 const text = { type: 'string' } as const;
 
+/** What an experiment's file calls `engine.device` is `--device` here. */
+function asOption(error: unknown): unknown {
+  const place = error instanceof LabError && /^engine\.(\w+)$/.exec(error.report.where ?? '');
+  return place ? new LabError({ ...(error as LabError).report, where: `--${place[1]}` }, { cause: error }) : error;
+}
+
 /** A run or a sweep, which a signal ends with a checkpoint. */
 async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], started?: StartedWorker): Promise<EngineRequests[M][1]> {
   const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
@@ -125,11 +132,16 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter'), device, precision };
     const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
     const task = predictTask(model.base, model.adapter);
-    const classify = (request: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'>): Promise<unknown> => {
+    const asked = <T>(answer: (engine: EngineThread) => Promise<T>): Promise<T> => {
       const engine = startThread();
       engine.on('log', ({ level, message }) => { if (level === 'warn') process.stderr.write(`warn: ${message}\n`); });
-      return engine.request('predict', { ...model, ...request });
+      const watch = new DeviceWatch(engine.calls, since => {
+        process.stderr.write(since === null ? 'the GPU has answered\n' : `warn: ${formatReport(silentReport(since, 'Ctrl+C ends it', 'the work'))}\n`);
+      });
+      watch.start();
+      return answer(engine).catch(error => { throw asOption(error); }).finally(() => watch.stop());
     };
+    const classify = (request: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'>): Promise<unknown> => asked(engine => engine.request('predict', { ...model, ...request }));
     if (task === 'TOKEN_CLS') {
       const [unused] = [...Object.keys(settings), ...(options.chat ? ['chat'] : []), ...(column('text_pair_column') === null ? [] : ['text_pair_column'])];
       if (unused !== undefined) throw usageError(`--${unused} is not used by ${task}`);
@@ -138,7 +150,7 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
     if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') {
       if (pairs) throw usageError('--text_pair_column is only for classifiers');
-      return startThread().request('generate', { ...model, prompts: texts, chat: options.chat === true, ...settings });
+      return asked(engine => engine.request('generate', { ...model, prompts: texts, chat: options.chat === true, ...settings }));
     }
     const [foreign] = [...Object.keys(settings), ...(options.chat ? ['chat'] : [])];
     if (foreign !== undefined) throw usageError(`--${foreign} is only for language models`);

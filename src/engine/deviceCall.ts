@@ -9,12 +9,12 @@ export const CALLS_BYTES = 16;
 /** What the GPU is asked for. Beginning, and the first run with it, reads and copies all weights and compiles all shaders, and takes longer. */
 export type Asked = 'begin' | 'run';
 
-/** Milliseconds of a clock that stands while the machine sleeps, the same in all threads. */
+/** Milliseconds of a clock that nobody sets, the same in all threads. On some systems it stands while the machine sleeps. */
 export const monotonic = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 export class DeviceCalls {
   private readonly values: Float64Array;
-  private open = 0;
+  private readonly open: Asked[] = [];
   constructor(memory = new SharedArrayBuffer(CALLS_BYTES)) { this.values = new Float64Array(memory); }
 
   /** The call that goes on: when it began, on the clock of `monotonic`. */
@@ -25,16 +25,18 @@ export class DeviceCalls {
 
   /** `call`, which is known to go on until it has ended. An answer to one of several counts for all: the GPU works. */
   async during<T>(asked: Asked, call: () => Promise<T>): Promise<T> {
-    this.open += 1;
-    this.mark(asked);
+    this.open.push(asked);
+    // Asking for more is no answer.
+    this.mark(this.current?.since);
     try { return await call(); } finally {
-      this.open -= 1;
-      if (this.open) this.mark(asked);
+      this.open.splice(this.open.indexOf(asked), 1);
+      if (this.open.length) this.mark();
       else this.values[0] = 0;
     }
   }
 
-  private mark(asked: Asked): void { this.values.set([monotonic(), asked === 'begin' ? 1 : 0]); }
+  /** What takes longest decides how long the GPU may take. */
+  private mark(since = monotonic()): void { this.values.set([since, this.open.includes('begin') ? 1 : 0]); }
 }
 
 /** Those of this thread. */

@@ -1,4 +1,4 @@
-/** Tells of a GPU that does not answer. Nothing is ended: a slow GPU goes on by itself, and only a person can know. */
+/** Tells of a GPU that does not answer. It ends nothing: a slow GPU goes on by itself, and only a person can know. */
 import { monotonic, type Asked, type DeviceCalls } from './deviceCall';
 
 const LOOK_MS = 500;
@@ -12,11 +12,13 @@ const STOPPING_S = 5;
 export class DeviceWatch {
   private timer: NodeJS.Timeout | undefined;
   private stopping = false;
+  /** The call that goes on, and for how many milliseconds it has been looked at, which a machine that sleeps does not do: some systems' clocks go on meanwhile. */
+  private seen = { since: 0, waited: 0, at: 0 };
   /** The call that was told of. */
   private told: number | undefined;
 
   /** `tell` gets when the GPU was asked for what it has not answered, in milliseconds since 1970, and null once it has answered. */
-  constructor(private readonly calls: DeviceCalls, private readonly tell: (since: number | null) => void, private readonly patience_s = patience()) {}
+  constructor(private readonly calls: DeviceCalls, private readonly tell: (since: number | null) => void, private patience_s = patience()) {}
 
   start(): void {
     this.stop();
@@ -37,15 +39,21 @@ export class DeviceWatch {
   private answered(): void {
     if (this.told === undefined || this.told === this.calls.current?.since) return;
     this.told = undefined;
+    // It is slow, as is now known, and need not be told of in every step.
+    this.patience_s = Math.max(this.patience_s, 2 * this.seen.waited / 1000);
     this.tell(null);
   }
 
   private look(): void {
     const { current } = this.calls;
-    const waited = current ? monotonic() - current.since : 0;
-    const most = this.stopping ? Math.min(STOPPING_S, this.patience_s) : this.patience_s;
     this.answered();
-    if (!current || this.told !== undefined || waited < 1000 * most * (this.stopping ? 1 : LONGER[current.asked])) return;
+    if (!current) return;
+    const now = monotonic();
+    if (this.seen.since !== current.since) this.seen = { since: current.since, waited: 0, at: current.since };
+    const waited = this.seen.waited + Math.min(now - this.seen.at, 2 * LOOK_MS);
+    this.seen = { since: current.since, waited, at: now };
+    const most = this.stopping ? Math.min(STOPPING_S, this.patience_s) : this.patience_s;
+    if (this.told !== undefined || waited < 1000 * most * (this.stopping ? 1 : LONGER[current.asked])) return;
     this.told = current.since;
     this.tell(Date.now() - waited);
   }

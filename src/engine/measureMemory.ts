@@ -32,7 +32,7 @@ export async function measureMemory({ experiment_file }: { experiment_file: stri
     await step.update({ learning_rate: training.learning_rate, step: 1 });
     const onCpu = step.device.startsWith('cpu');
     return {
-      peak_memory_bytes: process.resourceUsage().maxRSS * 1024, device: step.device, longest: Math.max(...batch.map(tokensOf)),
+      peak_memory_bytes: process.resourceUsage().maxRSS * 1024, device: step.device, longest: Math.max(...batch.flatMap(({ input_ids, decoder_input_ids }) => [input_ids.length, decoder_input_ids?.length ?? 0])),
       // What a step took stays with the device's allocator as long as the session does.
       gpu_memory_bytes: onCpu ? null : await gpu.taken(),
       device_memory_bytes: onCpu ? null : (await listGpus())[0]?.memory_bytes ?? null, half_precision: hasHalf(step.device),

@@ -27,7 +27,8 @@ export const liveEngines = (): readonly EngineClient[] => [...live];
 export class EngineClient {
   private readonly connection: MessageConnection;
   private readonly handlers = new Map<keyof EngineNotifications, Set<(params: never) => void>>();
-  private readonly pending = new Set<(error: Error) => void>();
+  /** How to give up each request that is not answered. */
+  private readonly pending = new Map<(error: Error) => void, keyof EngineRequests>();
   private death: ReportedError | undefined;
   private killed = false;
   /** Why it was ended on purpose. */
@@ -74,12 +75,14 @@ export class EngineClient {
 
   get pid(): number | undefined { return this.child.pid; }
   get alive(): boolean { return this.death === undefined && !this.killed; }
+  /** A merge goes on, which leaves something behind if the process just ends. */
+  get merging(): boolean { return [...this.pending.values()].includes('merge'); }
 
   /** Sends a request. Rejects with a ReportedError: the engine's own report, or why its process died. */
   request<K extends keyof EngineRequests>(method: K, params: EngineRequests[K][0]): Promise<EngineRequests[K][1]> {
     if (this.death) return Promise.reject(this.death);
     return new Promise((resolve, reject) => {
-      this.pending.add(reject);
+      this.pending.set(reject, method);
       const done = (): void => void this.pending.delete(reject);
       this.connection.sendRequest<EngineRequests[K][1]>(method, params).then(
         result => { done(); resolve(result); },
@@ -158,7 +161,7 @@ export class EngineClient {
     this.death = new ReportedError(report);
     live.delete(this);
     this.log.info(report.cause);
-    for (const reject of this.pending) reject(this.death);
+    for (const reject of this.pending.keys()) reject(this.death);
     this.pending.clear();
     this.connection.dispose();
   }

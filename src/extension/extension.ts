@@ -35,8 +35,9 @@ export async function activate(context: vscode.ExtensionContext): Promise<LabExp
   return { state: () => readState(current, panel), modelTree, runTree, measureMemory: () => current.measureMemory(), memory: current.memory };
 }
 
-/** Ends every engine: a running one writes a last checkpoint first. */
+/** Ends every engine: one that trains writes a last checkpoint first, one that merges removes what is unfinished. */
 export async function deactivate(): Promise<void> {
-  await lab?.shutdown();
+  const merging = liveEngines().filter(engine => engine.merging);
+  await Promise.all([lab?.shutdown(), ...merging.map(engine => engine.cancel())]);
   for (const engine of liveEngines()) engine.kill();
 }

@@ -80,11 +80,11 @@ export function deviceOf({ engine: { device } }: Pick<MemorySettings, 'engine'>,
 /** Only what memory depends on, in one order. Alpha, seeds, rates and lengths of training change nothing. */
 export function settingsOf({ task, base_model, engine, lora, training, sweep }: Pick<ExperimentValues, 'task' | 'base_model' | 'engine' | 'lora' | 'training' | 'sweep'> | MemorySettings): MemorySettings {
   const { device, precision, prefix_cache, prefix_cache_mb, without = [] } = engine;
-  const { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs = 1, max_steps = -1, predict_with_generate } = training;
+  const { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs = 1, max_steps = -1, predict_with_generate, max_target_length } = training;
   return {
     task, base_model, engine: { device, precision, prefix_cache, prefix_cache_mb, ...(without.length ? { without } : {}) },
     // Every epoch after the second finds the same in memory.
-    training: { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs: Math.min(2, num_train_epochs), max_steps: Math.min(1, max_steps), predict_with_generate },
+    training: { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs: Math.min(2, num_train_epochs), max_steps: Math.min(1, max_steps), predict_with_generate, ...(max_target_length == null ? {} : { max_target_length }) },
     lora: {
       full: lora.full, r: lora.r, lora_alpha: 0, target_modules: lora.target_modules, exclude_modules: lora.exclude_modules, rank_pattern: lora.rank_pattern, modules_to_save: lora.modules_to_save,
       layers_to_transform: lora.layers_to_transform, layers_pattern: lora.layers_pattern, trainable_token_indices: lora.trainable_token_indices, use_dora: lora.use_dora, lora_bias: lora.lora_bias, bias: lora.bias,

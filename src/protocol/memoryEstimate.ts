@@ -7,7 +7,7 @@ import { BLOCKED_FROM, MOST_BLOCKS, savingsOf, TURN_BYTES } from './savings';
 /** The settings that memory depends on. */
 export type MemorySettings = Pick<Experiment, 'task' | 'base_model'> & {
   engine: Pick<Experiment['engine'], 'device' | 'precision' | 'prefix_cache' | 'prefix_cache_mb'> & Partial<Pick<Experiment['engine'], 'without'>>;
-  training: Pick<Experiment['training'], 'per_device_train_batch_size' | 'max_length' | 'gradient_checkpointing'> & Partial<Pick<Experiment['training'], 'num_train_epochs' | 'max_steps' | 'predict_with_generate'>>;
+  training: Pick<Experiment['training'], 'per_device_train_batch_size' | 'max_length' | 'gradient_checkpointing'> & Partial<Pick<Experiment['training'], 'num_train_epochs' | 'max_steps' | 'predict_with_generate' | 'max_target_length'>>;
   lora: AdapterSettings & { lora_dropout?: number };
   /** Of a sweep, whose members are in one process. */
   sweep?: SweepSize;
@@ -47,8 +47,10 @@ const [HOLES_FROM, HOLES] = [512e6, 0.5];
 const [PACKED, LOADING] = [2, 0.5];
 /** Bytes an element of one rounded copy: int4 has a half and, in blocks of 64, one float scale. The scales of int8 are too few to count. */
 const ROUNDED = { fp32: undefined, fp16: undefined, int8: 1, int4: 0.5 + FLOAT / 64 } as const;
-/** Floats for each trained value, and for each of a linear layer that is trained whole beside them: measured, on BERTs of 11 M, 29 M and 110 M parameters. */
-const [TRAINED, TRAINED_LINEAR] = [16, 9];
+/** Floats for each trained value: measured, on BERTs of 11 M, 29 M and 110 M parameters that are trained whole. */
+const TRAINED = 14.5;
+/** A GPU has all vectors whole: floats for each trained value, and for each of a linear layer that is trained whole beside them, from when the CPU had them so. */
+const [TRAINED_GPU, TRAINED_GPU_LINEAR] = [16, 9];
 /** Floats for each trained value of a further member of a sweep: values, moments, sums of gradients, start. */
 const TRAINED_MEMBER = 8;
 /** What steps were fed and gave is freed by JavaScript once it is so much. The vectors of a few steps count with what is trained. */
@@ -62,11 +64,11 @@ const BYTES_PER_TOKEN = 4;
 
 /**
  * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
- * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 64 bytes for each trained parameter, 100 in a linear layer that is trained whole; and, unless
+ * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 58 bytes for each trained parameter; and, unless
  * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities, or where they are computed again what attention keeps instead,
  * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
- * A GPU holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
- * Every example counts with `max_length` tokens, or the data's longest if that is known.
+ * A GPU takes 64 bytes for each trained parameter, 100 in a linear layer that is trained whole, and holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
+ * Every example counts with `max_length` tokens, or the data's longest if that is known; of an encoder-decoder that is the source, and the target counts with `max_target_length` in the decoder, which has two attentions in each layer.
  */
 export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
   const { task, training, engine, sweep } = settings;
@@ -74,29 +76,39 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const count = countAdapter(model, lora);
   const savings = savingsOf(engine);
   const length = Math.min(training.max_length, longest);
+  const pairs = task === 'SEQ_2_SEQ_LM';
+  // An encoder-decoder's decoder reads the targets.
+  const target = pairs ? Math.min(training.max_target_length ?? training.max_length, longest) : 0;
   // Half precision is computed on GPUs alone, whatever `auto` stands for.
   const gpu = engine.device === 'webgpu' || engine.device === 'cuda' || engine.precision === 'fp16';
   const decoder = task === 'CAUSAL_LM' || (task === 'SEQ_CLS' && model.modules.some(({ name }) => /\.(q_proj|qkv_proj|c_attn)$/.test(name)));
-  const from = BLOCKED_FROM[decoder ? 'decoder' : 'encoder'];
-  const again = (layer: string): boolean => savings.attention_blocks && length >= from && computedAgain(layer, { model, task, lora, gpu, decoder });
-  if (longest === Infinity && savings.attention_blocks && length >= from) {
+  if (longest === Infinity && savings.attention_blocks) {
     // Texts that are just too short for it keep their probabilities.
-    const [long, short] = [length, from - 1].map(known => estimateMemory(model, settings, known));
-    return long.total >= short.total ? long : short;
+    const shorter = Object.values(BLOCKED_FROM).filter(from => from <= Math.max(length, target)).map(from => from - 1);
+    return [Math.max(length, target), ...shorter].map(known => estimateMemory(model, settings, known)).reduce((most, other) => (other.total > most.total ? other : most));
   }
-  const examples = Math.max(1, Math.min(training.per_device_train_batch_size, savings.portions ? Math.floor(PORTION_TOKENS / length) : Infinity));
-  const tokens = examples * length;
+  const again = (attention: Attention): boolean =>
+    savings.attention_blocks && attention.longest >= BLOCKED_FROM[decoder || attention.kind === 'decoder' ? 'decoder' : 'encoder'] && computedAgain(attention, { model, count, lora, gpu, decoder });
+  const examples = Math.max(1, Math.min(training.per_device_train_batch_size, savings.portions ? Math.floor(PORTION_TOKENS / (length + target)) : Infinity));
   const layers = layersOf(model.modules);
   const frozen = frozenLayers(model.modules, layers, count, lora);
-  const masks = masksOf(model, layers, count, lora, length, again);
-  const kept = layers.map((layer, i) => FLOAT * tokens * (task === 'SEQ_CLS' && savings.last_layer_positions && i === layers.length - 1 ? layer.inward : layer.outputs + layer.norms + layer.gated + (again(layer.name) ? SLOTS * layer.hidden : layer.heads * length) + masks[i])).slice(frozen);
-  const scores = layers.map(({ name, heads, group }) => (again(name) && !gpu ? TURNS * Math.max(TURN_BYTES, FLOAT * group * length ** 2 / MOST_BLOCKS) : 2 * FLOAT * tokens * heads * length));
-  const widest = Math.max(0, ...layers.map((layer, i) => 3 * FLOAT * tokens * layer.widest + scores[i]));
-  const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens * layer.hidden));
+  const tokens = (layer: Layer): number => examples * (layer.decoder ? target : length);
+  const attentions = (layer: Layer): Attention[] => (layer.decoder ? [{ kind: 'decoder', keys: target, longest: target }, { kind: 'cross', keys: length, longest: Math.max(length, target) }] : [{ kind: 'own', keys: length, longest: Math.max(length, target) }]);
+  const masks = masksOf(model, layers, count, lora);
+  const last = (i: number): boolean => task === 'SEQ_CLS' && savings.last_layer_positions && i === layers.length - 1;
+  /** Floats that the attentions of a layer keep for each token: probabilities, with dropout its mask and what it leaves of them too. */
+  const attended = (layer: Layer): number => sum(attentions(layer).map(attention => (again(attention) ? SLOTS * layer.hidden : (model.dropout?.attention ? 3 : 1) * layer.heads * attention.keys)));
+  const kept = layers.map((layer, i) => FLOAT * (tokens(layer) * (last(i) ? layer.inward : layer.outputs + layer.norms + layer.gated + attended(layer) + masks[i]) + (layer.decoder ? examples * length * layer.crossing : 0))).slice(frozen);
+  const scores = layers.map(layer => Math.max(0, ...attentions(layer).map(attention => (again(attention) && !gpu ? TURNS * Math.max(TURN_BYTES, FLOAT * layer.group * attention.keys ** 2 / MOST_BLOCKS) : 2 * FLOAT * tokens(layer) * layer.heads * attention.keys))));
+  const widest = Math.max(0, ...layers.map((layer, i) => 3 * FLOAT * tokens(layer) * layer.widest + scores[i]));
+  const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens(layer) * layer.hidden));
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
   const vocabulary = written?.shape;
-  const logits = vocabulary ? FLOAT * tokens * (3 * (savings.chunked_loss ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
-  const live = Math.max(logits, widest) + (training.gradient_checkpointing ? inputs + Math.max(0, ...kept) : sum(kept));
+  const logits = vocabulary ? FLOAT * examples * (pairs ? target : length) * (3 * (savings.chunked_loss ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
+  // What T5 adds to the scores for the distance of two tokens is the same in all layers of a stack, which read it once more where they compute them again.
+  const positioned = model.modules.some(({ name }) => POSITIONS.test(name)) ? [...new Map(layers.map(layer => [layer.decoder, layer])).values()] : [];
+  const positions = sum(positioned.map(layer => ({ layer, own: attentions(layer)[0] })).filter(({ own }) => again(own)).map(({ layer, own }) => FLOAT * layer.heads * own.keys ** 2 * (layer.decoder ? 1 : examples)));
+  const live = Math.max(logits, widest) + positions + (training.gradient_checkpointing ? inputs + Math.max(0, ...kept) : sum(kept));
   // A planned block is there beside what the first run of its size allocated.
   const planned = gpu || savings.on_demand_memory ? 0 : live;
   const activations = live + planned + (gpu ? 0 : HOLES * Math.max(0, live - HOLES_FROM));
@@ -108,7 +120,7 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const held = (copies: number): number => heldWeights({ linear, below, output, tied, all: model.base_parameters }, engine.precision, gpu, copies);
   // A model that is trained whole has no frozen weights: its values are counted with their gradients and moments.
   const weights = lora.full ? 0 : held(PACKED);
-  const state = FLOAT * (TRAINED * count.trainable_parameters + (lora.full ? TRAINED_LINEAR * linear : 0));
+  const state = FLOAT * (gpu ? TRAINED_GPU * count.trainable_parameters + (lora.full ? TRAINED_GPU_LINEAR * linear : 0) : TRAINED * count.trainable_parameters);
   const process = gpu ? 0 : PROCESS + weights * (ROUNDED[engine.precision] ? BESIDE_ROUNDED : BESIDE_WEIGHTS);
   const split = frozen > 0 && keepsPrefix(settings) && !model.dropout?.hidden && !model.dropout?.attention;
   const loading = gpu || lora.full || ROUNDED[engine.precision] ? 0 : FLOAT * LOADING * (split ? Math.max(linear, below) : linear + below);
@@ -118,13 +130,17 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   return { process, weights, training: state, activations, beside, total: process + weights + state + Math.max(activations, loading) + beside };
 }
 
+/** An attention of a layer: of a decoder that has an encoder its own, or that over the source; or that of any other layer. With the tokens that each sees at most, and those that decide how it is computed. */
+interface Attention { kind: 'own' | 'decoder' | 'cross'; keys: number; longest: number }
+
 /**
- * Whether a layer computes the probabilities of long texts again instead of keeping them: on the CPU all do but those of T5's decoder, and T5's encoder where its embeddings of
- * positions are trained; on a GPU those of decoders to which neither dropout nor, as in Gemma 2, a bound is applied.
+ * Whether an attention computes the probabilities of long texts again instead of keeping them: on the CPU all do, but those of T5 to which embeddings of positions are added while embeddings
+ * are trained; on a GPU those of decoders to which neither dropout nor, as in Gemma 2, a bound is applied.
  */
-function computedAgain(layer: string, { model: { modules, dropout }, task, lora, gpu, decoder }: { model: MemoryModel; task: Experiment['task']; lora: AdapterSettings; gpu: boolean; decoder: boolean }): boolean {
-  if (!gpu) return task !== 'SEQ_2_SEQ_LM' || (layer.startsWith('encoder.') && !lora.full);
-  return decoder && !dropout?.attention && !modules.some(({ name }) => /\.pre_feedforward_layernorm$/.test(name));
+function computedAgain({ kind }: Attention, { model: { modules, dropout }, count, lora, gpu, decoder }: { model: MemoryModel; count: AdapterCount; lora: AdapterSettings; gpu: boolean; decoder: boolean }): boolean {
+  if (gpu) return decoder && !dropout?.attention && !modules.some(({ name }) => /\.pre_feedforward_layernorm$/.test(name));
+  const positions = kind !== 'cross' && modules.some(({ name }) => POSITIONS.test(name));
+  return !positions || (!lora.full && !count.adapters.some(({ name }) => modules.find(module => module.name === name)?.type === 'Embedding'));
 }
 
 interface Held { linear: number; below: number; output: number; tied: number; all: number }
@@ -148,6 +164,10 @@ const keepsPrefix = ({ task, training, engine }: Omit<MemorySettings, 'base_mode
 
 interface Layer {
   name: string;
+  /** Of a decoder that has an encoder. */
+  decoder: boolean;
+  /** Floats of one token of the source: keys and values of a decoder's. */
+  crossing: number;
   /** Floats of one token: outputs of all linear layers, of those that the attention reads, inputs of norms, of a gate, the widest output, the states. */
   outputs: number; inward: number; norms: number; gated: number; widest: number; hidden: number;
   heads: number;
@@ -159,6 +179,8 @@ interface Layer {
 
 const elements = (module: ModuleInfo): number => module.shape[0] * module.shape[1];
 const layerName = (name: string): string | undefined => /^.*?\.\d+\./.exec(name)?.[0];
+/** T5's embeddings of relative positions. */
+const POSITIONS = /\.relative_attention_bias$/;
 const INWARD = /(query|key|value|q_proj|k_proj|v_proj|q_lin|k_lin|v_lin|qkv_proj|c_attn)$/;
 
 /** Each numbered layer, in the order of the forward pass. */
@@ -176,8 +198,9 @@ function layersOf(modules: readonly ModuleInfo[]): Layer[] {
     const fused = linears.find(m => /qkv_proj$/.test(m.name))?.shape[0];
     const sharing = Math.max(1, Math.round(keys ? queries / keys : fused ? 2 * queries / (fused - queries) : 1));
     const gate = linears.find(m => /(gate_proj|wi_1|gate_up_proj)$/.test(m.name));
+    const crossing = sum(linears.filter(m => /EncDecAttention\.(k|v)$/.test(m.name)).map(m => m.shape[0]));
     return {
-      name, outputs: sum(linears.map(m => m.shape[0])), inward: sum(linears.filter(m => INWARD.test(m.name)).map(m => m.shape[0])), norms: sum(group.filter(m => m.type === 'LayerNorm').map(m => m.shape[0])), gated: gate ? 2 * gate.shape[0] : 0,
+      name, decoder: crossing > 0, crossing, outputs: sum(linears.map(m => m.shape[0])) - crossing, inward: sum(linears.filter(m => INWARD.test(m.name)).map(m => m.shape[0])), norms: sum(group.filter(m => m.type === 'LayerNorm').map(m => m.shape[0])), gated: gate ? 2 * gate.shape[0] : 0,
       widest: Math.max(0, ...linears.map(m => m.shape[0])), hidden: linears.length ? hidden : 0, heads: linears.length ? Math.max(1, Math.round(queries / HEAD_SIZE)) : 0, group: sharing, elements: sum(linears.map(elements)),
     };
   });
@@ -195,9 +218,9 @@ function frozenLayers(modules: readonly ModuleInfo[], layers: readonly Layer[], 
   return Math.min(layers.length, ...[...adapters.map(({ name }) => name), ...saved].map(layerOf));
 }
 
-/** Floats of one token that dropout adds in each layer: of the base its masks and what it has left of the attention, of adapters mask and input. */
-function masksOf({ dropout = { hidden: 0, attention: 0 } }: MemoryModel, layers: readonly Layer[], { adapters }: AdapterCount, lora: MemorySettings['lora'], length: number, again: (layer: string) => boolean): number[] {
-  return layers.map(({ name, heads }) => (dropout.hidden + (again(name) ? 0 : 2 * dropout.attention * heads * length)) / layers.length
+/** Floats of one token that dropout adds in each layer beside its attention: of the base its masks, of adapters mask and input. */
+function masksOf({ dropout }: MemoryModel, layers: readonly Layer[], { adapters }: AdapterCount, lora: MemorySettings['lora']): number[] {
+  return layers.map(({ name }) => (dropout?.hidden ?? 0) / layers.length
     + (lora.lora_dropout ? sum(adapters.filter(adapter => adapter.name.startsWith(name)).map(({ A }) => 2 * A[1])) : 0));
 }
 

@@ -9,7 +9,7 @@ import { writeSafetensors } from '../../src/engine/model/safetensorsWriter';
 import { random } from '../../src/engine/random';
 
 export interface Base {
-  task: 'SEQ_CLS' | 'CAUSAL_LM';
+  task: 'SEQ_CLS' | 'CAUSAL_LM' | 'SEQ_2_SEQ_LM';
   config: Config;
   /** Keys of config.json that hold dropout probabilities. */
   dropout: string[];
@@ -41,14 +41,25 @@ const qwen2Shape = (layers: number, hidden_size: number, intermediate_size: numb
   },
 });
 
+/** T5 of the first release with heads of 64. */
+const t5Shape = (num_layers: number, d_model: number): Base => ({
+  task: 'SEQ_2_SEQ_LM', dropout: ['dropout_rate'],
+  config: {
+    architectures: ['T5ForConditionalGeneration'], model_type: 't5', vocab_size: 32128, d_model, d_kv: 64, d_ff: 4 * d_model, num_layers, num_heads: d_model / 64, relative_attention_num_buckets: 32,
+    layer_norm_epsilon: 1e-6, initializer_factor: 1, feed_forward_proj: 'relu', is_encoder_decoder: true, decoder_start_token_id: 0, pad_token_id: 0, eos_token_id: 1,
+  },
+});
+
 export const BASES = {
   'bert-base': bertShape(12, 768),
+  'bert-base-1024': bertShape(12, 768, 1024),
   'bert-medium': bertShape(8, 512),
   'bert-small': bertShape(4, 512),
   'bert-mini': bertShape(4, 256),
   'bert-small-2048': bertShape(4, 512, 2048),
   gpt2: gpt2Shape(12, 768, 50257),
   'qwen2-0.5b': qwen2Shape(24, 896, 4864, 151936),
+  't5-small': t5Shape(6, 512),
   'bert-tiny': bertShape(2, 64),
   'gpt2-tiny': gpt2Shape(2, 64, 1000),
   'qwen2-tiny': qwen2Shape(2, 128, 256, 1000),

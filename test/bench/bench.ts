@@ -20,7 +20,7 @@ import { measureGpu } from './gpu/gpu';
 import { measureOurs, measurePeft, median, prepare, python, type Measurement } from './measure';
 import { MEMORY_ROWS, measureMemoryRows } from './memory';
 import { measureRounding } from './rounding';
-import { ROWS, type Row } from './rows';
+import { named, ROWS, type Row } from './rows';
 import { measureSavings, savingNames, withoutSavings } from './savings';
 import { measureScaling } from './scaling';
 import { measureStart } from './start';
@@ -37,14 +37,14 @@ async function main(): Promise<void> {
   if (values.gpu) return measureGpu({ ...values, rounds: String(rounds) });
   if (values.start) return measureStart(rounds);
   if (values.rounding) return measureRounding({ ...values, rounds: String(rounds) });
-  if (values.scaling) return measureScaling(rounds, { series: values.rows?.split(',').map(Number), picture: values.out });
+  if (values.scaling) return measureScaling(rounds, { rows: values.rows, picture: values.out });
   const without = values.without === undefined ? [] : savingNames(values.without);
   if (values.savings) {
     const table = await measureSavings({ rounds, steps: Number(values.steps), ...(without.length ? { chosen: without } : {}) });
     if (values.out) writeFileSync(values.out, `${table.join('\n')}\n`);
     return;
   }
-  const pick = (rows: Row[]): Row[] => (values.rows ? values.rows.split(',').map(number => rows[Number(number) - 1]) : rows);
+  const pick = (rows: Row[]): Row[] => named(rows, values.rows);
   if (values.memory) {
     const table = await measureMemoryRows(pick(MEMORY_ROWS));
     if (values.out) writeFileSync(values.out, `${table.join('\n')}\n`);

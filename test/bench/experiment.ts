@@ -14,6 +14,7 @@ export function writeExperiment(folder: string, row: Row, member?: Changes): voi
   const lines = row.lengths.map((length, i) => {
     // [CLS] and [SEP] around a text, the end-of-text token after what a language model learns.
     if (task === 'SEQ_CLS') return { text: words(length - 2), label: i % 2 };
+    if (row.targets) return { source: words(length), target: words(row.targets[i] - 1) };
     if (row.labelled === undefined) return { text: words(length - 1) };
     const completion = Math.round(length * row.labelled);
     return { prompt: words(length - completion), completion: ` ${words(completion - 1)}` };

@@ -10,28 +10,38 @@ import { estimateMemory, type MemoryEstimate } from '../../src/protocol/memoryEs
 import { sweepSize } from '../../src/protocol/sweep';
 import { measureOurs, prepare } from './measure';
 import { ownFolder } from './places';
-import { ROWS, type Row } from './rows';
+import { dense, ROWS, type Row } from './rows';
 
-const [bert, gpt2, qwen2] = [ROWS[0], ROWS[5], ROWS[7]];
+const [bert, gpt2, qwen2, long] = [ROWS[0], ROWS[5], ROWS[7], ROWS[13]];
 const recomputed = { gradient_checkpointing: true };
-/** Beside the rows of the bench: long portions, with and without recomputation. */
+/** Dropout of the base, of its attention too, and of the adapters. */
+const dropped = { dropout: 0.1 };
+const pairs = (length: number): Partial<Row> => ({ base: 't5-small', target_modules: ['q', 'v'], lengths: dense(6, length), targets: dense(6, length), batch: 2 });
+/** Beside the rows of the bench: long portions, with and without recomputation and dropout, and an encoder-decoder. */
 const MORE: Row[] = [
-  { ...bert, name: 'BERT-base, 3 × 512 tokens', lengths: Array<number>(9).fill(512), batch: 3 },
-  { ...bert, name: 'the same, recomputed', lengths: Array<number>(9).fill(512), batch: 3, training: recomputed },
+  { ...bert, name: 'BERT-base, 3 × 512 tokens', lengths: dense(9, 512), batch: 3 },
+  { ...bert, name: 'the same, recomputed', lengths: dense(9, 512), batch: 3, training: recomputed },
   { ...gpt2, name: 'GPT-2 small, 8 × 256 tokens, recomputed', training: recomputed },
   { ...qwen2, name: 'Qwen2-0.5B shape, all-linear, 2 × 512 tokens, recomputed', training: recomputed },
+  { ...bert, name: 'BERT-base, 2 × 1,024 tokens', base: 'bert-base-1024', lengths: dense(6, 1024), batch: 2 },
+  { ...bert, name: 'the same with dropout 0.1', base: 'bert-base-1024', lengths: dense(6, 1024), batch: 2, ...dropped },
+  { ...long, name: 'GPT-2 small, c_attn, 2 × 1,024 tokens, dropout 0.1', ...dropped },
+  { ...gpt2, name: 'T5-small, q and v, 2 sources and targets of 512 tokens', ...pairs(512) },
+  { ...gpt2, name: 'the same with dropout 0.1', ...pairs(512), ...dropped },
+  { ...gpt2, name: 'T5-small, q and v, 2 sources and targets of 1,024 tokens', ...pairs(1024) },
+  { ...gpt2, name: 'the same with dropout 0.1', ...pairs(1024), ...dropped },
 ];
 export const MEMORY_ROWS: Row[] = [...ROWS, ...MORE];
 
 /** Enough for the peak: a few steps, or all where later epochs keep more or batches differ. */
 const short = (row: Row): Row => (row.counts_first || new Set(row.lengths).size > 1 ? row : { ...row, steps: 2 });
 
-/** As the panel has it before Start: from the checkpoint's headers and the experiment. */
-function estimated(): MemoryEstimate {
+/** As the panel has it before Start: from the checkpoint's headers and the experiment. Where all texts are of one length it is told so: at 512 and 1,024 tokens slightly shorter ones need more. */
+function estimated({ lengths }: Row): MemoryEstimate {
   const source = readExperimentFile(join(ownFolder(), 'bench.lora.json'));
   const { experiment } = source;
   const model = inspectCheckpoint({ folder: source.resolve(experiment.base_model), task: experiment.task, dataset: { ...experiment.dataset, train: source.resolve(experiment.dataset.train) } });
-  return estimateMemory(model, { ...experiment, ...(source.sweep ? { sweep: sweepSize(source.sweep, experiment.lora.r) } : {}) });
+  return estimateMemory(model, { ...experiment, ...(source.sweep ? { sweep: sweepSize(source.sweep, experiment.lora.r) } : {}) }, new Set(lengths).size === 1 ? lengths[0] : undefined);
 }
 
 /** Prints a row for each: computed, measured, and their ratio. */
@@ -40,7 +50,7 @@ export async function measureMemoryRows(chosen: readonly Row[]): Promise<string[
   const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
   for (const row of chosen.map(short)) {
     await prepare(row);
-    const estimate = estimated();
+    const estimate = estimated(row);
     const { peak_memory_bytes } = await measureOurs(row);
     table.push(`| ${row.name} | ${GB(estimate.total)} | ${GB(peak_memory_bytes)} | ${(estimate.total / peak_memory_bytes).toFixed(2)} |`);
     console.log(table.at(-1), JSON.stringify(estimate, (_, value: unknown) => (typeof value === 'number' ? Math.round(value / 1e6) : value)));

@@ -7,6 +7,8 @@ export interface Row {
   base: BaseName;
   /** Examples by their length in tokens, special tokens included. */
   lengths: number[];
+  /** Of an encoder-decoder, whose `lengths` are those of the sources: lengths of the targets. */
+  targets?: number[];
   batch: number;
   /** Optimizer steps of one measurement. More than one pass where they need more examples. */
   steps: number;
@@ -76,3 +78,12 @@ export const ROWS: Row[] = [
   { ...texts, name: 'GPT-2 small, texts of about 60 tokens, 2 packed rows of 512, against 16 texts padded to the longest', packed_rows: 2 },
   { ...texts, name: 'the same, ours not packed, against batches of similar length', padding: 'grouped' },
 ];
+
+/** Those of `all` that `--rows` names by their numbers, counted from 1; without it all. */
+export function named<T>(all: T[], rows: string | undefined): T[] {
+  return rows?.split(',').map(number => {
+    const row = all[Number(number) - 1];
+    if (!row) throw new Error(`--rows ${number}: there are rows 1 to ${all.length}`);
+    return row;
+  }) ?? all;
+}

@@ -6,7 +6,7 @@ import { BASES, type BaseName } from './bases';
 import { measureOurs, median, prepare, run } from './measure';
 import { experimentOperations } from './operations';
 import { ownFolder } from './places';
-import type { Row } from './rows';
+import { named, type Row } from './rows';
 
 interface Point { base: BaseName; rank: number; length: number; label: string }
 interface Series { title: string; axis: string; points: Point[] }
@@ -28,12 +28,12 @@ const rowOf = ({ base, rank, length }: Point, steps: number): Row => ({
 });
 
 /**
- * Measures the points of these series (counted from 1; default all) in turns, prints a table of each and, with `picture`, draws them. The count says how the
+ * Measures the points of the series that `rows` names (default all) in turns, prints a table of each and, with `picture`, draws them. The count says how the
  * speed changes, not how fast the machine is: it begins at the first point, and each round compares its points with its own first one.
  */
-export async function measureScaling(rounds: number, { series, picture }: { series?: number[]; picture?: string } = {}): Promise<void> {
+export async function measureScaling(rounds: number, { rows, picture }: { rows?: string; picture?: string } = {}): Promise<void> {
   const result = [];
-  for (const { title, axis, points } of series?.map(number => SERIES[number - 1]) ?? SERIES) {
+  for (const { title, axis, points } of named(SERIES, rows)) {
     const measured = [];
     for (const point of points) {
       await prepare(rowOf(point, 1));

@@ -2,30 +2,17 @@
 import assert from 'node:assert/strict';
 import { fork, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { inTemporaryFolder } from '../support/faults';
+import { writeLargeBase, writing } from '../support/largeBase';
 import { built, fixture } from '../support/paths';
 
-const CASE = fixture('references', 'linear');
-/** Writing this takes far longer than noticing that it has begun. The file of the base holds none of it: it is sparse. */
+const CASE = fixture('references', 'linear'), MODEL = join(CASE, 'model');
+/** Writing this takes far longer than noticing that it has begun. */
 const MUCH = 2 ** 29;
-
-/** The base of a case with one tensor more, which no model has and a merge takes along. */
-function writeLargeBase(folder: string, bytes: number): string {
-  cpSync(join(CASE, 'model'), folder, { recursive: true });
-  const file = join(folder, 'model.safetensors'), content = readFileSync(file);
-  const end = 8 + Number(content.readBigUInt64LE());
-  const data = content.subarray(end);
-  const header = Buffer.from(JSON.stringify({ ...JSON.parse(content.subarray(8, end).toString('utf8')) as object, taken_along: { dtype: 'F32', shape: [bytes / 4], data_offsets: [data.length, data.length + bytes] } }));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(header.length));
-  writeFileSync(file, Buffer.concat([length, header, data]));
-  truncateSync(file, 8 + header.length + data.length + bytes);
-  return folder;
-}
 
 /** Merges into `folder/merged`, and interrupts it as soon as `reached` says so. */
 async function merge(folder: string, base: string, reached: () => boolean, options: string[] = []): Promise<{ code: number | null; signal: string | null; out: string; err: string }> {
@@ -41,21 +28,15 @@ async function merge(folder: string, base: string, reached: () => boolean, optio
 
 const hashes = (folder: string): string[][] => readdirSync(folder).sort().map(name => [name, createHash('sha256').update(readFileSync(join(folder, name))).digest('hex')]);
 
-/** A merge is writing what will be `folder/merged`. */
-const writing = (folder: string) => (): boolean => readdirSync(folder).some(name => {
-  const file = join(folder, name, 'model.safetensors');
-  return name.startsWith('.tmp-merged-') && existsSync(file) && statSync(file).size > 2 ** 22;
-});
-
 test('a merge that is interrupted while it writes ends with 130, says so, and leaves nothing', () => inTemporaryFolder(async folder => {
-  const base = writeLargeBase(join(folder, 'base'), MUCH);
+  const base = writeLargeBase(MODEL, join(folder, 'base'), MUCH);
   const { code, signal, out, err } = await merge(folder, base, writing(folder));
   assert.deepEqual([code, signal, out, err], [130, null, '', 'interrupted; what was unfinished is removed\n']);
   assert.deepEqual(readdirSync(folder), ['base']);
 }));
 
 test('a merge that is interrupted when its folder has got its name has left all of it', () => inTemporaryFolder(async folder => {
-  const base = writeLargeBase(join(folder, 'base'), 2 ** 20);
+  const base = writeLargeBase(MODEL, join(folder, 'base'), 2 ** 20);
   const { code, signal, err } = await merge(folder, base, () => existsSync(join(folder, 'merged')));
   // It may have ended, or be about to, before the signal comes; what is said is true in every case.
   assert.ok(code === 130 ? err === 'interrupted; what was unfinished is removed\n' : (code === 0 || signal === 'SIGINT') && err === '', `${code}, ${signal}: ${err}`);
@@ -69,7 +50,7 @@ test('a merge that is interrupted when its folder has got its name has left all 
 
 test('what an interrupted merge cannot remove is named, with the reason', () => inTemporaryFolder(async folder => {
   const [base, place, hook] = [join(folder, 'base'), join(folder, 'place'), join(folder, 'hook.cjs')];
-  writeLargeBase(base, MUCH);
+  writeLargeBase(MODEL, base, MUCH);
   mkdirSync(place);
   writeFileSync(hook, "require('node:fs').rmSync = () => { throw Object.assign(new Error('as if'), { code: 'EACCES' }); };");
   const { code, signal, out, err } = await merge(place, base, writing(place), ['--require', hook]);
@@ -79,7 +60,7 @@ test('what an interrupted merge cannot remove is named, with the reason', () => 
 
 test('a merge whose write fails says why, also where what it wrote cannot be removed', () => inTemporaryFolder(async folder => {
   const [base, place, hook] = [join(folder, 'base'), join(folder, 'place'), join(folder, 'hook.cjs')];
-  writeLargeBase(base, 2 ** 20);
+  writeLargeBase(MODEL, base, 2 ** 20);
   mkdirSync(place);
   writeFileSync(hook, "const fs = require('node:fs'); fs.rmSync = () => { throw Object.assign(new Error('as if'), { code: 'EACCES' }); }; fs.writeSync = () => { throw Object.assign(new Error('as if'), { code: 'EIO' }); };");
   const { code, err } = await merge(place, base, () => false, ['--require', hook]);
@@ -87,8 +68,8 @@ test('a merge whose write fails says why, also where what it wrote cannot be rem
   assert.match(err, /^error: \S*place\/merged\/model\.safetensors: cannot write: the disk reports a read or write error \(EIO\)\. .*\n$/);
 }));
 
-test('a merge in the editor that is cancelled, or whose window is closed, leaves nothing and ends', () => inTemporaryFolder(async folder => {
-  const base = writeLargeBase(join(folder, 'base'), MUCH);
+test('an engine whose editor is gone in the middle of a merge leaves nothing and ends', () => inTemporaryFolder(async folder => {
+  const base = writeLargeBase(MODEL, join(folder, 'base'), MUCH);
   const child = fork(built('engine/main.js'), [], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
   const ended = new Promise(resolve => child.once('exit', resolve));
   child.send({ jsonrpc: '2.0', id: 1, method: 'merge', params: { base, adapter: join(CASE, 'adapter_final'), out: join(folder, 'merged') } });

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import type { TryResult } from '../../src/protocol/panel';
+import { EngineClient } from '../../src/extension/engineClient';
+import { writeLargeBase, writing } from '../support/largeBase';
 import { hoverText, inWorkspace, state, useExperiment } from './support';
 
 suite('Adapters', () => {
@@ -36,6 +39,23 @@ suite('Adapters', () => {
     await useExperiment('on-merged', [{ path: ['base_model'], value: 'merged' }]);
     assert.equal((await state()).ticked.length, 8);
     await useExperiment('adapters');
+  });
+
+  test('a merge that is cancelled, as by its button or with the window, leaves nothing', async () => {
+    const place = inWorkspace('cancelled');
+    const base = writeLargeBase(inWorkspace('model'), join(place, 'base'), 2 ** 29);
+    const log = vscode.window.createOutputChannel('Cancelled merge', { log: true });
+    const engine = await EngineClient.start({ extensionPath: vscode.extensions.getExtension('lora-lab.lora-lab')!.extensionPath, cwd: place, runtimes: place, log });
+    try {
+      const merge = assert.rejects(engine.request('merge', { base, adapter, out: join(place, 'merged') }), /ended/);
+      const begun = writing(place);
+      for (const until = Date.now() + 20_000; !begun() && Date.now() < until;) await sleep(1);
+      assert.ok(engine.merging);
+      await engine.cancel();
+      await merge;
+      assert.deepEqual(readdirSync(place), ['base']);
+      assert.deepEqual([engine.alive, engine.merging], [false, false]);
+    } finally { engine.kill(); }
   });
 
   test('Merge adapter never writes over anything', async () => {

@@ -39,11 +39,71 @@ test('beginning may take longer than a step, unless the end was asked for', asyn
   assert.deepEqual(told.slice(1), [null], 'an answer at the end of the run is told too');
 });
 
-test('a GPU that answers in time, and a run that ends, are nothing to tell of', async () => {
+test('while one of several calls begins, the GPU may take as long as that, whichever of the others is answered', async () => {
+  const calls = new DeviceCalls();
+  const answers: (() => void)[] = [];
+  const [begun, ran] = (['begin', 'run'] as const).map(asked => calls.during(asked, () => new Promise<void>(resolve => answers.push(resolve))));
+  assert.equal(calls.current?.asked, 'begin');
+  answers[1]();
+  await ran;
+  assert.equal(calls.current?.asked, 'begin');
+  answers[0]();
+  await begun;
+  assert.equal(calls.current, undefined);
+});
+
+test('what a silent GPU is asked for meanwhile is no answer of it', async () => {
+  const calls = new DeviceCalls();
+  const told: (number | null)[] = [];
+  const watch = new DeviceWatch(calls, since => told.push(since), 0.1);
+  let answer = (): void => {};
+  const first = calls.during('run', () => new Promise<void>(resolve => { answer = resolve; }));
+  watch.start();
+  await sleep(700);
+  const second = calls.during('run', () => first);
+  await sleep(700);
+  assert.deepEqual(told.map(since => since !== null), [true]);
+  answer();
+  await second;
+  await sleep(700);
+  assert.deepEqual(told.map(since => since !== null), [true, false]);
+  watch.stop();
+});
+
+test('a GPU that answers in time is nothing to tell of', async () => {
   const { watch, told, answer } = asking('run', 0.6);
   await sleep(200);
   await answer();
   await sleep(1200);
+  assert.deepEqual(told, []);
+  watch.stop();
+});
+
+test('a GPU that is known to be slow gets more time, and is not told of at each step', async () => {
+  const memory = new SharedArrayBuffer(16), told: (number | null)[] = [];
+  const calls = new DeviceCalls(memory), watch = new DeviceWatch(new DeviceCalls(memory), since => told.push(since), 0.6);
+  watch.start();
+  for (let step = 0; step < 3; step++) await calls.during('run', () => sleep(1300));
+  watch.stop();
+  assert.deepEqual(told.map(since => since === null), [false, true]);
+});
+
+test('what is asked when the run ends is told of no more', async () => {
+  const { watch, told, answer } = asking('run', 0.1);
+  await sleep(700);
+  watch.stop();
+  await sleep(700);
+  await answer();
+  assert.deepEqual(told.map(since => since === null), [false], 'nobody waits for this answer any more');
+});
+
+test('a clock that goes on while the machine sleeps makes no GPU silent', async () => {
+  const memory = new SharedArrayBuffer(16), told: (number | null)[] = [];
+  // A call of an hour ago, of which nothing was seen: the machine slept.
+  new Float64Array(memory).set([Number(process.hrtime.bigint()) / 1e6 - 3_600_000, 0]);
+  const watch = new DeviceWatch(new DeviceCalls(memory), since => told.push(since), 5);
+  watch.start();
+  await sleep(1300);
   assert.deepEqual(told, []);
   watch.stop();
 });

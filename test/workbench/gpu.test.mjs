@@ -21,7 +21,7 @@ before(async () => {
   if (reason) return;
   gpu = built;
   lab = await startLab({
-    env: { VK_ICD_FILENAMES: driver, LORA_LAB_GPU_PATIENCE: '5', ...gpu.env },
+    env: { VK_ICD_FILENAMES: driver, LORA_LAB_GPU_PATIENCE: '3', ...gpu.env },
     from: join(root, 'test/fixtures/references/linear'), file: 'case.lora.json',
     replace: [['"device": "cpu"', '"device": "webgpu"'], ['"max_steps": 20', `"max_steps": ${STEPS}`], ['"eval_strategy": "steps"', '"eval_strategy": "no"'], ['"save_strategy": "no"', '"save_strategy": "steps", "save_steps": 4']],
   });

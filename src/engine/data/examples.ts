@@ -17,6 +17,8 @@ export interface ExampleSet {
   tokens: number;
   /** Tokens of the longest example. */
   longest: number;
+  /** Of pairs of texts: tokens of the longest target. */
+  longest_target?: number;
   /** Examples that were cut to `max_length`. */
   cut: number;
   /** Of a language model: examples of which so much was cut that nothing is left to learn. */

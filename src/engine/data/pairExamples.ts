@@ -30,7 +30,7 @@ export interface LoadPairsOptions {
 export function loadPairs({ file, dataset, tokenizer, eos, start, max_length, max_target_length, limits, onProgress }: LoadPairsOptions): ExampleSet {
   checkLength(max_length, limits.max_positions);
   const sources = new GrowingIntegers(), source_ends = new GrowingIntegers(), targets = new GrowingIntegers(), target_ends = new GrowingIntegers();
-  let cut = 0, longest = 0;
+  let cut = 0, longest = 0, longest_target = 0;
   const columns = { source: textColumn(dataset.source_column), target: textColumn(dataset.target_column) };
   for (const { values, line } of readRecords({ file, columns, keys: 'dataset.source_column and dataset.target_column', onRead: onProgress })) {
     const source = tokenizer.encode(values.source, max_length);
@@ -41,12 +41,13 @@ export function loadPairs({ file, dataset, tokenizer, eos, start, max_length, ma
     source_ends.push(sources.length);
     targets.append(target.input_ids);
     target_ends.push(targets.length);
-    longest = Math.max(longest, source.input_ids.length, target.input_ids.length);
+    longest_target = Math.max(longest_target, target.input_ids.length);
+    longest = Math.max(longest, source.input_ids.length, longest_target);
     if (source.cut || target.cut) cut += 1;
   }
   const part = (all: GrowingIntegers, ends: GrowingIntegers, i: number): Int32Array => all.view(i ? ends.at(i - 1) : 0, ends.at(i));
   return {
-    length: source_ends.length, tokens: sources.length + targets.length, longest, cut,
+    length: source_ends.length, tokens: sources.length + targets.length, longest, longest_target, cut,
     get(i): Example {
       if (!Number.isInteger(i) || i < 0 || i >= source_ends.length) throw new RangeError(`there is no example ${i} of ${source_ends.length}`);
       const target = part(targets, target_ends, i);

@@ -107,7 +107,7 @@ async function nameOf(device: DeviceName): Promise<string | undefined> {
 
 function described(executor: Executor, hardware?: string, note?: string): Executor {
   const device = [hardware ? executor.device.replace(' (', ` on ${hardware} (`) : executor.device, note].filter(Boolean).join('; ');
-  return { device, hold: data => executor.hold(data), compile: program => executor.compile(program), dispose: () => executor.dispose() };
+  return { device, piece: executor.piece, hold: data => executor.hold(data), compile: program => executor.compile(program), dispose: () => executor.dispose() };
 }
 
 /** Probes every device of this machine anew. Takes seconds for each that is there. `offer` finds a TensorFlow of Python that could be linked with. */

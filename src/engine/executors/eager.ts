@@ -3,9 +3,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Program, Resident, Results } from './executor';
 import type { Weight } from '../model/weights';
 import { readTensor } from '../model/safetensors';
-import { askDevice } from '../deviceCall';
+import { askDevice, type Asked } from '../deviceCall';
 import { onnxError } from './onnxError';
-import { evaluateProgram, GRADIENTS } from './program';
+import { evaluateProgram } from './program';
 import { registerEagerOps } from '../ops/op';
 
 export class EagerExecutor implements Executor {
@@ -40,16 +40,17 @@ class Held implements Resident {
 }
 
 /** Only TensorFlow itself speaks of its status: everything else is a fault of the engine, and stays one. */
-async function named<T>(backend: string, work: () => Promise<T>): Promise<T> {
+async function named<T>(backend: string, work: () => Promise<T>, asked: Asked = 'run'): Promise<T> {
   // The processor always answers, be it late.
   const gpu = (tf.backend() as { isUsingGpuDevice?: boolean }).isUsingGpuDevice;
-  try { return await (gpu ? askDevice('run', work) : work()); } catch (error) {
+  try { return await (gpu ? askDevice(asked, work) : work()); } catch (error) {
     throw backend === 'tensorflow' && /TF_Status/.test(String(error)) ? onnxError(error, 'tensorflow', 'run') : error;
   }
 }
 
 class EagerProgram implements CompiledProgram {
   private readonly weights = new Map<string, tf.Tensor>();
+  private ran = false;
 
   constructor(private readonly program: Program, private readonly backend: string) {}
 
@@ -57,7 +58,10 @@ class EagerProgram implements CompiledProgram {
 
   async runKeeping(feeds: Inputs, options: { gradients?: boolean } = {}): Promise<Outputs> {
     await tf.setBackend(this.backend);
-    return named(this.backend, () => this.compute(feeds, options));
+    // The first run copies all weights.
+    const outputs = await named(this.backend, () => this.compute(feeds, options), this.ran ? 'run' : 'begin');
+    this.ran = true;
+    return outputs;
   }
 
   private async compute(feeds: Inputs, { gradients = true }: { gradients?: boolean }): Promise<Outputs> {
@@ -73,7 +77,7 @@ class EagerProgram implements CompiledProgram {
         }
       }
       const result = evaluateProgram(program, inputs, name => this.weight(name), gradients);
-      return { ...result.forward, ...(result.gradients ? { [GRADIENTS]: result.gradients } : {}) };
+      return { ...result.forward, ...result.gradients };
     });
     const results: Results = {}, kept: Outputs['kept'] = {};
     try {

@@ -33,7 +33,7 @@ export interface Program {
   inputs: InputSpec[];
   /** Frozen weights by name; `forward` gets them as tensors. */
   weights: Map<string, Weight>;
-  /** Cuts the input `input` [N] into parts, which `forward` finds among its inputs under their own names. */
+  /** Cuts the input `input` [N] into parts, one behind the other and nothing beside them, which `forward` finds among its inputs under their own names. */
   parts?: { input: string; parts: readonly Part[] };
   /** Named outputs that are always computed. */
   forward(inputs: Record<string, Tensor>, weight: (name: string) => Tensor): Record<string, Tensor>;
@@ -41,6 +41,8 @@ export interface Program {
   gradient?: { of: string; addTo: string };
   /** Outputs [N] that stay with the executor, for further programs to read. */
   keep?: readonly string[];
+  /** All vectors are [N], and an element of `keep` depends on no other element: an executor may take them piece by piece. Every other output is then a number for each piece. */
+  elementwise?: boolean;
 }
 
 /** Data from the engine's memory, and what is already where the executor computes. */
@@ -63,6 +65,8 @@ export interface CompiledProgram {
 export interface Executor {
   /** What really runs, for people: `cpu (onnxruntime 1.30)`. */
   readonly device: string;
+  /** Elements that an `elementwise` program takes at a time, where that is quicker than whole vectors. */
+  readonly piece?: number;
   /** Brings a copy of the data to where the executor computes. */
   hold(data: Float32Array): Promise<Resident>;
   compile(program: Program): Promise<CompiledProgram>;

@@ -144,6 +144,17 @@ export function forwardContext(options: ContextOptions): ForwardContext {
     blocksOf.set(window ?? 0, known);
     return known;
   };
+  /** Those of a decoder that has an encoder, whose biases have that of the positions [h, V, V] in them: all layers have the same. */
+  const blocksAt = new Map<tf.Tensor, AttentionBlock[]>();
+  const decoderBlocks = (position: tf.Tensor): AttentionBlock[] => {
+    const known = blocksAt.get(position) ?? Array.from({ length: layout.decoder_blocks! }, (_, i) => {
+      const [rows, keys] = [inputs[blockRows(i, DECODER)], inputs[blockKeys(i, DECODER)]];
+      const seen = tf.gather(tf.gather(position, rows as tf.Tensor1D, 1), keys as tf.Tensor1D, 2);
+      return { rows, keys, bias: tf.add(seen, causalBias(tf.expandDims(rows, 1), tf.expandDims(keys, 0), null)) };
+    });
+    blocksAt.set(position, known);
+    return known;
+  };
   /** Position biases with the mask added: all layers of a stack have the same one. */
   const positioned = new Map<tf.Tensor, tf.Tensor>();
   const withPosition = (bias: tf.Tensor, position: tf.Tensor | undefined): tf.Tensor => {
@@ -256,10 +267,12 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       }
       const queries = slots(q, h, of);
       const site: DropoutSite = { rows: of ? 'V' : 'S', width: to ? 'V' : 'S', p };
-      const blocks = layout.blocks && between === 'encoder' ? attentionBlocks(window) : undefined;
+      const of_decoder = between === 'decoder';
+      const may_remake = of_decoder ? layout.decoder_blocks : layout.may_remake;
       // Elsewhere than on the CPU, blocks of rows are worth it for the keys that they leave out.
-      const remade = layout.may_remake && between !== 'decoder' && (slicesApart() ? !position_bias || !trainsEmbeddings(plan) : blocks && layout.causal && softcap === null && p === 0);
-      const attended = remade ? blockAttention({ q: queries, k: keys, v: values, ...(layout.causal ? {} : { bias: bias() }), ...rowsKept(site) }, { scale, softcap, blocks, turns: inputs[TURNS] })
+      const remade = may_remake && (slicesApart() ? !position_bias || !trainsEmbeddings(plan) : layout.blocks && layout.causal && softcap === null && p === 0);
+      const blocks = !remade ? undefined : of_decoder ? decoderBlocks(position_bias!) : layout.blocks && between === 'encoder' ? attentionBlocks(window) : undefined;
+      const attended = remade ? blockAttention({ q: queries, k: keys, v: values, ...(layout.causal || of_decoder ? {} : { bias: bias() }), ...rowsKept(site) }, { scale, softcap, blocks, turns: inputs[(of_decoder ? DECODER : '') + TURNS] })
         : softcap === null ? attention({ q: queries, k: keys, v: values, bias: bias(), keep: keep(site) }, { scale, trained })   // [B, h, S, head_dim]
         : groupedMatMul(drop(tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias())), site), values);
       const head_dim = attended.shape[3]!;

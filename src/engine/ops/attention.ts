@@ -63,13 +63,23 @@ export function attentionGradients(
   // over [B, h, S, K] less (Dao et al. 2022, https://arxiv.org/abs/2205.14135, appendix B.2).
   const bent = tf.mul(tf.sub(dp, tf.sum(tf.mul(y, dy), -1, true)), p);
   const dscores = slope ? tf.mul(bent, slope) : bent;
+  const scaled = (a: tf.Tensor, b: tf.Tensor, transposeA: boolean): tf.Tensor => scaledMatMul({ a: grouped(a, g), b: grouped(b, g) }, { transposeA, scale });
   return {
     dscores,
-    dq: tf.mul(groupedMatMul(dscores, k), scale),
-    dk: tf.mul(tf.matMul(grouped(dscores, g), grouped(q, g), true, false), scale),                  // sums over the heads of a group
+    dq: tf.reshape(scaled(dscores, k, false), q.shape),
+    dk: scaled(dscores, q, true),                                                                   // sums over the heads of a group
     dv: tf.matMul(grouped(dropped, g), grouped(dy, g), true, false),
   };
 }
+
+/** scale · op(a) b over the last two axes, where op transposes or not: a product can scale at no cost. It has no gradient of its own. */
+const scaledMatMul = defineOp<'a' | 'b', { transposeA: boolean; scale: number }>({
+  name: 'LabScaledMatMul',
+  compose: ({ a, b }, { transposeA, scale }) => tf.mul(tf.matMul(a, b, transposeA), scale),
+  save: { inputs: [] },
+  gradient: () => ({}),
+  lower: (graph, { a, b }, { transposeA, scale }) => matMul(graph, a, b, { transposeA, alpha: scale }),
+});
 
 /** x summed over the axes that `shape` lacks or has as 1. */
 function sumTo(x: tf.Tensor, shape: readonly number[]): tf.Tensor {

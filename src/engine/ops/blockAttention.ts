@@ -9,7 +9,7 @@ export interface AttentionBlock {
   /** Slots of the queries, [n], and of the keys, [m]; without these all keys. */
   rows: tf.Tensor;
   keys?: tf.Tensor;
-  /** [n, m]; without it that of all rows. */
+  /** [n, m], or [h, n, m] for each head; without it that of all rows. */
   bias?: tf.Tensor;
 }
 
@@ -27,11 +27,12 @@ export interface BlockOptions {
   softcap?: number | null;
   /** In the order of their rows, each slot in one of them; absent for whole rows with all keys. */
   blocks?: readonly AttentionBlock[];
-  /** Of shape [C, G], where heads are computed one after the other: C times G of them. Heads of all examples count, or groups of heads that share keys. */
+  /** [C, G], where heads are computed one after the other: C times G of them. Heads of all examples count, or groups of heads that share keys; values are their numbers within an example. */
   turns?: tf.Tensor;
 }
 
-type Part = Pick<BlockInputs, 'q' | 'k' | 'v' | 'bias' | 'keep'>;
+/** With the numbers of its groups, [G], where it is a turn's. */
+type Part = Pick<BlockInputs, 'q' | 'k' | 'v' | 'bias' | 'keep'> & { groups?: tf.Tensor };
 type Late = Part & Record<'y' | 'dy', tf.Tensor>;
 
 /**
@@ -73,8 +74,9 @@ function inTurns(part: Part & Partial<Late>, options: BlockOptions, compute: (pa
   const inGroups = (x: tf.Tensor): tf.Tensor => shaped({ x }, { shape: [C, G, x.shape[1]! / g, ...x.shape.slice(2)] });
   const { bias, ...rest } = part;
   const ofHeads = bias && (bias.shape[1] === h ? bias : tf.tile(bias, [1, h!, 1, 1]));
-  const sliced = Object.entries({ ...rest, bias: ofHeads }).filter((entry): entry is [string, tf.Tensor] => entry[1] !== undefined);
-  const results = eachSlice(sliced.map(([, x]) => inGroups(x)), slices => compute(Object.fromEntries(sliced.map(([name], i) => [name, slices[i]])) as unknown as Part));
+  const sliced = Object.entries({ ...rest, bias: ofHeads }).flatMap(([name, x]): [string, tf.Tensor][] => (x ? [[name, inGroups(x)]] : []));
+  if (options.blocks?.some(({ bias }) => bias?.rank === 3)) sliced.push(['groups', options.turns!]);
+  const results = eachSlice(sliced.map(([, x]) => x), slices => compute(Object.fromEntries(sliced.map(([name], i) => [name, slices[i]])) as unknown as Part));
   return results.map((x, i) => shaped({ x }, { shape: (i === 0 ? q : k).shape }));
 }
 
@@ -82,14 +84,22 @@ type Seen = Record<'q' | 'k' | 'v' | 'bias', tf.Tensor> & Partial<Record<'mask' 
 
 /** What of a part a block sees: its rows, and its keys if it has some of its own. */
 function seenBy({ rows, keys, bias: own }: AttentionBlock, part: Part & Partial<Late>, pool: tf.Tensor | undefined): Seen {
-  const { q, k, v, bias, keep, y, dy } = part;
+  const { q, k, v, bias, keep, y, dy, groups } = part;
   const columns = (x: tf.Tensor): tf.Tensor => (keys ? at(x, keys) : x);
   const rowsOf = (x: tf.Tensor): tf.Tensor => (x.shape[2] === 1 ? x : at(x, rows));
   const mask = keep && tf.gather(pool!, at(keep, rows) as tf.Tensor1D);
   return {
-    q: at(q, rows), k: columns(k), v: columns(v), bias: own ?? rowsOf(bias!), ...(mask ? { mask: keys ? tf.gather(mask, keys as tf.Tensor1D, 3) : mask } : {}),
+    q: at(q, rows), k: columns(k), v: columns(v), bias: own ? ofGroups(own, q, groups) : rowsOf(bias!), ...(mask ? { mask: keys ? tf.gather(mask, keys as tf.Tensor1D, 3) : mask } : {}),
     ...(y && dy ? { y: at(y, rows), dy: at(dy, rows) } : {}),
   };
+}
+
+/** The bias [n, m] or [h, n, m] of a block for the groups of a turn, [G, h/g, n, m]: taken there, so that no copy has an axis of the examples. q [G, h/g, S, head_dim] */
+function ofGroups(bias: tf.Tensor, q: tf.Tensor, groups: tf.Tensor | undefined): tf.Tensor {
+  if (bias.rank === 2 || !groups) return bias;
+  const [h, n, m] = bias.shape;
+  const each = q.shape[1]!;
+  return tf.gather(tf.reshape(bias, [h / each, each, n, m]), groups as tf.Tensor1D);
 }
 
 const whole = ({ keep, bias, ...part }: Part & Partial<Late>, pool: tf.Tensor | undefined): Seen =>

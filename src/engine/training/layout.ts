@@ -41,12 +41,14 @@ export interface BatchLayout {
   blocks?: number;
   /** Attention computes its probabilities again in the backward pass, and its heads in turns where the executor can. */
   may_remake?: boolean;
+  /** Blocks of rows that the own attention of an encoder-decoder's decoder is computed in, its probabilities again in the backward pass; absent for whole rows, whose probabilities are kept. */
+  decoder_blocks?: number;
   /** An encoder-decoder: the head reads tokens of the decoder, and `causal` is said of the encoder. */
   decoder?: boolean;
 }
 
 /** The encoder of an encoder-decoder by itself; nothing reads its tokens. */
-export const encoderOnly = (layout: BatchLayout): BatchLayout => ({ ...layout, read: 'first', decoder: false });
+export const encoderOnly = (layout: BatchLayout): BatchLayout => ({ ...layout, read: 'first', decoder: false, decoder_blocks: undefined });
 
 /** Inputs of a batch: T tokens, B examples, S slots, R tokens that the head reads, P positions; of a decoder apart U tokens and V slots. Rows for keys and values are given apart only if their heads differ. */
 export function batchInputs(layout: BatchLayout): InputSpec[] {
@@ -62,7 +64,7 @@ export function batchInputs(layout: BatchLayout): InputSpec[] {
     ...headCounts(layout).flatMap(h => [index(slotRows(h), ['B', h, 'S']), index(tokenRows(h), ['T', h])]),
     float('slot_mask', ['B', 1, 'S', 1]),
     ...(layout.causal ? [index('slot_numbers', ['S'])] : [index('token_type_ids', ['T']), float('attention_bias', ['B', 1, 1, 'S'])]),
-    ...(layout.decoder ? decoderInputs(layout.heads.query) : []),
+    ...(layout.decoder ? decoderInputs(layout.heads.query, layout.decoder_blocks) : []),
     ...blockInputs(layout.blocks, layout.causal),
     ...(layout.may_remake ? turnInputs() : []),
     ...(layout.relative ? [index('relative_buckets', ['S', 'S'])] : []),
@@ -84,7 +86,7 @@ export interface BatchSizes { T: number; B: number; S: number; R: number; U: num
 export function batchSizes(examples: Example[], layout: BatchLayout): BatchSizes {
   const [lengths, decoder] = [examples.map(e => e.input_ids.length), examples.map(e => e.decoder_input_ids?.length ?? 0)];
   const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0);
-  return { T: sum(lengths), B: examples.length, S: Math.max(layout.blocks ?? 0, ...lengths), R: rowsRead(examples, layout), U: sum(decoder), V: Math.max(...decoder) };
+  return { T: sum(lengths), B: examples.length, S: Math.max(layout.blocks ?? 0, ...lengths), R: rowsRead(examples, layout), U: sum(decoder), V: Math.max(layout.decoder_blocks ?? 0, ...decoder) };
 }
 
 /** Tokens that the head reads: one for each example, or as many as have a target, or all. */
@@ -150,7 +152,7 @@ export function batchFeeds(examples: Example[], layout: BatchLayout, longest?: n
   for (const h of headCounts(layout)) Object.assign(feeds, headFeeds(examples.map(e => e.input_ids.length), h, S));
   Object.assign(feeds, blockFeeds(S, layout.blocks, layout.causal), layout.may_remake ? turnFeeds(B, Math.max(S, sizes.V), layout.heads, layout.decoder ? 1 : layout.blocks) : {});
   if (layout.relative) feeds.relative_buckets = { data: relativeBuckets(S, layout.relative, !layout.causal), shape: [S, S] };
-  if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, layout.heads.query, layout.relative!));
+  if (layout.decoder) Object.assign(feeds, decoderFeeds(examples, sizes.V, layout.heads.query, layout.relative!, layout.decoder_blocks));
   if (layout.rotary) Object.assign(feeds, rotaryTables(layout.rotary, S, longest));
   return feeds;
 }

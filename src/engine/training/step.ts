@@ -19,7 +19,7 @@ import { blocksFor } from './blocks';
 import { batchFeeds, batchInputs, batchSizes, dependsOnBatch, lossCount, type BatchLayout } from './layout';
 import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from './dropout';
 import { lossesOf, targetWidth } from './loss';
-import { NEXT, optimizerProgram } from './optimizer';
+import { createOptimizer, type Optimizer } from './optimizer';
 import { padded, padRows } from './padding';
 import { PORTION_TOKENS, portions } from './portions';
 import { tableFeeds, tableSpecs, type TableSite } from './tableRows';
@@ -48,6 +48,8 @@ export interface StepOptions {
   savings?: Savings;
   /** Tokens of the longest text; default 0. Long ones are worth other arrangements. */
   longest?: number;
+  /** Tokens of the longest target of an encoder-decoder; default `longest`. */
+  longest_target?: number;
   /** Tokens that are computed at a time; default `PORTION_TOKENS`, or Infinity without that saving. */
   portion_tokens?: number;
   /** Classes of a frozen output layer that are computed at a time while training; default `CHUNK_CLASSES`, or Infinity without that saving. */
@@ -90,7 +92,7 @@ function createStep(options: StepOptions, programs: Programs, widening: Widening
   const { plan, training, trainables, train } = options;
   const { executor, built } = programs;
   return building(async owned => {
-    const optimizer = train ? owned.add(await executor.compile({ ...optimizerProgram(built.trained, training), keep: Object.values(NEXT) })) : undefined;
+    const optimizer = train ? owned.add(await createOptimizer(executor, built.trained, training)) : undefined;
     const values = plan && await TrainedValues.create(executor, { plan, training, trainables, widening });
     return new Step(options, programs, optimizer, values, disposePrograms);
   });
@@ -133,13 +135,14 @@ interface StepProgram {
 }
 
 /** The program of forward, loss and gradients, the dropout sites in it, and the trained tables that it reads. Exported for tests and for printing. */
-export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false, savings = ALL_SAVINGS, longest = 0, chunk_classes = savings.chunked_loss ? CHUNK_CLASSES : Infinity }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
+export function stepProgram({ model, plan, lora, training, train, read, precision = 'fp32', split_prefix = false, savings = ALL_SAVINGS, longest = 0, longest_target = longest, chunk_classes = savings.chunked_loss ? CHUNK_CLASSES : Infinity }: Omit<StepOptions, 'device' | 'training' | 'trainables' | 'portion_tokens'> & { training?: Pick<TrainingSettings, 'gradient_checkpointing'> }): StepProgram {
   const { family, config, task, problem_type } = model;
   const own = family.layout(config, task);
   // Who asks for certain tokens means them, padding or not.
   const unlabelled = train && !hasClasses(task) && !savings.labelled_positions;
   const may_remake = train && savings.attention_blocks && longest >= BLOCKED_FROM[own.causal && !own.decoder ? 'decoder' : 'encoder'];
-  const layout: BatchLayout = { ...own, ...(read ? { read, pad_token_id: null } : {}), unlabelled, may_remake, blocks: may_remake ? blocksFor(longest, own.causal) : undefined, targets: targetWidth(problem_type, model.labels.length) };
+  const layout: BatchLayout = { ...own, ...(read ? { read, pad_token_id: null } : {}), unlabelled, may_remake, blocks: may_remake ? blocksFor(longest, own.causal) : undefined, targets: targetWidth(problem_type, model.labels.length),
+    ...(own.decoder && train && savings.attention_blocks ? { decoder_blocks: blocksFor(longest_target) } : {}) };
   const size = plan?.trainable_parameters ?? 0;
   const parameters = new Map(model.parameters.map(spec => [spec.name, spec]));
   const formats = formatsOf(model, precision);
@@ -232,7 +235,7 @@ class Step implements TrainingStep {
   private readonly scaling: Float32Array;
 
   constructor(
-    private readonly options: StepOptions, private readonly programs: Programs, private readonly optimizer: CompiledProgram | undefined,
+    private readonly options: StepOptions, private readonly programs: Programs, private readonly optimizer: Optimizer | undefined,
     /** Null where there is no plan. */
     private readonly values: TrainedValues | null, private readonly disposePrograms: () => Promise<void>,
   ) {
@@ -300,12 +303,8 @@ class Step implements TrainingStep {
 
   async update({ learning_rate, step }: { learning_rate: number; step: number }): Promise<{ grad_norm: number }> {
     const { adam_beta1, adam_beta2 } = this.options.training;
-    const scalar = (value: number) => ({ data: Float32Array.of(value), shape: [] });
-    const outputs = await this.optimizer!.runKeeping({
-      ...this.values!.feeds, learning_rate: scalar(learning_rate), correction1: scalar(1 - adam_beta1 ** step), correction2: scalar(1 - adam_beta2 ** step),
-    });
-    const grad_norm = outputs.results.grad_norm[0];
-    this.values!.update(outputs, Number.isFinite(grad_norm));
+    const { grad_norm, kept } = await this.optimizer!.update(this.values!.feeds, { learning_rate, correction1: 1 - adam_beta1 ** step, correction2: 1 - adam_beta2 ** step });
+    this.values!.update(kept, Number.isFinite(grad_norm));
     return { grad_norm };
   }
 

@@ -59,7 +59,7 @@ export class TrainedValues {
   accumulate({ kept }: Outputs): void { this.replace(() => { this.gradients = kept[GRADIENTS]; }); }
 
   /** Takes what a run of the optimizer made of them, unless it is not finite; the gradient is used up. */
-  update({ kept }: Outputs, finite: boolean): void {
+  update(kept: Outputs['kept'], finite: boolean): void {
     this.replace(() => {
       if (finite) this.current = eachOf(name => kept[NEXT[name]]);
       this.gradients = this.zeros;

@@ -30,6 +30,27 @@ export function bertModel({ layers = 4, hidden = 128, intermediate = 512, vocabu
   return { folder: `${FOLDER}/model`, model_type: 'bert', modules, base_parameters, default_target_modules: ['query', 'value'], labels };
 }
 
+/** All named modules of a T5 of the first release, heads of 64. */
+export function t5Model({ layers = 6, hidden = 512, vocabulary = 32128 } = {}): ModelView {
+  const module = (name: string, type: ModuleInfo['type'], shape: number[]): ModuleInfo => ({ name, type, shape, parameters: shape.reduce((a, b) => a * b, 1), dtype: 'F32', adaptable: type === 'Linear', saved: false });
+  const attention = (at: string): ModuleInfo[] => ['q', 'k', 'v', 'o'].map(name => module(`${at}.${name}`, 'Linear', [hidden, hidden]));
+  const block = (stack: string, i: number): ModuleInfo[] => {
+    const at = `${stack}.block.${i}.layer`;
+    const last = stack === 'encoder' ? 1 : 2;
+    return [
+      ...attention(`${at}.0.SelfAttention`), ...(i === 0 ? [module(`${at}.0.SelfAttention.relative_attention_bias`, 'Embedding', [32, hidden / 64])] : []), module(`${at}.0.layer_norm`, 'LayerNorm', [hidden]),
+      ...(stack === 'decoder' ? [...attention(`${at}.1.EncDecAttention`), module(`${at}.1.layer_norm`, 'LayerNorm', [hidden])] : []),
+      module(`${at}.${last}.DenseReluDense.wi`, 'Linear', [4 * hidden, hidden]), module(`${at}.${last}.DenseReluDense.wo`, 'Linear', [hidden, 4 * hidden]), module(`${at}.${last}.layer_norm`, 'LayerNorm', [hidden]),
+    ];
+  };
+  const own = [
+    module('shared', 'Embedding', [vocabulary, hidden]),
+    ...['encoder', 'decoder'].flatMap(stack => [...Array.from({ length: layers }, (_, i) => block(stack, i)).flat(), module(`${stack}.final_layer_norm`, 'LayerNorm', [hidden])]),
+  ];
+  const readers = ['encoder', 'decoder'].map(stack => ({ ...own[0], name: `${stack}.embed_tokens`, adaptable: true }));
+  return { folder: `${FOLDER}/t5`, model_type: 't5', modules: [own[0], ...readers, ...own.slice(1)], base_parameters: own.reduce((sum, m) => sum + m.parameters, 0), default_target_modules: ['q', 'v'], labels: [] };
+}
+
 /** The values of the sample's experiment file. */
 export function values(lora: Partial<Experiment['lora']> = {}): Experiment {
   return parseExperiment({

@@ -34,6 +34,9 @@ export interface Constant { name: string; dtype: ValueType; shape: number[]; dat
 /** Every WebGPU device takes buffers of this size (maxStorageBufferBindingSize of https://www.w3.org/TR/webgpu/#limits), many only of this. */
 const SMALLEST_LIMIT = 1 << 27;
 
+/** Constants of up to so many elements, numbers and shapes, are one in the graph where they are equal: ONNX Runtime would have to find them. */
+const SHARED_LENGTH = 8;
+
 const PRIMES = [10007, 10009, 10037, 10039, 10061, 10067, 10069, 10079, 10091, 10093, 10099, 10103,
   10111, 10133, 10139, 10141, 10151, 10159, 10163, 10169, 10177, 10181, 10193, 10211, 10223, 10243, 10247, 10253, 10259, 10267, 10271, 10273, 10289, 10301];
 
@@ -90,7 +93,8 @@ export class Graph {
   /** What the nodes compute, by name. */
   readonly values = new Map<string, Value>();
   private count = 0;
-  private readonly scalars = new Map<string, Value>();
+  /** Short constants by type, shape and values. */
+  private readonly shared = new Map<string, Value>();
   /** What each Reshape was made from. */
   private readonly reshaped = new Map<string, Value>();
   private readonly dimensions = new Map<string, Value>();
@@ -150,14 +154,14 @@ export class Graph {
   }
 
   constant(dtype: ValueType, shape: number[], data: number[] | Float32Array | Int32Array | Uint8Array): Value {
-    const key = shape.length === 0 || data.length === 1 ? `${dtype}[${shape}]${data[0]}` : undefined;
-    const known = key !== undefined ? this.scalars.get(key) : undefined;
+    const key = data.length <= SHARED_LENGTH ? `${dtype}[${shape}]${data}` : undefined;
+    const known = key !== undefined ? this.shared.get(key) : undefined;
     if (known) return known;
     const typed = dtype === 'float32' ? Float32Array.from(data) : dtype === 'int32' ? Int32Array.from(data)
       : dtype === 'int64' ? BigInt64Array.from(Array.from(data, BigInt)) : Uint8Array.from(data);
     const value = { name: this.fresh('const'), dtype, shape };
     this.constants.set(value.name, { ...value, data: typed });
-    if (key !== undefined) this.scalars.set(key, value);
+    if (key !== undefined) this.shared.set(key, value);
     return value;
   }
 
@@ -240,6 +244,7 @@ export class Graph {
     const original = this.reshaped.get(x.name);
     if (original && same(original)) return original;
     const target = shape.map(size => (this.sizes.isDynamic(size) ? -1 : size));
+    if (original && target.filter(size => size === -1).length <= 1) return this.reshape(original, shape);
     if (target.filter(size => size === -1).length > 1) {
       for (let i = 0; i < shape.length; i++) if (target[i] === -1 && x.shape[i] === shape[i]) target[i] = 0;
     }

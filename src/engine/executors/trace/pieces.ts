@@ -12,9 +12,8 @@ export function inPieces(graph: Graph, x: Value, chain: (piece: Value) => Value)
   const count = graph.provider === 'cpu' && graph.savings.activation_pieces ? piecesOf(x.shape.at(-1)!) : 1;
   if (count === 1) return chain(x);
   const size = x.shape.reduce((product, n) => product * n, 1) / count;
-  const pieces = Array.from({ length: count }, () => ({ dtype: x.dtype, shape: [1, size] }));
-  const made = graph.nodes_('Split', [graph.reshape(x, [count, size])], pieces, { axis: 0, num_outputs: count }).map(chain);
-  return graph.reshape(graph.node('Concat', made, { dtype: x.dtype, shape: [count, size] }, { axis: 0 }), x.shape);
+  const [made] = graph.scan([graph.reshape(x, [count, size])], ([piece]) => [chain(piece)]);
+  return graph.reshape(made, x.shape);
 }
 
 /** A power of two that divides the width. */

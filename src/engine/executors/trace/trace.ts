@@ -1,8 +1,8 @@
 /** Traces a program into a graph and splits its nodes into forward and backward. */
 import type * as tf from '@tensorflow/tfjs-core';
 import type { Savings } from '../../../protocol/savings';
-import type { Program } from '../executor';
-import { evaluateProgram, GRADIENTS } from '../program';
+import type { InputSpec, Program } from '../executor';
+import { evaluateProgram, partOf } from '../program';
 import { DynamicSizes, Graph, readsOf, type GraphNode, type Provider, type Value } from './graph';
 import { getRecorder } from './recorder';
 import './kernels';
@@ -14,12 +14,28 @@ export interface Traced {
   /** Further nodes that the gradients need. */
   backward: GraphNode[];
   outputs: { name: string; value: Value }[];
-  gradients: { name: string; value: Value } | undefined;
+  gradients: { name: string; value: Value }[] | undefined;
+}
+
+/** Trained values from which on their vectors are not cut and joined: for fewer, further inputs and outputs cost as much as the copies. */
+const MANY = 1 << 20;
+
+/** Whether the parts of trained values and gradients are inputs and outputs of the graph, which whoever runs it lays into the vectors: where memory is the engine's own. */
+export function takesParts({ parts, inputs }: Program, provider: Provider): boolean {
+  return parts !== undefined && provider === 'cpu' && Number(inputs.find(({ name }) => name === parts.input)!.shape[0]) >= MANY;
+}
+
+/** What the graph takes: the program's inputs, or parts of them. */
+function graphInputs(program: Program, provider: Provider): InputSpec[] {
+  const { inputs, parts, gradient } = program;
+  if (!parts || !takesParts(program, provider)) return inputs;
+  return inputs.flatMap(input => ([parts.input, gradient?.addTo].includes(input.name) ? parts.parts.map((part): InputSpec => ({ name: partOf(input.name, part), dtype: 'float32', shape: part.shape })) : [input]));
 }
 
 /** Records the program once for a provider, gradients included. Nodes that no output needs are left out. */
 export function traceProgram(program: Program, provider: Provider = 'cpu', largest_table?: number, savings?: Savings): Traced {
-  const dims = program.inputs.flatMap(input => input.shape);
+  const specs = graphInputs(program, provider);
+  const dims = specs.flatMap(input => input.shape);
   const symbols = dims.filter(dim => typeof dim === 'string');
   const fixed = [...dims.filter(dim => typeof dim === 'number'), ...[...program.weights.values()].flatMap(w => (w.source === 'file' ? w.ref.shape : w.shape))];
   const graph = new Graph(new DynamicSizes(symbols, fixed), provider, largest_table, savings);
@@ -27,7 +43,7 @@ export function traceProgram(program: Program, provider: Provider = 'cpu', large
 
   return recorder.record(graph, () => {
     const inputs: Record<string, tf.Tensor> = {};
-    for (const { name, dtype, shape } of program.inputs) inputs[name] = recorder.tensorOf(graph.input(name, dtype, shape));
+    for (const { name, dtype, shape } of specs) inputs[name] = recorder.tensorOf(graph.input(name, dtype, shape));
     const weights = new Map<string, tf.Tensor>();
     const weight = (name: string): tf.Tensor => {
       let tensor = weights.get(name);
@@ -43,13 +59,14 @@ export function traceProgram(program: Program, provider: Provider = 'cpu', large
     };
     const result = evaluateProgram(program, inputs, weight, true);
     const outputs = Object.entries(result.forward).map(([name, tensor]) => ({ name, value: named(graph, name, recorder.graphValue(tensor)) }));
-    const gradients = result.gradients && { name: GRADIENTS, value: recorder.graphValue(result.gradients) };
-    graph.outputs.push(...outputs, ...(gradients ? [gradients] : []));
+    const gradients = result.gradients && Object.entries(result.gradients).map(([name, tensor]) => ({ name, value: recorder.graphValue(tensor) }));
+    graph.outputs.push(...outputs, ...gradients ?? []);
+    const differentiated = gradients?.map(({ value }) => value.name) ?? [];
 
     const wanted = [...outputs.map(o => o.value.name), ...(gradients ? graph.joint : [])];
-    narrow(graph.nodes, [...wanted, ...(gradients ? [gradients.value.name] : [])]);
+    narrow(graph.nodes, [...wanted, ...differentiated]);
     const forward = needed(graph.nodes, wanted);
-    const backward = gradients ? needed(graph.nodes, [gradients.value.name]) : new Set<GraphNode>();
+    const backward = needed(graph.nodes, differentiated);
     return {
       graph, outputs, gradients,
       forward: graph.nodes.filter(node => forward.has(node)),

@@ -20,9 +20,11 @@ export function matMul(graph: Graph, a: Value, b: Value, { transposeA = false, t
 }
 
 function unfusedMatMul(graph: Graph, a: Value, b: Value, { transposeA, transposeB, alpha }: { transposeA: boolean; transposeB: boolean; alpha: number }): Value {
-  // The smaller operand is scaled: of scores it is q, not the [S, S] product.
-  const scaled = alpha === 1 ? a : graph.node('Mul', [a, graph.scalar(alpha)], a);
-  return matMul(graph, transposeA ? transposed(graph, scaled) : scaled, transposeB ? transposed(graph, b) : b);
+  const scaled = (x: Value): Value => (alpha === 1 ? x : graph.node('Mul', [x, graph.scalar(alpha)], x));
+  const product = (left: Value): Value => matMul(graph, transposeA ? transposed(graph, left) : left, transposeB ? transposed(graph, b) : b);
+  // What is smaller is scaled: q rather than scores [S, S], and a gradient of q rather than one of the scores.
+  const [K, columns] = [a.shape.at(transposeA ? -2 : -1)!, b.shape.at(transposeB ? -2 : -1)!];
+  return K <= columns ? product(scaled(a)) : scaled(product(a));
 }
 
 function transposed(graph: Graph, x: Value): Value {

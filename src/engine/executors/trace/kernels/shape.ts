@@ -49,11 +49,19 @@ function gatherRange(graph: Graph, x: Value, axis: number, begin: number, size: 
   return graph.node('Gather', [x, indices], { dtype: x.dtype, shape: x.shape.map((old, i) => (i === axis ? size : old)) }, { axis });
 }
 
+/** Of more outputs a Split is recorded as Slices where its kernel binds a buffer for each: every WebGPU device binds eight. */
+const MOST_OUTPUTS = 7;
+
 lower<{ numOrSizeSplits: number | number[]; axis: number }>(tf.SplitV, ({ graph, value, attrs }) => {
   const x = value('x');
   const axis = attrs.axis < 0 ? x.shape.length + attrs.axis : attrs.axis;
   const sizes = tf.backend_util.prepareSplitSize({ shape: x.shape } as tf.Tensor, attrs.numOrSizeSplits, axis);
   const outputs = sizes.map(size => ({ dtype: x.dtype, shape: x.shape.map((s, i) => (i === axis ? size : s)) }));
+  if (sizes.length === 1) return [x];
+  if (graph.provider !== 'cpu' && sizes.length > MOST_OUTPUTS) {
+    let begin = 0;
+    return outputs.map(({ shape }, i) => slice(graph, x, shape.map((_, n) => (n === axis ? (begin += sizes[i]) - sizes[i] : 0)), shape));
+  }
   return graph.nodes_('Split', [x, graph.constant('int64', [sizes.length], sizes)], outputs, { axis });
 });
 

@@ -80,7 +80,7 @@ export class LineChart {
       const colour = this.theme[style.colour];
       return {
         label: style.label, data: [], order: this.styles.length - i, parsing: false, normalized: true, spanGaps: false,
-        borderColor: style.faint ? translucent(colour) : colour, borderWidth: style.width, borderDash: style.dash, borderJoinStyle: 'round',
+        borderColor: style.faint ? faint(colour, this.theme) : colour, borderWidth: style.width, borderDash: style.dash, borderJoinStyle: 'round',
         pointRadius: style.mark ?? 0, pointHoverRadius: (style.mark ?? 0) + 2, pointHitRadius: 6,
         backgroundColor: colour, pointBackgroundColor: colour, pointBorderColor: colour,
       };
@@ -155,8 +155,11 @@ export class LineChart {
   }
 }
 
-/** The colour at 40 % opacity, whatever its notation. */
-function translucent(colour: string): string {
+/** A line that stands behind another one of its colour: paler, but in high contrast, where pale blue on black is next to nothing, grey. */
+const faint = (colour: string, { highContrast, text }: Theme): string => (highContrast ? translucent(text, 0.6) : translucent(colour, 0.4));
+
+/** The colour at this opacity, whatever its notation. */
+function translucent(colour: string, opacity: number): string {
   const hex = /^#([0-9a-f]{6})/i.exec(colour);
-  return hex ? `#${hex[1]}66` : `color-mix(in srgb, ${colour} 40%, transparent)`;
+  return hex ? `#${hex[1]}${Math.round(255 * opacity).toString(16)}` : `color-mix(in srgb, ${colour} ${100 * opacity}%, transparent)`;
 }

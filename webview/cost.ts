@@ -1,5 +1,6 @@
 /** What the settings on the panel cost, before anything is trained. Pure. */
 import { countAdapter, ratioPercent, type AdapterCount } from '../src/protocol/adapterMath';
+import type { MemoryMeasurement } from '../src/protocol/engine';
 import type { ExperimentValues, ModelView } from '../src/protocol/panel';
 import { fittingChanges, type FittingChange } from '../src/protocol/fittingChanges';
 import { deviceOf, isGpu, neededMemory, TRUSTED, type MemoryNeed, type MemoryView } from '../src/protocol/memory';
@@ -40,21 +41,18 @@ export function costOf(model: ModelView, values: ExperimentValues, memory?: Memo
 
 function memoryOf(model: ModelView, values: ExperimentValues, memory: MemoryView | undefined): MemoryCost {
   const need = neededMemory(model, values, memory);
-  const available = availableBytes(values, memory);
+  const gpu = gpuOf(values, memory);
+  const device = deviceOf(values, memory);
+  const available = !memory ? null : device === 'cpu' ? memory.available_bytes : gpu?.device_memory_bytes ?? null;
   // A step that took too much says that the need was taken for too small, not by how much.
   const limit = available !== null && memory?.held?.exceeded ? Math.min(available, (1 - TRUSTED) * need.total) : available;
-  const device = deviceOf(values, memory);
-  const changes = limit === null || need.total <= limit ? [] : fittingChanges(values, limit, (other: MemorySettings) => neededMemory(model, other, memory).total, device);
+  const changes = limit === null || need.total <= limit ? [] : fittingChanges(values, limit, (other: MemorySettings) => neededMemory(model, other, memory).total, { device, half_precision: gpu?.half_precision });
   return { ...need, available, changes, onGpu: isGpu(device) };
 }
 
-/** What is free on the machine; of a GPU its own memory, known once a step ran on it. TensorFlow's executor holds memory as it likes. */
-function availableBytes(values: ExperimentValues, memory: MemoryView | undefined): number | null {
-  if (!memory) return null;
-  const device = deviceOf(values, memory);
-  if (device === 'cpu') return memory.available_bytes;
-  return memory.measured.find(({ settings, result }) => settings.engine.device === values.engine.device && result.device_memory_bytes !== null)?.result.device_memory_bytes ?? null;
-}
+/** What the newest step or run told of the GPU that it ran on; its own memory is what a run can have there. TensorFlow's executor holds memory as it likes. */
+const gpuOf = (values: ExperimentValues, memory: MemoryView | undefined): MemoryMeasurement | undefined =>
+  memory?.measured.find(({ settings, result }) => settings.engine.device === values.engine.device && result.device_memory_bytes !== null)?.result;
 
 /** Trainable share at each rank, everything else as it is. The count grows linearly with the rank, so two counts give all. */
 export function ratioByRank(model: ModelView, values: ExperimentValues, ranks: readonly number[]): { rank: number; trainable: number; percent: number }[] {

@@ -1,6 +1,7 @@
 /** Whether a run fits in memory: what makes it fit, a step that is measured, and a run that was held because it does not. */
 import { formatBytes } from '../src/protocol/adapterMath';
 import type { FittingChange } from '../src/protocol/fittingChanges';
+import { formatReport } from '../src/protocol/panel';
 import { h, setText, show } from './dom';
 import { roughBytes } from './format';
 import { drawn } from './icons';
@@ -38,12 +39,12 @@ export function memoryFit(host: Host): Part {
     element,
     update({ cost, experiment, active }: View) {
       const { total, available, changes: offered } = cost!.memory;
-      const { measuring, held } = experiment!.memory;
+      const { measuring, silent, held } = experiment!.memory;
       const short = available !== null && total > available && !active && !measuring;
       show(element, !!measuring || !active);
-      setText(text, measuring ? `Measuring${measuring === 'start' ? ' before the run' : ''}: one step with the longest examples…` : short && !held
+      setText(text, silent ? formatReport(silent) : measuring ? `Measuring${measuring === 'start' ? ' before the run' : ''}: one step with the longest examples…` : short && !held
         ? `Needs about ${formatBytes(total)}, and ${formatBytes(available)} are free. ${offered.length ? 'It fits with one of these:' : NO_CHANGE}` : '');
-      text.classList.toggle('problem', short);
+      text.classList.toggle('problem', short || silent !== null);
       show(text, text.textContent !== '');
       changes.offer(short && !held ? offered : []);
       show(measure, !measuring && !active);

@@ -16,7 +16,7 @@ const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train',
 /** Requests whose effect shows later: they are answered at once, however busy the worker is. */
 const AT_ONCE = ['pause', 'resume', 'stop'];
 /** Requests in which a GPU that does not answer is told of. */
-const WATCHED = ['train', 'sweep', 'predict', 'generate'];
+const WATCHED = ['train', 'sweep', 'predict', 'generate', 'measure'];
 
 if (!process.send) {
   console.error('This is the engine of LoRA Lab, started by its extension. For the command line: npm run lab -- --help');
@@ -81,4 +81,4 @@ function endSoon(): void {
   }
 }
 process.on('disconnect', endSoon);
-process.on('SIGTERM', endSoon);
+for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, endSoon);

@@ -1,6 +1,7 @@
 /** The memory that a run really needs: one training step on the batch that needs most, in a process of its own. */
 import type { MemoryMeasurement } from '../protocol/engine';
 import { readExperimentFile } from './experimentFile';
+import { hasHalf } from './executors/devices';
 import { listGpus } from './executors/hardware';
 import { GpuMemory } from './gpuMemory';
 import type { ExampleSet } from './data/examples';
@@ -34,7 +35,7 @@ export async function measureMemory({ experiment_file }: { experiment_file: stri
       peak_memory_bytes: process.resourceUsage().maxRSS * 1024, device: step.device, longest: Math.max(...batch.flatMap(({ input_ids, decoder_input_ids }) => [input_ids.length, decoder_input_ids?.length ?? 0])),
       // What a step took stays with the device's allocator as long as the session does.
       gpu_memory_bytes: onCpu ? null : await gpu.taken(),
-      device_memory_bytes: onCpu ? null : (await listGpus())[0]?.memory_bytes ?? null,
+      device_memory_bytes: onCpu ? null : (await listGpus())[0]?.memory_bytes ?? null, half_precision: hasHalf(step.device),
     };
   } finally {
     await step.dispose();

@@ -53,16 +53,16 @@ export class ExperimentRun {
 
   /**
    * Trains until the run ends, in an engine of its own, once `admission` admits it. Never rejects: what went wrong is in the view.
-   * Returns how the run or sweep ended, with the tokens of the longest example.
+   * Returns how the run or sweep ended, with the tokens of the longest example and whether the device has half precision.
    */
-  async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Pick<Summary, 'state' | 'device' | 'peak_memory_bytes' | 'own_gpu_memory_bytes'>; longest: number } | undefined> {
+  async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Pick<Summary, 'state' | 'device' | 'peak_memory_bytes' | 'own_gpu_memory_bytes'>; longest: number; half_precision: boolean } | undefined> {
     // What an earlier engine took is not what this run takes.
     this.samples = [];
     this.replaceHistory(this.metrics);
     const attempt = ++attempts;
     if (admission && !await this.admitted(admission, attempt)) return undefined;
-    let ended: { summary: Summary | SweepSummary; longest: number } | undefined;
-    const longest = (): number => this.current.started?.longest ?? 0;
+    let ended: { summary: Summary | SweepSummary; longest: number; half_precision: boolean } | undefined;
+    const told = (): { longest: number; half_precision: boolean } => ({ longest: this.current.started?.longest ?? 0, half_precision: this.current.started?.half_precision ?? false });
     this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
     this.replaceHistory(resume ? this.metrics : []);
@@ -71,11 +71,11 @@ export class ExperimentRun {
       this.listen(engine);
       if (sweep) {
         const summary = await engine.request('sweep', { experiment_file: this.experimentFile, resume, wait_when_full: true });
-        ended = { summary, longest: longest() };
+        ended = { summary, ...told() };
         await this.showSweep(summary);
       } else {
         const summary = await engine.request('train', { experiment_file: this.experimentFile, resume, wait_when_full: true });
-        ended = { summary, longest: longest() };
+        ended = { summary, ...told() };
         this.update({ status: summary.state, summary, adapter: summary.full_finetuning ? null : summary.adapter, progress: null });
       }
     } catch (error) {
@@ -89,7 +89,7 @@ export class ExperimentRun {
       this.update({ silent: null });
       await this.lookAtFolder();
     }
-    return ended && { summary: { ...ended.summary, state: ended.summary.state === 'finished' ? 'finished' : 'stopped' }, longest: ended.longest };
+    return ended && { ...ended, summary: { ...ended.summary, state: ended.summary.state === 'finished' ? 'finished' : 'stopped' } };
   }
 
   /** Asks whether the run may begin; the view says that it is being prepared. Otherwise the last run is shown again. */
@@ -259,5 +259,5 @@ export class ExperimentRun {
 function startedFrom(summary: Summary | null, folder: string): Omit<RunStarted, 'history'> | null {
   if (!summary) return null;
   const { trainable_parameters, all_parameters, device, steps, epochs } = summary;
-  return { run_folder: folder, total_steps: steps, num_train_epochs: epochs, trainable_parameters, all_parameters, device, train_examples: 0, eval_examples: 0, longest: 0, labels: [] };
+  return { run_folder: folder, total_steps: steps, num_train_epochs: epochs, trainable_parameters, all_parameters, device, half_precision: false, train_examples: 0, eval_examples: 0, longest: 0, labels: [] };
 }

@@ -1,8 +1,10 @@
 /** What runs need in memory: measured in an engine of its own, learnt from runs, remembered, and asked before a run begins. */
 import { totalmem } from 'node:os';
 import type { Memento } from 'vscode';
+import type { ErrorReport } from '../protocol/engine';
 import type { ExperimentValues, ModelView } from '../protocol/panel';
 import { deviceOf, measuredOn, neededMemory, settingsOf, TRUSTED, type HeldRun, type MeasuredMemory, type MemoryView } from '../protocol/memory';
+import { silentReport } from '../protocol/silentGpu';
 import { availableMemory } from '../machine/memory';
 import { EngineClient, type EngineOptions } from './engineClient';
 import { ReportedError } from './reports';
@@ -20,7 +22,7 @@ const KEPT = 60;
 const WATCH_MS = 100;
 
 export class MemoryProbe {
-  private going: { file: string; values: string; why: 'asked' | 'start'; engine: EngineClient | undefined; exceeded: boolean } | undefined;
+  private going: { file: string; values: string; why: 'asked' | 'start'; engine: EngineClient | undefined; exceeded: boolean; silent: ErrorReport | null } | undefined;
   private held: { file: string; values: string; run: HeldRun } | undefined;
   /** What is free, and what a step must leave: before the system ends something else, the step is ended. Tests say otherwise. */
   machine = { available: availableMemory, spared: Math.max(200e6, 0.02 * totalmem()) };
@@ -32,7 +34,7 @@ export class MemoryProbe {
   view(subject?: MemorySubject): MemoryView {
     const own = subject && subjectKey(subject);
     return {
-      available_bytes: this.machine.available(), measuring: this.going?.file === subject?.file && this.going?.why || false, held: this.held?.file === subject?.file && this.held?.run || null,
+      available_bytes: this.machine.available(), measuring: this.going?.file === subject?.file && this.going?.why || false, silent: this.going?.file === subject?.file && this.going?.silent || null, held: this.held?.file === subject?.file && this.held?.run || null,
       measured: own === undefined ? [] : this.remembered().filter(record => record.subject === own).map(({ settings, result, of }) => ({ settings, result, of })),
     };
   }
@@ -40,7 +42,7 @@ export class MemoryProbe {
   /** Runs one step. Throws a ReportedError if it could not be run. */
   async measure(subject: MemorySubject, options: EngineOptions, why: 'asked' | 'start' = 'asked'): Promise<Measuring> {
     this.cancel();
-    const own: NonNullable<typeof this.going> = this.going = { file: subject.file, values: JSON.stringify(subject.values), why, engine: undefined, exceeded: false };
+    const own: NonNullable<typeof this.going> = this.going = { file: subject.file, values: JSON.stringify(subject.values), why, engine: undefined, exceeded: false, silent: null };
     const watch = setInterval(() => {
       if (this.machine.available() > this.machine.spared) return;
       own.exceeded = true;
@@ -50,6 +52,10 @@ export class MemoryProbe {
     try {
       own.engine = await EngineClient.start(options);
       if (this.going !== own) return 'cancelled';
+      own.engine.on('silent', ({ since }) => {
+        own.silent = since === null ? null : silentReport(since, 'cancel it', 'the measurement');
+        if (this.going === own) this.changed();
+      });
       const result = await own.engine.request('measure', { experiment_file: subject.file });
       if (this.going !== own) return 'cancelled';
       await this.remember(subject, { settings: settingsOf(subject.values), result, of: 'step' });

@@ -76,6 +76,8 @@ export interface RunStarted {
   longest: number;
   labels: string[];
   device: string;
+  /** Whether the device is known to compute `engine.precision` `fp16`. */
+  half_precision: boolean;
   /** Lines of `metrics.jsonl` that a resumed run goes on from. */
   history: MetricRecord[];
 }
@@ -184,6 +186,8 @@ export interface MemoryMeasurement {
   gpu_memory_bytes: number | null;
   /** Memory of the GPU that ran it, where the system tells; null on the CPU. */
   device_memory_bytes: number | null;
+  /** Whether the device is known to compute `engine.precision` `fp16`. */
+  half_precision?: boolean;
 }
 
 export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }

@@ -6,9 +6,10 @@ export interface FittingChange { label: string; edits: { path: string[]; value: 
 
 /**
  * The smallest change of each kind that brings the need down to `available` bytes: a smaller batch with the accumulation raised so that
- * their product stays, recomputed activations, shorter texts, base weights in int4 where the device may have it. Kinds that cannot are left out. `device` is where the run computes, if `auto` is known to be that.
+ * their product stays, recomputed activations, shorter texts, base weights in fp16 and in int4 where the device may have it. Kinds that cannot are left out. `device` is where the run computes, if `auto` is known
+ * to be that; `half_precision`: it is known to compute fp16.
  */
-export function fittingChanges(values: MemorySettings & { training: { gradient_accumulation_steps: number } }, available: number, need: (values: MemorySettings) => number, device = values.engine.device): FittingChange[] {
+export function fittingChanges(values: MemorySettings & { training: { gradient_accumulation_steps: number } }, available: number, need: (values: MemorySettings) => number, { device = values.engine.device, half_precision = false }: { device?: MemorySettings['engine']['device']; half_precision?: boolean } = {}): FittingChange[] {
   const { training } = values;
   const at = (part: Partial<MemorySettings['training']>): number => need({ ...values, training: { ...training, ...part } });
   const key = (name: string, value: unknown): FittingChange['edits'][number] => ({ path: ['training', name], value });
@@ -26,7 +27,8 @@ export function fittingChanges(values: MemorySettings & { training: { gradient_a
   const shorter = [0.75, 0.5, 0.375, 0.25, 0.125].map(share => Math.floor(max_length * share)).filter(length => length >= 8);
   first(shorter, length => at({ max_length: length }), length => ({ label: `max_length ${length}`, edits: [key('max_length', length)] }));
   const { precision } = values.engine;
-  const rounds = precision !== 'int4' && !values.lora.full && !values.lora.use_dora && (device === 'auto' || device === 'cpu' || device === 'webgpu');
-  if (rounds) first([true], () => need({ ...values, engine: { ...values.engine, precision: 'int4' } }), () => ({ label: 'Base weights in int4', edits: [{ path: ['engine', 'precision'], value: 'int4' }] }));
+  const rounded = (to: 'fp16' | 'int4'): void => first([to], () => need({ ...values, engine: { ...values.engine, precision: to } }), () => ({ label: `Base weights in ${to}`, edits: [{ path: ['engine', 'precision'], value: to }] }));
+  if (precision === 'fp32' && !values.lora.full && device === 'webgpu' && half_precision) rounded('fp16');
+  if (precision !== 'int4' && !values.lora.full && !values.lora.use_dora && (device === 'auto' || device === 'cpu' || device === 'webgpu')) rounded('int4');
   return changes;
 }

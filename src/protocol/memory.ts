@@ -1,5 +1,5 @@
 /** What a run will need in memory: the estimate from shapes, corrected by what was measured. Pure. */
-import type { MemoryMeasurement } from './engine';
+import type { ErrorReport, MemoryMeasurement } from './engine';
 import type { ExperimentValues } from './panel';
 import { estimateMemory, type MemoryEstimate, type MemoryModel, type MemorySettings } from './memoryEstimate';
 
@@ -17,6 +17,8 @@ export interface MemoryView {
   available_bytes: number;
   /** A step is being measured: because somebody asked, or before a run that may not fit. */
   measuring: false | 'asked' | 'start';
+  /** The GPU that it is measured on does not answer: it is slow, or hangs. */
+  silent: ErrorReport | null;
   /** Everything measured of this checkpoint and data, the newest first. */
   measured: MeasuredMemory[];
   /** A run that was not started, because it would not have fitted. */

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
-import { chooseDevice, createExecutor, listDevices } from '../../src/engine/executors/devices';
+import { chooseDevice, createExecutor, hasHalf, listDevices } from '../../src/engine/executors/devices';
 import { onlySoftware, ownMemoryFirst, readKernelGpus, readMacGpus, readNvidiaGpus, readWindowsGpus, toldByNvidia, windowsTool } from '../../src/engine/executors/hardware';
 import { onnxError } from '../../src/engine/executors/onnxError';
 import { knownProbe, probe, type ProbeResult } from '../../src/engine/executors/probe';
@@ -85,6 +85,18 @@ test('an answer is remembered for this driver and this version, and asked again 
   const [file] = readdirSync(process.env.LORA_LAB_CACHE!);
   writeFileSync(join(process.env.LORA_LAB_CACHE!, file), JSON.stringify({ time: Date.now() - 8 * 86_400_000, result: GOOD }));
   if (VULKAN) assert.match(cause(await knownProbe('webgpu')), /no GPU driver for WebGPU was found/);
+});
+
+test('whether a run\'s device has half precision is what its probe has found, and never a guess', async () => {
+  const found = async (result: object): Promise<boolean> => {
+    await probe('webgpu', { script: script(`console.log(${JSON.stringify(JSON.stringify(result))})`) });
+    return hasHalf('webgpu on NVIDIA L4 (onnxruntime 1.30.0)');
+  };
+  assert.equal(hasHalf('webgpu (onnxruntime 1.30.0)'), false, 'nobody has asked');
+  assert.equal(await found({ ...GOOD, half: 'ready' }), true);
+  assert.equal(hasHalf('cpu (onnxruntime 1.30.0)'), false, 'another device than the one that was asked');
+  assert.equal(await found({ ...GOOD, half: 'its WebGPU adapter lacks shader-f16' }), false);
+  assert.equal(await found(BROKEN), false);
 });
 
 test('a named device that cannot be used is an error that says what is missing, never a run on the CPU', async () => {

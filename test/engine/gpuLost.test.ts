@@ -40,13 +40,17 @@ const PATIENCE_MS = 90_000;
 const SLOWEST = '6';
 const TRAINING = { max_steps: STEPS, logging_steps: 1, eval_strategy: 'no', save_strategy: 'steps', save_steps: 2 };
 
+/** Tests come one after the other: they share the layer. */
+let layer: LostGpu | { reason: string } | undefined;
+
 /** A GPU to be lost and an experiment on it; undefined, and the test skipped by name, where there is none. */
 async function prepared(t: TestContext, name: string): Promise<{ gpu: LostGpu; file: string; run: string } | undefined> {
   const reason = await opened;
   if (reason) { t.skip(reason); return undefined; }
-  const own = mkdtempSync(join(folder, `${name}-`));
-  const gpu = buildLostGpu(own);
+  const gpu = layer ??= buildLostGpu(folder);
   if ('reason' in gpu) { t.skip(gpu.reason); return undefined; }
+  gpu.wake();
+  const own = mkdtempSync(join(folder, `${name}-`));
   return { gpu, file: copyCase(join(own, 'case'), { training: TRAINING, engine: { device: 'webgpu' } }), run: join(own, 'case/run') };
 }
 
@@ -82,15 +86,24 @@ function newest(run: string): string {
   return join(run, `checkpoint-${Math.max(...steps)}`);
 }
 
+/** What `train` comes to: the result's steps and every logged step. */
+async function losses(child: ChildProcess, run: string): Promise<unknown[]> {
+  const { code, out, err } = await ended(child);
+  assert.equal(code, 0, err);
+  return [(JSON.parse(out) as Summary).steps, ...trainRecords(run).map(({ step, loss, grad_norm, tokens }) => [step, loss, grad_norm, tokens])];
+}
+/** Of a run without the fault. */
+let straight: Promise<unknown[]> | undefined;
+
 /** Goes on without the fault, and comes to what a run without it comes to. */
 async function resumesExactly(file: string, run: string): Promise<void> {
-  const straight = copyCase(mkdtempSync(join(folder, 'straight-')), { training: TRAINING, engine: { device: 'webgpu' } });
-  for (const { code, out, err } of await Promise.all([train(straight), train(file, {}, '--resume')].map(ended))) {
-    assert.equal(code, 0, err);
-    assert.equal((JSON.parse(out) as Summary).steps, STEPS);
+  if (!straight) {
+    const other = copyCase(mkdtempSync(join(folder, 'straight-')), { training: TRAINING, engine: { device: 'webgpu' } });
+    straight = losses(train(other), join(other, '../run'));
   }
-  const losses = (of: string): unknown[] => trainRecords(of).map(({ step, loss, grad_norm, tokens }) => [step, loss, grad_norm, tokens]);
-  assert.deepEqual(losses(run), losses(join(straight, '../run')));
+  const [resumed, whole] = await Promise.all([losses(train(file, {}, '--resume'), run), straight]);
+  assert.equal(whole.length, 1 + STEPS);
+  assert.deepEqual(resumed, whole);
 }
 
 for (const at of ['submit', 'wait'] as const) {

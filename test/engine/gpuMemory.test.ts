@@ -1,9 +1,10 @@
 /** What a step and a run take of a GPU's memory: told by NVIDIA's tool or by the kernel, both made up here. */
 import assert from 'node:assert/strict';
-import { fork } from 'node:child_process';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { fork, spawn } from 'node:child_process';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createMessageConnection, IPCMessageReader, IPCMessageWriter } from 'vscode-jsonrpc/node';
 import { DrmUsage } from '../../src/engine/drmUsage';
 import type { CompiledProgram } from '../../src/engine/executors/executor';
@@ -114,6 +115,34 @@ test('a measured step and a whole run on WebGPU tell what they took of the card'
     } finally {
       child.kill('SIGKILL');
       connection.dispose();
+    }
+  });
+});
+
+test('on the command line a run\'s result and its summary tell what it took of the card at most', { skip }, async t => {
+  await opened;
+  if (reason) return t.skip(reason);
+  await inTemporaryFolder(async folder => {
+    const card = writeNvidiaSmi(folder, 700, 400);
+    const file = copyCase(join(folder, 'case'), { engine: { device: 'webgpu' }, training: { max_steps: 100_000, eval_strategy: 'no', save_strategy: 'no' } });
+    const child = spawn(process.execPath, [built('engine/cli.js'), 'train', file], { env: { ...process.env, LORA_LAB_NVIDIA_SMI: card.program }, stdio: ['ignore', 'pipe', 'pipe'] });
+    try {
+      let out = '', err = '';
+      child.stdout.on('data', data => { out += data; });
+      child.stderr.on('data', data => { err += data; });
+      const ended = new Promise<number | null>(resolve => child.once('close', resolve));
+      // Samples are a second apart, and nothing is said of one where there is no terminal.
+      const enough = async (): Promise<boolean> => { while (card.telling() < 2500) await sleep(20); return true; };
+      assert.equal(await Promise.race([enough(), ended]), true, err);
+      child.kill('SIGINT');
+      assert.equal(await ended, 130, err);
+      const summary = JSON.parse(out) as Summary;
+      assert.deepEqual(JSON.parse(readFileSync(join(folder, 'case/run/summary.json'), 'utf8')), summary);
+      const { own_gpu_memory_bytes, peak_gpu_memory_bytes, peak_gpu_utilization, gpu_memory_of } = summary;
+      assert.deepEqual([own_gpu_memory_bytes, peak_gpu_memory_bytes, peak_gpu_utilization, gpu_memory_of], [400 * MiB, 1100 * MiB, 0.97, 'card']);
+      assert.ok(existsSync(summary.adapter));
+    } finally {
+      child.kill('SIGKILL');
     }
   });
 });

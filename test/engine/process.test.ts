@@ -209,6 +209,18 @@ test('an engine that is asked to end writes a checkpoint first', () => inTempora
   assert.ok(findCheckpoint(join(folder, 'run')).step >= 5);
 }));
 
+test('an engine whose terminal is closed, as that of a VS Code that was started there, writes a checkpoint too', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, LONG);
+  const { child, connection, exited } = engine(folder);
+  const lost = connection.sendRequest('train', { experiment_file: file, resume: false }).catch(() => undefined);
+  await steps(folder, 5);
+  child.kill('SIGHUP');
+  await exited;
+  connection.dispose();
+  void lost;
+  assert.ok(findCheckpoint(join(folder, 'run')).step >= 5);
+}));
+
 test('an engine whose host is gone writes a checkpoint and is gone within 5 s; one that was killed bars no later run', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder, LONG);
   const first = engine(folder);

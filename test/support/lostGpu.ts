@@ -17,7 +17,7 @@ export interface LostGpu {
   /** What is added to the environment of a process whose GPU can be lost. */
   env: NodeJS.ProcessEnv;
   lose(at: LostAt): void;
-  /** Ends a hanging; whatever starts now has a GPU. */
+  /** Ends a hanging, if there is one; whatever starts now has a GPU. */
   wake(): void;
 }
 
@@ -35,6 +35,6 @@ export function buildLostGpu(folder: string): LostGpu | { reason: string } {
   return {
     env: { VK_LAYER_PATH: folder, VK_INSTANCE_LAYERS: NAME, LAB_TEST_LOSE_GPU: lost },
     lose: at => writeFileSync(lost, at),
-    wake: () => rmSync(lost),
+    wake: () => rmSync(lost, { force: true }),
   };
 }

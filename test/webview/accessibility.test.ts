@@ -45,6 +45,30 @@ for (const theme of Object.keys(THEMES)) {
   });
 }
 
+/** Pixels of the loss chart, within its axes, whose contrast with the ground is at least this (WCAG 2.2, 1.4.11 asks for 3) and which are not of the smoothed line's colour, nor the eval line's, nor the grid's: grey ones. */
+const greyPixels = (page: Page, least: number): Promise<number> => page.evaluate(ratio => {
+  const canvas = document.querySelector<HTMLCanvasElement>('.chart-loss canvas')!;
+  const [left, bottom] = [60, 40].map(pixels => pixels * devicePixelRatio);
+  const { data } = canvas.getContext('2d')!.getImageData(left, 0, canvas.width - left, canvas.height - bottom);
+  const channel = (value: number): number => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const ground = /light/.test(document.body.className) ? 255 : 0;
+  let found = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    const [r, g, b] = [0, 1, 2].map(k => ground + (data[i + k] - ground) * data[i + 3] / 255);
+    const [light, dark] = [channel((r + g + b) / 3), channel(ground)].sort((a, c) => c - a);
+    if (Math.max(r, g, b) - Math.min(r, g, b) < 12 && (light + 0.05) / (dark + 0.05) >= ratio) found++;
+  }
+  return found;
+}, least);
+
+for (const theme of ['contrast', 'contrastLight']) {
+  test(`the loss of single steps can be seen beside the smoothed line in the ${theme} theme`, () => inPanel({ state: 'running', theme, width: 1400 }, async page => {
+    await page.waitForFunction(() => document.querySelector('.chart-loss canvas:not(.blank)'));
+    const seen = await greyPixels(page, 3);
+    assert.ok(seen > 300, `${seen} pixels`);
+  }));
+}
+
 const focused = (page: Page): Promise<string> => page.evaluate(() => {
   const { dataset, id, className } = document.activeElement as HTMLElement;
   return dataset.action ?? (id || className);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { formatCount } from '../../src/protocol/adapterMath';
 import { costOf, ratioByRank } from '../../webview/cost';
 import { fittingChanges } from '../../src/protocol/fittingChanges';
+import type { ExperimentValues } from '../../src/protocol/panel';
 import { neededMemory, settingsOf, type MeasuredMemory, type MemoryView } from '../../src/protocol/memory';
 import { estimateMemory, type MemorySettings } from '../../src/protocol/memoryEstimate';
 import { describeTargets, targetKinds, tickKind } from '../../webview/targets';
@@ -267,11 +268,30 @@ test('on an automatic device that was CUDA the last time, nothing is offered tha
   const auto = values();
   const labels = (device: string): string[] => {
     const measured = [record({ settings: settingsOf(auto) }, { device, gpu_memory_bytes: 6e8, device_memory_bytes: 5e8 })];
-    return costOf(BERT_BASE, auto, { available_bytes: 9e9, measuring: false, held: null, measured }).memory.changes.map(({ label }) => label);
+    return costOf(BERT_BASE, auto, { available_bytes: 9e9, measuring: false, silent: null, held: null, measured }).memory.changes.map(({ label }) => label);
   };
   assert.ok(labels('webgpu on NVIDIA L4 (onnxruntime); auto: a probe step ran on it').includes('Base weights in int4'));
   const cuda = labels('cuda on NVIDIA L4 (onnxruntime); auto: a probe step ran on it');
   assert.ok(cuda.includes('Recompute activations') && !cuda.includes('Base weights in int4'), cuda.join());
+});
+
+test('a GPU that is known to compute half precision is offered it before int4, with what it needs then, and no other device is', () => {
+  const offered = (given: ExperimentValues, half_precision: boolean | undefined, device = 'webgpu on NVIDIA L4 (onnxruntime)') => {
+    const measured = [record({ settings: settingsOf(given) }, { device, gpu_memory_bytes: 7e8, device_memory_bytes: 5e8, half_precision })];
+    return costOf(BERT_BASE, given, { available_bytes: 1e6, measuring: false, silent: null, held: null, measured }).memory.changes.filter(({ label }) => label.startsWith('Base weights'));
+  };
+  const labels = (...args: Parameters<typeof offered>): string[] => offered(...args).map(({ label }) => label);
+  const on = (device: ExperimentValues['engine']['device']): ExperimentValues => ({ ...values(), engine: { ...values().engine, device } });
+  const webgpu = on('webgpu');
+  const [half, rounded] = offered(webgpu, true);
+  assert.deepEqual([half.label, half.edits, rounded.label], ['Base weights in fp16', [{ path: ['engine', 'precision'], value: 'fp16' }], 'Base weights in int4']);
+  assert.equal(half.total, 7e8 - 2 * BERT_BASE.base_parameters, 'half of four bytes for each weight');
+  assert.deepEqual(labels({ ...webgpu, lora: { ...webgpu.lora, use_dora: true } }, true), ['Base weights in fp16'], 'with DoRA too, which int4 refuses');
+  assert.deepEqual(labels(on('auto'), true), ['Base weights in fp16', 'Base weights in int4'], 'automatic was WebGPU the last time');
+  for (const unknown of [false, undefined]) assert.deepEqual(labels(webgpu, unknown), ['Base weights in int4'], 'an adapter without shader-f16, or one of which an earlier version kept nothing');
+  assert.deepEqual(labels({ ...webgpu, engine: { ...webgpu.engine, precision: 'fp16' } }, true), ['Base weights in int4'], 'it has it already');
+  assert.deepEqual(labels(on('cuda'), true, 'cuda on NVIDIA L4 (onnxruntime)'), []);
+  assert.deepEqual(labels(on('cpu'), true), ['Base weights in int4']);
 });
 
 test('one row for each kind of linear layer, without the head, which is trained whole', () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { settingsOf } from '../../src/protocol/memory';
 import { estimateMemory } from '../../src/protocol/memoryEstimate';
+import { silentReport } from '../../src/protocol/silentGpu';
 import type { Page } from 'playwright-core';
 import type { TrainRecord } from '../../src/protocol/metrics';
 import { axisStart } from '../../webview/axis';
@@ -302,6 +303,11 @@ test('what the figure of memory is of, and where it is from', () => inPanel({ st
 test('memory is measured on request, and the measurement can be cancelled', () => inPanel({}, async page => {
   await page.click('#measure-memory');
   assert.equal((await asked(page, 'measure')).length, 1);
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: 'asked' }) }) });
+  await eventually(page, '#memory-fit', 'Measuring: one step with the longest examples…');
+  const silent = silentReport(new Date(2026, 0, 2, 3, 4, 5).getTime(), 'cancel it', 'the measurement');
+  await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: 'asked', silent }) }) });
+  await eventually(page, '#memory-fit', 'The GPU has not answered since 03:04:05. If it is only slow, wait: the measurement goes on by itself. If it hangs, cancel it.');
   await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measuring: 'asked' }) }) });
   await eventually(page, '#memory-fit', 'Measuring: one step with the longest examples…');
   await page.click('#cancel-measure');

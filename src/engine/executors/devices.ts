@@ -8,7 +8,7 @@ import { hasCudaProvider } from './cuda';
 import type { Executor } from './executor';
 import { cpuHardware, listGpus, mayHaveGpu } from './hardware';
 import { offeredTensorFlow, type TensorFlowLibrary } from './install/compile';
-import { knownProbe, probe, type ProbeResult } from './probe';
+import { knownProbe, probe, recall, type ProbeResult } from './probe';
 import { onnxVersion, startExecutor } from './start';
 
 type Probe = (device: DeviceName) => Promise<ProbeResult>;
@@ -87,6 +87,12 @@ async function checkHalf(device: DeviceName, precision: Precision): Promise<void
     code: 'device.precision', where: 'engine.precision', cause: `"fp16" cannot be computed on ${await nameOf(device) ?? device}: ${result.half}`,
     action: 'update its driver, or set engine.precision to "int4" for less memory, or to "fp32"',
   });
+}
+
+/** Whether what an executor calls its device can compute `fp16`, as far as the probe before it is remembered. Asks nothing. */
+export function hasHalf(device: string): boolean {
+  const known = device.startsWith('webgpu') ? recall('webgpu') : undefined;
+  return known?.ok === true && known.half === 'ready';
 }
 
 const isDevice = (name: string): name is DeviceName => name !== 'auto' && (DEVICES as readonly string[]).includes(name);

@@ -33,7 +33,7 @@ export async function probe(device: DeviceName, { limit_ms = LIMIT_MS, script = 
   return result;
 }
 
-/** The remembered answer, or a new one. */
+/** What is remembered, or a new answer. */
 export async function knownProbe(device: DeviceName): Promise<ProbeResult> {
   return recall(device) ?? probe(device);
 }
@@ -83,7 +83,8 @@ function cacheFile(device: DeviceName): string {
   return join(cacheFolder(), `device-${device}-${createHash('sha256').update(seen.join('\0')).digest('hex').slice(0, 16)}.json`);
 }
 
-function recall(device: DeviceName): ProbeResult | undefined {
+/** The remembered answer, if there is one that is not stale. */
+export function recall(device: DeviceName): ProbeResult | undefined {
   try {
     const { time, result } = readJsonObject(cacheFile(device), 1 << 16) as { time: number; result: ProbeResult };
     const age = Date.now() - time;

@@ -64,10 +64,10 @@ export function experiment(part: Partial<ExperimentView> = {}): ExperimentView {
 }
 
 /** A machine with so many bytes free. */
-export const memory = (available_bytes = 8e9, part: Partial<MemoryView> = {}): MemoryView => ({ available_bytes, measuring: false, measured: [], held: null, ...part });
+export const memory = (available_bytes = 8e9, part: Partial<MemoryView> = {}): MemoryView => ({ available_bytes, measuring: false, silent: null, measured: [], held: null, ...part });
 
 const STARTED: Omit<RunStarted, 'history'> = {
-  run_folder: `${FOLDER}/runs/sentiment`, total_steps: 564, num_train_epochs: 3, trainable_parameters: 16642, all_parameters: 1_000_450, train_examples: 3000, eval_examples: 600, longest: 60,
+  run_folder: `${FOLDER}/runs/sentiment`, total_steps: 564, num_train_epochs: 3, trainable_parameters: 16642, all_parameters: 1_000_450, train_examples: 3000, eval_examples: 600, longest: 60, half_precision: false,
   labels: ['negative', 'positive'], device: 'CPU (AVX-512, 8 threads)',
 };
 

@@ -34,4 +34,13 @@ export const THEMES: Record<string, MockTheme> = {
       'editorError-foreground': '#f48771', 'editorWarning-foreground': '#ffd370', 'charts-blue': '#3794ff', 'charts-yellow': '#ffd370', 'charts-green': '#89d185', 'charts-purple': '#b180d7', 'charts-red': '#f48771', 'charts-foreground': '#ffffff',
     },
   },
+  contrastLight: {
+    kind: 'vscode-high-contrast-light', variables: {
+      ...FONT, 'editor-background': '#ffffff', foreground: '#292929', descriptionForeground: '#292929b3', errorForeground: '#b5200d', focusBorder: '#006bbd', contrastBorder: '#0f4a85', contrastActiveBorder: '#006bbd', disabledForeground: '#7f7f7f',
+      'button-background': '#0f4a85', 'button-foreground': '#ffffff', 'button-hoverBackground': '#0f4a85', 'button-border': '#0f4a85', 'button-secondaryBackground': '#ffffff', 'button-secondaryForeground': '#292929', 'input-background': '#ffffff', 'input-foreground': '#292929', 'input-border': '#0f4a85', 'input-placeholderForeground': '#292929b3',
+      'dropdown-background': '#ffffff', 'dropdown-foreground': '#292929', 'dropdown-border': '#0f4a85', 'checkbox-background': '#ffffff', 'checkbox-border': '#0f4a85', 'checkbox-foreground': '#292929', 'widget-border': '#0f4a85', 'panel-border': '#0f4a85',
+      'editorWidget-background': '#ffffff', 'editorHoverWidget-background': '#ffffff', 'editorHoverWidget-border': '#0f4a85', 'textLink-foreground': '#0f4a85', 'textLink-activeForeground': '#0f4a85', 'progressBar-background': '#0f4a85', 'badge-background': '#0f4a85', 'badge-foreground': '#ffffff',
+      'editorError-foreground': '#b5200d', 'editorWarning-foreground': '#895503', 'charts-blue': '#1a85ff', 'charts-yellow': '#895503', 'charts-green': '#374e06', 'charts-purple': '#652d90', 'charts-red': '#b5200d', 'charts-foreground': '#292929',
+    },
+  },
 };

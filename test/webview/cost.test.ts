@@ -289,7 +289,6 @@ test('a GPU that is known to compute half precision is offered it before int4, w
   assert.deepEqual(labels({ ...webgpu, lora: { ...webgpu.lora, use_dora: true } }, true), ['Base weights in fp16'], 'with DoRA too, which int4 refuses');
   assert.deepEqual(labels(on('auto'), true), ['Base weights in fp16', 'Base weights in int4'], 'automatic was WebGPU the last time');
   for (const unknown of [false, undefined]) assert.deepEqual(labels(webgpu, unknown), ['Base weights in int4'], 'an adapter without shader-f16, or one of which an earlier version kept nothing');
-  assert.deepEqual(labels({ ...webgpu, engine: { ...webgpu.engine, precision: 'fp16' } }, true), ['Base weights in int4'], 'it has it already');
   assert.deepEqual(labels(on('cuda'), true, 'cuda on NVIDIA L4 (onnxruntime)'), []);
   assert.deepEqual(labels(on('cpu'), true), ['Base weights in int4']);
 });

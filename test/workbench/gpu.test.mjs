@@ -11,7 +11,7 @@ import { startLab, until } from './support.mjs';
 const { buildLostGpu, swiftShader } = createRequire(import.meta.url)('../../dist/test/support/lostGpu.js');
 
 /** More than are made between the eighth and the loss of the GPU. */
-const STEPS = 60;
+const STEPS = 24;
 const folder = mkdtempSync(join(tmpdir(), 'lora-lab-gpu-'));
 const driver = swiftShader();
 let lab, gpu, reason;

@@ -1,0 +1,67 @@
+/** Trying texts in the panel: what is shown of base and adapter. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { asked, inPanel, text } from './support/panelPage';
+
+test('Try shows base and adapter side by side', () => inPanel({ state: 'finished' }, async page => {
+  assert.ok((await text(page, '#summary')).includes('trainable params: 16,642 || all params: 1,000,450 || trainable%: 1.6635'));
+  await page.fill('#try-text', 'A fine film.\n\nNot for me.');
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForSelector('.tried');
+  assert.deepEqual(await asked(page, 'predict'), [{ texts: ['A fine film.', 'Not for me.'] }]);
+  assert.deepEqual(await page.locator('.tried .side').evaluateAll(sides => sides.map(side => (side as HTMLElement).dataset.label)), ['positive', 'positive', 'positive', 'negative']);
+}));
+
+test('Try of token classification shows every word, and the tag of those that have one', () => inPanel({ state: 'finished' }, async page => {
+  await page.evaluate(() => { (window as unknown as { mock: { view: { experiment: { values: { task: string } } } } }).mock.view.experiment.values.task = 'TOKEN_CLS'; });
+  await page.fill('#try-text', 'Ada met Charles');
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForSelector('.tagged-words');
+  assert.deepEqual(await page.locator('.side.adapter .tagged').allTextContents(), ['AdaB-PER', 'CharlesB-PER']);
+  assert.equal(await page.locator('.side.base .tagged').count(), 0);
+  assert.equal(await page.locator('.side.base .word').count(), 3);
+  assert.equal(await page.locator('.side.adapter .tagged').first().getAttribute('title'), 'B-PER 75.0 %');
+}));
+
+test('Try writes with a language model: greedy or sampled, live, side by side', () => inPanel({ state: 'language' }, async page => {
+  assert.match(await text(page, '#try-hint'), /continue the prompt/);
+  await page.fill('#try-text', 'Line one.\nLine two.');
+  assert.ok(!await page.isVisible('[data-key="write.temperature"]'));
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForFunction(() => (document.querySelector('.side.adapter .written')?.textContent?.length ?? 0) > 10);
+  assert.equal(await page.getAttribute('.side.base', 'data-stopped'), '');
+  assert.ok(await page.isVisible('#try-stop'));
+  await page.waitForSelector('.side.base[data-stopped="length"]');
+  assert.deepEqual(await page.locator('.side .written-state').allInnerTexts(), ['token limit reached', 'ended']);
+  assert.match(await text(page, '#try-status'), /^With adapter: ended\. Base: token limit reached\.$/);
+  assert.ok(!await page.isVisible('#try-stop'));
+  await page.locator('[data-key="write.mode"]').click();
+  await page.locator('[data-key="write.mode"] vscode-option', { hasText: 'Sampled' }).click();
+  const field = (key: string) => page.locator(`[data-key="write.${key}"] input`);
+  await field('top_p').fill('1.5');
+  assert.equal(await text(page, '#write-problem'), 'Top p: give a number above 0 and at most 1');
+  assert.ok(await page.locator('#try-button').evaluate((button: HTMLButtonElement) => button.disabled));
+  await field('top_p').fill('0.9');
+  await field('max_new_tokens').fill('12');
+  await page.locator('#try-button').click();
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.filter(entry => entry.method === 'write').length === 2);
+  assert.deepEqual(await asked(page, 'write'), [
+    { prompt: 'Line one.\nLine two.', settings: { max_new_tokens: 64 } },
+    { prompt: 'Line one.\nLine two.', settings: { max_new_tokens: 12, temperature: 1, top_p: 0.9, top_k: 50, seed: 42 } },
+  ]);
+}));
+
+test('Escape in the box stops what is written', () => inPanel({ state: 'language' }, async page => {
+  await page.fill('#try-text', 'Once');
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForFunction(() => (document.querySelector('.side.adapter .written')?.textContent?.length ?? 0) > 3);
+  await page.press('#try-text', 'Escape');
+  await page.waitForSelector('.side.base[data-stopped="stopped"]');
+  assert.deepEqual(await page.locator('.side .written-state').allInnerTexts(), ['not written', 'stopped']);
+  assert.equal((await asked(page, 'stopWriting')).length, 1);
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForFunction(() => (document.querySelector('.side.adapter .written')?.textContent?.length ?? 0) > 3);
+  await page.press('#try-stop', 'Enter');
+  await page.waitForSelector('.side.base[data-stopped="stopped"]');
+  await page.waitForFunction(() => document.activeElement?.id === 'try-button');
+}));

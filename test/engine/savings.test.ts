@@ -48,6 +48,9 @@ const EFFECTS: Record<SavingName, Effect[]> = {
   activation_pieces: ['model'], attention_blocks: ['feeds', 'model'], flushed_denormals: ['options'], split_bias: ['model', 'options'], transposed_gradients: ['model', 'options'], thread_spinning: ['options'], on_demand_memory: ['options'],
 };
 
+/** Options that follow from the model: its weights, and how far it can be optimised. */
+const OF_MODEL = ['externalData', 'graphOptimizationLevel'];
+
 /** ONNX models by their hash, options of sessions, and shapes of what each run was fed. */
 type Seen = Record<Effect, string[]>;
 
@@ -58,7 +61,7 @@ async function watched<T>(train: () => Promise<T>): Promise<{ result: T; seen: S
   const { create } = InferenceSession;
   const watching = async (bytes: Uint8Array, options: ort.InferenceSession.SessionOptions): Promise<ort.InferenceSession> => {
     seen.model.push(createHash('sha256').update(bytes).digest('hex'));
-    seen.options.push(JSON.stringify(options, (key, value: unknown) => (key === 'externalData' ? undefined : value)));
+    seen.options.push(JSON.stringify(options, (key, value: unknown) => (OF_MODEL.includes(key) ? undefined : value)));
     const session = await create.call(InferenceSession, bytes, options);
     const run = session.run.bind(session) as typeof session.run;
     session.run = ((feeds: ort.InferenceSession.FeedsType) => {

@@ -118,7 +118,7 @@ export class EngineClient {
       await Promise.race([stopped, this.exited, delay(POLITE_STOP_MS)]);
     }
     this.kill();
-    await Promise.race([this.exited, delay(1000)]);
+    await Promise.race([this.exited, delay(ABANDON_MS)]);
   }
 
   /** Lets the process remove what it has half written, then ends it. */

@@ -20,9 +20,8 @@ export class RunHistory {
   }
 
   replace(records: readonly MetricRecord[]): void {
-    const copy = [...records];
     this.all = [];
     this.last = {};
-    this.append(copy);
+    this.append(records);
   }
 }

@@ -194,32 +194,22 @@ test('the child answers at once while it trains; errors arrive as reports', () =
   assert.equal(await exited, 'SIGKILL');
 }));
 
-test('an engine that is asked to end writes a checkpoint first', () => inTemporaryFolder(async folder => {
-  const file = copyCase(folder, LONG);
-  const { child, connection, exited } = engine(folder);
-  const lost = connection.sendRequest('train', { experiment_file: file, resume: false }).catch(() => undefined);
-  await steps(folder, 1);
-  // A second run that is refused does not make the process forget the first.
-  await assert.rejects(connection.sendRequest('train', { experiment_file: file, resume: false }), (error: { data?: ErrorReport }) => error.data?.code === 'run.active');
-  await steps(folder, 5);
-  child.kill('SIGTERM');
-  await exited;
-  connection.dispose();
-  void lost;
-  assert.ok(findCheckpoint(join(folder, 'run')).step >= 5);
-}));
-
-test('an engine whose terminal is closed, as that of a VS Code that was started there, writes a checkpoint too', () => inTemporaryFolder(async folder => {
-  const file = copyCase(folder, LONG);
-  const { child, connection, exited } = engine(folder);
-  const lost = connection.sendRequest('train', { experiment_file: file, resume: false }).catch(() => undefined);
-  await steps(folder, 5);
-  child.kill('SIGHUP');
-  await exited;
-  connection.dispose();
-  void lost;
-  assert.ok(findCheckpoint(join(folder, 'run')).step >= 5);
-}));
+for (const [signal, told] of [['SIGTERM', 'that is asked to end'], ['SIGHUP', 'whose terminal is closed, as that of a VS Code that was started there,']] as const) {
+  test(`an engine ${told} writes a checkpoint first`, () => inTemporaryFolder(async folder => {
+    const file = copyCase(folder, LONG);
+    const { child, connection, exited } = engine(folder);
+    const lost = connection.sendRequest('train', { experiment_file: file, resume: false }).catch(() => undefined);
+    await steps(folder, 1);
+    // A second run that is refused does not make the process forget the first.
+    await assert.rejects(connection.sendRequest('train', { experiment_file: file, resume: false }), (error: { data?: ErrorReport }) => error.data?.code === 'run.active');
+    await steps(folder, 5);
+    child.kill(signal);
+    await exited;
+    connection.dispose();
+    void lost;
+    assert.ok(findCheckpoint(join(folder, 'run')).step >= 5);
+  }));
+}
 
 test('an engine whose host is gone writes a checkpoint and is gone within 5 s; one that was killed bars no later run', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder, LONG);

@@ -29,8 +29,8 @@ const watch = new DeviceWatch(calls, since => { void host.sendNotification('sile
 let training = false;
 /** Of the watched ones, those that are not answered. */
 let open = 0;
-/** Where a merge is being written. */
-let merging: string | undefined;
+/** Merges that are being written. */
+const merging = new Set<EngineRequests['merge'][0]>();
 
 host.onRequest('hello', ({ protocol }: EngineRequests['hello'][0]): EngineRequests['hello'][1] => {
   if (protocol !== PROTOCOL_VERSION) setTimeout(() => process.exit(0), 100);
@@ -44,7 +44,7 @@ for (const method of FORWARDED) {
     const watched = WATCHED.includes(method);
     if (watched && open++ === 0) watch.start();
     if (method === 'stop') watch.hurry();
-    if (method === 'merge') merging = (params as EngineRequests['merge'][0]).out;
+    if (method === 'merge') merging.add(params as EngineRequests['merge'][0]);
     const answer = worker.sendRequest<unknown>(method, params);
     if (AT_ONCE.includes(method) && training) {
       answer.catch(() => { /* the run ended first */ });
@@ -54,7 +54,7 @@ for (const method of FORWARDED) {
     return answer.finally(() => {
       if (trains) { training = false; telemetry.stop(); }
       if (watched && --open === 0) watch.stop();
-      if (method === 'merge') merging = undefined;
+      if (method === 'merge') merging.delete(params as EngineRequests['merge'][0]);
     });
   });
 }
@@ -64,20 +64,20 @@ worker.onNotification((method, params) => {
 });
 host.listen();
 
-/** When the window is gone, or the system asks to end, a run writes a last checkpoint if that is quick, and a merge removes what is unfinished; then nothing of this process may stay. */
+/** When the window is gone, or the system asks to end, a run writes a last checkpoint if that is quick, and merges remove what is unfinished; then nothing of this process may stay. */
 let ending = false;
 function endSoon(): void {
   if (ending) return;
   ending = true;
   const end = (): void => { process.kill(process.pid, 'SIGKILL'); };
-  setTimeout(end, training || merging !== undefined ? LAST_WORDS_MS : 0);
+  setTimeout(end, training || merging.size ? LAST_WORDS_MS : 0);
   if (training) {
     void worker.sendRequest('stop', {}).catch(end);
     setInterval(() => { if (!training) end(); }, 50);
-  } else if (merging !== undefined) {
-    const out = merging;
+  } else if (merging.size) {
+    const outs = [...merging].map(({ out }) => out);
     // Nobody is there to be told what fails; the next merge into that folder clears it away.
-    void endWorker().then(() => abandon(out)).finally(end);
+    void endWorker().then(() => outs.forEach(abandon)).finally(end);
   }
 }
 process.on('disconnect', endSoon);

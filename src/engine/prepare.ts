@@ -59,20 +59,22 @@ function limitLength({ gives, experiment: { training } }: ExperimentFile, { max_
   if (!gives('training.max_length')) training.max_length = Math.min(training.max_length, max_positions);
 }
 
-/** Gives the experiment the defaults that its model has, as `prepare` does: what an earlier run is compared with. Errors: those of the checkpoint. */
-export function takeModelDefaults(source: ExperimentFile): void {
-  const { config, folder } = openCheckpoint(source.resolve(source.experiment.base_model));
-  limitLength(source, familyOf(config, families, folder).limits(config));
-}
+export interface Base { checkpoint: Checkpoint; family: Family; limits: ReturnType<Family['limits']> }
 
-/** `labels` fixes the class names of a resumed run. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
-export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>): Prepared {
-  const { experiment: { base_model, task, dataset, lora, training } } = source;
-  report.progress({ message: 'Reading the checkpoint', fraction: null });
-  const checkpoint = openCheckpoint(source.resolve(base_model));
+/** The base model, and its defaults for the experiment: what an earlier run is compared with. Errors: those of the checkpoint. */
+export function openBase(source: ExperimentFile): Base {
+  const checkpoint = openCheckpoint(source.resolve(source.experiment.base_model));
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const limits = family.limits(checkpoint.config);
   limitLength(source, limits);
+  return { checkpoint, family, limits };
+}
+
+/** `labels` fixes the class names of a resumed run; `opened` is the base where it is open already. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
+export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>, opened?: Base): Prepared {
+  const { experiment: { task, dataset, lora, training } } = source;
+  report.progress({ message: 'Reading the checkpoint', fraction: null });
+  const { checkpoint, family, limits } = opened ?? openBase(source);
   checkColumns(source);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
   if (start) checkAdapterTask(start, task);

@@ -8,7 +8,7 @@ import { listFolder, lookUp, readJsonObject } from './files';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { GpuMemory } from './gpuMemory';
 import { keepPrefix, wantsPrefix } from './prefixCache';
-import { prepare, rowsOf, takeModelDefaults, type Prepared } from './prepare';
+import { openBase, prepare, rowsOf, type Prepared } from './prepare';
 import { release } from './release';
 import type { Reporter } from './reporter';
 import { compareFirstStep, exactStep } from './roundingDifference';
@@ -47,10 +47,10 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
   let step: TrainingStep | undefined;
   try {
     folder = resume ? openRunFolder(folderToResume(source, cwd), { resume }) : undefined;
-    if (folder) takeModelDefaults(source);
+    const base = folder && openBase(source);
     const found = folder && findState(folder, source, report);
     const card = GpuMemory.before(source.experiment.engine.device);
-    const prepared = prepare(source, found?.state.labels ?? null, report);
+    const prepared = prepare(source, found?.state.labels ?? null, report, base);
     const optimizer = found && readOptimizer(found.checkpoint, found.state, prepared);
     control.throwIfStopped();
 

@@ -51,11 +51,11 @@ export function writeFileToDisk(path: string, content: string | Uint8Array): voi
 const bytesOf = (content: string | Uint8Array): Uint8Array => (typeof content === 'string' ? Buffer.from(content, 'utf8') : content);
 
 /**
- * Lets `write` fill a new folder and puts it in the place of `folder`, replacing what was there.
+ * Lets `write` fill a new folder and puts it in the place of `folder`, replacing what was there, unless `check`, which is called just before, throws.
  * On any error the old folder stays as it was and the temporary one is removed.
  */
-export async function transaction<T>(folder: string, write: (temporary: string) => T | Promise<T>): Promise<T> {
-  const { result, durable } = await beginTransaction(folder, write);
+export async function transaction<T>(folder: string, write: (temporary: string) => T | Promise<T>, check?: () => void): Promise<T> {
+  const { result, durable } = await beginTransaction(folder, write, undefined, check);
   await durable;
   return result;
 }
@@ -65,7 +65,7 @@ export async function transaction<T>(folder: string, write: (temporary: string) 
  * `transaction` would. Until then other work can go on, as long as it leaves `folder` alone. What `alongside` begins, such as forcing
  * another file to disk, ends before the folder gets its name.
  */
-export async function beginTransaction<T>(folder: string, write: (temporary: string) => T | Promise<T>, alongside: () => Promise<void> = async () => {}): Promise<{ result: T; durable: Promise<void> }> {
+export async function beginTransaction<T>(folder: string, write: (temporary: string) => T | Promise<T>, alongside: () => Promise<void> = async () => {}, check = (): void => {}): Promise<{ result: T; durable: Promise<void> }> {
   const target = resolve(folder);
   const parent = dirname(target);
   const temporary = temporaryName('tmp', target);
@@ -78,7 +78,7 @@ export async function beginTransaction<T>(folder: string, write: (temporary: str
     recover(parent, { target });
     makeFolder(temporary);
     const result = await write(temporary);
-    const durable = forceAll([...treeOf(temporary), alongside]).then(() => replace(temporary, target)).catch(undone);
+    const durable = forceAll([...treeOf(temporary), alongside]).then(() => { check(); return replace(temporary, target); }).catch(undone);
     // Whoever waits for it learns of an error; nobody need wait yet.
     durable.catch(() => {});
     return { result, durable };

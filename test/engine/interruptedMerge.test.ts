@@ -78,3 +78,20 @@ test('an engine whose editor is gone in the middle of a merge leaves nothing and
   await ended;
   assert.deepEqual(readdirSync(folder), ['base']);
 }));
+
+test('where one of two merges has ended when the editor goes, what it wrote stays and the other leaves nothing', () => inTemporaryFolder(async folder => {
+  const [place, base] = [join(folder, 'place'), writeLargeBase(MODEL, join(folder, 'base'), MUCH)];
+  mkdirSync(place);
+  const child = fork(built('engine/main.js'), [], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+  const ended = new Promise(resolve => child.once('exit', resolve));
+  const answered = new Promise(resolve => child.on('message', message => { if ((message as { id?: number }).id === 2) resolve(message); }));
+  const send = (id: number, model: string, out: string): void => { child.send({ jsonrpc: '2.0', id, method: 'merge', params: { base: model, adapter: join(CASE, 'adapter_final'), out } }); };
+  send(1, base, join(place, 'merged'));
+  send(2, MODEL, join(folder, 'small'));
+  assert.ok('result' in (await answered as object));
+  while (!writing(place)()) await sleep(1);
+  child.disconnect();
+  await ended;
+  assert.deepEqual(readdirSync(place), []);
+  assert.ok(existsSync(join(folder, 'small/model.safetensors')));
+}));

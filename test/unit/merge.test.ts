@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
@@ -175,3 +175,23 @@ test('too little space shows before anything is written', async () => {
     try { await assert.rejects(mergeAdapter({ base, adapter, out, families }), isProblem('disk.full')); } finally { restore(); }
   });
 });
+
+test('of two merges into one folder at once the first to end has it, whole, and the other is refused; into two folders both are what they are alone', () => inTemporaryFolder(async folder => {
+  const [one, two] = [join(folder, 'one'), join(folder, 'two')];
+  const { base, adapter } = await prepare(one);
+  const { base: other, adapter: others } = await prepare(two, {}, { target_modules: ['key'] }, 2);
+  const alone = await Promise.all([{ base, adapter, out: join(folder, 'first'), families }, { base: other, adapter: others, out: join(folder, 'second'), families }].map(mergeAdapter));
+  const place = join(folder, 'place'), out = join(place, 'merged');
+  const both = await Promise.allSettled([mergeAdapter({ base, adapter, out, families }), mergeAdapter({ base: other, adapter: others, out, families })]);
+  const winner = both.findIndex(({ status }) => status === 'fulfilled');
+  const loser = both[1 - winner];
+  assert.ok(loser.status === 'rejected' && isProblem('merge.out-not-empty')(loser.reason), JSON.stringify(both));
+  assert.deepEqual(snapshot(out), snapshot(alone[winner].out));
+  assert.notDeepEqual(snapshot(out), snapshot(alone[1 - winner].out));
+  assert.deepEqual(readdirSync(place), ['merged']);
+  for (const [i, inputs] of [{ base, adapter }, { base: other, adapter: others }].entries()) {
+    const again = join(folder, `again-${i}`);
+    await mergeAdapter({ ...inputs, out: again, families });
+    assert.deepEqual(snapshot(alone[i].out), snapshot(again));
+  }
+}));

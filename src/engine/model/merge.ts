@@ -30,7 +30,7 @@ import type { LoadedModel } from './weights';
 export interface MergeOptions { base: string; adapter: string; out: string; families: readonly Family[] }
 
 /**
- * Writes base + adapter as a new checkpoint folder. The inputs are never changed; `out` appears whole or not at all.
+ * Writes base + adapter as a new checkpoint folder. The inputs are never changed; `out` appears whole or not at all, and of two merges into it the first to end has it.
  * Errors: `merge.out-not-empty`, `merge.out-inside`, `merge.not-finite`, `adapter.*`, `checkpoint.*`, `disk.*`.
  */
 export async function mergeAdapter({ base, adapter: adapterFolder, out, families }: MergeOptions): Promise<MergeReport> {
@@ -49,7 +49,8 @@ export async function mergeAdapter({ base, adapter: adapterFolder, out, families
     // Reading back what was written shows that it loads before it gets its name.
     modelOf(openCheckpoint(temporary), { task: plan.model.task, labels: plan.model.labels, seed: 0, families });
     return written;
-  });
+    // Another merge may have been quicker to the same name.
+  }, () => checkTarget(target, checkpoint.folder, adapter.folder));
   return {
     out: target, merged_modules: [...plan.deltas.keys()].map(name => name.replace(/\.weight$/, '')), replaced_modules: [...plan.saved.keys()].filter(name => name.endsWith('.weight')).map(name => name.replace(/\.weight$/, '')),
     bytes, seconds: (performance.now() - start) / 1000,

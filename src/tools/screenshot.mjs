@@ -1,16 +1,16 @@
 /**
  * Pictures of the extension in the real workbench, for design work and the README.
  *
- *   npm run screenshot -- --run --out media/screenshot.png      trains the sample, then takes the picture of the README
+ *   npm run screenshot -- --run --copy ~/lora-lab-sample --out media/screenshot.png      trains the sample, then takes the picture of the README
  *   npm run screenshot -- --out FILE [--theme "Default Light Modern"] [--width 1400] [--height 900]
- *     [--folder media/sample] [--panel] [--run [--step N]] [--command "LoRA Lab: Show log"]… [--open FILE]
+ *     [--folder media/sample] [--panel] [--run [--step N] [--copy FOLDER]] [--command "LoRA Lab: Show log"]… [--open FILE]
  *     [--wait-for CSS] [--click CSS]… [--wait SECONDS] [--keep] [--no-build]
  *
- * `--panel` opens the panel of the folder's experiment, `--run` trains it as well, in a copy of the folder; the picture is
- * taken at step N or at the end. `--command` takes a title of the palette. `--wait-for` and `--click` look into webviews too.
+ * `--panel` opens the panel of the folder's experiment, `--run` trains it as well, in a copy of the folder, whose path the picture shows: a
+ * temporary one, or `--copy`, a new one that is removed again. The picture is taken at step N or at the end. `--command` takes a title of the palette. `--wait-for` and `--click` look into webviews too.
  * `--keep` leaves the workbench running and prints its address. The bundles in dist/ are built first.
  */
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -24,7 +24,7 @@ const flag = { type: 'boolean', default: false };
 const { values: options } = parseArgs({
   options: {
     out: text('test/output/screenshot.png'), theme: text('Default Dark Modern'), width: text('1400'), height: text('900'), folder: text(sample),
-    panel: flag, run: flag, step: { type: 'string' }, command: { type: 'string', multiple: true, default: [] }, open: { type: 'string' },
+    panel: flag, run: flag, step: { type: 'string' }, copy: { type: 'string' }, command: { type: 'string', multiple: true, default: [] }, open: { type: 'string' },
     'wait-for': { type: 'string' }, click: { type: 'string', multiple: true, default: [] }, wait: text('1'), keep: flag, 'no-build': flag, verbose: flag,
   },
 });
@@ -69,9 +69,11 @@ try {
 }
 process.exit(0);
 
-/** A copy under the same name, without runs, so that the picture is of a first one. */
+/** A copy without runs, so that the picture is of a first one. */
 function copy(from) {
-  const to = join(scratch, basename(from));
+  const to = options.copy ? resolve(options.copy) : join(scratch, basename(from));
+  if (existsSync(to)) throw new Error(`--copy ${to}: there is such a folder already; name a new one`);
+  process.once('exit', () => rmSync(to, { recursive: true, force: true, maxRetries: 5 }));
   cpSync(from, to, { recursive: true, filter: (path) => path !== join(from, 'runs') && path !== join(from, '.lora') });
   return to;
 }

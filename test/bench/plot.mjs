@@ -12,7 +12,7 @@ const charts = series.map(({ title, axis, labels, measured, predicted }) => ({
   data: { labels, datasets: [line('measured', measured, '#0b62c4'), line('by the count of operations', predicted, '#767676', [5, 4])] },
   options: {
     animation: false, responsive: false,
-    scales: { x: { title: { display: true, text: axis } }, y: { type: 'logarithmic', title: { display: true, text: 'tokens/s' }, ticks: { maxTicksLimit: 8 } } },
+    scales: { x: { title: { display: true, text: axis } }, y: { type: 'logarithmic', title: { display: true, text: 'tokens/s, logarithmic' }, ticks: { maxTicksLimit: 8 } } },
     plugins: { title: { display: true, text: title, font: { size: 15 } }, legend: { position: 'bottom', labels: { boxWidth: 24, boxHeight: 0 } } },
   },
 }));

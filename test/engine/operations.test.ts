@@ -1,8 +1,11 @@
-/** The count that measured speeds are compared with is that of the formulas, term by term. */
+/** The count that measured speeds are compared with is that of the formulas, term by term; and what weights in few bits take, by the graph. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readsOf } from '../../src/engine/executors/trace/graph';
+import { traceProgram } from '../../src/engine/executors/trace/trace';
 import { planAdapter } from '../../src/engine/model/lora';
 import type { LoadedModel } from '../../src/engine/model/weights';
+import { stepProgram } from '../../src/engine/training/step';
 import { savingsWithout, type SavingName } from '../../src/protocol/savings';
 import { stepOperations, type Operations } from '../bench/operations';
 import { settings, tinyBert, tinyExamples } from '../support/tinyModel';
@@ -28,6 +31,28 @@ test('BERT-base with all rows of its last layer: what torch counts for PEFT', ()
   // torch.utils.flop_counter over PEFT's step, million operations a token: 175.187 and 176.735.
   assert.equal((forward / tokens / 1e6).toFixed(3), '175.187');
   assert.equal((backward / tokens / 1e6).toFixed(3), '176.735');
+});
+
+test('BERT-base in int4: ONNX Runtime is given at most 0.3 of the bytes that it holds of fp32', () => {
+  const model = bertBase();
+  const { lora, training } = settings({ r: 8, target_modules: ['query', 'value'] });
+  const { program } = stepProgram({ model, plan: planAdapter(model, lora), lora, training, train: true, longest: 128, precision: 'int4' });
+  const { graph, forward, backward } = traceProgram(program, 'cpu');
+  const read = new Set([...forward, ...backward].flatMap(readsOf));
+  const elements = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+  const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
+  const packed = graph.packed.filter(({ data }) => read.has(data.name));
+  const rounded = total(packed.map(({ data, scale }) => elements(data.shape) + 4 * elements(scale.shape)));
+  const linear = new Set(packed.map(({ weight }) => weight));
+  // Each of 12 layers has six, and the pooler is one.
+  assert.equal(linear.size, 73);
+  const of = (isLinear: boolean): number => total(model.parameters.filter(({ name }) => linear.has(name) === isLinear).map(({ shape }) => elements(shape)));
+  assert.ok(rounded <= 1.125 * of(true) && rounded > 1.1 * of(true), `${rounded / of(true)} bytes an element`);
+  // Embeddings of the whole vocabulary, in fp32 in either.
+  const vocabulary = model.parameters.find(({ name }) => name.endsWith('word_embeddings.weight'))!;
+  const others = 4 * (of(false) - elements(vocabulary.shape) + 30522 * 768);
+  const share = (rounded + others) / (2 * 4 * of(true) + others);
+  assert.ok(share <= 0.3, `${share}`);
 });
 
 interface Shape { layers: number; d: number; f: number; s: number; r: number; C: number }

@@ -157,6 +157,7 @@ test('engine.without in an experiment: the same run, dropout left aside, and a p
   assert.deepEqual([all.kept.length, none.kept.length], [1, 0]);
 }));
 
-test('every saving says in a sentence what the engine does', () => {
+test('every saving changes something in one of the cases, and says in a sentence what the engine does', () => {
+  for (const name of SAVING_NAMES) assert.ok(EFFECTS[name].length && Object.values(CASES).some(({ without_effect }) => !without_effect.includes(name)), name);
   for (const [name, { doc }] of Object.entries(SAVINGS)) assert.match(doc, /^[A-Z].{30,}\.$/, name);
 });

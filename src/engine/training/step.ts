@@ -116,7 +116,8 @@ function compilePrograms(options: Omit<StepOptions, 'trainables'>): Promise<Prog
   });
 }
 
-const portionTokens = ({ savings = ALL_SAVINGS, portion_tokens }: Pick<StepOptions, 'savings' | 'portion_tokens'>): number => portion_tokens ?? (savings.portions ? PORTION_TOKENS : Infinity);
+/** Tokens of the training examples that are computed at a time. */
+export const portionTokens = ({ savings = ALL_SAVINGS, portion_tokens }: Pick<StepOptions, 'savings' | 'portion_tokens'>): number => portion_tokens ?? (savings.portions ? PORTION_TOKENS : Infinity);
 
 /** What a forward pass tells of itself: `dropoutSite` makes the listener of one pass. */
 type Listeners = { dropoutSite: () => ContextOptions['dropoutSite'] } & Pick<ContextOptions, 'tableSite' | 'aroundBlock'>;

@@ -11,7 +11,7 @@ import { random } from '../random';
 
 const POOL_ROWS = 4096;
 /** With one offset for each row the many sites of a short portion would have to share them. */
-const FEWEST_OFFSETS = 512;
+const FEWEST_OFFSETS = 128;
 
 /** One place where dropout is applied: rows of `width` hidden units, one for each token (T), token of the decoder (U) or token that the head reads (R), or the probabilities of each query slot (S, V) or of one query for each example (H) over the slots of keys. */
 export interface DropoutSite { rows: 'T' | 'U' | 'R' | 'S' | 'V' | 'H'; width: number | 'S' | 'V'; p: number }

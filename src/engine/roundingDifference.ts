@@ -3,7 +3,7 @@ import { epochBatches } from './data/batches';
 import { createExecutor } from './executors/devices';
 import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
-import { PORTION_TOKENS } from './training/portions';
+import { portionTokens } from './training/portions';
 import { stepOptions } from './stepOptions';
 import { createTrainingStep } from './training/step';
 import { tokensOf, type Example, type TrainingStep } from './training/step.types';
@@ -34,9 +34,10 @@ export async function exactStep(experiment: Experiment, prepared: Prepared, repo
     report.log({ level: 'info', message: `engine.compare_precision: the first step is not compared with fp32, which takes about ${formatBytes(needed)} of memory, and ${formatBytes(free)} are free` });
     return null;
   }
-  const step = await createTrainingStep({ ...stepOptions(experiment, prepared), device: 'cpu', precision: 'fp32' });
+  const options = stepOptions(experiment, prepared);
+  const step = await createTrainingStep({ ...options, device: 'cpu', precision: 'fp32' });
   try {
-    const examples = firstExamples(prepared, training);
+    const examples = firstExamples(prepared, training, portionTokens(options, { gradients: true }));
     return { examples, ...await firstStep(step, examples, training.seed) };
   } finally {
     await step.dispose();
@@ -59,14 +60,14 @@ async function firstStep(step: TrainingStep, examples: Example[], seed: number):
   return { loss, grad_norm };
 }
 
-function firstExamples(prepared: Prepared, { per_device_train_batch_size, seed, shuffle }: Experiment['training']): Example[] {
+function firstExamples(prepared: Prepared, { per_device_train_batch_size, seed, shuffle }: Experiment['training'], most: number): Example[] {
   const [batch] = epochBatches(rowsOf(prepared), per_device_train_batch_size, { seed, epoch: 0, shuffle });
   const examples: Example[] = [];
   let tokens = 0;
   for (const number of examplesIn(prepared, batch)) {
     const example = prepared.train.get(number);
     tokens += tokensOf(example);
-    if (examples.length && tokens > PORTION_TOKENS) break;
+    if (examples.length && tokens > most) break;
     examples.push(example);
   }
   return examples;

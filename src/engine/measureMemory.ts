@@ -8,7 +8,8 @@ import { prepare, rowsOf, type Prepared } from './prepare';
 import { wantsPrefix } from './prefixCache';
 import { SILENT } from './reporter';
 import { stepOptions } from './stepOptions';
-import { createTrainingStep, portionTokens } from './training/step';
+import { portionTokens } from './training/portions';
+import { createTrainingStep } from './training/step';
 import { sweepSize } from '../protocol/sweep';
 import { tokensOf } from './training/step.types';
 
@@ -26,7 +27,7 @@ export async function measureMemory({ experiment_file }: { experiment_file: stri
   const options = stepOptions(source.experiment, prepared);
   const step = await createTrainingStep({ ...options, split_prefix: wantsPrefix(source.experiment, rowsOf(prepared)) });
   try {
-    const batches = largestBatches(prepared, training.per_device_train_batch_size, portionTokens(options)).map(places => places.map(i => prepared.train.get(i)));
+    const batches = largestBatches(prepared, training.per_device_train_batch_size, portionTokens(options, { gradients: true })).map(places => places.map(i => prepared.train.get(i)));
     for (const [micro_step, batch] of batches.entries()) await step.accumulate(batch, 1 / Math.max(1, step.count(batch)), { seed: training.seed, step: 1, micro_step });
     await step.update({ learning_rate: training.learning_rate, step: 1 });
     const onCpu = step.device.startsWith('cpu');

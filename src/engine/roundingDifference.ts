@@ -5,7 +5,7 @@ import { memoryModel } from './inspect';
 import { forgetExactStep } from './peakMemory';
 import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
-import { PORTION_TOKENS } from './training/portions';
+import { portionTokens } from './training/portions';
 import { stepOptions } from './stepOptions';
 import { createTrainingStep } from './training/step';
 import { tokensOf, type Example, type TrainingStep } from './training/step.types';
@@ -48,9 +48,10 @@ function exactMemory({ engine, ...experiment }: Experiment, { model, train }: Pr
 }
 
 async function takeExactStep(experiment: Experiment, prepared: Prepared): Promise<ExactStep> {
-  const step = await createTrainingStep({ ...stepOptions(experiment, prepared), device: 'cpu', precision: 'fp32' });
+  const options = stepOptions(experiment, prepared);
+  const step = await createTrainingStep({ ...options, device: 'cpu', precision: 'fp32' });
   try {
-    const examples = firstExamples(prepared, experiment.training);
+    const examples = firstExamples(prepared, experiment.training, portionTokens(options, { gradients: true }));
     return { examples, ...await firstStep(step, examples, experiment.training.seed) };
   } finally {
     await step.dispose();
@@ -73,14 +74,14 @@ async function firstStep(step: TrainingStep, examples: Example[], seed: number):
   return { loss, grad_norm };
 }
 
-function firstExamples(prepared: Prepared, { per_device_train_batch_size, seed, shuffle }: Experiment['training']): Example[] {
+function firstExamples(prepared: Prepared, { per_device_train_batch_size, seed, shuffle }: Experiment['training'], most: number): Example[] {
   const [batch] = epochBatches(rowsOf(prepared), per_device_train_batch_size, { seed, epoch: 0, shuffle });
   const examples: Example[] = [];
   let tokens = 0;
   for (const number of examplesIn(prepared, batch)) {
     const example = prepared.train.get(number);
     tokens += tokensOf(example);
-    if (examples.length && tokens > PORTION_TOKENS) break;
+    if (examples.length && tokens > most) break;
     examples.push(example);
   }
   return examples;

@@ -2,6 +2,7 @@
 import { countAdapter, type AdapterCount, type AdapterSettings, type ModelShape } from './adapterMath';
 import type { BaseDropout, ModuleInfo } from './engine';
 import type { Experiment } from './experiment';
+import { trainedPortion } from './portions';
 import { BLOCKED_FROM, MOST_BLOCKS, savingsOf, TURN_BYTES } from './savings';
 
 /** The settings that memory depends on. */
@@ -36,8 +37,7 @@ export interface MemoryModel extends ModelShape { dropout?: BaseDropout; heads?:
 const [FLOAT, HALF] = [4, 2];
 /** Size of one attention head where nobody tells their number: 64 in BERT, GPT-2, T5 and most models of their size. */
 const HEAD_SIZE = 64;
-/** As in the engine: tokens that are computed at a time, and classes of a vocabulary. */
-const PORTION_TOKENS = 512;
+/** As in the engine: classes of a vocabulary that are computed at a time, where its layer is frozen. */
 const CHUNK_CLASSES = 8192;
 /** Measured on nine BERTs, GPT-2 and a Qwen2: the engine by itself, and what it takes beside its weights, of rounded ones more, for they are made in it. */
 const [PROCESS, BESIDE_WEIGHTS, BESIDE_ROUNDED] = [200e6, 0.05, 0.15];
@@ -65,7 +65,7 @@ const BYTES_PER_TOKEN = 4;
 /**
  * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
  * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 58 bytes for each trained parameter; and, unless
- * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities, or where they are computed again what attention keeps instead,
+ * reading the weights takes more, for the T tokens of one portion (512, more where much is trained: `trainedPortion`; or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities, or where they are computed again what attention keeps instead,
  * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
  * A GPU takes 64 bytes for each trained parameter, 100 in a linear layer that is trained whole, and holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
  * T has no gap: a portion of shorter texts is as full as one of the longest, and packed rows are. Every example counts with `max_length` tokens, or the data's longest if that is known; of an encoder-decoder that is the source, and the target counts with `max_target_length` in the decoder, which has two attentions in each layer.
@@ -89,7 +89,7 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   }
   const again = (attention: Attention): boolean =>
     savings.attention_blocks && attention.longest >= BLOCKED_FROM[decoder || attention.kind === 'decoder' ? 'decoder' : 'encoder'] && computedAgain(attention, { model, count, lora, gpu, decoder });
-  const portion = savings.portions ? PORTION_TOKENS : Infinity;
+  const portion = savings.portions ? trainedPortion(count) : Infinity;
   // Not a whole number of the longest: shorter ones fill a portion.
   const row = training.packing ? training.max_length : length + target;
   const examples = Math.max(1, Math.min(training.per_device_train_batch_size * row, portion) / (length + target));
@@ -107,7 +107,7 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens(layer) * layer.hidden));
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
   const vocabulary = written?.shape;
-  const logits = vocabulary ? FLOAT * examples * (pairs ? target : length) * (3 * (savings.chunked_loss ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
+  const logits = vocabulary ? FLOAT * examples * (pairs ? target : length) * (3 * (savings.chunked_loss && !isTrained(written!, count, lora) ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
   // What T5 adds to the scores for the distance of two tokens is the same in all layers of a stack, which read it once more where they compute them again.
   const positioned = model.modules.some(({ name }) => POSITIONS.test(name)) ? [...new Map(layers.map(layer => [layer.decoder, layer])).values()] : [];
   const positions = sum(positioned.map(layer => ({ layer, own: attentions(layer)[0] })).filter(({ own }) => again(own)).map(({ layer, own }) => FLOAT * layer.heads * own.keys ** 2 * (layer.decoder ? 1 : examples)));
@@ -229,6 +229,10 @@ function masksOf({ dropout }: MemoryModel, layers: readonly Layer[], { adapters 
   return layers.map(({ name }) => (dropout?.hidden ?? 0) / layers.length
     + (lora.lora_dropout ? sum(adapters.filter(adapter => adapter.name.startsWith(name)).map(({ A }) => 2 * A[1])) : 0));
 }
+
+/** Whether a module is trained, whole or by an adapter. */
+const isTrained = ({ name }: ModuleInfo, { adapters, saved }: AdapterCount, { full }: AdapterSettings): boolean =>
+  full === true || adapters.some(adapter => adapter.name === name) || saved.some(other => `${name}.`.startsWith(`${other}.`));
 
 /** The output layer over the vocabulary, or the embeddings that are tied to it; its shape is [tokens, width]. */
 const vocabularyOf = (modules: readonly ModuleInfo[]): ModuleInfo | undefined =>

@@ -127,7 +127,7 @@ function card(summary: Summary): HTMLElement {
   if (after) figures.push(['Eval loss', formatNumber(after.loss), before ? `${formatNumber(before.loss)} before training` : '']);
   figures.push(['Train loss', formatNumber(summary.train_loss), 'mean over all steps']);
   figures.push(['Time', formatDuration(summary.seconds), `${summary.steps} steps, ${formatNumber(summary.epochs)} epochs`]);
-  figures.push(['Peak memory', roughBytes(summary.peak_memory_bytes), summary.device.split('; auto: ')[0]]);
+  figures.push(['Peak memory', roughBytes(summary.peak_memory_bytes), `${summary.device.split('; auto: ')[0]}${summary.peak_with_fp32 ? ', with the first step in fp32' : ''}`]);
   if (summary.peak_gpu_memory_bytes !== undefined) figures.push(['Peak GPU memory', roughBytes(summary.peak_gpu_memory_bytes), summary.gpu_memory_of === 'process' ? 'of this run' : 'of the whole card']);
   const title = summary.state === 'finished' ? 'Run finished' : 'Run stopped';
   return h('div', { class: 'card notice done', 'data-state': summary.state },

@@ -10,6 +10,7 @@ import { planAdapter } from './model/lora';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { LoadedModel } from './model/weights';
 import type { BaseDropout, EngineRequests, Inspection, ModuleInfo } from '../protocol/engine';
+import type { MemoryModel } from '../protocol/memoryEstimate';
 import { hasClasses, parseExperiment, type LoraSettings, type ProblemType } from '../protocol/experiment';
 import { LabError } from './errors';
 import { lookUp } from './files';
@@ -28,11 +29,11 @@ export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = 
   const problem_type = problemTypeOf(checkpoint.config, { task, asked, classes: stored });
   const labels = !hasClasses(task) ? null : problem_type === 'regression' ? VALUE_LABELS : dataset ? labelsOfData(dataset, checkpoint.config, stored, task, problem_type) : null;
   const model = modelOf(checkpoint, { task, labels, seed: 0, families });
-  const base_parameters = model.parameters.reduce((sum, spec) => sum + count(spec.shape), 0);
+  const base_parameters = parametersOf(model);
   const inspection: Inspection = {
     folder: checkpoint.folder, model_type: String(checkpoint.config.model_type), modules: modulesOf(model), base_parameters,
     default_target_modules: [...family.default_target_modules], matched: [], trainable_parameters: 0, all_parameters: base_parameters, labels: model.labels,
-    dropout: dropoutOf(model), data_bytes: sizeOf(dataset),
+    ...whatMemoryTakes(model), data_bytes: sizeOf(dataset),
   };
   if (!lora) return inspection;
   const plan = planAdapter(model, settingsOf(lora));
@@ -42,12 +43,19 @@ export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = 
   };
 }
 
-/** Where the forward pass, recorded without adapters, masks the states of tokens, and attention probabilities. */
-function dropoutOf(model: LoadedModel): BaseDropout {
-  const { sites } = stepProgram({ model, plan: null, lora: settingsOf({}), train: true });
+/** Where the forward pass, recorded without adapters, masks the states of tokens, and attention probabilities; and the query heads of each layer. */
+function whatMemoryTakes(model: LoadedModel): { dropout: BaseDropout; heads: number } {
+  const { sites, layout } = stepProgram({ model, plan: null, lora: settingsOf({}), train: true });
   const hidden = sites.reduce((sum, { rows, width }) => sum + (typeof width === 'number' && rows !== 'R' ? width : 0), 0);
-  return { hidden, attention: sites.filter(({ rows, width }) => typeof width === 'string' && rows !== 'H').length };
+  return { dropout: { hidden, attention: sites.filter(({ rows, width }) => typeof width === 'string' && rows !== 'H').length }, heads: layout.heads.query };
 }
+
+/** A model that is loaded, as its memory is estimated. */
+export const memoryModel = (model: LoadedModel): MemoryModel => ({
+  modules: modulesOf(model), base_parameters: parametersOf(model), default_target_modules: [...model.family.default_target_modules], ...whatMemoryTakes(model),
+});
+
+const parametersOf = ({ parameters }: LoadedModel): number => parameters.reduce((sum, { shape }) => sum + count(shape), 0);
 
 /** Of compressed files the size says little of what is in them. */
 function sizeOf(dataset: EngineRequests['inspect'][0]['dataset']): number | null {

@@ -1,43 +1,58 @@
 /** What rounding the base costs: the first step of a run beside the same step in float32. */
 import { epochBatches } from './data/batches';
 import { createExecutor } from './executors/devices';
+import { memoryModel } from './inspect';
+import { forgetExactStep } from './peakMemory';
 import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
-import { PORTION_TOKENS } from './training/portions';
+import { portionTokens } from './training/portions';
 import { stepOptions } from './stepOptions';
 import { createTrainingStep } from './training/step';
 import { tokensOf, type Example, type TrainingStep } from './training/step.types';
 import { askAvailableMemory } from '../machine/memory';
 import { formatBytes } from '../protocol/adapterMath';
 import type { Experiment } from '../protocol/experiment';
+import { estimateMemory } from '../protocol/memoryEstimate';
 import type { RoundingDifference } from '../protocol/metrics';
 
 /** The first step's examples as float32 computes them. */
 export interface ExactStep { examples: Example[]; loss: number; grad_norm: number }
 
-/** Bytes that the CPU needs for each value of the base: 4 in each of two packed copies, and what is packed from. */
-const EXACT_BYTES = 12;
-
 /**
  * Takes the first step in float32 on the CPU, which every device's is compared with, and keeps nothing but its loss and gradient norm: of the
  * first examples of the first batch that fit in one portion. Null in float32 itself, with `engine.compare_precision` `off`, and, with a
- * message, where the exact base does not fit into the memory that is free. Call it before the rounded base is loaded.
+ * message, where such a step does not fit into the memory that is free. Call it before the rounded base is loaded: what the run needs at its peak is counted from here on, where the system can do that.
  */
 export async function exactStep(experiment: Experiment, prepared: Prepared, report: Pick<Reporter, 'log'>, free_bytes?: number): Promise<ExactStep | null> {
-  const { engine, training } = experiment;
+  const { engine } = experiment;
   if (engine.precision === 'fp32' || engine.compare_precision === 'off') return null;
   // A device that cannot round so says so before anything is computed.
   await (await createExecutor(engine.device, engine.precision)).dispose();
-  const needed = EXACT_BYTES * prepared.plan.all_parameters;
+  const needed = exactMemory(experiment, prepared);
   const free = free_bytes ?? await askAvailableMemory();
   if (needed > free) {
     report.log({ level: 'info', message: `engine.compare_precision: the first step is not compared with fp32, which takes about ${formatBytes(needed)} of memory, and ${formatBytes(free)} are free` });
     return null;
   }
-  const step = await createTrainingStep({ ...stepOptions(experiment, prepared), device: 'cpu', precision: 'fp32' });
   try {
-    const examples = firstExamples(prepared, training);
-    return { examples, ...await firstStep(step, examples, training.seed) };
+    return await takeExactStep(experiment, prepared);
+  } finally {
+    forgetExactStep();
+  }
+}
+
+/** Bytes of one step in float32 on the CPU, the process with it, without what a whole run has beside its steps. */
+function exactMemory({ engine, ...experiment }: Experiment, { model, train }: Prepared): number {
+  const { total, beside } = estimateMemory(memoryModel(model), { ...experiment, engine: { ...engine, device: 'cpu', precision: 'fp32' } }, Math.max(train.longest, train.longest_target ?? 0));
+  return total - beside;
+}
+
+async function takeExactStep(experiment: Experiment, prepared: Prepared): Promise<ExactStep> {
+  const options = stepOptions(experiment, prepared);
+  const step = await createTrainingStep({ ...options, device: 'cpu', precision: 'fp32' });
+  try {
+    const examples = firstExamples(prepared, experiment.training, portionTokens(options, { gradients: true }));
+    return { examples, ...await firstStep(step, examples, experiment.training.seed) };
   } finally {
     await step.dispose();
   }
@@ -59,14 +74,14 @@ async function firstStep(step: TrainingStep, examples: Example[], seed: number):
   return { loss, grad_norm };
 }
 
-function firstExamples(prepared: Prepared, { per_device_train_batch_size, seed, shuffle }: Experiment['training']): Example[] {
+function firstExamples(prepared: Prepared, { per_device_train_batch_size, seed, shuffle }: Experiment['training'], most: number): Example[] {
   const [batch] = epochBatches(rowsOf(prepared), per_device_train_batch_size, { seed, epoch: 0, shuffle });
   const examples: Example[] = [];
   let tokens = 0;
   for (const number of examplesIn(prepared, batch)) {
     const example = prepared.train.get(number);
     tokens += tokensOf(example);
-    if (examples.length && tokens > PORTION_TOKENS) break;
+    if (examples.length && tokens > most) break;
     examples.push(example);
   }
   return examples;

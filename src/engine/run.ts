@@ -90,7 +90,7 @@ export function announce(source: ExperimentFile, prepared: Prepared, folder: Run
   const { total_steps, epochs } = planSchedule(rowsOf(prepared), source.experiment.training);
   report.started({
     run_folder: folder.path, total_steps, num_train_epochs: epochs, trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
-    train_examples: train.length, eval_examples: evaluation?.length ?? 0, longest: train.longest, labels: model.labels, device, half_precision: hasHalf(device), history: folder.readMetrics(),
+    train_examples: train.length, eval_examples: evaluation?.length ?? 0, longest: train.longest, rows: rowsOf(prepared), labels: model.labels, device, half_precision: hasHalf(device), history: folder.readMetrics(),
   });
 }
 

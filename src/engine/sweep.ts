@@ -7,6 +7,7 @@ import { lookUp, readJsonObject } from './files';
 import { withRoom } from './fullDisk';
 import { GpuMemory } from './gpuMemory';
 import { planAdapter } from './model/lora';
+import { peakMemory } from './peakMemory';
 import { keepPrefix } from './prefixCache';
 import { prepare, prepareVariant, rowsOf, type Prepared } from './prepare';
 import { release } from './release';
@@ -191,7 +192,7 @@ class SweepTable {
     const members = this.rows();
     const summary: SweepSummary = {
       state, metric: this.evaluates ? `eval_${prepared.rule.metric}` : 'train_loss', greater_is_better: this.greater, members, best: members[0].value === null ? null : members[0].name,
-      folder: this.folder.path, device, seconds: (performance.now() - begun) / 1000, peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...peaks?.summary(),
+      folder: this.folder.path, device, seconds: (performance.now() - begun) / 1000, ...peakMemory(), ...peaks?.summary(),
     };
     await withRoom(() => this.folder.write(summary), { folder: this.folder.path, control, report, what: 'the ranking', where: 'sweep.json', bytes: 1 << 16, lastGoodCheckpoint: undefined });
     return summary;

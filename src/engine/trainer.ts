@@ -7,6 +7,7 @@ import { spaceFor, withRoom } from './fullDisk';
 import { evaluateWriting } from './generation/evaluateWriting';
 import { writeAdapter, type AdapterContent } from './model/adapter';
 import { writeModel } from './model/trainedModel';
+import { peakMemory } from './peakMemory';
 import { PendingCheckpoint } from './pendingCheckpoint';
 import { examplesIn, rowsOf, type Prepared } from './prepare';
 import type { Reporter } from './reporter';
@@ -107,7 +108,7 @@ export class Trainer {
       const result = await compiled.accumulate(examples, 1 / Math.max(1, count), { seed: training.seed, step: number, micro_step });
       loss += result.loss;
       for (const example of examples) tokens += tokensOf(example);
-      if (!Number.isFinite(loss)) await this.diverged(folder, 'loss', loss, number, epoch);
+      if (!Number.isFinite(loss)) await this.diverged(folder, 'loss', { loss, grad_norm: NaN }, number, epoch);
       // The step's gradient would be lost with a pause here, so only a stop cuts it short.
       if (micro_step < window.length - 1) { await turn(); control.throwIfStopped(); }
     }
@@ -115,7 +116,7 @@ export class Trainer {
     compiled.mark();
     const learning_rate = schedule.learningRate(number);
     const { grad_norm } = await compiled.update({ learning_rate, step: number });
-    if (!Number.isFinite(grad_norm)) await this.diverged(folder, 'gradient norm', grad_norm, number, epoch);
+    if (!Number.isFinite(grad_norm)) await this.diverged(folder, 'gradient norm', { loss, grad_norm }, number, epoch);
 
     state.step = number;
     state.loss_sum += loss;
@@ -138,11 +139,10 @@ export class Trainer {
   }
 
   /** Writes what is known, keeps the last good weights, and ends the run. */
-  private async diverged(folder: RunFolder, what: string, value: number, step: number, epoch: number): Promise<never> {
+  private async diverged(folder: RunFolder, what: string, { loss, grad_norm }: { loss: number; grad_norm: number }, step: number, epoch: number): Promise<never> {
     const learning_rate = this.schedule.learningRate(step);
-    const isLoss = what === 'loss';
     await this.record(folder, {
-      step, epoch, loss: isLoss ? String(value) : this.state.loss_sum / Math.max(1, this.state.step), grad_norm: isLoss ? 'NaN' : String(value), learning_rate,
+      step, epoch, loss: Number.isFinite(loss) ? loss : String(loss), grad_norm: String(grad_norm), learning_rate,
       tokens: this.state.tokens, tokens_per_second: 0, time: this.seconds(),
     });
     if (this.good) {
@@ -155,7 +155,7 @@ export class Trainer {
     }
     const kept = this.good ? `the weights after step ${this.good.step}, the last that gave a finite loss, are in ${this.options.prepared.plan.full ? folder.model : folder.adapter}` : 'no step was finished';
     throw new LabError({
-      code: 'training.not-finite', file: folder.path, where: `step ${step}`, cause: `the ${what} became ${value}; ${kept}`,
+      code: 'training.not-finite', file: folder.path, where: `step ${step}`, cause: `the ${what} became ${Number.isFinite(loss) ? grad_norm : loss}; ${kept}`,
       action: this.good ? 'lower learning_rate or lora_alpha, or set max_grad_norm, and start again' : 'check the base weights and the data for values that are not numbers, and lower learning_rate',
       lastGoodCheckpoint: this.lastGood,
     });
@@ -294,7 +294,7 @@ export class Trainer {
     const summary: Summary = {
       state: outcome, steps: state.step, epochs: this.epoch(), trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
       train_loss: state.loss_sum / Math.max(1, state.step), eval_before: state.eval_before, eval: best ? state.best.saved!.eval : state.eval, device: step.device, precision: this.options.experiment.engine.precision, ...(state.first_step ? { first_step: state.first_step } : {}), seconds: this.seconds(),
-      peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...this.options.peaks?.summary(), adapter: plan.full ? folder.model : folder.adapter, ...(plan.full ? { full_finetuning: true as const } : {}),
+      ...peakMemory(), ...this.options.peaks?.summary(), adapter: plan.full ? folder.model : folder.adapter, ...(plan.full ? { full_finetuning: true as const } : {}),
       ...(best ? { best: { step: state.best.saved!.step, metric: this.options.prepared.rule.metric, value: state.best.saved!.value } } : {}),
       ...(stopsEarly(state.best, this.options.prepared.rule) ? { stopped_early: true } : {}),
     };

@@ -22,6 +22,9 @@ const LAST_CHANCE_MS = 2000;
 /** Starts in this window. */
 let attempts = 0;
 
+/** What a run said of its data and its device when it began. */
+type Told = Pick<RunStarted, 'longest' | 'rows' | 'half_precision'>;
+
 export class ExperimentRun {
   private readonly changed = new vscode.EventEmitter<void>();
   private readonly measured = new vscode.EventEmitter<TelemetrySample>();
@@ -53,16 +56,16 @@ export class ExperimentRun {
 
   /**
    * Trains until the run ends, in an engine of its own, once `admission` admits it. Never rejects: what went wrong is in the view.
-   * Returns how the run or sweep ended, with the tokens of the longest example and whether the device has half precision.
+   * Returns how the run or sweep ended, with the tokens of the longest example, what batches are made of, and whether the device has half precision.
    */
-  async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Pick<Summary, 'state' | 'device' | 'peak_memory_bytes' | 'own_gpu_memory_bytes'>; longest: number; half_precision: boolean } | undefined> {
+  async train(options: EngineOptions, { resume, sweep, admission }: { resume: boolean; sweep: boolean; admission?: Admission }): Promise<{ summary: Pick<Summary, 'state' | 'device' | 'peak_memory_bytes' | 'peak_with_fp32' | 'own_gpu_memory_bytes'> } & Told | undefined> {
     // What an earlier engine took is not what this run takes.
     this.samples = [];
     this.replaceHistory(this.metrics);
     const attempt = ++attempts;
     if (admission && !await this.admitted(admission, attempt)) return undefined;
-    let ended: { summary: Summary | SweepSummary; longest: number; half_precision: boolean } | undefined;
-    const told = (): { longest: number; half_precision: boolean } => ({ longest: this.current.started?.longest ?? 0, half_precision: this.current.started?.half_precision ?? false });
+    let ended: { summary: Summary | SweepSummary } & Told | undefined;
+    const told = (): Told => ({ longest: this.current.started?.longest ?? 0, rows: this.current.started?.rows, half_precision: this.current.started?.half_precision ?? false });
     this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
     this.replaceHistory(resume ? this.metrics : []);

@@ -123,11 +123,11 @@ export class Lab {
     const subject = this.subject(document);
     const { sweep } = document.reading;
     const admission = subject && !anyway ? { admits: () => memory.admits(subject, options), cancel: () => memory.cancel() } : undefined;
-    const { summary, longest, half_precision } = await run.train(options, { resume, sweep, admission }) ?? {};
+    const { summary, longest, rows, half_precision } = await run.train(options, { resume, sweep, admission }) ?? {};
     // A sweep of which every member had ended before says nothing of the data.
     if (subject && summary && longest) {
       await memory.learn(subject, {
-        peak_memory_bytes: summary.peak_memory_bytes, device: summary.device, longest, half_precision, gpu_memory_bytes: summary.own_gpu_memory_bytes ?? null, device_memory_bytes: run.telemetry.at(-1)?.gpu?.memory_total_bytes ?? null,
+        peak_memory_bytes: summary.peak_memory_bytes, peak_with_fp32: summary.peak_with_fp32, device: summary.device, longest, rows, half_precision, gpu_memory_bytes: summary.own_gpu_memory_bytes ?? null, device_memory_bytes: run.telemetry.at(-1)?.gpu?.memory_total_bytes ?? null,
       }, summary.state === 'finished' && !resume);
     }
     return run;

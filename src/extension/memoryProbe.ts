@@ -3,7 +3,7 @@ import { totalmem } from 'node:os';
 import type { Memento } from 'vscode';
 import type { ErrorReport } from '../protocol/engine';
 import type { ExperimentValues, ModelView } from '../protocol/panel';
-import { deviceOf, measuredOn, neededMemory, settingsOf, TRUSTED, type HeldRun, type MeasuredMemory, type MemoryView } from '../protocol/memory';
+import { deviceOf, measuredOn, neededMemory, sameMemory, settingsOf, TRUSTED, type HeldRun, type MeasuredMemory, type MemoryView } from '../protocol/memory';
 import { silentReport } from '../protocol/silentGpu';
 import { availableMemory } from '../machine/memory';
 import { EngineClient, type EngineOptions } from './engineClient';
@@ -104,13 +104,15 @@ export class MemoryProbe {
     const view = this.view(subject);
     const known = neededMemory(subject.model, subject.values, view);
     const needed = measuredOn(deviceOf(subject.values, view), result);
-    const earlier = view.measured.find(record => JSON.stringify(record.settings) === JSON.stringify(settings));
+    const earlier = view.measured.find(record => sameMemory(record.settings, settings));
+    // On the CPU it tells nothing of the run alone.
+    if (result.peak_with_fp32 && needed === null) return;
     if (!whole && !(known.measured === 'this' && needed !== null && known.total < needed)) return;
     // Of a short run the GPU told late or never: what it told before with these settings holds.
     const told = earlier?.result.device === result.device ? earlier.result : undefined;
     const gpu_memory_bytes = Math.max(result.gpu_memory_bytes ?? 0, told?.gpu_memory_bytes ?? 0) || null;
     const device_memory_bytes = result.device_memory_bytes ?? told?.device_memory_bytes ?? null;
-    await this.remember(subject, { settings, result: { ...result, gpu_memory_bytes, device_memory_bytes }, of: 'run' });
+    await this.remember(subject, { settings, result: { ...result, rows: result.rows ?? earlier?.result.rows, gpu_memory_bytes, device_memory_bytes }, of: 'run' });
     this.changed();
   }
 
@@ -145,8 +147,7 @@ export class MemoryProbe {
 
   private async remember(subject: MemorySubject, measured: MeasuredMemory): Promise<void> {
     const key = subjectKey(subject);
-    const settings = JSON.stringify(measured.settings);
-    const others = this.remembered().filter(record => record.subject !== key || JSON.stringify(record.settings) !== settings);
+    const others = this.remembered().filter(record => record.subject !== key || !sameMemory(record.settings, measured.settings));
     await this.memento.update(KEY, [{ subject: key, ...measured }, ...others].slice(0, KEPT));
   }
 }

@@ -57,6 +57,8 @@ export interface Inspection {
   all_parameters: number;
   labels: string[];
   dropout: BaseDropout;
+  /** Query heads of each layer. */
+  heads: number;
   /** Size of the files of the data that was named; null where there is none or it is compressed. */
   data_bytes: number | null;
 }
@@ -74,6 +76,8 @@ export interface RunStarted {
   eval_examples: number;
   /** Tokens of the longest training example. */
   longest: number;
+  /** How many batches are made of: examples, or packed rows. Unknown of an earlier run. */
+  rows?: number;
   labels: string[];
   device: string;
   /** Whether the device is known to compute `engine.precision` `fp16`. */
@@ -188,6 +192,10 @@ export interface MemoryMeasurement {
   device_memory_bytes: number | null;
   /** Whether the device is known to compute `engine.precision` `fp16`. */
   half_precision?: boolean;
+  /** How many batches are made of: examples, or packed rows. Not kept by earlier versions. */
+  rows?: number;
+  /** As in a summary: the process had the whole base in float32 before. */
+  peak_with_fp32?: true;
 }
 
 export interface MergeReport { out: string; merged_modules: string[]; replaced_modules: string[]; bytes: number; seconds: number }

@@ -45,26 +45,29 @@ export interface MemoryNeed {
  * what it needed more or less than its own estimate. Of a GPU its own memory is meant; where no measurement tells that, the estimate is all that is known.
  */
 export function neededMemory(model: MemoryModel, values: MemorySettings, memory: Pick<MemoryView, 'measured'> | undefined): MemoryNeed {
-  const key = JSON.stringify(settingsOf(values));
+  const own = settingsOf(values);
   const device = deviceOf(values, memory);
   const on = <T extends MemorySettings>(settings: T): T => ({ ...settings, engine: { ...settings.engine, device } });
   const usable = memory?.measured.filter(({ settings, result }) => settings.base_model === values.base_model && settings.task === values.task && settings.engine.device === values.engine.device && measuredOn(device, result) !== null) ?? [];
-  const record = usable.find(({ settings }) => JSON.stringify(settings) === key) ?? usable[0];
+  const record = usable.find(({ settings }) => sameMemory(settings, own)) ?? usable[0];
   const longest = record?.result.longest ?? Infinity;
-  const same = record !== undefined && JSON.stringify(record.settings) === key;
+  const same = record !== undefined && sameMemory(record.settings, own);
   // A step that was cut to max_length says nothing of longer texts.
   const known = record && (same || longest < record.settings.training.max_length) ? longest : Infinity;
-  const estimate = estimateMemory(model, on(values), known);
+  // Packed rows are as many as their length allows.
+  const rows = same || !own.training.packing && !record?.settings.training.packing ? record?.result.rows : undefined;
+  const estimate = estimateMemory({ ...model, rows }, on(values), known);
   if (!record) return { estimate, total: estimate.total, measured: false, record };
-  const then = estimateMemory(model, on(record.settings), longest);
+  const then = estimateMemory({ ...model, rows: record.result.rows }, on(record.settings), longest);
   const total = estimate.total + measuredOn(device, record.result)! - then.total + (record.of === 'step' ? then.beside : 0);
   return { estimate, total: Math.max(0, total), measured: same ? 'this' : 'other', record };
 }
 
-/** Bytes that were measured where a run computes: of the process, or of the GPU's own memory. Null if it ran elsewhere, or nothing told. */
+/** Bytes that were measured where a run computes: of the process, unless it held the base in float32 before, or of the GPU's own memory. Null if it ran elsewhere, or nothing told. */
 export function measuredOn(device: MemorySettings['engine']['device'], result: MemoryMeasurement): number | null {
   if (!result.device.startsWith(device)) return null;
-  return device === 'cpu' ? result.peak_memory_bytes : isGpu(device) ? result.gpu_memory_bytes ?? null : null;
+  if (device === 'cpu') return result.peak_with_fp32 ? null : result.peak_memory_bytes;
+  return isGpu(device) ? result.gpu_memory_bytes ?? null : null;
 }
 
 /** Whether it is a GPU whose memory can be computed. TensorFlow's executor holds memory as it likes. */
@@ -77,14 +80,14 @@ export function deviceOf({ engine: { device } }: Pick<MemorySettings, 'engine'>,
   return (['webgpu', 'cuda'] as const).find(name => ran?.startsWith(name)) ?? 'cpu';
 }
 
-/** Only what memory depends on, in one order. Alpha, seeds, rates and lengths of training change nothing. */
+/** Only what memory depends on, in one order. Alpha, seeds and rates change nothing. */
 export function settingsOf({ task, base_model, engine, lora, training, sweep }: Pick<ExperimentValues, 'task' | 'base_model' | 'engine' | 'lora' | 'training' | 'sweep'> | MemorySettings): MemorySettings {
   const { device, precision, prefix_cache, prefix_cache_mb, without = [] } = engine;
-  const { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs = 1, max_steps = -1, predict_with_generate, max_target_length } = training;
+  const { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs = 1, max_steps = -1, gradient_accumulation_steps = 1, predict_with_generate, max_target_length, packing } = training;
   return {
     task, base_model, engine: { device, precision, prefix_cache, prefix_cache_mb, ...(without.length ? { without } : {}) },
     // Every epoch after the second finds the same in memory.
-    training: { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs: Math.min(2, num_train_epochs), max_steps: Math.min(1, max_steps), predict_with_generate, ...(max_target_length == null ? {} : { max_target_length }) },
+    training: { per_device_train_batch_size, max_length, gradient_checkpointing, num_train_epochs: Math.min(2, num_train_epochs), max_steps, gradient_accumulation_steps, predict_with_generate, ...(max_target_length == null ? {} : { max_target_length }), ...(packing ? { packing } : {}) },
     lora: {
       full: lora.full, r: lora.r, lora_alpha: 0, target_modules: lora.target_modules, exclude_modules: lora.exclude_modules, rank_pattern: lora.rank_pattern, modules_to_save: lora.modules_to_save,
       layers_to_transform: lora.layers_to_transform, layers_pattern: lora.layers_pattern, trainable_token_indices: lora.trainable_token_indices, use_dora: lora.use_dora, lora_bias: lora.lora_bias, bias: lora.bias,
@@ -93,3 +96,9 @@ export function settingsOf({ task, base_model, engine, lora, training, sweep }: 
     ...(sweep ? { sweep } : {}),
   };
 }
+
+/** Whether two settings of `settingsOf` take the same memory, but for what a kept prefix may add: steps beyond the first epoch take no more. */
+export const sameMemory = (a: MemorySettings, b: MemorySettings): boolean => keyOf(a) === keyOf(b);
+
+const keyOf = ({ training, ...others }: MemorySettings): string =>
+  JSON.stringify({ ...others, training: { ...training, max_steps: Math.min(1, training.max_steps ?? -1), gradient_accumulation_steps: undefined } });

@@ -2,12 +2,13 @@
 import { countAdapter, type AdapterCount, type AdapterSettings, type ModelShape } from './adapterMath';
 import type { BaseDropout, ModuleInfo } from './engine';
 import type { Experiment } from './experiment';
+import { trainedPortion } from './portions';
 import { BLOCKED_FROM, MOST_BLOCKS, savingsOf, TURN_BYTES } from './savings';
 
 /** The settings that memory depends on. */
 export type MemorySettings = Pick<Experiment, 'task' | 'base_model'> & {
   engine: Pick<Experiment['engine'], 'device' | 'precision' | 'prefix_cache' | 'prefix_cache_mb'> & Partial<Pick<Experiment['engine'], 'without'>>;
-  training: Pick<Experiment['training'], 'per_device_train_batch_size' | 'max_length' | 'gradient_checkpointing'> & Partial<Pick<Experiment['training'], 'num_train_epochs' | 'max_steps' | 'predict_with_generate' | 'max_target_length'>>;
+  training: Pick<Experiment['training'], 'per_device_train_batch_size' | 'max_length' | 'gradient_checkpointing'> & Partial<Pick<Experiment['training'], 'num_train_epochs' | 'max_steps' | 'gradient_accumulation_steps' | 'packing' | 'predict_with_generate' | 'max_target_length'>>;
   lora: AdapterSettings & { lora_dropout?: number };
   /** Of a sweep, whose members are in one process. */
   sweep?: SweepSize;
@@ -30,14 +31,13 @@ export interface MemoryEstimate {
   total: number;
 }
 
-/** What of the base model and the data memory depends on. */
-export interface MemoryModel extends ModelShape { dropout?: BaseDropout; data_bytes?: number | null }
+/** What of the base model and the data memory depends on. `heads`: query heads of each layer. `rows`: how many batches are made of, where that is known: examples, or packed rows. */
+export interface MemoryModel extends ModelShape { dropout?: BaseDropout; heads?: number; data_bytes?: number | null; rows?: number }
 
 const [FLOAT, HALF] = [4, 2];
-/** Size of one attention head where the shapes do not tell: 64 in BERT, GPT-2, T5 and most models of their size. */
+/** Size of one attention head where nobody tells their number: 64 in BERT, GPT-2, T5 and most models of their size. */
 const HEAD_SIZE = 64;
-/** As in the engine: tokens that are computed at a time, and classes of a vocabulary. */
-const PORTION_TOKENS = 512;
+/** As in the engine: classes of a vocabulary that are computed at a time, where its layer is frozen. */
 const CHUNK_CLASSES = 8192;
 /** Measured on nine BERTs, GPT-2 and a Qwen2: the engine by itself, and what it takes beside its weights, of rounded ones more, for they are made in it. */
 const [PROCESS, BESIDE_WEIGHTS, BESIDE_ROUNDED] = [200e6, 0.05, 0.15];
@@ -65,10 +65,10 @@ const BYTES_PER_TOKEN = 4;
 /**
  * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
  * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 58 bytes for each trained parameter; and, unless
- * reading the weights takes more, for the T tokens of one portion (512, or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities, or where they are computed again what attention keeps instead,
+ * reading the weights takes more, for the T tokens of one portion (512, more where much is trained: `trainedPortion`; or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities, or where they are computed again what attention keeps instead,
  * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
  * A GPU takes 64 bytes for each trained parameter, 100 in a linear layer that is trained whole, and holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
- * Every example counts with `max_length` tokens, or the data's longest if that is known; of an encoder-decoder that is the source, and the target counts with `max_target_length` in the decoder, which has two attentions in each layer.
+ * T has no gap: a portion of shorter texts is as full as one of the longest, and packed rows are. Every example counts with `max_length` tokens, or the data's longest if that is known; of an encoder-decoder that is the source, and the target counts with `max_target_length` in the decoder, which has two attentions in each layer.
  */
 export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings, 'base_model'>, longest = Infinity): MemoryEstimate {
   const { task, training, engine, sweep } = settings;
@@ -89,8 +89,11 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   }
   const again = (attention: Attention): boolean =>
     savings.attention_blocks && attention.longest >= BLOCKED_FROM[decoder || attention.kind === 'decoder' ? 'decoder' : 'encoder'] && computedAgain(attention, { model, count, lora, gpu, decoder });
-  const examples = Math.max(1, Math.min(training.per_device_train_batch_size, savings.portions ? Math.floor(PORTION_TOKENS / (length + target)) : Infinity));
-  const layers = layersOf(model.modules);
+  const portion = savings.portions ? trainedPortion(count) : Infinity;
+  // Not a whole number of the longest: shorter ones fill a portion.
+  const row = training.packing ? training.max_length : length + target;
+  const examples = Math.max(1, Math.min(training.per_device_train_batch_size * row, portion) / (length + target));
+  const layers = layersOf(model.modules, model.heads);
   const frozen = frozenLayers(model.modules, layers, count, lora);
   const tokens = (layer: Layer): number => examples * (layer.decoder ? target : length);
   const attentions = (layer: Layer): Attention[] => (layer.decoder ? [{ kind: 'decoder', keys: target, longest: target }, { kind: 'cross', keys: length, longest: Math.max(length, target) }] : [{ kind: 'own', keys: length, longest: Math.max(length, target) }]);
@@ -104,7 +107,7 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens(layer) * layer.hidden));
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
   const vocabulary = written?.shape;
-  const logits = vocabulary ? FLOAT * examples * (pairs ? target : length) * (3 * (savings.chunked_loss ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
+  const logits = vocabulary ? FLOAT * examples * (pairs ? target : length) * (3 * (savings.chunked_loss && !isTrained(written!, count, lora) ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
   // What T5 adds to the scores for the distance of two tokens is the same in all layers of a stack, which read it once more where they compute them again.
   const positioned = model.modules.some(({ name }) => POSITIONS.test(name)) ? [...new Map(layers.map(layer => [layer.decoder, layer])).values()] : [];
   const positions = sum(positioned.map(layer => ({ layer, own: attentions(layer)[0] })).filter(({ own }) => again(own)).map(({ layer, own }) => FLOAT * layer.heads * own.keys ** 2 * (layer.decoder ? 1 : examples)));
@@ -122,7 +125,7 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const weights = lora.full ? 0 : held(PACKED);
   const state = FLOAT * (gpu ? TRAINED_GPU * count.trainable_parameters + (lora.full ? TRAINED_GPU_LINEAR * linear : 0) : TRAINED * count.trainable_parameters);
   const process = gpu ? 0 : PROCESS + weights * (ROUNDED[engine.precision] ? BESIDE_ROUNDED : BESIDE_WEIGHTS);
-  const split = frozen > 0 && keepsPrefix(settings) && !model.dropout?.hidden && !model.dropout?.attention;
+  const split = frozen > 0 && keepsPrefix(settings, model.rows) && !model.dropout?.hidden && !model.dropout?.attention;
   const loading = gpu || lora.full || ROUNDED[engine.precision] ? 0 : FLOAT * LOADING * (split ? Math.max(linear, below) : linear + below);
   const states = split ? Math.min(engine.prefix_cache_mb * 1e6, FLOAT * layers[frozen - 1].hidden * (model.data_bytes ?? Infinity) / BYTES_PER_TOKEN) : 0;
   const members = FLOAT * TRAINED_MEMBER * count.trainable_parameters * ((sweep?.members ?? 1) - 1);
@@ -158,9 +161,12 @@ function heldWeights({ linear, below, output, tied, all }: Held, precision: Expe
   return 2 * (rounded * packed + FLOAT * (once + tied)) + FLOAT * copies * output;
 }
 
-/** Whether layers below all that is trained may be computed once for all epochs. */
-const keepsPrefix = ({ task, training, engine }: Omit<MemorySettings, 'base_model'>): boolean =>
-  savingsOf(engine).prefix_cache && engine.prefix_cache_mb > 0 && ((training.num_train_epochs ?? 1) > 1 || (training.max_steps ?? -1) > 0) && task !== 'SEQ_2_SEQ_LM';
+/** Whether layers below all that is trained may be computed once for all epochs. Where nothing tells how many steps an epoch has, `max_steps` may be more. */
+function keepsPrefix({ task, training, engine }: Omit<MemorySettings, 'base_model'>, rows: number | undefined): boolean {
+  const { num_train_epochs = 1, max_steps = -1, gradient_accumulation_steps = 1, per_device_train_batch_size } = training;
+  const epoch = rows === undefined ? 0 : Math.ceil(Math.ceil(rows / per_device_train_batch_size) / gradient_accumulation_steps);
+  return savingsOf(engine).prefix_cache && engine.prefix_cache_mb > 0 && (max_steps > 0 ? max_steps > epoch : num_train_epochs > 1) && task !== 'SEQ_2_SEQ_LM';
+}
 
 interface Layer {
   name: string;
@@ -184,7 +190,7 @@ const POSITIONS = /\.relative_attention_bias$/;
 const INWARD = /(query|key|value|q_proj|k_proj|v_proj|q_lin|k_lin|v_lin|qkv_proj|c_attn)$/;
 
 /** Each numbered layer, in the order of the forward pass. */
-function layersOf(modules: readonly ModuleInfo[]): Layer[] {
+function layersOf(modules: readonly ModuleInfo[], known_heads?: number): Layer[] {
   const groups = new Map<string, ModuleInfo[]>();
   for (const module of modules) {
     const name = layerName(module.name);
@@ -201,7 +207,7 @@ function layersOf(modules: readonly ModuleInfo[]): Layer[] {
     const crossing = sum(linears.filter(m => /EncDecAttention\.(k|v)$/.test(m.name)).map(m => m.shape[0]));
     return {
       name, decoder: crossing > 0, crossing, outputs: sum(linears.map(m => m.shape[0])) - crossing, inward: sum(linears.filter(m => INWARD.test(m.name)).map(m => m.shape[0])), norms: sum(group.filter(m => m.type === 'LayerNorm').map(m => m.shape[0])), gated: gate ? 2 * gate.shape[0] : 0,
-      widest: Math.max(0, ...linears.map(m => m.shape[0])), hidden: linears.length ? hidden : 0, heads: linears.length ? Math.max(1, Math.round(queries / HEAD_SIZE)) : 0, group: sharing, elements: sum(linears.map(elements)),
+      widest: Math.max(0, ...linears.map(m => m.shape[0])), hidden: linears.length ? hidden : 0, heads: linears.length ? known_heads ?? Math.max(1, Math.round(queries / HEAD_SIZE)) : 0, group: sharing, elements: sum(linears.map(elements)),
     };
   });
 }
@@ -223,6 +229,10 @@ function masksOf({ dropout }: MemoryModel, layers: readonly Layer[], { adapters 
   return layers.map(({ name }) => (dropout?.hidden ?? 0) / layers.length
     + (lora.lora_dropout ? sum(adapters.filter(adapter => adapter.name.startsWith(name)).map(({ A }) => 2 * A[1])) : 0));
 }
+
+/** Whether a module is trained, whole or by an adapter. */
+const isTrained = ({ name }: ModuleInfo, { adapters, saved }: AdapterCount, { full }: AdapterSettings): boolean =>
+  full === true || adapters.some(adapter => adapter.name === name) || saved.some(other => `${name}.`.startsWith(`${other}.`));
 
 /** The output layer over the vocabulary, or the embeddings that are tied to it; its shape is [tokens, width]. */
 const vocabularyOf = (modules: readonly ModuleInfo[]): ModuleInfo | undefined =>

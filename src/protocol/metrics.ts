@@ -79,7 +79,10 @@ export interface Summary {
   /** Of a run with rounded weights: what its first step gave, and what it gives in float32. Absent where they were not compared. */
   first_step?: RoundingDifference;
   seconds: number;
+  /** The most memory that the process has had since the first step in float32, if there was one, on Linux; elsewhere since it began. */
   peak_memory_bytes: number;
+  /** The peak counts the step in float32 too: the run itself may need less. Absent where it does not. */
+  peak_with_fp32?: true;
   /** Most cores in use over a second, and of the GPU where it tells: memory, whose that is, share of its time. */
   peak_cpu_cores?: number;
   peak_gpu_memory_bytes?: number;
@@ -153,6 +156,7 @@ export interface SweepSummary extends MachinePeaks {
   device: string;
   seconds: number;
   peak_memory_bytes: number;
+  peak_with_fp32?: true;
 }
 
 /** An evaluation: the metrics of a classifier, or `perplexity` and `token_accuracy` of a language model. */

@@ -21,6 +21,7 @@ export interface ModelView {
   default_target_modules: string[];
   labels: string[];
   dropout?: BaseDropout;
+  heads?: number;
   data_bytes?: number | null;
 }
 

@@ -21,6 +21,8 @@ export interface Row {
   /** Default 8. */
   rank?: number;
   target_modules: string | string[];
+  /** The whole model is trained, and no adapter. */
+  full?: true;
   /** Layers with adapters; default all. */
   layers?: number[];
   /** Experiments that differ, in one process of ours and one after the other in PEFT; speed is that of all of them, as if each were trained to its end. */

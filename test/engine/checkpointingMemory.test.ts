@@ -1,11 +1,13 @@
-/** What `gradient_checkpointing` saves of the memory of a whole process, beside what the formula says. */
+/** What a whole process needs, beside what the formula says and what one step told before: with `gradient_checkpointing` and without. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { fork, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { createMessageConnection, IPCMessageReader, IPCMessageWriter } from 'vscode-jsonrpc/node';
 import { readExperimentFile } from '../../src/engine/experimentFile';
 import { inspectCheckpoint } from '../../src/engine/inspect';
+import type { MemoryMeasurement } from '../../src/protocol/engine';
 import type { Summary } from '../../src/protocol/metrics';
 import { estimateMemory, type MemoryEstimate } from '../../src/protocol/memoryEstimate';
 import { inTemporaryFolder } from '../support/faults';
@@ -22,11 +24,24 @@ const DEEP = {
   },
 };
 
+/** As the editor measures: in an engine of its own. */
+async function measured(experiment_file: string): Promise<MemoryMeasurement> {
+  const child = fork(built('engine/main.js'), [], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  const connection = createMessageConnection(new IPCMessageReader(child), new IPCMessageWriter(child));
+  try {
+    connection.listen();
+    return await connection.sendRequest<MemoryMeasurement>('measure', { experiment_file });
+  } finally {
+    child.kill('SIGKILL');
+    connection.dispose();
+  }
+}
+
 test('recomputed activations take the memory that the formula says, and give the same losses', () => inTemporaryFolder(async folder => {
   await makeBase(join(folder, 'model'), DEEP);
   const text = Array.from({ length: LENGTH - 2 }, (_, i) => word(i)).join(' ');
   writeFileSync(join(folder, 'train.jsonl'), [0, 1, 0, 1].map(label => JSON.stringify({ text, label })).join('\n'));
-  const train = (gradient_checkpointing: boolean): { summary: Summary; estimate: MemoryEstimate } => {
+  const train = async (gradient_checkpointing: boolean): Promise<{ summary: Summary; estimate: MemoryEstimate; step: MemoryMeasurement }> => {
     const file = join(folder, `recomputed-${gradient_checkpointing}.lora.json`);
     writeFileSync(file, JSON.stringify({
       base_model: 'model', dataset: { train: 'train.jsonl' }, lora: { target_modules: ['query', 'value'] }, engine: { device: 'cpu' }, output_dir: `run-${gradient_checkpointing}`,
@@ -35,13 +50,18 @@ test('recomputed activations take the memory that the formula says, and give the
     const { status, stdout, stderr } = spawnSync(process.execPath, [built('engine/cli.js'), 'train', file], { encoding: 'utf8' });
     assert.equal(status, 0, stderr);
     const { experiment } = readExperimentFile(file);
-    return { summary: JSON.parse(stdout) as Summary, estimate: estimateMemory(inspectCheckpoint({ folder: join(folder, 'model'), task: 'SEQ_CLS' }), experiment) };
+    return { step: await measured(file), summary: JSON.parse(stdout) as Summary, estimate: estimateMemory(inspectCheckpoint({ folder: join(folder, 'model'), task: 'SEQ_CLS' }), experiment) };
   };
-  const [plain, recomputed] = [train(false), train(true)];
+  const [plain, recomputed] = [await train(false), await train(true)];
   assert.ok(Math.abs(recomputed.summary.train_loss / plain.summary.train_loss - 1) < 1e-5, `${recomputed.summary.train_loss}, ${plain.summary.train_loss}`);
   const saved = plain.summary.peak_memory_bytes - recomputed.summary.peak_memory_bytes;
   const said = plain.estimate.total - recomputed.estimate.total;
   assert.ok(said > 8e7, `${said}`);
-  assert.ok(Math.abs(saved / said - 1) < 0.35, `saved ${saved}, the formula says ${said}`);
-  for (const { summary, estimate } of [plain, recomputed]) assert.ok(Math.abs(estimate.total / summary.peak_memory_bytes - 1) < 0.15, `${estimate.total}, measured ${summary.peak_memory_bytes}`);
+  assert.ok(Math.abs(saved / said - 1) < 0.2, `saved ${saved}, the formula says ${said}`);
+  for (const { summary: { peak_memory_bytes: needed }, estimate, step } of [plain, recomputed]) {
+    // Four steps leave JavaScript nothing to clear away.
+    const said = estimate.total - estimate.beside;
+    assert.ok(Math.abs(said / needed - 1) < 0.1, `${said}, the run took ${needed}`);
+    assert.ok(Math.abs(step.peak_memory_bytes / needed - 1) < 0.1, `one step took ${step.peak_memory_bytes}, the run ${needed}`);
+  }
 }));

@@ -242,8 +242,10 @@ test('where the exact base would not fit into memory, a run says that nothing is
     const { experiment, ...source } = readExperimentFile(copyCase(folder, { engine: { device: 'cpu', precision: 'int4' } }));
     const said: string[] = [];
     const log = ({ message }: { message: string }) => { said.push(message); };
-    assert.equal(await exactStep(experiment, prepare({ experiment, ...source }, null, SILENT), { log }, 1000), null);
-    assert.match(said.join(), /^engine\.compare_precision: the first step is not compared with fp32, which takes about 0\.30 MB of memory, and 1\.0 kB are free$/);
+    // A process with ONNX Runtime alone takes more, however small the base is.
+    assert.equal(await exactStep(experiment, prepare({ experiment, ...source }, null, SILENT), { log }, 150e6), null);
+    const [, megabytes] = /^engine\.compare_precision: the first step is not compared with fp32, which takes about ([\d.]+) MB of memory, and 150\.00 MB are free$/.exec(said.join()) ?? [];
+    assert.ok(Number(megabytes) > 200, said.join());
   });
 });
 

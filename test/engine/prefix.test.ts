@@ -14,7 +14,7 @@ import { tokensOf, type Example, type TrainingStep } from '../../src/engine/trai
 import { isEvalRecord } from '../../src/protocol/metrics';
 import { assertClose } from '../support/close';
 import { noisyStep } from '../support/compareSteps';
-import { inTemporaryFolder } from '../support/faults';
+import { inTemporaryFolder, withFault } from '../support/faults';
 import { copyCase, readMetrics, startRun } from '../support/runs';
 import { TINY_DECODERS, tinyDecoder, tinyTexts } from '../support/tinyDecoders';
 import { settings, TINY_ENCODERS, tinyEncoder, tinyExamples } from '../support/tinyModel';
@@ -155,4 +155,14 @@ test('a run with a kept prefix that was stopped and resumed ends bit for bit as 
     await startRun(file, { resume: true }).ended;
     assert.ok(adapter(`stop-${stop}`).equals(adapter('whole')), `stopped after step ${stop}`);
   }
+}));
+
+test('a disk on which no file can be made keeps no states, and the run goes on', () => inTemporaryFolder(async folder => {
+  let said = 0;
+  const store = new PrefixStore(8, join(folder, 'states'), () => { said++; });
+  const { error, reached } = await withFault(1, 'ENOSPC', () => { for (const index of [0, 1, 2]) store.put(0, index, Float32Array.of(1, 2)); });
+  assert.deepEqual([error, reached, said, store.full], [undefined, true, 1, true]);
+  assert.deepEqual([0, 1, 2].map(index => store.has(0, index)), [true, false, false], 'but what is in memory');
+  store.dispose();
+  assert.deepEqual(readdirSync(folder), []);
 }));

@@ -90,6 +90,16 @@ test('a pause holds the run between two steps, where it can be saved, and costs 
   assert.deepEqual(states.filter((state, i) => state !== states[i - 1]), ['preparing', 'evaluating', 'running', 'paused', 'saving', 'paused', 'running', 'evaluating', 'running']);
 }));
 
+test('a gradient that is no number is logged with the loss of its own step', () => inTemporaryFolder(async folder => {
+  // B begins at zero, so alpha changes no loss yet, but every gradient.
+  const [usual, steep] = [8, 1e25].map(lora_alpha => copyCase(join(folder, String(lora_alpha)), { lora: { lora_alpha }, training: { max_steps: 1 } }));
+  await startRun(usual).ended;
+  await assert.rejects(startRun(steep).ended, refusal('training.not-finite', /step 1.*gradient norm became Infinity/));
+  const [expected, found] = [usual, steep].map(file => trainRecords(join(file, '../run'))[0]);
+  assert.equal(found.grad_norm, 'Infinity');
+  assert.equal(found.loss, expected.loss);
+}));
+
 test('a loss that is no number ends the run, names the step and keeps the last good weights', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder, { training: { learning_rate: 1e37, lr_scheduler_type: 'constant', max_grad_norm: 0, max_steps: 30 } });
   let save: Promise<unknown> | undefined;

@@ -24,21 +24,30 @@ const LONG = 1024;
 const LENGTHS = [100, 120, 90, 33, 120, 30, 7, 60];
 
 type Effect = 'model' | 'feeds' | 'options';
-interface Case { model: () => LoadedModel; examples: () => Example[]; target_modules: string | string[]; without_effect: SavingName[] }
+/** Without target modules the whole model is trained. */
+interface Case { model: () => LoadedModel; examples: () => Example[]; target_modules?: string | string[]; without_effect: SavingName[] }
 
-/** One model of each kind, with adapters in its upper layers only. */
+/** What there is where little is trained. */
+const OF_MANY: SavingName[] = ['optimizer_pieces', 'trained_views'];
+
+/** One model of each kind, with adapters in its upper layers only, and one of more than 2^20 values that are all trained. */
 const CASES: Record<string, Case> = {
   'an encoder with classes': {
     model: () => tinyEncoder({ num_hidden_layers: 3, intermediate_size: WIDE, max_position_embeddings: POSITIONS }), examples: () => tinyExamples(LENGTHS),
-    target_modules: ['layer.1.attention.self.query', 'layer.1.intermediate.dense', 'layer.2.attention.self.query', 'layer.2.attention.self.value'], without_effect: ['labelled_positions', 'chunked_loss'],
+    target_modules: ['layer.1.attention.self.query', 'layer.1.intermediate.dense', 'layer.2.attention.self.query', 'layer.2.attention.self.value'], without_effect: ['labelled_positions', 'chunked_loss', ...OF_MANY],
   },
   'a decoder with completions': {
     model: () => tinyDecoder({ ...TINY_DECODERS.gpt2, n_layer: 3, n_inner: WIDE, n_positions: POSITIONS, vocab_size: CLASSES }, 'CAUSAL_LM'), examples: () => tinyTexts(LENGTHS),
-    target_modules: ['h.1.attn.c_attn', 'h.1.mlp.c_fc', 'h.2.attn.c_attn'], without_effect: [],
+    target_modules: ['h.1.attn.c_attn', 'h.1.mlp.c_fc', 'h.2.attn.c_attn'], without_effect: OF_MANY,
   },
   'an encoder-decoder': {
     model: () => tinyDecoder({ ...TINY_T5['t5 v1.1'], d_ff: WIDE, vocab_size: CLASSES }, 'SEQ_2_SEQ_LM'), examples: () => tinyPairs(LENGTHS.map(length => [length, Math.ceil(length / 3)])),
-    target_modules: 'decoder.*\\.(q|v|wi_0)', without_effect: ['last_layer_positions'],
+    target_modules: 'decoder.*\\.(q|v|wi_0)', without_effect: ['last_layer_positions', ...OF_MANY],
+  },
+  'an encoder that is trained whole': {
+    model: () => tinyEncoder({ hidden_size: 64, num_hidden_layers: 3, intermediate_size: WIDE, max_position_embeddings: POSITIONS, vocab_size: CLASSES }), examples: () => tinyExamples(LENGTHS),
+    // Its batches are smaller than its portions.
+    without_effect: ['portions', 'labelled_positions', 'chunked_loss', 'prefix_cache'],
   },
 };
 
@@ -46,6 +55,7 @@ const CASES: Record<string, Case> = {
 const EFFECTS: Record<SavingName, Effect[]> = {
   padding_free: ['feeds'], last_layer_positions: ['model'], labelled_positions: ['feeds', 'model'], portions: ['feeds'], chunked_loss: ['model'], prefix_cache: ['feeds', 'model'],
   activation_pieces: ['model'], attention_blocks: ['feeds', 'model'], flushed_denormals: ['options'], split_bias: ['model', 'options'], transposed_gradients: ['model', 'options'], thread_spinning: ['options'], on_demand_memory: ['options'],
+  optimizer_pieces: ['feeds', 'model'], trained_views: ['feeds', 'model'],
 };
 
 /** Options that follow from the model: its weights, and how far it can be optimised. */
@@ -80,7 +90,7 @@ const setOf = (examples: Example[]): ExampleSet => ({ length: examples.length, g
 async function course({ model, examples, target_modules }: Case, without: readonly SavingName[]): Promise<{ result: number[]; seen: Seen }> {
   const savings = savingsWithout(without);
   return watched(async () => {
-    const step = await noisyStep(model(), { lora: { r: 3, lora_alpha: 5, target_modules }, savings, split_prefix: savings.prefix_cache, longest: LONG });
+    const step = await noisyStep(model(), { lora: target_modules ? { r: 3, lora_alpha: 5, target_modules } : { full: true }, savings, split_prefix: savings.prefix_cache, longest: LONG });
     step.prefix?.keep(new PrefixStore(Infinity, ''));
     const batches = [LENGTHS.map((_, i) => i), [2, 5, 1]];
     const set = step.prefix?.follow(setOf(examples()), batches.slice(0, 1).map(batch => Uint32Array.from(batch))) ?? setOf(examples());
@@ -131,6 +141,7 @@ test('what each of the switches of a batch leaves out', async () => {
   const tokens = LENGTHS.reduce((a, b) => a + b, 0);
   const of = async (...without: SavingName[]): Promise<Seen> => (await course(decoder, ['prefix_cache', ...without])).seen;
   assert.ok(largest(await of(), 'input_ids') <= 512, 'portions');
+  assert.equal(largest((await course(CASES['an encoder that is trained whole'], [])).seen, 'input_ids'), tokens, 'larger portions where all is trained');
   assert.equal(largest(await of('portions'), 'input_ids'), tokens, 'whole batches of real tokens');
   assert.equal(largest(await of('portions', 'padding_free'), 'input_ids'), LENGTHS.length * 120, 'padded to the longest');
   assert.equal(largest(await of('portions', 'labelled_positions'), 'head_rows'), tokens, 'the output layer reads all tokens');

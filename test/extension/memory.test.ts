@@ -7,16 +7,16 @@ import { ENDLESS, inWorkspace, lab, state, until, useExperiment } from './suppor
 const start = (args: object = {}): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', args);
 
 suite('Memory before Start', () => {
-  let memory: MemoryProbe, machine: MemoryProbe['machine'], measure: MemoryProbe['measure'];
+  let memory: MemoryProbe, machine: MemoryProbe['machine'], measure: MemoryProbe['measure'], learn: MemoryProbe['learn'];
   let measurements = 0;
   setup(async () => {
     ({ memory } = await lab());
-    ({ machine, measure } = memory);
+    ({ machine, measure, learn } = memory);
     measurements = 0;
     memory.measure = (...args) => { measurements++; return measure.apply(memory, args); };
   });
   teardown(async () => {
-    Object.assign(memory, { machine, measure });
+    Object.assign(memory, { machine, measure, learn });
     await until('no engine is left', async () => (await state()).engines.length === 0);
   });
   const withFree = (bytes: number): void => { memory.machine = { available: () => bytes, spared: 0 }; };
@@ -39,6 +39,20 @@ suite('Memory before Start', () => {
     assert.equal(after.run.status, 'finished', JSON.stringify(after.run.error));
     assert.equal(after.memory.held, null);
     assert.equal(after.memory.measured!.peak_memory_bytes, after.run.summary!.peak_memory_bytes);
+  });
+
+  test('a peak that counts a step in fp32 replaces nothing that was measured', async () => {
+    await useExperiment('compared', [{ path: ['training', 'max_length'], value: 52 }]);
+    withFree(1e8);
+    await start();
+    const { held, measured } = (await state()).memory;
+    assert.ok(held && measured);
+    memory.learn = (subject, result, whole) => learn.call(memory, subject, { ...result, peak_memory_bytes: 9e9, peak_with_fp32: true }, whole);
+    await start({ anyway: true });
+    assert.equal((await state()).run.status, 'finished');
+    await start();
+    const after = (await state()).memory;
+    assert.deepEqual([after.measured?.peak_memory_bytes, after.held?.needed], [measured.peak_memory_bytes, held.needed]);
   });
 
   test('what may be edited meanwhile is held no longer, and where there is room nothing is measured', async () => {

@@ -46,7 +46,6 @@ test('memory holds the engine, weights packed for both directions, optimizer sta
   const estimate = estimateMemory(BERT_BASE, settings());
   assert.equal(estimate.training, 58 * 296_450);
   assert.equal(estimate.total, estimate.process + estimate.weights + estimate.training + estimate.activations + estimate.beside);
-  assert.ok(Math.abs(estimate.total / 1.23e9 - 1) < 0.15, `${estimate.total}, measured 1.23 GB`);
   const of = (training: Partial<MemorySettings['training']>, device?: MemorySettings['engine']['device']) => estimateMemory(BERT_BASE, settings(training, device));
   assert.equal(of({ per_device_train_batch_size: 4 }).activations, estimate.activations, 'batches are computed in portions of 512 tokens');
   assert.ok(of({ per_device_train_batch_size: 2 }).activations < 0.6 * estimate.activations);
@@ -88,11 +87,39 @@ test('no gradient passes through layers below all that is trained: they keep not
   assert.ok(head.activations < 0.2 * whole.activations, 'above all layers');
 });
 
+test('longer texts never need less: a portion of shorter ones is as full', () => {
+  const model = { ...BERT_BASE, dropout: { hidden: 25 * 768, attention: 12 } };
+  for (const batch of [1, 3, 16]) {
+    const of = (max_length: number) => estimateMemory(model, settings({ max_length, per_device_train_batch_size: batch })).total;
+    const pairs = (length: number) => t5({ max_length: length, per_device_train_batch_size: batch }, { longest: Infinity }).total;
+    for (let length = 8; length < 1100; length++) for (const need of [of, pairs]) assert.ok(need(length + 1) >= need(length), `batch ${batch}: ${need(length)} with ${length} tokens, ${need(length + 1)} with one more`);
+  }
+});
+
+test('packed rows fill a portion, whatever the longest text is, and take their own measurement', () => {
+  const packed = (part: Partial<MemorySettings['training']>): MemorySettings => ({ ...settings({ per_device_train_batch_size: 2, max_length: 512, packing: true, ...part }), task: 'CAUSAL_LM' });
+  const need = (values: MemorySettings, longest: number): number => estimateMemory(BERT_BASE, values, longest).activations;
+  assert.ok(need(packed({ packing: false }), 60) < 0.3 * need(packed({}), 60), 'two texts of 60 tokens are not two rows of 512');
+  assert.equal(need(packed({}), 60), need(packed({ packing: false, per_device_train_batch_size: 100 }), 60), 'a full portion');
+  assert.equal(need(packed({ max_length: 120 }), 60), need(packed({ packing: false, per_device_train_batch_size: 4 }), 60), 'two rows of 120 tokens are no more than that');
+  const alone = { measured: [record({ settings: settingsOf(packed({ packing: false })) }, { longest: 60 })] };
+  assert.deepEqual([neededMemory(BERT_BASE, packed({ packing: false }), alone).measured, neededMemory(BERT_BASE, packed({}), alone).measured], ['this', 'other']);
+  assert.ok(neededMemory(BERT_BASE, packed({}), alone).total > 2e9 + 1e8);
+});
+
+test('heads are those of the checkpoint, where it tells', () => {
+  const small = { ...bertModel({ layers: 12, hidden: 384, intermediate: 1536, vocabulary: 30522, positions: 512 }), dropout: { hidden: 0, attention: 11 } };
+  const of = (heads?: number) => estimateMemory({ ...small, heads }, settings(), 512).activations;
+  assert.equal(of(), of(6), 'of 64 without it');
+  // Probabilities, masks and what these leave of them, in all layers but the last one.
+  assert.ok(of(12) - of(6) >= 4 * 11 * 3 * 6 * 128 * 512, `${of(12) - of(6)}`);
+});
+
 test('dropout keeps its masks', () => {
   const base = { ...BERT_BASE, dropout: { hidden: 25 * 768, attention: 12 } };
   const of = (model: typeof BERT_BASE, lora_dropout: number): number => estimateMemory(model, { ...settings({ max_length: 66 }), lora: { ...settings().lora, lora_dropout } }).total;
-  near(of(base, 0.1), 1.469e9);
-  assert.equal(of(BERT_BASE, 0.1) - of(BERT_BASE, 0), 4 * 7 * 66 * 11 * 2 * 2 * 768, 'mask and input of both adapters of a layer, but for the last one, of which only first tokens are computed');
+  near(of(base, 0.1), 1.51e9);
+  assert.equal(of(BERT_BASE, 0.1) - of(BERT_BASE, 0), 4 * 512 * 11 * 2 * 2 * 768, 'mask and input of both adapters of a layer, but for the last one, of which only first tokens are computed');
 });
 
 test('what a run goes without counts, where it saves memory; what was measured before the setting was there still holds', () => {
@@ -109,14 +136,14 @@ test('what a run goes without counts, where it saves memory; what was measured b
   assert.notEqual(JSON.stringify(settingsOf({ ...given, engine: { ...given.engine, without: ['portions'] } })), JSON.stringify(settingsOf(given)));
 });
 
-/** What a whole run needed at its peak: test/bench, BERT shapes, 16 × 128 tokens. */
+/** What a whole run needed at its peak: the table of README.md, of which the bench measures the rows. */
 const near = (total: number, measured: number): void => assert.ok(Math.abs(total / measured - 1) < 0.1, `${total}, measured ${measured}`);
 
 test('weights in few bits are held as two rounded copies, and the estimate is near what runs needed', () => {
   const of = (precision: MemorySettings['engine']['precision'], device: MemorySettings['engine']['device'] = 'cpu') => estimateMemory(BERT_BASE, { ...settings(), engine: { ...settings({}, device).engine, precision } });
-  near(of('fp32').total, 1.245e9);
-  near(of('int8').total, 1.100e9);
-  near(of('int4').total, 0.872e9);
+  near(of('fp32').total, 1.30e9);
+  near(of('int8').total, 1.13e9);
+  near(of('int4').total, 0.93e9);
   const linear = 12 * (4 * 768 ** 2 + 2 * 768 * 3072) + 768 ** 2;
   for (const device of ['webgpu', 'auto'] as const) assert.equal(of('fp16', device).weights, 2 * 109_483_778, 'half precision is held once, on a GPU');
   assert.equal(of('int4', 'webgpu').weights, 1.125 * linear + 4 * (109_483_778 - linear));
@@ -134,8 +161,8 @@ test('dropout of probabilities that are computed again keeps neither its masks n
   const dropped = { ...model, dropout: { hidden: 23 * 768, attention: 11 } };
   const given = settings({ max_length: 1024, per_device_train_batch_size: 2 });
   const lora = { ...given.lora, lora_dropout: 0.1 };
-  near(estimateMemory(model, given, 1024).total, 1.52e9);
-  near(estimateMemory(dropped, { ...given, lora }, 1024).total, 1.76e9);
+  near(estimateMemory(model, given, 1024).total, 1.53e9);
+  near(estimateMemory(dropped, { ...given, lora }, 1024).total, 1.78e9);
   const more = (without: MemorySettings['engine']['without']): number => {
     const of = (base: typeof model): number => estimateMemory(base, { ...given, engine: { ...given.engine, without: [...without!, 'on_demand_memory'] } }, 1024).activations;
     return of(dropped) - of({ ...dropped, dropout: { ...dropped.dropout, attention: 0 } });
@@ -152,8 +179,7 @@ const t5 = (training: Partial<MemorySettings['training']>, { longest = 1024, dro
 };
 
 test('an encoder-decoder has tokens of sources and of targets, and two attentions in each layer of its decoder', () => {
-  const measured = [[512, 0, 1.26e9], [512, 0.1, 1.69e9], [1024, 0, 1.55e9], [1024, 0.1, 1.97e9]];
-  for (const [longest, dropout, peak] of measured) assert.ok(Math.abs(t5({}, { longest, dropout }).total / peak - 1) < 0.15, `${t5({}, { longest, dropout }).total}, measured ${peak}`);
+  for (const [longest, dropout, peak] of [[512, 0, 1.26e9], [512, 0.1, 1.70e9], [1024, 0, 1.56e9], [1024, 0.1, 1.98e9]]) near(t5({}, { longest, dropout }).total, peak);
   assert.equal(t5({ per_device_train_batch_size: 16 }, { longest: 128 }).activations, t5({}, { longest: 128 }).activations, 'a portion of 512 tokens has two sources and two targets of 128');
   const kept = t5({ max_length: 256, max_target_length: 128 }, { longest: 256 }).activations - t5({ max_length: 256, max_target_length: 127 }, { longest: 256 }).activations;
   assert.ok(kept > 0 && kept < t5({ max_length: 256 }, { longest: 256 }).activations / 100, 'a token of the targets less');
@@ -175,11 +201,26 @@ test('a model that is trained whole needs about sixty bytes a parameter on the C
     const model = bertModel({ vocabulary: 30522, positions: 512, ...shape });
     return estimateMemory(model, { ...settings({}, device), lora: values({ full: true }).lora }).total;
   };
-  near(of({ layers: 4, hidden: 256, intermediate: 1024 }), 0.950e9);
-  near(of({ layers: 4, hidden: 512, intermediate: 2048 }), 1.900e9);
+  near(of({ layers: 4, hidden: 256, intermediate: 1024 }), 1.010e9);
+  near(of({ layers: 4, hidden: 512, intermediate: 2048 }), 2.050e9);
   const base = { layers: 12, hidden: 768, intermediate: 3072 };
-  near(of(base), 6.690e9);
+  near(of(base), 7.450e9);
   assert.ok(of(base, 'webgpu') > 1.4 * of(base), 'a GPU has whole vectors');
+});
+
+test('where much is trained the portions are larger, and a batch of as many tokens as the small ones takes their memory', () => {
+  const of = (lora: Partial<MemorySettings['lora']>, per_device_train_batch_size: number, model = bertModel({ layers: 4, hidden: 512, intermediate: 2048, vocabulary: 30522, positions: 512 })): number =>
+    estimateMemory(model, { ...settings({ per_device_train_batch_size }), lora: { ...settings().lora, ...lora } }, 128).activations;
+  for (const [lora, examples] of [[{ r: 8 }, 4], [{ r: 256 }, 8], [{ full: true }, 16]] as const) {
+    assert.equal(of(lora, 32), of(lora, examples), JSON.stringify(lora));
+    assert.ok(of(lora, examples) > 1.2 * of(lora, examples / 2), JSON.stringify(lora));
+  }
+});
+
+test('an output layer over a vocabulary that is trained has logits of all its classes at once', () => {
+  const of = (full: boolean, without: MemorySettings['engine']['without']): number => estimateMemory({ ...BERT_BASE, default_target_modules: ['query'] }, { ...settings(), task: 'CAUSAL_LM', lora: { ...settings().lora, full }, engine: { ...settings().engine, without } }, 128).activations;
+  assert.ok(of(false, ['chunked_loss']) > of(false, []));
+  assert.equal(of(true, ['chunked_loss']), of(true, []));
 });
 
 test('a kept prefix counts up to its limit in memory, and texts that are written with the base a second time; a measured step has neither', () => {
@@ -197,6 +238,14 @@ test('a kept prefix counts up to its limit in memory, and texts that are written
   for (const part of nothing) assert.equal(of(part).beside, left(part.lora), JSON.stringify(part));
   const writing = { ...given, task: 'CAUSAL_LM' as const, training: { ...given.training, predict_with_generate: true } };
   assert.ok(of(writing).beside >= 4 * 109_483_778, 'the whole base');
+  const few = (max_steps: number, rows?: number, gradient_accumulation_steps = 1): number => estimateMemory({ ...BERT_BASE, rows }, { ...given, lora: upper, training: { ...given.training, max_steps, gradient_accumulation_steps } }).beside - left(upper);
+  assert.deepEqual([few(10), few(10, 160), few(11, 160), few(10, 161), few(2, 32, 2)], [1024e6, 0, 1024e6, 0, 1024e6], 'only steps after the first epoch gain by it, where it is known how many it has');
+  const cut = { ...given, lora: upper, training: { ...given.training, max_steps: 10 } };
+  const told = (rows?: number, values: MemorySettings = cut): number => Math.round(neededMemory(BERT_BASE, values, { measured: [record({ settings: settingsOf(cut) }, { rows })] }).total - left(upper));
+  assert.deepEqual([told(), told(160)], [2e9 + 1024e6, 2e9], 'a measured step tells it');
+  const longer = { ...cut, training: { ...cut.training, max_steps: 20 } };
+  const more = estimateMemory({ ...BERT_BASE, rows: 160 }, longer).total - estimateMemory({ ...BERT_BASE, rows: 160 }, cut).total;
+  assert.ok(more > 0.9e9 && Math.abs(told(160, longer) - 2e9 - more) < 1, 'of a longer run of these settings too');
   const total = (of: MeasuredMemory['of']): number => neededMemory(BERT_BASE, { ...given, lora: upper }, { measured: [record({ settings: settingsOf({ ...given, lora: upper }), of })] }).total;
   assert.equal(Math.round(total('step')), 2e9 + 1024e6 + left(upper));
   assert.equal(Math.round(total('run')), 2e9, 'a whole run had all of it');
@@ -239,6 +288,13 @@ test('a measured step replaces the estimate of its own settings and corrects tha
   assert.deepEqual([need({}, both).total, need({ max_length: 64 }, both).total], [step, 1e9 + left()], 'each of its own settings, whichever was the last');
   const rated = { ...settings(), lora: { ...settings().lora, lora_alpha: 99 } };
   assert.equal(neededMemory(BERT_BASE, rated, view({})).measured, 'this', 'alpha takes no memory');
+});
+
+test('a peak from when the base was in memory in fp32 too says nothing of a run with rounded weights', () => {
+  const rounded = { ...settings(), engine: { ...settings().engine, precision: 'int4' as const } };
+  const need = (result: object) => neededMemory(BERT_BASE, rounded, { measured: [record({ settings: settingsOf(rounded), of: 'run' }, result)] });
+  assert.deepEqual([need({}).measured, need({}).total], ['this', 2e9]);
+  assert.deepEqual([need({ peak_with_fp32: true }).measured, need({ peak_with_fp32: true }).total], [false, estimateMemory(BERT_BASE, rounded).total]);
 });
 
 test('where the device is to be chosen, what ran the last time says whose memory is meant', () => {

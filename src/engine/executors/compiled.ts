@@ -1,6 +1,7 @@
 /** The compiled executor: traces a program once and runs the graph in ONNX Runtime. One session serves every batch. */
 import * as ort from 'onnxruntime-node';
 import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Part, Program, Resident, Results } from './executor';
+import { ALL_SAVINGS } from '../../protocol/savings';
 import { askDevice, type Asked } from '../deviceCall';
 import { Held, OwnVectors, tensorOf, viewOf } from './held';
 import { checkIntegerProducts } from './integerProducts';
@@ -21,7 +22,7 @@ export class CompiledExecutor implements Executor {
 
   constructor(private readonly settings: SessionSettings) {
     this.device = `${settings.provider} (onnxruntime ${ort.env.versions.node ?? ort.env.versions.common})`;
-    this.piece = settings.provider === 'cpu' ? PIECE : undefined;
+    this.piece = settings.provider === 'cpu' && (settings.savings ?? ALL_SAVINGS).optimizer_pieces ? PIECE : undefined;
   }
 
   async compile(program: Program): Promise<CompiledProgram> {
@@ -30,7 +31,7 @@ export class CompiledExecutor implements Executor {
     if (traced.graph.packed.some(({ layout }) => layout.format === 'int8')) await checkIntegerProducts(denormalOptions(settings.savings));
     const session = await watched(settings.provider, 'begin', () => createSession(program, traced, settings)).catch((error: unknown) => { throw onnxError(error, settings.provider, 'start'); });
     if (program.elementwise && this.piece) return new PiecewiseSession(session, program, this.vectors);
-    return new CompiledSession(session, program, traced.gradients !== undefined, settings.provider, this.vectors, tensor => this.resident(tensor));
+    return new CompiledSession(session, program, traced.gradients !== undefined, settings, this.vectors, tensor => this.resident(tensor));
   }
 
   async hold(data: Float32Array): Promise<Resident> {
@@ -65,15 +66,17 @@ export class CompiledExecutor implements Executor {
 
 class CompiledSession implements CompiledProgram {
   private ran = false;
+  private readonly provider: Provider;
   /** The parts of the vectors, where these are neither cut nor joined in the graph. */
   private readonly parts: readonly Part[] | undefined;
   private readonly own_outputs: string[];
 
   constructor(
-    private readonly session: ort.InferenceSession, private readonly program: Program, private readonly differentiable: boolean, private readonly provider: Provider,
+    private readonly session: ort.InferenceSession, private readonly program: Program, private readonly differentiable: boolean, { provider, savings }: SessionSettings,
     private readonly vectors: OwnVectors, private readonly resident: (tensor: ort.Tensor) => Resident,
   ) {
-    this.parts = takesParts(program, provider) ? program.parts!.parts : undefined;
+    this.provider = provider;
+    this.parts = takesParts(program, provider, savings) ? program.parts!.parts : undefined;
     const of_parts = new Set(this.parts?.map(part => partOf(GRADIENTS, part)));
     this.own_outputs = session.outputNames.filter(name => !of_parts.has(name));
   }

@@ -1,8 +1,8 @@
 /**
  * Dropout (Srivastava et al. 2014) from pools of random rows. The mask of one site is a window, at a random offset,
  * into a pool of rows that are drawn anew for each batch. Within a site every element is drawn independently up to
- * POOL_ROWS rows; sites share rows only where their windows happen to overlap. Drawing a full mask for each of the
- * sites of a deep model would cost more than the arithmetic that it hides.
+ * POOL_ROWS rows; the windows of sites of one width overlap, but a token has the same row in two of them only where their
+ * offsets are the same, of FEWEST_OFFSETS or more. Drawing a full mask for each of the sites of a deep model would cost more than the arithmetic that it hides.
  * Masks depend on the DropoutSeed alone, so that a resumed run draws the same ones.
  */
 import type { Feeds, InputSpec } from '../executors/executor';
@@ -10,6 +10,8 @@ import { readRows, type BatchLayout, type BatchSizes } from './layout';
 import { random } from '../random';
 
 const POOL_ROWS = 4096;
+/** With one offset for each row the many sites of a short portion would have to share them. */
+const FEWEST_OFFSETS = 128;
 
 /** One place where dropout is applied: rows of `width` hidden units, one for each token (T), token of the decoder (U) or token that the head reads (R), or the probabilities of each query slot (S, V) or of one query for each example (H) over the slots of keys. */
 export interface DropoutSite { rows: 'T' | 'U' | 'R' | 'S' | 'V' | 'H'; width: number | 'S' | 'V'; p: number }
@@ -44,7 +46,7 @@ export function dropoutFeeds(sites: DropoutSite[], { heads: { query: heads }, de
   if (!sites.length) return {};
   const rows = { tokens: Math.max(sizes.T, sizes.U), slots: sizes.B * heads * Math.max(sizes.S, sizes.V) };
   const rowsOf = (site: DropoutSite): number => (ofSlots(site) ? rows.slots : rows.tokens);
-  const pool = (count: number): number => (seed ? Math.min(count, POOL_ROWS) : 1);
+  const pool = (count: number): number => (seed ? Math.min(Math.max(count, FEWEST_OFFSETS), POOL_ROWS) : 1);
   const index = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i % pool(count));
   const stream = (name: string) => random(seed!.seed, `dropout-${seed!.step}-${seed!.micro_step}-${seed!.portion}-${name}`);
   const offsets = new Int32Array(sites.length);

@@ -2,12 +2,21 @@
  * A batch is computed in portions of a few hundred tokens whose gradients add up to the batch's: activations then take the
  * memory of one portion, most of them stay in the processor's cache, and examples of similar length share the padding of attention.
  */
+import { PORTION_TOKENS, trainedPortion } from '../../protocol/portions';
+import { ALL_SAVINGS, type Savings } from '../../protocol/savings';
+import type { AdapterPlan } from '../model/lora.types';
 
-/**
- * Tokens of one portion. Of 128 … 2,048 this was the fastest for BERT-base on the CPU (test/bench/README.md). A GPU may want
- * more of them at a time: `LORA_LAB_PORTION_TOKENS` is how the bench tries that.
- */
-export const PORTION_TOKENS = Number(process.env.LORA_LAB_PORTION_TOKENS) || 512;
+/** A GPU may want more tokens at a time: this is how the bench tries that. */
+const TRIED = Number(process.env.LORA_LAB_PORTION_TOKENS) || undefined;
+
+export interface PortionOptions { plan: AdapterPlan | null; savings?: Savings; portion_tokens?: number }
+
+/** Tokens of a portion of a step that gives gradients, or of one that only computes losses and logits. */
+export function portionTokens({ plan, savings = ALL_SAVINGS, portion_tokens }: PortionOptions, { gradients }: { gradients: boolean }): number {
+  if (portion_tokens !== undefined) return portion_tokens;
+  if (!savings.portions) return Infinity;
+  return TRIED ?? (gradients && plan ? trainedPortion(plan) : PORTION_TOKENS);
+}
 
 /**
  * Places of the examples, portion after portion, shorter ones first. A portion holds at most `tokens`, or one longer example.

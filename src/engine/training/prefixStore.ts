@@ -33,18 +33,20 @@ export class PrefixStore {
   }
 
   private append(states: Float32Array): Entry | undefined {
-    const file = this.file ??= { write: openFile(this.path, 'wx'), read: openFile(this.path, 'r'), size: 0 };
-    try { writeAll(file.write, new Uint8Array(states.buffer, states.byteOffset, states.byteLength), this.path); } catch (error) {
+    try {
+      const file = this.file ??= { write: openFile(this.path, 'wx'), read: openFile(this.path, 'r'), size: 0 };
+      writeAll(file.write, new Uint8Array(states.buffer, states.byteOffset, states.byteLength), this.path);
+      const position = file.size;
+      file.size += states.byteLength;
+      return { position };
+    } catch (error) {
       if (!(error instanceof LabError) || error.report.code !== 'disk.full') throw error;
       this.noRoom = true;
       // The room that a part of it took is the run's again.
-      truncateFile(file.write, file.size, this.path);
+      if (this.file) truncateFile(this.file.write, this.file.size, this.path);
       this.onFull();
       return undefined;
     }
-    const position = file.size;
-    file.size += states.byteLength;
-    return { position };
   }
 
   /** Copies the states of an example that was put into `into`, which has their length. */

@@ -21,7 +21,7 @@ import { dropoutFeeds, dropoutInputs, type DropoutSeed, type DropoutSite } from 
 import { lossesOf, targetWidth } from './loss';
 import { createOptimizer, type Optimizer } from './optimizer';
 import { padded, padRows } from './padding';
-import { PORTION_TOKENS, portions } from './portions';
+import { portions, portionTokens } from './portions';
 import { tableFeeds, tableSpecs, type TableSite } from './tableRows';
 import { TrainedValues } from './trainedValues';
 import { Widening } from './widening';
@@ -50,7 +50,7 @@ export interface StepOptions {
   longest?: number;
   /** Tokens of the longest target of an encoder-decoder; default `longest`. */
   longest_target?: number;
-  /** Tokens that are computed at a time; default `PORTION_TOKENS`, or Infinity without that saving. */
+  /** Tokens that are computed at a time; default as `portionTokens` has it. */
   portion_tokens?: number;
   /** Classes of a frozen output layer that are computed at a time while training; default `CHUNK_CLASSES`, or Infinity without that saving. */
   chunk_classes?: number;
@@ -111,12 +111,10 @@ function compilePrograms(options: Omit<StepOptions, 'trainables'>): Promise<Prog
     const executor = owned.add(await createExecutor(options.device, options.precision, options.savings));
     const built = stepProgram(options);
     const step = owned.add(await executor.compile(built.program));
-    const prefix = built.prefix && owned.add(new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, portionTokens(options)));
+    const prefix = built.prefix && owned.add(new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, portionTokens(options, { gradients: false })));
     return { executor, step, built, prefix, dispose: () => owned.dispose() };
   });
 }
-
-const portionTokens = ({ savings = ALL_SAVINGS, portion_tokens }: Pick<StepOptions, 'savings' | 'portion_tokens'>): number => portion_tokens ?? (savings.portions ? PORTION_TOKENS : Infinity);
 
 /** What a forward pass tells of itself: `dropoutSite` makes the listener of one pass. */
 type Listeners = { dropoutSite: () => ContextOptions['dropoutSite'] } & Pick<ContextOptions, 'tableSite' | 'aroundBlock'>;
@@ -250,7 +248,7 @@ class Step implements TrainingStep {
   count(examples: Example[]): number { return lossCount(examples, this.programs.built.layout); }
 
   async accumulate(examples: Example[], loss_scale: number, dropout: { seed: number; step: number; micro_step: number } | null): Promise<BatchResult> {
-    return this.inPortions(examples, async (portion, longest, number) => {
+    return this.inPortions(examples, portionTokens(this.options, { gradients: true }), async (portion, longest, number) => {
       const outputs = await this.programs.step.runKeeping(await this.feeds(portion, longest, loss_scale, dropout && { ...dropout, portion: number }), { gradients: true });
       this.values!.accumulate(outputs);
       return outputs.results;
@@ -258,17 +256,17 @@ class Step implements TrainingStep {
   }
 
   async evaluate(examples: Example[]): Promise<BatchResult> {
-    return this.inPortions(examples, async (portion, longest) => this.programs.step.run(await this.feeds(portion, longest, 1, null), { gradients: false }));
+    return this.inPortions(examples, portionTokens(this.options, { gradients: false }), async (portion, longest) => this.programs.step.run(await this.feeds(portion, longest, 1, null), { gradients: false }));
   }
 
   /** Runs the examples portion by portion; the logits come back in the order of the examples. */
-  private async inPortions(examples: Example[], run: (portion: Example[], longest: number, number: number) => Promise<Results>): Promise<BatchResult> {
+  private async inPortions(examples: Example[], tokens: number, run: (portion: Example[], longest: number, number: number) => Promise<Results>): Promise<BatchResult> {
     const longest = Math.max(...examples.map(example => example.input_ids.length));
     const rows = examples.map(example => this.count([example]));
     const total = rows.reduce((sum, count) => sum + count, 0);
     const begins = rows.map((_, place) => rows.slice(0, place).reduce((sum, count) => sum + count, 0));
     const result: BatchResult = { loss: 0, logits: new Float32Array(0), right: 0 };
-    for (const [number, places] of portions(examples.map(tokensOf), portionTokens(this.options), this.options.training.packing).entries()) {
+    for (const [number, places] of portions(examples.map(tokensOf), tokens, this.options.training.packing).entries()) {
       const read = places.reduce((sum, place) => sum + rows[place], 0);
       // A portion whose targets were all cut off adds nothing, as in Trainer; its graph would have no rows.
       if (read === 0) continue;

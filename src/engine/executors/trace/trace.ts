@@ -1,6 +1,6 @@
 /** Traces a program into a graph and splits its nodes into forward and backward. */
 import type * as tf from '@tensorflow/tfjs-core';
-import type { Savings } from '../../../protocol/savings';
+import { ALL_SAVINGS, type Savings } from '../../../protocol/savings';
 import type { InputSpec, Program } from '../executor';
 import { evaluateProgram, partOf } from '../program';
 import { DynamicSizes, Graph, readsOf, type GraphNode, type Provider, type Value } from './graph';
@@ -21,20 +21,20 @@ export interface Traced {
 const MANY = 1 << 20;
 
 /** Whether the parts of trained values and gradients are inputs and outputs of the graph, which whoever runs it lays into the vectors: where memory is the engine's own. */
-export function takesParts({ parts, inputs }: Program, provider: Provider): boolean {
-  return parts !== undefined && provider === 'cpu' && Number(inputs.find(({ name }) => name === parts.input)!.shape[0]) >= MANY;
+export function takesParts({ parts, inputs }: Program, provider: Provider, { trained_views } = ALL_SAVINGS): boolean {
+  return trained_views && parts !== undefined && provider === 'cpu' && Number(inputs.find(({ name }) => name === parts.input)!.shape[0]) >= MANY;
 }
 
 /** What the graph takes: the program's inputs, or parts of them. */
-function graphInputs(program: Program, provider: Provider): InputSpec[] {
+function graphInputs(program: Program, provider: Provider, savings?: Savings): InputSpec[] {
   const { inputs, parts, gradient } = program;
-  if (!parts || !takesParts(program, provider)) return inputs;
+  if (!parts || !takesParts(program, provider, savings)) return inputs;
   return inputs.flatMap(input => ([parts.input, gradient?.addTo].includes(input.name) ? parts.parts.map((part): InputSpec => ({ name: partOf(input.name, part), dtype: 'float32', shape: part.shape })) : [input]));
 }
 
 /** Records the program once for a provider, gradients included. Nodes that no output needs are left out. */
 export function traceProgram(program: Program, provider: Provider = 'cpu', largest_table?: number, savings?: Savings): Traced {
-  const specs = graphInputs(program, provider);
+  const specs = graphInputs(program, provider, savings);
   const dims = specs.flatMap(input => input.shape);
   const symbols = dims.filter(dim => typeof dim === 'string');
   const fixed = [...dims.filter(dim => typeof dim === 'number'), ...[...program.weights.values()].flatMap(w => (w.source === 'file' ? w.ref.shape : w.shape))];

@@ -45,7 +45,7 @@ const CASES: Record<string, Case> = {
 /** What of a training differs where a saving is off. */
 const EFFECTS: Record<SavingName, Effect[]> = {
   padding_free: ['feeds'], last_layer_positions: ['model'], labelled_positions: ['feeds', 'model'], portions: ['feeds'], chunked_loss: ['model'], prefix_cache: ['feeds', 'model'],
-  activation_pieces: ['model'], attention_blocks: ['feeds', 'model'], flushed_denormals: ['options'], split_bias: ['model', 'options'], transposed_gradients: ['model', 'options'], thread_spinning: ['options'], on_demand_memory: ['options'],
+  activation_pieces: ['model'], attention_blocks: ['feeds', 'model'], touched_memory: [], flushed_denormals: ['options'], split_bias: ['model', 'options'], transposed_gradients: ['model', 'options'], thread_spinning: ['options'], on_demand_memory: ['options'],
 };
 
 /** Options that follow from the model: its weights, and how far it can be optimised. */

@@ -1,5 +1,5 @@
 /** What the worker thread answers: everything that reads, computes or writes. Native calls block it; the main thread stays free. */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { ResponseError } from 'vscode-jsonrpc/node';
 import { batchedReporter } from './batchedReporter';
 import { threadConnection } from './channel';
@@ -15,6 +15,7 @@ import { inspectCheckpoint } from './inspect';
 import { LoadedModels } from './loadedModels';
 import { measureMemory } from './measureMemory';
 import { families } from './model/families';
+import { touchBy } from './memoryAhead';
 import { mergeAdapter } from './model/merge';
 import { predict } from './predict';
 import { Peaks } from './telemetry';
@@ -25,9 +26,10 @@ import type { EngineNotifications, EngineRequests, ErrorReport } from '../protoc
 type Handlers = { [K in Exclude<keyof EngineRequests, 'hello'>]: (params: EngineRequests[K][0]) => EngineRequests[K][1] | Promise<EngineRequests[K][1]> };
 
 const connection = threadConnection(parentPort!);
-const shared = workerData as { peaks: SharedArrayBuffer; calls: SharedArrayBuffer };
+const shared = workerData as { peaks: SharedArrayBuffer; calls: SharedArrayBuffer; memory: MessagePort };
 const peaks = new Peaks(shared.peaks);
 tellCallsIn(shared.calls);
+touchBy(shared.memory);
 /** The run that is going on. One at a time. */
 let control: RunControl | undefined;
 let installing: AbortController | undefined;

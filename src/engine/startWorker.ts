@@ -1,7 +1,8 @@
 /** Starting the worker thread. A file of its own, without the rest of the engine, so that the thread boots while the rest is loaded. */
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, Worker } from 'node:worker_threads';
 import { CALLS_BYTES } from './deviceCall';
+import { touchFor } from './memoryAhead';
 
 export interface StartedWorker {
   worker: Worker;
@@ -18,5 +19,7 @@ export const PEAKS_BYTES = 40;
 export function startWorker(): StartedWorker {
   const peaks = new SharedArrayBuffer(PEAKS_BYTES);
   const calls = new SharedArrayBuffer(CALLS_BYTES);
-  return { worker: new Worker(join(__dirname, 'worker.js'), { workerData: { peaks, calls } }), peaks, calls };
+  const { port1, port2 } = new MessageChannel();
+  touchFor(port1);
+  return { worker: new Worker(join(__dirname, 'worker.js'), { workerData: { peaks, calls, memory: port2 }, transferList: [port2] }), peaks, calls };
 }

@@ -25,6 +25,7 @@ export const SAVINGS = {
   flushed_denormals: { saves: 'time', doc: 'Numbers below 1e-38, such as the probabilities of masked keys, count as zero; processors are slow with them.' },
   thread_spinning: { saves: 'time', doc: 'Threads of the CPU wait 50 µs for more work before they sleep.' },
   on_demand_memory: { saves: 'memory', doc: 'Memory of activations is taken when it is needed, and not planned as one block (a memory pattern) for each size of a batch.' },
+  touched_memory: { saves: 'time', doc: 'On Linux memory for packed weights is touched ahead by a thread that is idle, before a session of the CPU begins and while it does.' },
 } as const satisfies Record<string, Saving>;
 
 /** Tokens of the longest text from which on attention is computed twice, head by head and in blocks: shorter rows are as fast whole. Of decoders, blocks leave keys out. */

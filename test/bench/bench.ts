@@ -5,7 +5,7 @@
  *   npm run bench -- [--rows 1,2] [--rounds 3] [--without NAME,NAME] [--out table.md]      our side without these savings (src/protocol/savings.ts)
  *   npm run bench -- --savings [--rounds 1] [--steps 3] [--without NAME,NAME] [--out table.md]   each saving, or these, off in turn
  *   npm run bench -- --memory [--rows 1,2] [--out table.md]         computed need of memory beside the measured one
- *   npm run bench -- --start [--rounds 3]                           from the command to the first step, with and without files in the system's cache
+ *   npm run bench -- --start [--rounds 3] [--without NAME,NAME]     from the command to the first step, with and without files in the system's cache
  *   npm run bench -- --rounding [--rounds 3] [--precisions int8,int4] [--bases sample,bert-mini,bert-small]
  *                                                                   training loss with a rounded base beside fp32, and beside what chance does
  *   npm run bench -- --scaling [--rows 1,2] [--rounds 3] [--out picture.png]
@@ -35,10 +35,10 @@ async function main(): Promise<void> {
   } });
   const rounds = Number(values.rounds ?? (values.savings ? 1 : 3));
   if (values.gpu) return measureGpu({ ...values, rounds: String(rounds) });
-  if (values.start) return measureStart(rounds);
   if (values.rounding) return measureRounding({ ...values, rounds: String(rounds) });
   if (values.scaling) return measureScaling(rounds, { rows: values.rows, picture: values.out });
   const without = values.without === undefined ? [] : savingNames(values.without);
+  if (values.start) return measureStart(rounds, without);
   if (values.savings) {
     const table = await measureSavings({ rounds, steps: Number(values.steps), ...(without.length ? { chosen: without } : {}) });
     if (values.out) writeFileSync(values.out, `${table.join('\n')}\n`);

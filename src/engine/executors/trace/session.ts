@@ -7,6 +7,7 @@ import type { Program } from '../executor';
 import type { Weight } from '../../model/weights';
 import { LabError } from '../../errors';
 import { toF16 } from '../../model/floats';
+import { touchAhead } from '../../memoryAhead';
 import { packWeight } from '../../model/quantize';
 import { readTensor } from '../../model/safetensors';
 import type { Traced } from './trace';
@@ -55,6 +56,7 @@ function optimizationLevel(provider: Provider, { graph, forward, backward, gradi
  */
 export const denormalOptions = ({ flushed_denormals } = ALL_SAVINGS): Record<string, string> => (flushed_denormals ? { set_denormal_as_zero: '1' } : {});
 
+const FLOAT_BYTES = 4;
 const STORED_TYPE = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' } as const;
 
 /** Builds the session. Weights are read by ONNX Runtime straight from the checkpoint's files, unless some are rounded first. Error `checkpoint.range` for one that half precision cannot hold. */
@@ -66,6 +68,7 @@ export async function createSession(program: Program, traced: Traced, settings: 
   const shared = commonFolder(used.map(u => u.weight));
   const rounded = graph.packed.length > 0 || used.some(({ half, weight }) => half && !(shared !== undefined && weight.source === 'file' && weight.ref.dtype === 'F16'));
   const { initializers, casts, files, folder } = rounded ? inMemory(program, graph, used, read) : inFiles(used, shared);
+  const stop = gradients && settings.provider === 'cpu' && savings.touched_memory ? await touchAhead(packedSizes(traced, used)) : undefined;
   const bytes = encodeModel({
     graph, initializers, outputs: traced.outputs,
     nodes: [...casts, ...traced.forward],
@@ -93,7 +96,16 @@ export async function createSession(program: Program, traced: Traced, settings: 
       },
       optimization: { disable_specified_optimizers: unwanted(settings.provider, savings).join(';') },
     },
-  });
+  }).finally(stop);
+}
+
+/** Products whose second input ONNX Runtime packs for the CPU where it is a weight, each for itself. */
+const PRODUCTS = ['MatMul', 'Gemm', 'FusedMatMul'];
+
+/** Bytes of each packed weight. */
+function packedSizes({ forward, backward }: Traced, used: Used): number[] {
+  const sizes = new Map(used.map(({ value, weight }) => [value, FLOAT_BYTES * shapeOf(weight).reduce((product, size) => product * size, 1)]));
+  return [...forward, ...backward].flatMap(({ op, inputs }) => (PRODUCTS.includes(op) && sizes.get(inputs[1])) || []);
 }
 
 type Used = { value: string; weight: Weight; half: boolean; name: string }[];

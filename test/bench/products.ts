@@ -15,7 +15,7 @@ import { python, run } from './measure';
 
 const LAYERS = 12, WIDTH = 768, INNER = 3072;
 /** Times that each chain of products is run in a round, after two that are not counted. */
-const REPEATS = 10;
+const REPEATS = 5;
 /** Tokens of a portion, and of the batch of 16 × 128 that PEFT computes as a whole. */
 const TOKENS = [512, 2048];
 type Direction = 'forward' | 'backward';

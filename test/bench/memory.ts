@@ -10,14 +10,14 @@ import { estimateMemory, type MemoryEstimate } from '../../src/protocol/memoryEs
 import { sweepSize } from '../../src/protocol/sweep';
 import { measureOurs, prepare } from './measure';
 import { ownFolder } from './places';
-import { dense, ROWS, type Row } from './rows';
+import { dense, inOrder, ROWS, type Row } from './rows';
 
 const [bert, gpt2, qwen2, long] = [ROWS[0], ROWS[5], ROWS[7], ROWS[13]];
 const recomputed = { gradient_checkpointing: true };
 /** Dropout of the base, of its attention too, and of the adapters. */
 const dropped = { dropout: 0.1 };
 const pairs = (length: number): Partial<Row> => ({ base: 't5-small', target_modules: ['q', 'v'], lengths: dense(6, length), targets: dense(6, length), batch: 2 });
-/** Beside the rows of the bench: long portions, with and without recomputation and dropout, and an encoder-decoder. */
+/** Beside the rows of the bench: long portions, with and without recomputation and dropout, an encoder-decoder, and models trained whole. */
 const MORE: Row[] = [
   { ...bert, name: 'BERT-base, 3 × 512 tokens', lengths: dense(9, 512), batch: 3 },
   { ...bert, name: 'the same, recomputed', lengths: dense(9, 512), batch: 3, training: recomputed },
@@ -30,6 +30,7 @@ const MORE: Row[] = [
   { ...gpt2, name: 'the same with dropout 0.1', ...pairs(512), ...dropped },
   { ...gpt2, name: 'T5-small, q and v, 2 sources and targets of 1,024 tokens', ...pairs(1024) },
   { ...gpt2, name: 'the same with dropout 0.1', ...pairs(1024), ...dropped },
+  ...(['bert-mini', 'bert-small', 'bert-base'] as const).map((base): Row => ({ ...bert, name: `${base}, "lora": null, 16 × 128 tokens`, base, full: true })),
 ];
 export const MEMORY_ROWS: Row[] = [...ROWS, ...MORE];
 
@@ -48,7 +49,7 @@ function estimated({ lengths }: Row): MemoryEstimate {
 export async function measureMemoryRows(chosen: readonly Row[]): Promise<string[]> {
   const table = ['| | computed | measured | computed ÷ measured |', '| --- | --- | --- | --- |'];
   const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
-  for (const row of chosen.map(short)) {
+  for (const row of inOrder(chosen).map(short)) {
     await prepare(row);
     const estimate = estimated(row);
     const { peak_memory_bytes } = await measureOurs(row);

@@ -4,7 +4,8 @@
  *   npm run bench -- --savings [--rounds 1] [--steps 3] [--without NAME,NAME] [--out table.md]
  */
 import { SAVING_NAMES, SAVINGS, type SavingName } from '../../src/protocol/savings';
-import { measureOurs, median, prepare, type Measurement } from './measure';
+import { median } from './arithmetic';
+import { measureOurs, prepare, type Measurement } from './measure';
 import { ROWS, type Row } from './rows';
 
 const [bert, ragged, completions, upper, long] = [ROWS[0], ROWS[2], ROWS[6], ROWS[8], ROWS[13]];

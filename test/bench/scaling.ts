@@ -2,8 +2,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../support/paths';
+import { median } from './arithmetic';
 import { BASES, type BaseName } from './bases';
-import { measureOurs, median, prepare, run } from './measure';
+import { measureOurs, prepare, run } from './measure';
 import { experimentOperations } from './operations';
 import { ownFolder } from './places';
 import { named, type Row } from './rows';
@@ -24,7 +25,7 @@ const SERIES: Series[] = [
 ];
 
 const rowOf = ({ base, rank, length }: Point, steps: number): Row => ({
-  name: 'scaling', base, rank, lengths: Array<number>(8 * TOKENS / length).fill(length), batch: TOKENS / length, steps, dropout: 0, target_modules: ['query', 'value'], padding: 'longest', unit: 'tokens/s', must: 0,
+  name: 'scaling', base, rank, lengths: Array<number>(8 * TOKENS / length).fill(length), batch: TOKENS / length, steps, dropout: 0, target_modules: ['query', 'value'], padding: 'longest', unit: 'tokens/s',
 });
 
 /**

@@ -60,14 +60,14 @@ test('what is wrong, and what is refused, is told in its place', () => {
   assert.match(table, /\| bert \| \*\*2\.0e-2\*\* \| \*\*failed\*\* \|\n\| gpt2 \| 1\.0e-6 \| {2}\|\n\na: it is lost$/);
   const measured = { tokens_per_second: 500, examples_per_second: 4, peak_memory_bytes: 3e9, first_step_seconds: 2, losses: [0.7], card_memory_bytes: 1e9 };
   const [fp32, bf16] = peftArms({ cuda: true, description: '' });
-  assert.deepEqual([fp32.precision, bf16.precision, peftArms({ cuda: false, description: '' })[0].precision], ['tf32', 'bf16', 'fp32']);
+  assert.deepEqual([fp32.precision, bf16.precision, peftArms({ cuda: false, description: '' })[0].precision], ['tf32', 'bf16-base', 'fp32']);
   const ours = { ...fp32, name: 'ours', side: 'ours' as const };
   const lines = speedTable([{ row: SHAPES.full[0], arms: [{ arm: ours, measured: [{ ...measured, losses: [0.707] }] }, { arm: { ...ours, name: 'half' }, measured: [], error: 'no f16' }, { arm: fp32, measured: [measured] }, { arm: bf16, measured: [{ ...measured, tokens_per_second: 1000 }] }] }]);
   assert.deepEqual(lines.slice(2), [
     '| BERT-base, query and value, 16 × 128 tokens | ours | 500 | **1.00** | **0.50** | 1.00 GB | 3.00 GB | 2.0 s | 1.0e-2 |',
     '|  | half | not measured: no f16 |  |  |  |  |  |  |',
     '|  | PEFT, cuda, fp32 with TF32 | 500 |  | **0.50** | 1.00 GB | 3.00 GB | 2.0 s |  |',
-    '|  | PEFT, cuda, bf16 autocast | 1000 | **2.00** |  | 1.00 GB | 3.00 GB | 2.0 s | 0.0e+0 |',
+    '|  | PEFT, cuda, bf16 base and autocast | 1000 | **2.00** |  | 1.00 GB | 3.00 GB | 2.0 s | 0.0e+0 |',
   ]);
   assert.equal(refusal(new Error('node ended with 2\nerror: x.json: line 3, engine.precision: is "fp16".\n  Give fp32|int8.\n    at main (x)\n')), 'x.json: line 3, engine.precision: is "fp16". Give fp32\\|int8.');
   assert.equal(refusal(new Error('python ended with 1\nTraceback\n  File "x"\ntorch.OutOfMemoryError: CUDA out of memory\n')), 'torch.OutOfMemoryError: CUDA out of memory');

@@ -132,6 +132,7 @@ for (const [name, tiny] of Object.entries(CASES)) {
 test('where nothing within the layers is trained, all of them may be prefix, the last one as a whole', async () => {
   const tiny = { ...CASES['an encoder with classes'], target_modules: ['pooler.dense'] };
   const [on, off] = [await course(tiny, []), await course(tiny, ['last_layer_positions'])];
+  for (const { seen } of [on, off]) assert.ok(seen.feeds.some(run => run.includes('prefix_states[')), 'what was kept of the layers is fed');
   assertEqual(off.result, on.result, 'losses');
 });
 

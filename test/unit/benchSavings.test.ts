@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { median } from '../bench/measure';
+import { median } from '../bench/arithmetic';
 import { ROWS } from '../bench/rows';
 import { savingNames, withoutSavings } from '../bench/savings';
 

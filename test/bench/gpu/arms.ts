@@ -20,13 +20,13 @@ print(json.dumps(dict(cuda=cuda, description=f"torch {torch.__version__} on {tor
   return JSON.parse((await run(python, ['-c', code])).trim().split('\n').at(-1)!) as Torch;
 }
 
-/** PEFT's arms: float32 with its factors rounded to TF32 where a card does that, and bfloat16 autocast. */
+/** PEFT's arms: float32 with its factors rounded to TF32 where a card does that, and bfloat16 autocast, on a card with frozen weights in bfloat16, as people load them there. */
 export function peftArms({ cuda }: Torch): Arm[] {
   const device = cuda ? 'cuda' : 'cpu';
   const arm = (precision: string, side: Arm['side'], says: string): Arm => ({
     name: `PEFT, ${device}, ${says}`, side, precision, measure: async row => watched(row, () => measurePeft(row, { device, precision })),
   });
-  return [cuda ? arm('tf32', 'PEFT fp32', 'fp32 with TF32') : arm('fp32', 'PEFT fp32', 'fp32'), arm('bf16', 'PEFT bf16', 'bf16 autocast')];
+  return [cuda ? arm('tf32', 'PEFT fp32', 'fp32 with TF32') : arm('fp32', 'PEFT fp32', 'fp32'), cuda ? arm('bf16-base', 'PEFT bf16', 'bf16 base and autocast') : arm('bf16', 'PEFT bf16', 'bf16 autocast')];
 }
 
 /**

@@ -10,7 +10,7 @@ import { probe } from '../../../src/engine/executors/probe';
 import { onnxVersion } from '../../../src/engine/executors/start';
 import type { DeviceName } from '../../../src/protocol/devices';
 import { DEVICES } from '../../../src/protocol/experiment';
-import { median } from '../measure';
+import { median } from '../arithmetic';
 import type { Row } from '../rows';
 import { askTorch, lacks, ourArms, peftArms, refusal, type Arm, type GpuMeasurement, type Torch } from './arms';
 import { compareFamily, familyCases, type FamilyResult } from './families';

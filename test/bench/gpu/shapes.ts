@@ -1,7 +1,7 @@
 /** What is measured on a card: full sizes, and tiny ones that show in some minutes on any machine that every part works. */
 import { dense, type Row } from '../rows';
 
-const common = { dropout: 0, padding: 'longest' as const, unit: 'tokens/s' as const, must: 1 };
+const common = { dropout: 0, padding: 'longest' as const, unit: 'tokens/s' as const };
 /** Kernels are compiled and tuned in the first steps of both sides. */
 const full = { ...common, steps: 23, warm_up: 3 };
 const tiny = { ...common, steps: 3, warm_up: 1 };

@@ -1,5 +1,5 @@
 /** Markdown of what was measured on a device. */
-import { median } from '../measure';
+import { median } from '../arithmetic';
 import type { Row } from '../rows';
 import type { Arm, GpuMeasurement } from './arms';
 import { TOLERANCE, type FamilyResult } from './families';

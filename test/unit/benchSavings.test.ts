@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { median } from '../bench/arithmetic';
 import { ROWS } from '../bench/rows';
 import { savingNames, withoutSavings } from '../bench/savings';
 
@@ -10,8 +9,4 @@ test('the bench takes names of savings, refuses others, and puts them into the e
   const int8 = ROWS[11];
   assert.deepEqual(withoutSavings(int8, ['portions']).engine, { ...int8.engine, without: ['portions'] });
   assert.equal(withoutSavings(int8, []), int8);
-});
-
-test('the median of an even number of rounds lies between the middle two', () => {
-  assert.deepEqual([median([3, 1, 2]), median([4, 1, 9, 2]), median([5])], [2, 3, 5]);
 });

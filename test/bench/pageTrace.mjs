@@ -2,6 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const LAYOUT = new Set(['UpdateLayoutTree', 'Layout', 'PrePaint', 'Paint', 'Layerize']);
+/** In the workbench, and in the panel's preview. */
+const SCRIPT = /\/webview\/main\.js|^http:\/\/127\.0\.0\.1:\d+\/main\.js/;
 const isTask = ({ name }) => name === 'RunTask' || name === 'ThreadControllerImpl::RunTask';
 
 /**
@@ -16,7 +18,7 @@ export async function tracePanel(browser, page, seconds) {
   const thread = ({ pid, tid }) => `${pid}:${tid}`;
   const mains = new Set(events.filter((event) => event.name === 'thread_name' && event.args.name === 'CrRendererMain').map(thread));
   const all = events.filter((event) => event.ph === 'X' && event.tdur !== undefined && mains.has(thread(event))).sort((a, b) => a.ts - b.ts || b.dur - a.dur);
-  const ours = outermost(all.filter((event) => event.name === 'FunctionCall' && /\/webview\/main\.js/.test(event.args.data?.url ?? '')));
+  const ours = outermost(all.filter((event) => event.name === 'FunctionCall' && SCRIPT.test(event.args.data?.url ?? '')));
   const frames = new Set(ours.map((event) => event.args.data.frame));
   const ofPanel = (event) => frames.has(event.args.beginData?.frame ?? event.args.data?.frame);
   const within = (event) => ours.some((outer) => event.ts >= outer.ts && event.ts + event.dur <= outer.ts + outer.dur);

@@ -12,7 +12,7 @@ const SMOOTHED_SHARE = 1 / 50;
 /** Everything that the charts of one run show; grows by appending. */
 export class MetricSeries {
   readonly loss = new ThinnedLine();
-  readonly smoothed = new ThinnedLine(FEWER_POINTS);
+  readonly smoothed = new ThinnedLine();
   readonly evalLoss = new ThinnedLine();
   readonly learningRate = new ThinnedLine(FEWER_POINTS);
   readonly gradientNorm = new ThinnedLine(FEWER_POINTS);

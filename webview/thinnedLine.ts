@@ -5,7 +5,7 @@ export interface Point { x: number; y: number }
 
 /** More points than this no chart is wide enough to show. */
 export const MOST_POINTS = 800;
-/** The same of a chart that is half as wide, or of a line without noise. */
+/** The same of a chart that is half as wide. */
 export const FEWER_POINTS = 300;
 
 /**

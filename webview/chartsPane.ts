@@ -18,12 +18,10 @@ const whole = (y: number): string => formatInteger(Math.round(y));
 const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts => ({ title: x => `Step ${whole(x)}`, value, xTick: whole, yTick: value, fromZero, xMin: 0 });
 
 /**
- * While a run goes on the loss is drawn at most at this pace, and with it one of the other charts, which take turns: drawing is what telemetry costs
- * most. Metrics come at most every 500 ms, so that charts and texts change in the same frame.
+ * While a run goes on charts are drawn at most at this pace, all that are in sight in one frame, and with them the texts: a frame costs as much as what
+ * is drawn in it. Metrics come once a second; the rest of it is for those that come late, so that they are drawn in the frame that brings them.
  */
-const DRAW_MS = 480;
-/** Charts that still wait are drawn when no metrics have come for so long. */
-const REST_MS = 700;
+const DRAW_MS = 800;
 /** A chart that is this far out of sight is drawn when it comes near. */
 const NEAR = '200px';
 
@@ -51,23 +49,13 @@ const KINDS: Kind[] = [
 /** All charts. */
 export function chartsPane(): Part {
   let view: View | undefined;
-  let turn = 0;
-  let rest: number | undefined;
   const late = (): MetricCard[] => (view ? cards.filter(card => card.late(view!)) : []);
   const drawSoon = (): void => { if (late().length) tick(); };
   const cards = KINDS.map(kind => metricCard(kind, drawSoon));
   const ratio = ratioCard();
   const evaluations = evaluationTable();
   const sweep = sweepCard();
-  const tick = atMost(DRAW_MS, () => {
-    const waiting = late();
-    // The loss each time, of the others the one whose turn it is; a chart that shows nothing yet waits for no turn.
-    const other = [...cards.slice(1 + turn), ...cards.slice(1, 1 + turn)].find(card => waiting.includes(card));
-    if (other) turn = cards.indexOf(other) % (cards.length - 1);
-    draw(waiting.filter(card => card === cards[0] || card === other || card.blank(view!)), view!);
-    window.clearTimeout(rest);
-    rest = late().length ? window.setTimeout(drawSoon, REST_MS) : undefined;
-  });
+  const tick = atMost(DRAW_MS, () => draw(late(), view!));
   return {
     element: h('section', { class: 'charts', id: 'charts', 'aria-label': 'Charts' }, sweep.element, cards[0].element, ratio.element, ...cards.slice(1).map(card => card.element), evaluations.element),
     update(now) {
@@ -99,8 +87,6 @@ interface MetricCard {
   empty(empty: boolean): void;
   /** Whether there is something to draw that a person could see. */
   late(view: View): boolean;
-  /** Nothing of this run has been drawn yet. */
-  blank(view: View): boolean;
   /** Draws the lines; what it returns writes the latest value beside the title. */
   draw(view: View): () => void;
 }
@@ -127,7 +113,6 @@ function metricCard({ id, title, styles, texts, lines, now: latest }: Kind, show
       canvas.classList.toggle('blank', nothing);
     },
     late: view => (near || blank(view)) && !isDrawn(view),
-    blank,
     draw(view) {
       if (isDrawn(view)) return () => {};
       const { series, active, run } = view;

@@ -1,6 +1,6 @@
 /** Metric records as the points that charts draw. Pure. */
 import { isEvalRecord, type EvalRecord, type MetricRecord, type TrainRecord } from '../src/protocol/metrics';
-import { ThinnedLine } from './thinnedLine';
+import { FEWER_POINTS, ThinnedLine } from './thinnedLine';
 
 /** Latest speeds that are kept one by one. */
 export const LATEST_SPEEDS = 120;
@@ -14,9 +14,9 @@ export class MetricSeries {
   readonly loss = new ThinnedLine();
   readonly smoothed = new ThinnedLine();
   readonly evalLoss = new ThinnedLine();
-  readonly learningRate = new ThinnedLine();
-  readonly gradientNorm = new ThinnedLine();
-  readonly speed = new ThinnedLine();
+  readonly learningRate = new ThinnedLine(FEWER_POINTS);
+  readonly gradientNorm = new ThinnedLine(FEWER_POINTS);
+  readonly speed = new ThinnedLine(FEWER_POINTS);
   /** Tokens per second of the last steps. */
   latestSpeeds: number[] = [];
   readonly evaluations: EvalRecord[] = [];

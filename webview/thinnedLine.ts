@@ -4,10 +4,12 @@
 export interface Point { x: number; y: number }
 
 /** More points than this no chart is wide enough to show. */
-export const MOST_POINTS = 1200;
+export const MOST_POINTS = 800;
+/** The same of a chart that is half as wide. */
+export const FEWER_POINTS = 300;
 
 /**
- * Keeps every point up to `MOST_POINTS`; then of each stretch of equal length the first, lowest, highest and last one, and the first
+ * Keeps every point up to `most`; then of each stretch of equal length the first, lowest, highest and last one, and the first
  * gap. Peaks and gaps therefore never vanish. Stretches double as often as it takes, so that adding a point costs the same at any length.
  */
 export class ThinnedLine {
@@ -18,6 +20,8 @@ export class ThinnedLine {
   /** What is kept of the last stretch, and the points that it holds so far. */
   private open: Point[] = [];
   private opened = 0;
+
+  constructor(private readonly most = MOST_POINTS) {}
 
   /** What is to be drawn, in order: a list of its own. */
   get points(): Point[] { return [...this.stretches.flat(), ...this.open]; }
@@ -42,8 +46,8 @@ export class ThinnedLine {
     this.kept += last.length;
     this.open = [];
     this.opened = 0;
-    if (this.kept <= MOST_POINTS) return;
-    while (this.kept > MOST_POINTS / 2) this.double();
+    if (this.kept <= this.most) return;
+    while (this.kept > this.most / 2) this.double();
   }
 
   private double(): void {

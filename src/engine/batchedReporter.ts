@@ -3,7 +3,8 @@ import type { Reporter } from './reporter';
 import type { MetricRecord } from '../protocol/metrics';
 
 /** A step that comes this long after the last message is told of at once. */
-export const BATCH_MS = 500;
+export const BATCH_MS = 1000;
+const PROGRESS_MS = 500;
 
 export interface BatchedReporter extends Reporter {
   /** Sends what still waits. */
@@ -12,7 +13,7 @@ export interface BatchedReporter extends Reporter {
 
 /**
  * A reporter that hands records on at most every `BATCH_MS`, in order and none left out: whatever else is told, and `flush`, comes after the
- * records before it. Of the progress of one piece of work only as many messages are handed on.
+ * records before it. Of the progress of one piece of work a message is handed on at most every `PROGRESS_MS`.
  */
 export function batchedReporter(report: Reporter, now: () => number = () => performance.now()): BatchedReporter {
   let waiting: MetricRecord[] = [];
@@ -41,7 +42,7 @@ export function batchedReporter(report: Reporter, now: () => number = () => perf
       else timer ??= setTimeout(flush, wait);
     },
     progress(progress) {
-      if (progress.message === told.message && progress.fraction !== 1 && now() < told.time + BATCH_MS) return;
+      if (progress.message === told.message && progress.fraction !== 1 && now() < told.time + PROGRESS_MS) return;
       told = { message: progress.message, time: now() };
       flush();
       report.progress(progress);

@@ -1,4 +1,7 @@
-/** `metrics.jsonl`: one line for each record, added with one write. */
+/**
+ * `metrics.jsonl`: one line for each record. Lines of fast steps are written together: each write has whoever watches the folder look at it,
+ * the editor first of all.
+ */
 import { LabError } from './errors';
 import { closeFile, forceFile, lookUp, openFile, readText, statFile, syncFile, truncateFile, writeAll } from './files';
 import { writeFileAtomic } from './transaction';
@@ -6,27 +9,45 @@ import type { MetricRecord } from '../protocol/metrics';
 
 const LIMIT = 500 << 20;
 
+/** Steps that follow each other fast have their lines written at this pace. What a process that is killed had not written yet is lost. */
+export const WRITE_MS = 500;
+
 export class MetricsLog {
   private fd: number | undefined;
   private size = 0;
+  /** Lines that are still to be written. */
+  private waiting = '';
+  private written = -Infinity;
+  private appended = -Infinity;
 
-  constructor(readonly path: string) {}
+  constructor(readonly path: string, private readonly now: () => number = () => performance.now()) {}
 
-  /** Adds one line. If that fails nothing of it stays, so that it can be tried again. */
-  append(record: MetricRecord): void {
+  /** Takes a line, which `write` writes. Answers whether that is due: a next one that takes as long as this one did would come too late. */
+  append(record: MetricRecord): boolean {
+    this.waiting += `${toJson(record)}\n`;
+    const [now, before] = [this.now(), this.appended];
+    this.appended = now;
+    return now + (now - before) >= this.written + WRITE_MS;
+  }
+
+  /** Writes the lines that wait. If that fails nothing of them stays, so that it can be tried again. */
+  write(): void {
+    if (this.waiting === '') return;
     if (this.fd === undefined) {
       this.fd = openFile(this.path, 'a');
       this.size = statFile(this.path).size;
     }
-    const line = Buffer.from(`${toJson(record)}\n`, 'utf8');
-    try { writeAll(this.fd, line, this.path); } catch (error) {
+    const lines = Buffer.from(this.waiting, 'utf8');
+    try { writeAll(this.fd, lines, this.path); } catch (error) {
       try { truncateFile(this.fd, this.size, this.path); } catch { /* a torn last line is dropped when it is read */ }
       throw error;
     }
-    this.size += line.length;
+    this.waiting = '';
+    this.written = this.now();
+    this.size += lines.length;
   }
 
-  /** All records. A last line that was cut off by a crash is dropped. Error `metrics.bad-line` for any other bad line. */
+  /** All records that are written. A last line that was cut off by a crash is dropped. Error `metrics.bad-line` for any other bad line. */
   read(): MetricRecord[] {
     if (!lookUp(this.path)) return [];
     const lines = readText(this.path, LIMIT).split('\n');
@@ -54,8 +75,9 @@ export class MetricsLog {
     if (lookUp(this.path)) writeFileAtomic(this.path, lines(records.filter(record => record.step <= step)));
   }
 
-  /** Forces all lines to disk. */
+  /** Writes the lines that wait and forces all to disk. */
   sync(): void {
+    this.write();
     if (this.fd !== undefined) syncFile(this.fd, this.path);
   }
 
@@ -64,6 +86,7 @@ export class MetricsLog {
     if (this.fd !== undefined) await forceFile(this.fd, this.path);
   }
 
+  /** Whoever has lines has them written before: what waits still could not be. */
   close(): void {
     if (this.fd === undefined) return;
     const fd = this.fd;

@@ -22,7 +22,10 @@ export interface RunFolder {
   /** Where an earlier run that stood here was moved to, or null. */
   readonly previous: string | null;
   writeExperiment(experiment: Experiment): void;
-  appendMetrics(record: MetricRecord): void;
+  /** Takes a line of the log, and answers whether it is time to write what waits. */
+  appendMetrics(record: MetricRecord): boolean;
+  /** Writes the lines that wait. They wait on if that fails. */
+  writeMetrics(): void;
   readMetrics(): MetricRecord[];
   /** Takes the records after `step` out of `metrics.jsonl` (they go to `metrics.superseded.jsonl`), because they will be written anew. */
   supersedeMetrics(step: number): void;
@@ -91,10 +94,11 @@ function run(path: string, previous: string | null, lock: Lock): RunFolder {
     path, previous, adapter: join(path, 'adapter'), model: join(path, 'model'),
     writeExperiment: experiment => writeFileAtomic(join(path, 'experiment.json'), `${JSON.stringify(written(experiment), null, 2)}\n`),
     appendMetrics: record => metrics.append(record),
+    writeMetrics: () => metrics.write(),
     readMetrics: () => metrics.read(),
     supersedeMetrics: step => metrics.truncateAfter(step, join(path, 'metrics.superseded.jsonl')),
     writeSummary: summary => { metrics.sync(); writeFileAtomic(join(path, 'summary.json'), `${toJson(summary, 2)}\n`); },
-    writeCheckpoint: (step, write) => writeCheckpointFolder(path, step, write, () => metrics.force()),
+    writeCheckpoint: async (step, write) => { metrics.write(); return writeCheckpointFolder(path, step, write, () => metrics.force()); },
     checkpoint: step => { const folder = join(path, `checkpoint-${step}`); verifyCheckpoint(folder, step); return folder; },
     latestCheckpoint: () => findCheckpoint(path),
     needSpace: bytes => needSpace(path, bytes),

@@ -19,7 +19,7 @@ import { checkpointed, judge, NONE_YET, stopsEarly } from './training/bestModel'
 import { planSchedule, type Schedule } from './training/schedule';
 import { tokensOf, type TrainingStep } from './training/step.types';
 import type { Experiment } from '../protocol/experiment';
-import { evalMetrics, type EvalResult, type MetricRecord, type Summary } from '../protocol/metrics';
+import { evalMetrics, isEvalRecord, type EvalResult, type MetricRecord, type Summary } from '../protocol/metrics';
 import { savingsOf } from '../protocol/savings';
 
 export interface TrainerOptions {
@@ -85,6 +85,7 @@ export class Trainer {
       }
     } catch (error) {
       if (!(error instanceof StopRequested)) {
+        try { folder.writeMetrics(); } catch { /* likewise */ }
         await this.durable().catch(() => { /* the first error is the one to report */ });
         throw this.withCheckpoint(error);
       }
@@ -182,6 +183,7 @@ export class Trainer {
 
   private async evaluateAndLog(folder: RunFolder): Promise<void> {
     const begun = performance.now();
+    await this.writeLog(folder);
     const result = await this.evaluate();
     if (!result) return;
     this.state.eval = result;
@@ -207,6 +209,7 @@ export class Trainer {
     const { control, report } = this.options;
     for (let paused = false; ;) {
       if (this.pending?.ended || control.asked) await this.settle(folder);
+      if (control.asked) await this.writeLog(folder);
       for (const request of control.takeSaves()) await this.save(folder).then(request.done, request.failed);
       control.throwIfStopped();
       if (control.wanted === 'run') {
@@ -282,6 +285,7 @@ export class Trainer {
 
   private async finish(folder: RunFolder, outcome: Summary['state']): Promise<Summary> {
     const { state, options: { prepared: { plan }, step, control, report } } = this;
+    await this.writeLog(folder);
     if (outcome === 'stopped') {
       report.state({ state: 'stopping' });
       await this.saveDue(folder);
@@ -327,9 +331,12 @@ export class Trainer {
   }
 
   private async record(folder: RunFolder, record: MetricRecord): Promise<void> {
-    await this.patiently(folder, 'the log', () => folder.appendMetrics(record));
+    if (folder.appendMetrics(record) || isEvalRecord(record)) await this.writeLog(folder);
     this.options.report.metrics({ records: [record] });
   }
+
+  /** Writes what waits: before anything that takes longer than a step. */
+  private async writeLog(folder: RunFolder): Promise<void> { await this.patiently(folder, 'the log', () => folder.writeMetrics()); }
 
   private withCheckpoint(error: unknown): unknown {
     if (!(error instanceof LabError) || !this.lastGood || error.report.lastGoodCheckpoint) return error;

@@ -176,8 +176,10 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       }));
       this.following.add(run.onDidMeasure(sample => {
         if (!this.panel) return;
+        // It goes with the next steps: the page is laid out once for both. Where an earlier one waits still, steps are slow.
+        const late = this.waiting.samples.length > 0;
         this.waiting.samples = [...this.waiting.samples.slice(1 - TELEMETRY_KEPT), sample];
-        this.sendMetrics();
+        if (late || run.metrics.length === 0) this.sendMetrics();
       }));
     }
     if (this.panel) this.waiting = { records: [...run?.metrics ?? []], samples: [...run?.telemetry ?? []], reset: true };

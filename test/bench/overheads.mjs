@@ -2,7 +2,7 @@
  * What the laboratory costs beside the step itself: node test/bench/overheads.mjs [--seconds 15] [--rounds 3] [--only sample|BERT-base] [--no-panel]
  * The sample is trained in a terminal without and with a checkpoint every fifth step, in turns, and in the real workbench with the panel open. There
  * the processor time of extension host, page and engine is read from /proc, first with the panel open and no run, then while it trains; what
- * the panel's own script and layout take of the page is told by a trace of the browser. Linux only, and needs an otherwise idle machine.
+ * the panel's own script and layout take of the page is told by a trace of the browser; and the panel alone, with a short and a long run. Linux only, and needs an otherwise idle machine.
  * Afterwards the same with a BERT-base, if `npm run bench` has left one.
  */
 import { execFileSync } from 'node:child_process';
@@ -17,6 +17,7 @@ import { launchBrowser } from '../../src/tools/browser.mjs';
 import { root } from '../../src/tools/paths.mjs';
 import { copySample } from '../../src/tools/sample.mjs';
 import { openPage, panelFrame, startWorkbench } from '../../src/tools/workbench.mjs';
+import { aLongRun } from './longRun.mjs';
 import { tracePanel } from './pageTrace.mjs';
 
 const TICK = 0.01;
@@ -42,6 +43,7 @@ if (given.only !== 'BERT-base') {
   const sample = copySample(join(folder, 'sample'));
   await cost('sample', sample, settings(join(sample, 'sentiment.lora.json'), { num_train_epochs: 4, eval_strategy: 'no', save_strategy: 'no' }));
 }
+if (!given['no-panel']) await panelAlone();
 if (existsSync(bert) && given.only !== 'sample') {
   const workspace = copySample(join(folder, 'large'));
   cpSync(bert, join(workspace, 'bert-base'), { recursive: true });
@@ -103,34 +105,45 @@ function middle(values) {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 }
 
+/** The panel outside VS Code, at 100 steps a second: what it costs must not grow with a run's length. */
+async function panelAlone() {
+  for (const steps of [300, 30_000]) {
+    const { script, layout, drawing } = await aLongRun(steps, 8);
+    console.log(`The panel alone after ${steps} steps, 100 more a second: script ${share(script)}, layout and paint ${share(layout)}, composing and drawing ${share(drawing)}`);
+  }
+}
+
 async function inWorkbench(name, workspace, file, step) {
   const workbench = await startWorkbench({ env: { LORA_LAB_OPEN: file } });
   const browser = await launchBrowser();
   try {
     const page = await openPage(browser, workbench.address(workspace));
     const panel = await panelFrame(page, undefined, 60_000);
-    await sleep(35_000);
-    const idle = await usageDuring(seconds);
+    await sleep(20_000);
+    const idle = await usageInRounds();
     await panel.locator('[data-action="start"]').click();
     const metrics = join(workspace, 'runs/sentiment/metrics.jsonl');
     while (!existsSync(metrics) || records(metrics).length < 10) await sleep(500);
     await sleep(5000);
     const before = records(metrics).at(-1);
-    const busy = await usageDuring(seconds);
+    const busy = await usageInRounds();
     const after = records(metrics).at(-1);
     const traced = await tracePanel(browser, page, seconds);
     await page.screenshot({ path: join(root, 'test/output', `overheads-${name}.png`) }).catch(() => {});
     await panel.locator('[data-action="stop"]').click();
     const watched = (after.time - before.time) / (after.step - before.step);
-    const above = (kind) => Math.max(0, busy[kind] - idle[kind]);
-    const logged = logging() / watched;
-    const telemetry = traced.script + traced.layout + busy.reporting + logged;
+    const of = (usages, kind) => middle(usages.map((usage) => usage[kind]));
+    const rounds = (usages, kind) => `${share(of(usages, kind))} (${usages.map((usage) => share(usage[kind]).replace(' %', '')).join(', ')})`;
+    const above = (kind) => Math.max(0, of(busy, kind) - of(idle, kind));
+    const [reporting, log] = [of(busy, 'reporting'), logging(1 / watched)];
+    const telemetry = traced.script + traced.layout + reporting + log;
     console.log([
-      `${name} in the workbench, ${(1 / watched).toFixed(1)} steps a second, of one core:`,
-      `  extension host        ${share(busy.host)}, ${share(above('host'))} above the ${share(idle.host)} that it takes with the panel open and no run`,
-      `  telemetry, charting   ${share(telemetry)} of a step: panel's script ${share(traced.script)}, its layout and paint ${share(traced.layout)}, engine's messages and samples ${share(busy.reporting)}, log ${share(logged)}`,
-      `  page's processes      ${share(busy.page)}, ${share(above('page'))} above idle, drawing in software included; main thread ${share(traced.main)}`,
-      `  engine                ${share(busy.engine)}`,
+      `${name} in the workbench, ${(1 / watched).toFixed(1)} steps a second, of one core, the middle of ${busy.length} rounds of ${seconds} s:`,
+      `  extension host        ${rounds(busy, 'host')}; with the panel open and no run ${rounds(idle, 'host')}`,
+      `  telemetry, charting   ${share(telemetry)} of a step: panel's script ${share(traced.script)}, its layout and paint ${share(traced.layout)}, engine's messages and samples ${share(reporting)}, log ${share(log)}`,
+      `  and with it           ${share(telemetry + traced.drawing + above('watcher'))}: composing and drawing the canvases without a GPU ${share(traced.drawing)}, VS Code's watcher of files ${share(above('watcher'))}`,
+      `  page's processes      ${rounds(busy, 'page')}, ${share(above('page'))} above idle, drawing in software included; main thread ${share(traced.main)}`,
+      `  engine                ${share(of(busy, 'engine'))}`,
       `  a step takes ${(100 * (watched / step - 1)).toFixed(1)} % longer than in a terminal`,
     ].join('\n'));
   } finally {
@@ -140,15 +153,22 @@ async function inWorkbench(name, workspace, file, step) {
   }
 }
 
-/** Seconds that it takes to write one line of the log. */
-function logging() {
+/** Seconds a second that the log takes at so many lines a second: as `metricsLog.ts` does, each is made a text, and every half second those there are are written. */
+function logging(lines) {
   const fd = openSync(join(folder, `log-${Math.random()}`), 'a');
   const record = { step: 1234, epoch: 1.234567, loss: 0.123456789, grad_norm: 1.23456789, learning_rate: 1e-3, tokens: 123456, tokens_per_second: 12345.678, time: 123.456 };
+  const writes = Math.min(2, lines), together = Math.round(lines / writes);
   const begun = performance.now();
-  for (let i = 0; i < 2000; i++) writeSync(fd, Buffer.from(`${JSON.stringify(record, (_, part) => part)}\n`));
-  const each = (performance.now() - begun) / 2000 / 1000;
+  for (let i = 0; i < 200; i++) writeSync(fd, Buffer.from(Array.from({ length: together }, () => `${JSON.stringify(record, (_, part) => part)}\n`).join('')));
+  const each = (performance.now() - begun) / 200 / 1000;
   closeSync(fd);
-  return each;
+  return writes * each;
+}
+
+async function usageInRounds() {
+  const usages = [];
+  for (let round = 0; round < rounds; round++) usages.push(await usageDuring(seconds));
+  return usages;
 }
 
 /** Processor seconds a second, by what a process is. `reporting`: the engine's main thread, which passes messages on and takes samples. */
@@ -160,11 +180,11 @@ async function usageDuring(duration) {
 }
 
 function usage() {
-  const sums = { time: performance.now() / 1000, host: 0, page: 0, engine: 0, reporting: 0 };
+  const sums = { time: performance.now() / 1000, host: 0, page: 0, engine: 0, reporting: 0, watcher: 0 };
   for (const line of execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8', maxBuffer: 1 << 24 }).trim().split('\n')) {
     const [, pid, args] = /^\s*(\d+) (.*)$/.exec(line);
     const engine = args.includes(join('dist', 'engine', 'main.js'));
-    const kind = args.includes('--type=extensionHost') ? 'host' : /--type=(renderer|gpu-process)/.test(args) ? 'page' : engine ? 'engine' : null;
+    const kind = args.includes('--type=extensionHost') ? 'host' : args.includes('--type=fileWatcher') ? 'watcher' : /--type=(renderer|gpu-process)/.test(args) ? 'page' : engine ? 'engine' : null;
     if (kind) sums[kind] += processorSeconds(`/proc/${pid}/stat`);
     if (engine) sums.reporting += processorSeconds(`/proc/${pid}/task/${pid}/stat`);
   }

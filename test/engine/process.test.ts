@@ -11,7 +11,7 @@ import { PROTOCOL_VERSION, type Completion, type ErrorReport, type Inspection, t
 import type { Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
 import { built, fixture, ROOT } from '../support/paths';
-import { copyCase } from '../support/runs';
+import { copyCase, readMetrics } from '../support/runs';
 
 interface Ended { code: number | null; out: string; err: string }
 
@@ -131,6 +131,21 @@ test('what the input is at fault for ends with 2 and one message, and writes not
     assert.equal(err.trim().split('\n').length, 1, err);
   }
   assert.equal(existsSync(join(folder, 'run')), false);
+}));
+
+test('a run that is killed has whole lines in its log, of every step up to its checkpoint at the least, and goes on from there', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { ...LONG.training, save_strategy: 'steps', save_steps: 7 } });
+  const { code } = await lab(['train', file], child => { void steps(folder, 30).then(() => child.kill('SIGKILL')); });
+  assert.equal(code, null);
+  const logged = readMetrics(join(folder, 'run')).map(({ step }) => step);
+  assert.deepEqual(logged, Array.from(logged, (_, i) => i + 1));
+  const { step } = findCheckpoint(join(folder, 'run'));
+  assert.ok(step >= 7 && step <= logged.length, `checkpoint ${step}, ${logged.length} lines`);
+
+  const resumed = await lab(['train', file, '--resume'], child => { void steps(folder, logged.length + 30).then(() => child.kill('SIGINT')); });
+  assert.equal(resumed.code, 130, resumed.err);
+  const { steps: done } = JSON.parse(resumed.out) as Summary;
+  assert.deepEqual(readMetrics(join(folder, 'run')).map(record => record.step), Array.from({ length: done }, (_, i) => i + 1), 'after a stop every step is in the log');
 }));
 
 test('an interrupted run ends with 130 and a checkpoint from which it goes on', () => inTemporaryFolder(async folder => {

@@ -6,9 +6,10 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
+import { MetricsLog, WRITE_MS } from '../../src/engine/metricsLog';
 import { openRunFolder, type RunFolder } from '../../src/engine/runFolder';
 import { writeFile } from '../../src/engine/transaction';
-import type { TrainRecord } from '../../src/protocol/metrics';
+import type { Summary, TrainRecord } from '../../src/protocol/metrics';
 import { inTemporaryFolder, withFault } from '../support/faults';
 import { settings } from '../support/tinyModel';
 
@@ -26,6 +27,7 @@ test('one run from start to resume', async () => {
     for (const step of [1, 2, 3]) run.appendMetrics(record(step));
     await save(run, 2, content('two'));
     run.appendMetrics(record(4, NaN));
+    run.writeMetrics();
     run.close();
     appendFileSync(join(path, 'metrics.jsonl'), '{"step":5,"lo');
 
@@ -36,6 +38,7 @@ test('one run from start to resume', async () => {
     assert.deepEqual([found.step, found.warnings], [2, []]);
     again.supersedeMetrics(found.step);
     again.appendMetrics(record(3, 7));
+    again.writeMetrics();
     assert.deepEqual(again.readMetrics().map(r => r.step), [1, 2, 3]);
     assert.deepEqual(readFileSync(join(path, 'metrics.jsonl'), 'utf8').trim().split('\n').map(line => (JSON.parse(line) as TrainRecord).loss), [1, 0.5, 7]);
     assert.match(readFileSync(join(path, 'metrics.superseded.jsonl'), 'utf8'), /"step":3.*\n.*"step":4.*"NaN"/);
@@ -52,6 +55,7 @@ test('a run in the same folder keeps the earlier one under a new name', async ()
       assert.equal(run.previous, expected);
       run.writeExperiment(settings());
       run.appendMetrics(record(expected ? Number(expected.slice(-1)) + 1 : 1));
+      run.writeMetrics();
       run.close();
     }
     const steps = ['first.1', 'first.2', 'first'].map(name => (JSON.parse(readFileSync(join(folder, name, 'metrics.jsonl'), 'utf8')) as TrainRecord).step);
@@ -152,16 +156,51 @@ test('whichever disk operation fails while a checkpoint is saved, the newest goo
   });
 });
 
-test('a line that could not be written leaves no trace, and the next one follows cleanly', async () => {
+test('lines that could not be written leave no trace, and are there once they can be', async () => {
   await inTemporaryFolder(async folder => {
     const run = open(join(folder, 'run'));
     run.appendMetrics(record(1));
-    const { error } = await withFault(1, 'ENOSPC', () => run.appendMetrics(record(2)));
+    run.writeMetrics();
+    for (const step of [2, 3]) run.appendMetrics(record(step));
+    const { error } = await withFault(1, 'ENOSPC', () => run.writeMetrics());
     assert.ok(isProblem('disk.full')(error));
     assert.match((error as LabError).report.file!, /metrics\.jsonl$/);
-    run.appendMetrics(record(3));
-    assert.deepEqual(run.readMetrics().map(r => r.step), [1, 3]);
+    assert.deepEqual(run.readMetrics().map(r => r.step), [1]);
+    run.appendMetrics(record(4));
+    run.writeMetrics();
+    assert.deepEqual(run.readMetrics().map(r => r.step), [1, 2, 3, 4]);
     run.close();
+  });
+});
+
+test('a checkpoint and a summary are never ahead of the log', async () => {
+  await inTemporaryFolder(async folder => {
+    const run = open(join(folder, 'run'));
+    for (const step of [1, 2]) run.appendMetrics(record(step));
+    await save(run, 2, () => assert.deepEqual(run.readMetrics().map(r => r.step), [1, 2], 'before a file of the checkpoint is there'));
+    run.appendMetrics(record(3));
+    run.writeSummary({} as Summary);
+    assert.deepEqual(run.readMetrics().map(r => r.step), [1, 2, 3]);
+    run.close();
+  });
+});
+
+test('no line waits for more than half a second, and those of fast steps are written together', async () => {
+  await inTemporaryFolder(folder => {
+    for (const [every, writes] of [[10, 21], [200, 25], [300, 34], [2000, 5]] as const) {
+      let now = 0, done = 0, waits: number[] = [];
+      const log = new MetricsLog(join(folder, `${every}.jsonl`), () => now);
+      for (let step = 1; now < 10_000; step++, now += every) {
+        waits.push(now);
+        if (!log.append(record(step))) continue;
+        log.write();
+        assert.ok(now - waits[0] <= WRITE_MS, `a line waited for ${now - waits[0]} ms where a step takes ${every}`);
+        waits = [];
+        done++;
+      }
+      assert.equal(done, writes, `writes in ten seconds where a step takes ${every} ms`);
+      log.close();
+    }
   });
 });
 

@@ -19,17 +19,19 @@ const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts =>
 
 /**
  * While a run goes on charts are drawn at most at this pace, all that are in sight in one frame, and with them the texts: a frame costs as much as what
- * is drawn in it. Metrics come once a second; the rest of it is for those that come late, so that they are drawn in the frame that brings them.
+ * is drawn in it. Metrics come once a second, twice while a run is young; the rest of it is for those that come late, so that they are drawn in the frame that brings them.
  */
-const DRAW_MS = 800;
+const DRAW_MS = 400;
+/** What changes slowly is drawn with every other of these messages, or when none has come for so long. */
+const SLOW_MS = 1600;
 /** A chart that is this far out of sight is drawn when it comes near. */
 const NEAR = '200px';
 
-interface Kind { id: string; title: string; styles: LineStyle[]; texts: ChartTexts; lines(series: MetricSeries): ThinnedLine[]; now(series: MetricSeries): string }
+interface Kind { id: string; title: string; styles: LineStyle[]; texts: ChartTexts; fast?: boolean; lines(series: MetricSeries): ThinnedLine[]; now(series: MetricSeries): string }
 
 const KINDS: Kind[] = [
   {
-    id: 'loss', title: 'Loss', styles: [RAW, TRAIN, EVAL], texts: { ...byStep(false), zeroIfNear: true }, lines: series => [series.loss, series.smoothed, series.evalLoss],
+    id: 'loss', title: 'Loss', styles: [RAW, TRAIN, EVAL], texts: { ...byStep(false), zeroIfNear: true }, fast: true, lines: series => [series.loss, series.smoothed, series.evalLoss],
     now: ({ lastTrain, lastEval }) => [lastTrain && `train ${formatNumber(lastTrain.loss)}`, lastEval && `eval ${formatNumber(lastEval.eval_loss)}`].filter(Boolean).join(' · '),
   },
   {
@@ -51,11 +53,18 @@ export function chartsPane(): Part {
   let view: View | undefined;
   const late = (): MetricCard[] => (view ? cards.filter(card => card.late(view!)) : []);
   const drawSoon = (): void => { if (late().length) tick(); };
+  let [slowDrawn, rest] = [-Infinity, 0];
   const cards = KINDS.map(kind => metricCard(kind, drawSoon));
   const ratio = ratioCard();
   const evaluations = evaluationTable();
   const sweep = sweepCard();
-  const tick = atMost(DRAW_MS, () => draw(late(), view!));
+  const tick = atMost(DRAW_MS, () => {
+    clearTimeout(rest);
+    const all = !view!.active || performance.now() >= slowDrawn + SLOW_MS;
+    if (all) slowDrawn = performance.now();
+    draw(late().filter(card => all || card.fast || card.blank(view!)), view!);
+    if (!all && late().length) rest = window.setTimeout(drawSoon, SLOW_MS);
+  });
   return {
     element: h('section', { class: 'charts', id: 'charts', 'aria-label': 'Charts' }, sweep.element, cards[0].element, ratio.element, ...cards.slice(1).map(card => card.element), evaluations.element),
     update(now) {
@@ -84,6 +93,9 @@ function frame(id: string, title: string): { element: HTMLElement; canvas: HTMLC
 
 interface MetricCard {
   element: HTMLElement;
+  fast: boolean;
+  /** Whether it shows nothing, or another run. */
+  blank(view: View): boolean;
   empty(empty: boolean): void;
   /** Whether there is something to draw that a person could see. */
   late(view: View): boolean;
@@ -92,7 +104,7 @@ interface MetricCard {
 }
 
 /** `shown` is called when the chart has come into sight. */
-function metricCard({ id, title, styles, texts, lines, now: latest }: Kind, shown: () => void): MetricCard {
+function metricCard({ id, title, styles, texts, fast = false, lines, now: latest }: Kind, shown: () => void): MetricCard {
   const { element, canvas, now, empty } = frame(id, title);
   if (styles.length > 1) element.querySelector('.card-title')!.after(keyOf(styles));
   setText(empty, 'Nothing logged yet');
@@ -107,7 +119,7 @@ function metricCard({ id, title, styles, texts, lines, now: latest }: Kind, show
   const blank = ({ series }: View): boolean => drawn === undefined || drawn.nothing || drawn.history !== series.history;
   const isDrawn = ({ series, active }: View): boolean => drawn?.version === series.version && drawn.growing === active;
   return {
-    element,
+    element, fast, blank,
     empty(nothing) {
       show(empty, nothing);
       canvas.classList.toggle('blank', nothing);

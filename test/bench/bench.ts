@@ -2,8 +2,9 @@
  * Speed and memory of the engine and, where LORA_LAB_PYTHON names a Python with torch, transformers and peft, of PEFT on the
  * same checkpoint, data and settings: one after the other in turns on the same machine, medians of the rounds.
  *
- *   npm run bench -- [--rows 1,2] [--rounds 3] [--peft-dtype bf16|bf16-base] [--strict] [--without NAME,NAME] [--out table.md]
+ *   npm run bench -- [--rows 1,2] [--rounds 3] [--peft-dtype bf16|bf16-base] [--precision int8|int4] [--strict] [--without NAME,NAME] [--out table.md]
  *                                                                   the README's table; peft-dtype: PEFT under bf16 autocast, too, with frozen weights in fp32 or bf16;
+ *                                                                   precision: our base weights in that on every row, of which nothing is asked then;
  *                                                                   strict: exit status 1 where a row is slower than is asked of it; without: our side without these
  *                                                                   savings (src/protocol/savings.ts)
  *   npm run bench -- --savings [--rounds 1] [--steps 3] [--without NAME,NAME] [--out table.md]   each saving, or these, off in turn
@@ -24,7 +25,7 @@ import { python } from './measure';
 import { MEMORY_ROWS, measureMemoryRows } from './memory';
 import { measureProducts } from './products';
 import { measureRounding } from './rounding';
-import { inOrder, named, ROWS, type Row } from './rows';
+import { inOrder, named, rounded, ROWS, type Row } from './rows';
 import { measureSavings, savingNames, withoutSavings } from './savings';
 import { measureScaling } from './scaling';
 import { measureRows } from './speed';
@@ -34,7 +35,7 @@ import { BF16, type Bf16 } from './table';
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: {
     rows: { type: 'string' }, rounds: { type: 'string' }, without: { type: 'string' }, savings: { type: 'boolean' }, steps: { type: 'string', default: '3' }, out: { type: 'string' }, scaling: { type: 'boolean' }, memory: { type: 'boolean' }, start: { type: 'boolean' }, products: { type: 'boolean' },
-    'peft-dtype': { type: 'string' }, strict: { type: 'boolean' }, rounding: { type: 'boolean' }, precisions: { type: 'string' }, bases: { type: 'string' },
+    'peft-dtype': { type: 'string' }, precision: { type: 'string' }, strict: { type: 'boolean' }, rounding: { type: 'boolean' }, precisions: { type: 'string' }, bases: { type: 'string' },
     gpu: { type: 'boolean' }, devices: { type: 'string' }, families: { type: 'string' }, shapes: { type: 'string' }, portions: { type: 'string' },
   } });
   const rounds = Number(values.rounds ?? (values.savings ? 1 : 3));
@@ -57,7 +58,7 @@ async function main(): Promise<void> {
   }
   const dtype = values['peft-dtype'];
   if (dtype !== undefined && !(dtype in BF16)) throw new Error(`--peft-dtype is one of ${Object.keys(BF16).join(', ')}`);
-  const chosen = inOrder(pick(ROWS)).map(row => withoutSavings(row, without));
+  const chosen = inOrder(pick(ROWS)).map(row => withoutSavings(rounded(row, values.precision), without));
   const { table, below } = await measureRows(chosen, { rounds, bf16: dtype as Bf16 | undefined, note: without.length ? `, ours without ${without.join(', ')}` : '' });
   console.log(`\n${table.join('\n')}`);
   if (values.out) writeFileSync(values.out, `${table.join('\n')}\n`);

@@ -93,6 +93,10 @@ export function inOrder(rows: readonly Row[]): Row[] {
   return [...rows].sort((a, b) => place(a) - place(b));
 }
 
+/** The row with our base weights in this precision, if it has none of its own. Of such a row nothing is asked. */
+export const rounded = (row: Row, precision: string | undefined): Row =>
+  (precision === undefined || row.engine?.precision ? row : { ...row, name: `${row.name}, ours in \`${precision}\``, must: undefined, engine: { ...row.engine, precision, compare_precision: 'off' } });
+
 /** Those of `all` that `--rows` names by their numbers, counted from 1; without it all. */
 export function named<T>(all: T[], rows: string | undefined): T[] {
   return rows?.split(',').map(number => {

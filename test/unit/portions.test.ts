@@ -16,6 +16,14 @@ test('every example is in one portion, none above the limit unless alone, the sh
   assert.deepEqual(portions(lengths, Infinity).length, 1);
 });
 
+test('a long example does not share a portion with many short ones, which attention would pad to it', () => {
+  const short = Array<number>(15).fill(14);
+  assert.deepEqual(portions([...short, 300], 512).map(places => places.length), [15, 1]);
+  assert.deepEqual(portions([...short, 100], 512).map(places => places.length), [16]);
+  assert.deepEqual(portions([...short, 300], Infinity).map(places => places.length), [16]);
+  assert.deepEqual(portions([300, ...short], 512, true).map(places => places.length), [6, 10]);
+});
+
 test('portions in which gradients are computed are larger where much is trained', () => {
   const tokens = (trainable_parameters: number): number => trainedPortion({ trainable_parameters, all_parameters: 1600 });
   assert.deepEqual([1, 99, 100, 799, 800, 1600].map(tokens), [512, 512, 1024, 1024, 2048, 2048]);

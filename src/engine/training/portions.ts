@@ -18,19 +18,24 @@ export function portionTokens({ plan, savings = ALL_SAVINGS, portion_tokens }: P
   return TRIED ?? (gradients && plan ? trainedPortion(plan) : PORTION_TOKENS);
 }
 
+/** Attention pads the texts of a portion to the longest of them: to so many times its tokens at most, or a long text beside many short ones would take more time and memory than the rest of the portion. */
+const MOST_PADDED = 4;
+
 /**
- * Places of the examples, portion after portion, shorter ones first. A portion holds at most `tokens`, or one longer example.
+ * Places of the examples, portion after portion, shorter ones first. A portion holds at most `tokens`, padded `MOST_PADDED` times as many, or one longer example.
  * `in_order` leaves them as they come: packed rows fill portions, and sorted they would not.
  */
 export function portions(lengths: ArrayLike<number>, tokens = PORTION_TOKENS, in_order = false): number[][] {
   const order = Array.from(lengths, (_, i) => i);
   if (!in_order) order.sort((a, b) => lengths[a] - lengths[b] || a - b);
   const result: number[][] = [];
-  let room = 0;
+  let [room, longest] = [0, 0];
   for (const place of order) {
-    if (lengths[place] > room) { result.push([]); room = Math.max(tokens, lengths[place]); }
+    const length = lengths[place];
+    longest = Math.max(longest, length);
+    if (length > room || longest * (result.at(-1)!.length + 1) > MOST_PADDED * tokens) { result.push([]); room = Math.max(tokens, length); longest = length; }
     result.at(-1)!.push(place);
-    room -= lengths[place];
+    room -= length;
   }
   return result;
 }

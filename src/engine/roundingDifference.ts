@@ -49,7 +49,9 @@ function exactMemory({ engine, ...experiment }: Experiment, { model, train }: Pr
 
 async function takeExactStep(experiment: Experiment, prepared: Prepared): Promise<ExactStep> {
   const options = stepOptions(experiment, prepared);
-  const step = await createTrainingStep({ ...options, device: 'cpu', precision: 'fp32' });
+  // What is touched ahead stays with the process, and the run that follows needs less.
+  const savings = { ...options.savings, touched_memory: false };
+  const step = await createTrainingStep({ ...options, savings, device: 'cpu', precision: 'fp32' });
   try {
     const examples = firstExamples(prepared, experiment.training, portionTokens(options, { gradients: true }));
     return { examples, ...await firstStep(step, examples, experiment.training.seed) };

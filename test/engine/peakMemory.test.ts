@@ -10,11 +10,11 @@ import { inTemporaryFolder } from '../support/faults';
 import { built } from '../support/paths';
 import { makeBase, word } from '../bench/bases';
 
-/** Twelve layers of width 512: 300 MB of packed weights in float32, a quarter of that in int8. */
+/** BERT-base with few words: 680 MB of packed weights in float32, a quarter of that in int8. */
 const WIDE = {
   task: 'SEQ_CLS' as const, dropout: [],
   config: {
-    architectures: ['BertForSequenceClassification'], model_type: 'bert', vocab_size: 2000, hidden_size: 512, num_hidden_layers: 12, num_attention_heads: 8, intermediate_size: 2048, max_position_embeddings: 64,
+    architectures: ['BertForSequenceClassification'], model_type: 'bert', vocab_size: 2000, hidden_size: 768, num_hidden_layers: 12, num_attention_heads: 12, intermediate_size: 3072, max_position_embeddings: 64,
     type_vocab_size: 2, hidden_act: 'gelu', layer_norm_eps: 1e-12, initializer_range: 0.02, pad_token_id: 0, hidden_dropout_prob: 0, attention_probs_dropout_prob: 0,
   },
 };
@@ -40,7 +40,7 @@ test('a run in int8 that is compared with fp32 tells the peak that it has withou
   assert.equal(compared.peak_with_fp32, undefined);
   const more = compared.peak_memory_bytes - alone.peak_memory_bytes;
   // Freed memory that the allocator keeps is a part of it.
-  assert.ok(more < 0.5 * (exact.peak_memory_bytes - alone.peak_memory_bytes), `${more} more than ${alone.peak_memory_bytes}, in fp32 ${exact.peak_memory_bytes}`);
+  assert.ok(more < 0.25 * (exact.peak_memory_bytes - alone.peak_memory_bytes), `${more} more than ${alone.peak_memory_bytes}, in fp32 ${exact.peak_memory_bytes}`);
 }));
 
 test('where the system does not forget a peak, the summary says what it counts, until it does', () => {

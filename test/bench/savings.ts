@@ -11,10 +11,12 @@ import { ROWS, type Row } from './rows';
 const [bert, ragged, completions, upper, long] = [ROWS[0], ROWS[2], ROWS[6], ROWS[8], ROWS[13]];
 /** Trained whole. */
 const whole: Row = { ...bert, name: 'BERT-small, trained whole, 16 × 128 tokens', base: 'bert-small', full: true, training: { learning_rate: 1e-5 } };
-const NAMES = new Map([[whole, 'BERT-small, trained whole, 16 × 128'], [bert, 'BERT-base, 16 × 128'], [ragged, 'BERT-base, SST-2-like lengths, batch 16'], [completions, 'GPT-2 small, prompts and completions, 8 × 256'], [upper, 'BERT-base, adapters in the top 4 layers, 3 epochs'], [long, 'GPT-2 small, 2 × 1,024']]);
+/** A text that an encoder attends to in blocks. */
+const encoder: Row = { ...bert, name: 'BERT-small, 2,048 tokens', base: 'bert-small-2048', lengths: Array<number>(8).fill(2048), batch: 1 };
+const NAMES = new Map([[encoder, encoder.name], [whole, 'BERT-small, trained whole, 16 × 128'], [bert, 'BERT-base, 16 × 128'], [ragged, 'BERT-base, SST-2-like lengths, batch 16'], [completions, 'GPT-2 small, prompts and completions, 8 × 256'], [upper, 'BERT-base, adapters in the top 4 layers, 3 epochs'], [long, 'GPT-2 small, 2 × 1,024']]);
 
 /** Rows on which a saving has something to save; of the others BERT-base's first. */
-const SHOWN_ON: Partial<Record<SavingName, Row[]>> = { padding_free: [ragged], labelled_positions: [completions], chunked_loss: [completions], portions: [bert, completions, whole], optimizer_pieces: [whole], trained_views: [whole], prefix_cache: [upper], attention_blocks: [long], flushed_denormals: [long] };
+const SHOWN_ON: Partial<Record<SavingName, Row[]>> = { padding_free: [ragged], labelled_positions: [completions], chunked_loss: [completions], portions: [bert, completions, whole], optimizer_pieces: [whole], trained_views: [whole], prefix_cache: [upper], attention_blocks: [long, encoder], folded_masks: [encoder], flushed_denormals: [long] };
 
 /** Names of savings, separated by commas. Throws for one that there is not. */
 export function savingNames(list: string): SavingName[] {

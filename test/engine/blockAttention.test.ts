@@ -8,7 +8,7 @@ import type { LoadedModel } from '../../src/engine/model/weights';
 import { blockFeeds, blocksFor, turnFeeds } from '../../src/engine/training/blocks';
 import { stepProgram } from '../../src/engine/training/step';
 import type { Example, TrainingStep } from '../../src/engine/training/step.types';
-import { savingsWithout } from '../../src/protocol/savings';
+import { savingsWithout, type Savings } from '../../src/protocol/savings';
 import { assertClose } from '../support/close';
 import { noisyStep, oneUpdate } from '../support/compareSteps';
 import { settings, tinyEncoder, tinyExamples } from '../support/tinyModel';
@@ -17,7 +17,7 @@ import { TINY_T5, tinyPairs } from '../support/tinyT5';
 
 /** In eight blocks, of texts that are shorter than that, too. */
 const LONGEST = 2048;
-const WHOLE = savingsWithout(['attention_blocks']);
+const WHOLE = savingsWithout(['attention_blocks']), UNFOLDED = savingsWithout(['folded_masks']);
 
 test('a text has blocks of 256 rows from 512 tokens on, at most eight', () => {
   assert.deepEqual([10, 511, 512, 700, 1024, 2048, 9000].map(longest => blocksFor(longest)), [undefined, undefined, 2, 3, 4, 8, 8]);
@@ -68,9 +68,12 @@ for (const [name, { model, examples }] of Object.entries(CASES)) {
     ] as { lengths: number[]; training?: object; dropout?: boolean }[]) {
       const options = { lora: { r: 3, target_modules: 'all-linear' }, training, longest: LONGEST };
       const seed = dropout ? 5 : undefined;
-      const [blocks, whole] = [await gradientsOf(await noisyStep(model(dropout), options), examples(lengths), seed), await gradientsOf(await noisyStep(model(dropout), { ...options, savings: WHOLE }), examples(lengths), seed)];
-      assertClose(blocks.losses, whole.losses, 1e-5, 'losses and norm');
-      assertClose(blocks.gradients, whole.gradients, 1e-4, 'gradient');
+      const of = async (savings?: Savings) => gradientsOf(await noisyStep(model(dropout), { ...options, savings }), examples(lengths), seed);
+      const [whole, ...inBlocks] = [await of(WHOLE), await of(), await of(UNFOLDED)];
+      for (const blocks of inBlocks) {
+        assertClose(blocks.losses, whole.losses, 1e-5, 'losses and norm');
+        assertClose(blocks.gradients, whole.gradients, 1e-4, 'gradient');
+      }
       if (dropout) assert.ok(Math.abs(whole.losses[0] - whole.losses[1]) > 1e-4 * whole.losses[0], 'dropout changes the loss');
     }
   });
@@ -86,6 +89,20 @@ test('of T5 probabilities that are computed again change no loss by a millionth,
       assertClose(again.gradients, kept.gradients, 1e-5, 'gradient');
     }
   }
+});
+
+test('a long text of an encoder has no pass over its scores for the mask, nor for what softmax\'s gradient takes off', () => {
+  const { lora } = settings({ r: 3, target_modules: 'all-linear' });
+  const model = tinyEncoder({ num_hidden_layers: 3 });
+  const passes = (savings?: Savings): number => {
+    const { forward, backward } = traceProgram(stepProgram({ model, plan: planAdapter(model, lora), lora, train: true, longest: 2048, savings }).program);
+    const inTurns = [...forward, ...backward].flatMap(node => node.body?.nodes ?? []);
+    const read = new Set(inTurns.filter(({ op }) => ['Softmax', 'Mul'].includes(op)).flatMap(({ inputs }) => inputs));
+    return inTurns.filter(({ op, outputs }) => ['Add', 'Sub'].includes(op) && outputs.some(name => read.has(name))).length;
+  };
+  assert.equal(passes(), 0);
+  // Two layers of four blocks: a mask forward and backward, and a row's sum backward.
+  assert.equal(passes(UNFOLDED), 2 * 4 * 3);
 });
 
 /** The loss's own softmax, in its gradient. */

@@ -19,8 +19,8 @@ import { TINY_T5, tinyPairs } from '../support/tinyT5';
 
 /** Sizes at which every saving has something to save: texts of more tokens than a portion, activations of several pieces, more classes than a chunk. */
 const [POSITIONS, WIDE, CLASSES] = [128, 1536, 9000];
-/** The engine is told of a text of so many tokens, from which on attention is computed in blocks. */
-const LONG = 1024;
+/** The engine is told of a text of so many tokens, from which on attention is computed in blocks, of encoders too. */
+const LONG = 1025;
 const LENGTHS = [100, 120, 90, 33, 120, 30, 7, 60];
 
 type Effect = 'model' | 'feeds' | 'options';
@@ -38,11 +38,11 @@ const CASES: Record<string, Case> = {
   },
   'a decoder with completions': {
     model: () => tinyDecoder({ ...TINY_DECODERS.gpt2, n_layer: 3, n_inner: WIDE, n_positions: POSITIONS, vocab_size: CLASSES }, 'CAUSAL_LM'), examples: () => tinyTexts(LENGTHS),
-    target_modules: ['h.1.attn.c_attn', 'h.1.mlp.c_fc', 'h.2.attn.c_attn'], without_effect: OF_MANY,
+    target_modules: ['h.1.attn.c_attn', 'h.1.mlp.c_fc', 'h.2.attn.c_attn'], without_effect: ['folded_masks', ...OF_MANY],
   },
   'an encoder-decoder': {
     model: () => tinyDecoder({ ...TINY_T5['t5 v1.1'], d_ff: WIDE, vocab_size: CLASSES }, 'SEQ_2_SEQ_LM'), examples: () => tinyPairs(LENGTHS.map(length => [length, Math.ceil(length / 3)])),
-    target_modules: 'decoder.*\\.(q|v|wi_0)', without_effect: ['last_layer_positions', ...OF_MANY],
+    target_modules: 'decoder.*\\.(q|v|wi_0)', without_effect: ['last_layer_positions', 'folded_masks', ...OF_MANY],
   },
   'an encoder that is trained whole': {
     model: () => tinyEncoder({ hidden_size: 64, num_hidden_layers: 3, intermediate_size: WIDE, max_position_embeddings: POSITIONS, vocab_size: CLASSES }), examples: () => tinyExamples(LENGTHS),
@@ -56,7 +56,7 @@ const CASES: Record<string, Case> = {
 /** What of a training differs where a saving is off; of `touched_memory` page faults, which memoryAhead.test.ts counts. */
 const EFFECTS: Record<SavingName, Effect[]> = {
   padding_free: ['feeds'], last_layer_positions: ['model'], labelled_positions: ['feeds', 'model'], portions: ['feeds'], chunked_loss: ['model'], prefix_cache: ['feeds', 'model'],
-  activation_pieces: ['model'], attention_blocks: ['feeds', 'model'], flushed_denormals: ['options'], split_bias: ['model', 'options'], transposed_gradients: ['model', 'options'], thread_spinning: ['options'], on_demand_memory: ['options'],
+  activation_pieces: ['model'], attention_blocks: ['feeds', 'model'], folded_masks: ['model'], flushed_denormals: ['options'], split_bias: ['model', 'options'], transposed_gradients: ['model', 'options'], thread_spinning: ['options'], on_demand_memory: ['options'],
   optimizer_pieces: ['feeds', 'model'], trained_views: ['feeds', 'model'], touched_memory: [],
 };
 

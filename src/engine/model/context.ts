@@ -8,6 +8,7 @@ import { attention, groupedMatMul } from '../ops/attention';
 import { blockAttention, type AttentionBlock } from '../ops/blockAttention';
 import { slicesApart } from '../ops/eachSlice';
 import { embedding } from '../ops/embedding';
+import { foldedAttention } from '../ops/foldedAttention';
 import { gatherRows, maskGradient } from '../ops/gatherRows';
 import { after } from '../ops/after';
 import { halfRows, widened } from '../ops/halfTable';
@@ -272,7 +273,10 @@ export function forwardContext(options: ContextOptions): ForwardContext {
       // Elsewhere than on the CPU, blocks of rows are worth it for the keys that they leave out.
       const remade = may_remake && (slicesApart() ? !position_bias || !trainsEmbeddings(plan) : layout.blocks && layout.causal && softcap === null && p === 0);
       const blocks = !remade ? undefined : of_decoder ? decoderBlocks(position_bias!) : layout.blocks && between === 'encoder' ? attentionBlocks(window) : undefined;
-      const attended = remade ? blockAttention({ q: queries, k: keys, v: values, ...(layout.causal || of_decoder ? {} : { bias: bias() }), ...rowsKept(site) }, { scale, softcap, blocks, turns: inputs[(of_decoder ? DECODER : '') + TURNS] })
+      const turns = inputs[(of_decoder ? DECODER : '') + TURNS];
+      const foldable = slicesApart() && !layout.causal && !of_decoder && !position_bias && softcap === null;
+      const attended = blocks && foldable && context.savings.folded_masks ? foldedAttention({ q: queries, k: keys, v: values, bias: bias(), ...rowsKept(site) }, { scale, blocks, turns })
+        : remade ? blockAttention({ q: queries, k: keys, v: values, ...(layout.causal || of_decoder ? {} : { bias: bias() }), ...rowsKept(site) }, { scale, softcap, blocks, turns })
         : softcap === null ? attention({ q: queries, k: keys, v: values, bias: bias(), keep: keep(site) }, { scale, trained })   // [B, h, S, head_dim]
         : groupedMatMul(drop(tf.softmax(tf.add(tf.mul(tf.tanh(tf.mul(groupedMatMul(queries, keys, true), scale / softcap)), softcap), bias())), site), values);
       const head_dim = attended.shape[3]!;

@@ -73,7 +73,7 @@ export function attentionGradients(
 }
 
 /** scale · op(a) b over the last two axes, where op transposes or not: a product can scale at no cost. It has no gradient of its own. */
-const scaledMatMul = defineOp<'a' | 'b', { transposeA: boolean; scale: number }>({
+export const scaledMatMul = defineOp<'a' | 'b', { transposeA: boolean; scale: number }>({
   name: 'LabScaledMatMul',
   compose: ({ a, b }, { transposeA, scale }) => tf.mul(tf.matMul(a, b, transposeA), scale),
   save: { inputs: [] },

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { after } from './after';
 import { attentionGradients, groupedMatMul, probabilities, type AttentionInputs } from './attention';
-import { eachSlice, slicesApart } from './eachSlice';
+import { eachSlice, shaped, slicesApart } from './eachSlice';
 import { defineOp } from './op';
 
 /** Neighbouring rows, and of a causal attention the keys that any of them sees: those up to its last row. */
@@ -142,15 +142,6 @@ function soft(q: tf.Tensor, k: tf.Tensor, bias: tf.Tensor, scale: number, softca
 /** x [B, h, S, ..] at these slots. */
 const at = (x: tf.Tensor, slots: tf.Tensor): tf.Tensor => tf.gather(x, slots as tf.Tensor1D, 2);
 
-/** tf.reshape without its check: of a recorded program nobody knows that C · G are B · g. */
-const shaped = defineOp<'x', { shape: number[] }>({
-  name: 'LabShaped',
-  compose: ({ x }, { shape }) => tf.reshape(x, shape),
-  save: { inputs: [] },
-  gradient: () => ({}),
-  lower: (graph, { x }, { shape }) => graph.reshape(x, shape),
-});
-
 const joined = defineOp<string>({
   name: 'LabJoinRows',
   compose: ({ like: _, ...parts }) => tf.concat(Object.values(parts), 2),
@@ -160,4 +151,4 @@ const joined = defineOp<string>({
 });
 
 /** Blocks of rows behind each other, in the shape of `like`, which a recorded program cannot tell from theirs. */
-const joinRows = (like: tf.Tensor, parts: tf.Tensor[]): tf.Tensor => joined({ like, ...Object.fromEntries(parts.map((part, i) => [`part${i}`, part])) }, {});
+export const joinRows = (like: tf.Tensor, parts: tf.Tensor[]): tf.Tensor => joined({ like, ...Object.fromEntries(parts.map((part, i) => [`part${i}`, part])) }, {});

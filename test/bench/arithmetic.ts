@@ -24,6 +24,11 @@ export function speedAfterWarmUp(row: Pick<Row, 'counts_first' | 'warm_up' | 'ba
   return { tokens_per_second: (last.tokens - before.tokens) / seconds, examples_per_second: ((last.step - before.step) * row.batch) / seconds };
 }
 
+/** Seconds of each step after those of the warm-up. */
+export function stepSeconds(row: Pick<Row, 'counts_first' | 'warm_up'>, records: readonly Pick<Progress, 'time'>[]): number[] {
+  return records.slice(warmUp(row)).map(({ time }, i) => time - (records[warmUp(row) + i - 1] ?? NOTHING).time);
+}
+
 /** Speed of so many experiments in `seconds` as if each had made all steps of the row, whose examples are of one length. */
 export function sweepSpeed({ steps, batch, lengths }: Pick<Row, 'steps' | 'batch' | 'lengths'>, experiments: number, seconds: number): Speed {
   const examples_per_second = (experiments * steps * batch) / seconds;

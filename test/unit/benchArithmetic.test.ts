@@ -1,7 +1,7 @@
 /** What the bench computes from times, and what of the rows its comparison rests on. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { median, speedAfterWarmUp, sweepSpeed, warmUp } from '../bench/arithmetic';
+import { median, speedAfterWarmUp, stepSeconds, sweepSpeed, warmUp } from '../bench/arithmetic';
 import type { Measurement } from '../bench/measure';
 import { inOrder, ROWS, type Row } from '../bench/rows';
 import { alike } from '../bench/speed';
@@ -18,6 +18,7 @@ test('speed is that of the steps after the warm-up, or of all where the first on
   assert.deepEqual(speedAfterWarmUp({ batch: 4 }, records), { tokens_per_second: 37.5, examples_per_second: 2 });
   assert.deepEqual(speedAfterWarmUp({ batch: 4, warm_up: 2 }, records), { tokens_per_second: 100 / 3, examples_per_second: 4 / 3 });
   assert.deepEqual(speedAfterWarmUp({ batch: 7, counts_first: true }, records), { tokens_per_second: 250 / 14, examples_per_second: 1.5 });
+  assert.deepEqual([stepSeconds({}, records), stepSeconds({ warm_up: 2 }, records), stepSeconds({ counts_first: true }, records)], [[1, 3], [3], [10, 1, 3]], 'of each step by itself');
 });
 
 test('speed of a sweep is that of all steps of all its experiments', () => {

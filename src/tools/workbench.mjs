@@ -24,6 +24,9 @@ const QUIET = {
   'npm.autoDetect': 'off',
   'telemetry.telemetryLevel': 'off',
   'update.mode': 'none',
+  // Otherwise the extension host looks through all of /proc every few seconds for ports to forward, of which a workbench on this machine needs none;
+  // `remote.autoForwardPorts` alone does not end that where VS Code's server brings a provider of tunnels.
+  'remote.autoForwardPortsSource': 'output',
 };
 
 /** A port of the loopback interface that is free now. */

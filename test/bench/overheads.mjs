@@ -1,8 +1,9 @@
 /**
  * What the laboratory costs beside the step itself: node test/bench/overheads.mjs [--seconds 15] [--rounds 3] [--only sample|BERT-base] [--no-panel]
  * The sample is trained in a terminal without and with a checkpoint every fifth step, in turns, and in the real workbench with the panel open. There
- * the processor time of extension host, page and engine is read from /proc, first with the panel open and no run, then while it trains; what
- * the panel's own script and layout take of the page is told by a trace of the browser; and the panel alone, with a short and a long run. Linux only, and needs an otherwise idle machine.
+ * the processor time of extension host, page and engine is read from /proc: with the panel open and no run, the same while the experiment trains in
+ * a terminal, while the workbench trains it, and then once more where VS Code looks for ports to forward. What the panel's own script and layout take
+ * of the page is told by a trace of the browser; and the panel alone, with a short and a long run. Linux only, and needs an otherwise idle machine.
  * Afterwards the same with a BERT-base, if `npm run bench` has left one.
  */
 import { execFileSync } from 'node:child_process';
@@ -15,6 +16,7 @@ import { parse } from 'jsonc-parser';
 import { build } from '../../src/tools/build.mjs';
 import { launchBrowser } from '../../src/tools/browser.mjs';
 import { root } from '../../src/tools/paths.mjs';
+import { start, stop } from '../../src/tools/processes.mjs';
 import { copySample } from '../../src/tools/sample.mjs';
 import { openPage, panelFrame, startWorkbench } from '../../src/tools/workbench.mjs';
 import { aLongRun } from './longRun.mjs';
@@ -123,14 +125,18 @@ async function inWorkbench(name, workspace, file, step) {
     const panel = await panelFrame(page, undefined, 60_000);
     await sleep(20_000);
     const idle = await usageInRounds();
+    const beside = await besideTerminal(name, file);
     await panel.locator('[data-action="start"]').click();
     const metrics = join(workspace, 'runs/sentiment/metrics.jsonl');
-    while (!existsSync(metrics) || records(metrics).length < 10) await sleep(500);
-    await sleep(5000);
+    await underWay(metrics);
     const before = records(metrics).at(-1);
     const busy = await usageInRounds();
     const after = records(metrics).at(-1);
     const traced = await tracePanel(browser, page, seconds);
+    change(workbench, { 'remote.autoForwardPortsSource': 'process' });
+    // The first searches come in quick succession, and compile what they run.
+    await sleep(10_000);
+    const searching = await usageInRounds();
     await page.screenshot({ path: join(root, 'test/output', `overheads-${name}.png`) }).catch(() => {});
     await panel.locator('[data-action="stop"]').click();
     const watched = (after.time - before.time) / (after.step - before.step);
@@ -141,7 +147,8 @@ async function inWorkbench(name, workspace, file, step) {
     const telemetry = traced.script + traced.layout + reporting + log;
     console.log([
       `${name} in the workbench, ${(1 / watched).toFixed(1)} steps a second, of one core, the middle of ${busy.length} rounds of ${seconds} s:`,
-      `  extension host        ${rounds(busy, 'host')}; with the panel open and no run ${rounds(idle, 'host')}`,
+      `  extension host        ${rounds(busy, 'host')}; with the panel open and no run ${rounds(idle, 'host')}, while the same trains in a terminal instead ${rounds(beside, 'host')}`,
+      `  looking for ports too ${rounds(searching, 'host')}, as VS Code does where the folder is on another machine that runs Linux`,
       `  telemetry, charting   ${share(telemetry)} of a step: panel's script ${share(traced.script)}, its layout and paint ${share(traced.layout)}, engine's messages and samples ${share(reporting)}, log ${share(log)}`,
       `  and with it           ${share(telemetry + traced.drawing + above('watcher'))}: composing and drawing the canvases without a GPU ${share(traced.drawing)}, VS Code's watcher of files ${share(above('watcher'))}`,
       `  page's processes      ${rounds(busy, 'page')}, ${share(above('page'))} above idle, drawing in software included; main thread ${share(traced.main)}`,
@@ -153,6 +160,37 @@ async function inWorkbench(name, workspace, file, step) {
     await workbench.stop();
     await sleep(500);
   }
+}
+
+/** What the workbench with its panel takes without a run of its own while the same experiment trains in a terminal: busy cores and cold caches, but no messages. */
+async function besideTerminal(name, file) {
+  const other = file.replace('sentiment.lora.json', 'terminal.lora.json');
+  const out = join(folder, `${name}-terminal`);
+  cpSync(file, other);
+  const child = start(process.execPath, [join(root, 'dist/engine/cli.js'), 'train', settings(other, {}, { output_dir: out })], { guarded: true, stdio: ['ignore', 'ignore', 'ignore'] });
+  try {
+    await underWay(join(out, 'metrics.jsonl'));
+    return await usageInRounds();
+  } finally {
+    await stop(child);
+    rmSync(other);
+    await sleep(2000);
+  }
+}
+
+/** Changes settings of a running workbench, which follows the file. */
+function change(workbench, wanted) {
+  const file = join(workbench.data, 'data/Machine/settings.json');
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), ...wanted }));
+}
+
+/** Waits until a run is past its first steps. */
+async function underWay(metrics) {
+  for (const until = Date.now() + 120_000; !existsSync(metrics) || records(metrics).length < 10;) {
+    if (Date.now() > until) throw new Error(`no run wrote ten steps to ${metrics} within two minutes`);
+    await sleep(500);
+  }
+  await sleep(5000);
 }
 
 /** Seconds a second that the log takes at so many lines a second: as `metricsLog.ts` does, each is made a text, and every half second those there are are written. */

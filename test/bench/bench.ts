@@ -23,6 +23,7 @@ import { parseArgs } from 'node:util';
 import { measureGpu } from './gpu/gpu';
 import { python } from './measure';
 import { MEMORY_ROWS, measureMemoryRows } from './memory';
+import { sendNothing } from '../../src/engine/executors/usageData';
 import { measureProducts } from './products';
 import { measureRounding } from './rounding';
 import { inOrder, named, rounded, ROWS, type Row } from './rows';
@@ -68,3 +69,4 @@ async function main(): Promise<void> {
 }
 
 void main().catch(error => { console.error(error); process.exit(1); });
+sendNothing();

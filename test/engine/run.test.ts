@@ -99,6 +99,12 @@ test('starts from the base weight refuse what they cannot be combined with', () 
   }
 }));
 
+test('class numbers that do not fit the checkpoint\'s head are said of the data file', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder), train = join(folder, 'train.jsonl');
+  writeFileSync(train, [1, 2].map(label => JSON.stringify({ text: 'good', label })).join('\n'));
+  await assert.rejects(startRun(file).ended, (error: unknown) => refusal('dataset.labels', /from 1 to 2.*Number the classes from 0 on/)(error) && (error as LabError).report.file === train);
+}));
+
 test('a pause holds the run between two steps, where it can be saved, and costs no training time', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder, { training: { max_steps: 20 } });
   const states: RunState[] = [];

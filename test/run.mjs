@@ -19,6 +19,8 @@ const MINUTE = 60_000;
 // Whatever GPU this machine has, tests without a device of their own are to give the same numbers everywhere.
 process.env.LORA_LAB_AUTO ??= 'cpu';
 process.env.LORA_LAB_CACHE ??= join(root, 'test/output/cache');
+// Tests that call ONNX Runtime themselves: src/engine/executors/usageData.ts.
+process.env.ORT_DISABLE_TELEMETRY = '1';
 const parts = process.argv.slice(2).filter((word, index, all) => !word.startsWith('--') && all[index - 1] !== '--grep');
 const grep = process.argv.includes('--grep') ? process.argv[process.argv.indexOf('--grep') + 1] : undefined;
 const PARTS = ['unit', 'engine', 'webview', 'extension', 'workbench'];

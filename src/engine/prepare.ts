@@ -27,6 +27,7 @@ import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { AdapterPlan } from './model/lora.types';
 import { withStartFactors } from './model/startFactors';
 import type { LoadedModel } from './model/weights';
+import { LabError } from './errors';
 import type { Reporter } from './reporter';
 import { bestRule, type BestRule } from './training/bestModel';
 import { hasClasses, type Experiment, type ProblemType, type TrainingSettings } from '../protocol/experiment';
@@ -87,7 +88,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const rule = bestRule(source.experiment, task === 'SEQ_CLS' ? problem_type : task);
   const class_column = task === 'TOKEN_CLS' ? dataset.tags_column : dataset.label_column;
   const scan = (): Set<string | number> => (task === 'TOKEN_CLS' ? scanTags({ file: files.train, dataset }) : scanLabels({ file: files.train, dataset, problem_type }));
-  const set = !hasClasses(task) ? null : labels ? labelsFromNames(labels) : chooseLabels(checkpoint, start, classes, problem_type, scan, () => writtenClasses(files.train, class_column));
+  const set = !hasClasses(task) ? null : labels ? labelsFromNames(labels) : inFile(files.train, () => chooseLabels(checkpoint, start, classes, problem_type, scan, () => writtenClasses(files.train, class_column)));
   if (set && problem_type !== 'regression' && files.eval) checkSameClasses(files.train, files.eval, class_column);
   const base = modelOf(checkpoint, { task, labels: set?.names ?? [], problem_type, seed: training.seed, families });
   const model = start ? withAdapterWeights(base, start) : base;
@@ -149,6 +150,14 @@ function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: nu
   if (problem_type === 'regression') return labelsFromNames(start?.labels?.length === 1 ? start.labels : VALUE_LABELS);
   const values = scan();
   return start?.labels ? labelsFromNames(start.labels) : labelsFor(config, classes, values, problem_type === 'multi_label_classification' ? 1 : 2, written());
+}
+
+/** What `labels` says of the whole data names its file. */
+function inFile<T>(file: string, choose: () => T): T {
+  try { return choose(); } catch (error) {
+    if (error instanceof LabError && error.report.file === undefined) throw new LabError({ ...error.report, file }, { cause: error });
+    throw error;
+  }
 }
 
 /** `classes` are names that the data itself gives to the numbers of its classes. */

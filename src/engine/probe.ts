@@ -10,6 +10,7 @@ import { LabError } from './errors';
 import { compareHalf, compareSteps } from './training/probeStep';
 import { GPU_FILES, onlySoftware } from './executors/hardware';
 import type { ProbeResult } from './executors/probe';
+import { sendNothing } from './executors/usageData';
 import type { DeviceName } from '../protocol/devices';
 
 /** Drivers in software, by the library that holds them. */
@@ -52,4 +53,5 @@ async function driverOf(): Promise<{ software: boolean; driver: string | null }>
   return { software: !open, driver: open ? null : found?.[1] ?? null };
 }
 
+sendNothing();
 void probe(process.argv[2] as DeviceName).then(result => process.stdout.write(`\n${JSON.stringify(result)}\n`, () => process.exit(0)));

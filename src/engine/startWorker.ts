@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { CALLS_BYTES } from './deviceCall';
+import { sendNothing } from './executors/usageData';
 import { touchFor } from './memoryAhead';
 
 export interface StartedWorker {
@@ -17,6 +18,7 @@ export const PEAKS_BYTES = 40;
 
 /** Starts `dist/engine/worker.js`. */
 export function startWorker(): StartedWorker {
+  sendNothing();
   const peaks = new SharedArrayBuffer(PEAKS_BYTES);
   const calls = new SharedArrayBuffer(CALLS_BYTES);
   const { port1, port2 } = new MessageChannel();

@@ -141,7 +141,8 @@ function tooltip(node: ModuleNode, state: NodeState): vscode.MarkdownString {
     rows.push(['A', `\`[${A.join(', ')}]\``], ['B', `\`[${B.join(', ')}]\``], ['adapter', `${formatInteger(parameters)} parameters`],
       [`scaling α / ${root}r`, `${lora_alpha} / ${root}${r} = ${Number(scaling.toPrecision(4))}`]);
   }
-  text.appendMarkdown(`**${escape(module.name)}** · ${module.type}\n\n| | |\n|---|---|\n${rows.map(([k, v]) => `| ${k} | ${v} |`).join('\n')}\n`);
+  // Columns of a table in a hover have next to no space between them.
+  text.appendMarkdown(`**${escape(module.name)}** · ${module.type}\n\n| | |\n|---|---|\n${rows.map(([k, v]) => `| ${k}&emsp; | ${v} |`).join('\n')}\n`);
   return text;
 }
 

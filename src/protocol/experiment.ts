@@ -238,8 +238,13 @@ function readSection(section: Section | 'experiment', json: Record<string, unkno
       if (!isDefault(field, json[key])) problems.push({ path: [...path, key], cause: `is ${describe(json[key])}, which is not supported`, action: field.instead });
       continue;
     }
-    const near = nearest(key, Object.keys(settings).concat(ignore));
-    problems.push({ path: [...path, key], cause: 'unknown key', action: near ? `did you mean "${near}"?` : `known keys: ${Object.keys(settings).join(', ')}` });
+    const elsewhere = (['experiment', ...SECTIONS] as const).find(other => other !== section && Object.hasOwn(table(other), key));
+    const known = Object.keys(settings).concat(ignore);
+    const near = nearest(key, known);
+    const action = elsewhere === 'experiment' ? 'write it at the top of the file, beside "lora" and "training"'
+      : elsewhere ? `write it within "${elsewhere}": { … }`
+        : near ? `did you mean "${near}"?` : `known keys: ${known.join(', ')}`;
+    problems.push({ path: [...path, key], cause: elsewhere ? 'is no key of this place' : 'unknown key', action });
   }
   for (const [key, setting] of Object.entries(settings)) {
     const given = Object.hasOwn(json, key) ? json[key] : undefined;

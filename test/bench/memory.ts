@@ -2,12 +2,14 @@
  * What a run needs in memory as it is computed before Start, beside the peak of the engine's process in a short run:
  *
  *   npm run bench -- --memory [--rows 1,2] [--out table.md]
+ *   npm run bench -- --memory --devices webgpu       by how much the need grows on SwiftShader, which keeps the memory of its device in the process
  */
 import { join } from 'node:path';
 import { readExperimentFile } from '../../src/engine/experimentFile';
 import { inspectCheckpoint } from '../../src/engine/inspect';
 import { estimateMemory, type MemoryEstimate } from '../../src/protocol/memoryEstimate';
 import { sweepSize } from '../../src/protocol/sweep';
+import { swiftShader } from '../support/lostGpu';
 import { measureOurs, prepare } from './measure';
 import { ownFolder } from './places';
 import { dense, inOrder, ROWS, type Row } from './rows';
@@ -57,4 +59,27 @@ export async function measureMemoryRows(chosen: readonly Row[]): Promise<string[
     console.log(table.at(-1), JSON.stringify(estimate, (_, value: unknown) => (typeof value === 'number' ? Math.round(value / 1e6) : value)));
   }
   return table;
+}
+
+/** Driver and shaders, the same in all of them, are left out by comparing with the first. */
+const GPU_ROWS: Row[] = [
+  { ...bert, name: 'a BERT of 4 × 256, 1 × 32 tokens', base: 'bert-mini', batch: 1, lengths: dense(2, 32), steps: 2 },
+  { ...bert, name: 'a BERT of 8 × 512, 1 × 32 tokens', base: 'bert-medium', batch: 1, lengths: dense(2, 32), steps: 2 },
+  { ...bert, name: 'a BERT of 4 × 256, 1 × 512 tokens', base: 'bert-mini', batch: 1, lengths: dense(2, 512), steps: 2 },
+];
+
+/** Prints by how much each row needs more than the first one: computed for the memory of a GPU, and the peak of the process. */
+export async function measureGpuMemory(device: string): Promise<void> {
+  const VK_ICD_FILENAMES = swiftShader();
+  if (VK_ICD_FILENAMES === undefined) throw new Error("there is no SwiftShader (Debian's chromium package has it)");
+  console.log('| | computed | the process | more than the first, computed | measured |\n| --- | --- | --- | --- | --- |');
+  let first: { computed: number; peak: number } | undefined;
+  const MB = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
+  for (const row of GPU_ROWS) {
+    const on = { ...row, engine: { device } };
+    await prepare(on);
+    const [computed, { peak_memory_bytes: peak }] = [estimated(on).total, await measureOurs(on, { VK_ICD_FILENAMES })];
+    first ??= { computed, peak };
+    console.log(`| ${row.name} | ${MB(computed)} | ${MB(peak)} | ${MB(computed - first.computed)} | ${MB(peak - first.peak)} |`);
+  }
 }

@@ -8,6 +8,7 @@ import { LabError } from '../../src/engine/errors';
 import { readAdapter } from '../../src/engine/model/adapter';
 import type { RunState } from '../../src/protocol/engine';
 import { isEvalRecord } from '../../src/protocol/metrics';
+import { trainedPortion } from '../../src/protocol/portions';
 import { inTemporaryFolder, snapshot, withFault } from '../support/faults';
 import { copyCase, readMetrics, startRun, trainRecords } from '../support/runs';
 
@@ -47,6 +48,35 @@ test('a run that was stopped and resumed, at any step, ends exactly as one that 
   }
 }));
 
+/** What is trained so that a portion has so many tokens: a sixteenth of all values or more, and all of them. */
+const LARGER_PORTIONS = [{ tokens: 1024, lora: { r: 8, lora_alpha: 16, target_modules: ['query', 'value'], lora_dropout: 0.2 } }, { tokens: 2048, lora: null }];
+
+for (const { tokens, lora } of LARGER_PORTIONS) {
+  test(`a run with dropout in portions of ${tokens} tokens that was stopped and resumed ends exactly as one that was not`, () => inTemporaryFolder(async folder => {
+    const { config, training } = DEMANDING;
+    const long = Array.from({ length: 144 }, (_, i) => JSON.stringify({ text: Array(60).fill(i % 2 ? 'good' : 'bad').join(' '), label: i % 2 }));
+    const prepared = (name: string): string => {
+      const file = copyCase(join(folder, name), { config, training: { ...training, per_device_train_batch_size: 48, gradient_accumulation_steps: 2, max_length: 64, max_steps: 5, eval_strategy: 'no' } });
+      // copyCase adds its own keys to those of `lora`.
+      writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')) as object, lora }));
+      writeFileSync(join(folder, name, 'train.jsonl'), `${long.join('\n')}\n`);
+      return file;
+    };
+    const losses = (name: string): unknown[] => trainRecords(join(folder, name, 'run')).map(({ step, loss, grad_norm }) => [step, loss, grad_norm]);
+    const weights = (name: string): Buffer => readFileSync(join(folder, name, 'run', lora ? 'adapter/adapter_model.safetensors' : 'model/model.safetensors'));
+    const summary = await startRun(prepared('whole')).ended;
+    assert.equal(trainedPortion(summary), tokens);
+    assert.ok(48 * 60 > tokens, 'a batch has more than one portion');
+    for (const stop of [1, 3]) {
+      const name = `stop-${stop}`, file = prepared(name);
+      assert.equal((await startRun(file, { onStep: ({ step }, control) => { if (step === stop) control.want('stop'); } }).ended).steps, stop);
+      assert.equal((await startRun(file, { resume: true }).ended).state, 'finished');
+      assert.deepEqual(losses(name), losses('whole'), `stopped after step ${stop}`);
+      assert.ok(weights(name).equals(weights('whole')), `weights after a stop at step ${stop}`);
+    }
+  }));
+}
+
 test('a run whose adapter is saved with its start resumes exactly, too', () => inTemporaryFolder(async folder => {
   const changes = { ...DEMANDING, lora: { lora_dropout: 0.2, init_lora_weights: 'pissa_niter_2' }, training: { ...DEMANDING.training, loraplus_lr_ratio: 4 } };
   const files = ['whole', 'stopped'].map(name => copyCase(join(folder, name), changes));
@@ -67,6 +97,12 @@ test('starts from the base weight refuse what they cannot be combined with', () 
     const file = copyCase(join(folder, Object.keys(lora)[0]), { lora: { init_lora_weights: 'olora', ...lora } });
     await assert.rejects(startRun(file).ended, refusal('r' in lora ? 'lora.rank-too-high' : 'lora.combination', says));
   }
+}));
+
+test('class numbers that do not fit the checkpoint\'s head are said of the data file', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder), train = join(folder, 'train.jsonl');
+  writeFileSync(train, [1, 2].map(label => JSON.stringify({ text: 'good', label })).join('\n'));
+  await assert.rejects(startRun(file).ended, (error: unknown) => refusal('dataset.labels', /from 1 to 2.*Number the classes from 0 on/)(error) && (error as LabError).report.file === train);
 }));
 
 test('a pause holds the run between two steps, where it can be saved, and costs no training time', () => inTemporaryFolder(async folder => {

@@ -93,7 +93,7 @@ export function isTicked({ checkboxState }: vscode.TreeItem): boolean | undefine
   return (typeof checkboxState === 'object' ? checkboxState.state : checkboxState) === vscode.TreeItemCheckboxState.Checked;
 }
 
-export const tooltipOf = ({ tooltip }: vscode.TreeItem): string => (typeof tooltip === 'object' ? tooltip.value : tooltip ?? '');
+export const tooltipOf = ({ tooltip }: vscode.TreeItem): string => (typeof tooltip === 'object' ? tooltip.value.replaceAll('&emsp;', '') : tooltip ?? '');
 
 /** Everything that hovering over the first `word` after `after` of a document says. */
 export async function hoverText(uri: vscode.Uri, word: string, after = ''): Promise<string> {

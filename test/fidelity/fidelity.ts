@@ -5,6 +5,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { sendNothing } from '../../src/engine/executors/usageData';
 import { isEvalRecord, type MetricRecord } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
 import { fixture } from '../support/paths';
@@ -44,4 +45,5 @@ async function main(): Promise<void> {
   console.log(fidelityTable(differences).join('\n'));
 }
 
+sendNothing();
 void main().catch(error => { console.error(error); process.exit(1); });

@@ -158,6 +158,8 @@ test('labels come from the config where none are given, and must fit the checkpo
     const report = problem(() => load(folder, ['no', 'yes']));
     assert.equal(report.code, 'model.labels');
     assert.match(report.cause, /3 classes.* 2 \(no, yes\)/);
+    const value = problem(() => loadModel(folder, { task: 'SEQ_CLS', labels: ['LABEL_0'], problem_type: 'regression', seed: 1, families: [bert] }));
+    assert.match(`${value.cause}. ${value.action}`, /head has 3 outputs, and a value .*takes one.*set problem_type/);
   });
 });
 

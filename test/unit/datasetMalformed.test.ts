@@ -69,6 +69,8 @@ const MALFORMED: [string, string, string | Uint8Array, string, string | undefine
   ['csv without a header', 'a.csv', 'good film,1\nbad film,0\n', 'dataset.missing-column', 'line 1', /the columns are "good film", "1"/],
   ['another name in the header', 'a.csv', 'Text,labels\na,1\n', 'dataset.missing-column', 'line 1', /Did you mean "Text"\?/],
   ['semicolons', 'a.csv', 'text;label\na;1\n', 'dataset.missing-column', 'line 1', /commas instead of semicolons/],
+  ['tabs in csv', 'a.csv', 'text\tlabel\na\t1\n', 'dataset.missing-column', 'line 1', /separated by tabs: give the file the ending \.tsv/],
+  ['commas in tsv', 'a.tsv', 'text,label\na,1\n', 'dataset.missing-column', 'line 1', /separated by commas: give the file the ending \.csv/],
   ['a column twice', 'a.csv', 'text,label,text\na,1,b\n', 'dataset.bad-line', 'line 1', /"text" twice/],
   ['too many fields', 'a.csv', 'text,label\na,1\ngood, but slow,1\n', 'dataset.bad-line', 'line 3', /has 3 fields, the header has 2.*comma/],
   ['too few fields', 'a.csv', 'text,label\na,1\n\nb\n', 'dataset.bad-line', 'line 4', /has 1 field, the header has 2/],

@@ -41,6 +41,11 @@ test('class numbers stand for the checkpoint\'s classes', () => {
   assert.deepEqual([0, 1, 2, -1].map(set.numberOf), [0, 1, undefined, undefined]);
 });
 
+test('class numbers that begin with 1 are refused where the checkpoint\'s head has as many classes', () => {
+  assert.throws(() => labelsFor(numbered(2), 2, [2, 1]), (error: LabError) => error.report.code === 'dataset.labels' && /from 1 to 2, and the 2 classes.*0 to 1.*Number the classes from 0 on/s.test(error.message));
+  assert.deepEqual(labelsFor(numbered(3), 3, [2, 1]).names, ['0', '1', '2']);
+});
+
 test('an unknown text stays unknown where the checkpoint\'s classes are in use', () => {
   assert.equal(labelsFor(named('yes', 'no'), 2, ['yes', 'maybe']).numberOf('maybe'), undefined);
   assert.equal(labelsFor(named('yes', 'no'), 2, ['up', 'down']).numberOf('up'), undefined);

@@ -274,6 +274,18 @@ test('a sweep shows its members, the best first, and follows their ranking', () 
   await page.waitForSelector('#sweep', { state: 'hidden' });
 }));
 
+test('the metrics of a classifier stand in a narrow editor without scrolling', () => inPanel({ state: 'running', width: 420 }, async page => {
+  const evaluation = { step: 564, epoch: 3, eval_loss: 0.02777, eval_accuracy: 0.9933, eval_f1: 0.9933, eval_matthews_correlation: 0.9867, eval_runtime: 0.4, time: 11 };
+  await notify(page, 'metrics', { records: [...metrics(20), evaluation], samples: [], reset: true });
+  const row = page.locator('#evaluations tbody tr').first();
+  await eventually(page, '#evaluations tbody td', '564');
+  assert.deepEqual((await row.innerText()).split(/\s*\t\s*/), ['564', '3', '0.02777', '99.3 %', '0.993', '0.987']);
+  const right = (at: string): Promise<number> => page.locator(at).last().evaluate(element => element.getBoundingClientRect().right);
+  assert.ok(Math.abs(await right('#evaluations .table') - await right('#evaluations tbody td:visible')) < 1, 'the last column ends where the table does');
+  await page.setViewportSize({ width: 760, height: 900 });
+  assert.match(await row.innerText(), /0\.4 s$/);
+}));
+
 test('a model that is trained whole has a size of its own and no chart over ranks', () => inPanel({ state: 'wholeModel' }, async page => {
   assert.equal(await text(page, '#trainable-ratio'), '100.0 %');
   assert.match(await text(page, '#cost'), /Model size.*in float32.*The whole model is trained980,354Frozen base0/);

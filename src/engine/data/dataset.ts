@@ -176,9 +176,13 @@ function columnOf(header: string[], column: string, keys: string, at: Place): nu
 
 function missingColumn(columns: string[], column: string, keys: string, at: Place | { file: string }): LabError {
   const near = nearest(column, columns);
+  // A header in one piece was separated by something else than the file's name says.
+  const [only, ending] = [columns.length === 1 ? columns[0] : '', extname(at.file).toLowerCase()];
   const action = near ? `did you mean "${clip(near)}"?`
-    : columns.length === 1 && columns[0].includes(';') ? 'separate the columns with commas instead of semicolons'
-      : `set ${keys} to columns of this file`;
+    : only.includes(';') ? 'separate the columns with commas instead of semicolons'
+      : ending === '.csv' && only.includes('\t') ? 'the columns are separated by tabs: give the file the ending .tsv'
+        : ending === '.tsv' && only.includes(',') ? 'the columns are separated by commas: give the file the ending .csv'
+          : `set ${keys} to columns of this file`;
   const some = columns.slice(0, 10).map(name => `"${clip(name)}"`).join(', ');
   const there = columns.length ? `the columns are ${some}${columns.length > 10 ? ', …' : ''}` : 'there are no columns';
   return new LabError({ code: 'dataset.missing-column', file: at.file, where: 'line' in at ? placeIn(at) : undefined, cause: `there is no column "${column}"; ${there}`, action });

@@ -54,6 +54,10 @@ export function labelsFor(config: Record<string, unknown>, headClasses: number |
   const classes = (data as number[]).reduce((most, number) => Math.max(most, number)) + 1;
   const promised = Math.max(headClasses ?? 0, known.length);
   if (written && classes <= written.length && promised <= written.length && namesNumbers(written)) return labelsFromNames(written);
+  const lowest = (data as number[]).reduce((least, number) => Math.min(least, number));
+  if (headClasses !== null && classes > headClasses && classes - lowest <= headClasses) {
+    throw new LabError({ code: 'dataset.labels', cause: `the class numbers go from ${lowest} to ${classes - 1}, and the ${headClasses} classes of the checkpoint's head have the numbers 0 to ${headClasses - 1}`, action: 'number the classes from 0 on, or write the labels as texts' });
+  }
   // 10 numbers in use for every 100 classes are plausible in a small sample; 2 for 5,000 are not class numbers.
   if (classes > promised && classes > Math.max(1000, 10 * data.length)) {
     throw new LabError({ code: 'dataset.labels', cause: `the class numbers go up to ${classes - 1}, but only ${data.length} different ones occur`, action: 'number the classes 0, 1, 2, …, or write the labels as texts' });

@@ -67,7 +67,7 @@ export function* readLines(file: string, onRead?: (fraction: number) => void): G
 export function sizeOf(file: string): number {
   const info = lookUp(file);
   if (info?.isFile) return info.size;
-  throw new LabError({ code: 'dataset.no-file', file, cause: info ? 'is not a file' : 'the data file does not exist', action: 'check the path, which is relative to the experiment file' });
+  throw new LabError({ code: 'dataset.no-file', file, cause: info ? 'is not a file' : 'the data file does not exist', action: 'check the path; in an experiment it is relative to its file' });
 }
 
 function withoutMark(bytes: Uint8Array, file: string): Uint8Array {

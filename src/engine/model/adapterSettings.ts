@@ -42,9 +42,14 @@ export function checkAdapterTask({ folder, config }: Adapter, task: string): voi
 /** What the adapter adapts in this base by its own settings. What of them does not fit is a fault of the pair, not of an experiment. Errors: those of `planAdapter`, `adapter.wrong-base`. */
 export function planOf(adapter: Adapter, model: LoadedModel, lora: LoraSettings): AdapterPlan {
   checkBase(adapter, model);
-  try { return planAdapter(model, lora); } catch (error) {
+  return onThisBase(adapter, model.folder, () => planAdapter(model, lora));
+}
+
+/** Has what `plan` says of settings that do not fit the base say so of the adapter's own. */
+export function onThisBase<T>({ folder }: Adapter, base: string, plan: () => T): T {
+  try { return plan(); } catch (error) {
     if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
     const { code, where, cause } = error.report;
-    throw new LabError({ code, file: join(adapter.folder, ADAPTER_CONFIG), where, cause, action: `use the base that the adapter was trained on, or one of its kind; this one is ${model.folder}` }, { cause: error });
+    throw new LabError({ code, file: join(folder, ADAPTER_CONFIG), where, cause, action: `use the base that the adapter was trained on, or one of its kind; this one is ${base}` }, { cause: error });
   }
 }

@@ -40,7 +40,7 @@ export function openCheckpoint(path: string): Checkpoint {
 /** The content of `config.json`, which must name a `model_type`. */
 export function readConfig(folder: string): Config {
   const info = lookUp(folder);
-  if (!info) throw new LabError({ code: 'checkpoint.no-folder', file: folder, cause: 'there is no such folder', action: 'check the path of the base model (base_model)' });
+  if (!info) throw new LabError({ code: 'checkpoint.no-folder', file: folder, cause: 'there is no such folder', action: 'give the folder of a checkpoint that is on this machine: nothing is downloaded, and base_model in an experiment is relative to its file' });
   if (!info.isDirectory) throw new LabError({ code: 'checkpoint.no-folder', file: folder, cause: 'it is a file, not a folder', action: 'give the folder that holds config.json and the weights' });
   const file = join(folder, 'config.json');
   if (!lookUp(file)) {

@@ -40,7 +40,7 @@ export function modelOf(checkpoint: Checkpoint, { task, labels: given, problem_t
   for (const spec of parameters) {
     const ref = storedTensor(checkpoint, family, spec.name);
     if (!ref) { missing.push(spec); continue; }
-    checkShape(ref, spec, family.headModules(task), labels);
+    checkShape(ref, spec, family.headModules(task), labels, problem_type);
     checkType(ref);
     weights.set(spec.name, { source: 'file', ref });
   }
@@ -105,11 +105,14 @@ export function configLabels(config: Config): string[] {
   return Array.from({ length: count }, (_, i) => `LABEL_${i}`);
 }
 
-function checkShape(ref: TensorRef, spec: ParameterSpec, heads: string[], labels: readonly string[]): void {
+function checkShape(ref: TensorRef, spec: ParameterSpec, heads: string[], labels: readonly string[], problem_type: ProblemType): void {
   if (ref.shape.length === spec.shape.length && ref.shape.every((size, axis) => size === spec.shape[axis])) return;
   const place = { file: ref.file, where: `tensor "${ref.name}"` };
   const isHead = heads.some(head => spec.name.startsWith(`${head}.`));
   if (isHead && ref.shape[0] !== labels.length && spec.shape[0] === labels.length) {
+    if (problem_type === 'regression') {
+      throw new LabError({ ...place, code: 'model.labels', cause: `the checkpoint's head has ${ref.shape[0]} outputs, and a value (problem_type "regression") takes one`, action: 'use a checkpoint without a classification head, or set problem_type to what its head was trained for' });
+    }
     throw new LabError({
       ...place, code: 'model.labels', cause: `the checkpoint's head tells ${ref.shape[0]} classes apart, the data has ${labels.length} (${labels.slice(0, 5).join(', ')}${labels.length > 5 ? ', …' : ''})`,
       action: 'use data with the same classes, or a checkpoint without a classification head',

@@ -10,6 +10,7 @@ import type { MergeReport } from '../../protocol/engine';
 import { isSavedBy } from '../../protocol/adapterMath';
 import { hasClasses } from '../../protocol/experiment';
 import { checkBase, checkKeys, PREFIX, readAdapter, settingsFromAdapter, type Adapter } from './adapter';
+import { onThisBase } from './adapterSettings';
 import { openCheckpoint, type Checkpoint } from './checkpoint';
 import { classWeight, type Family } from './family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
@@ -75,13 +76,13 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   const { family, lora, model } = describe(checkpoint, adapter, families);
   // PEFT trains the head of its own accord only if the adapter names its task.
   const heads = adapter.config.task_type == null ? [] : family.headModules(model.task);
-  const adapted = matchTargets(adaptableModules(model.parameters), lora, family.default_target_modules, heads);
+  const adapted = onThisBase(adapter, checkpoint.folder, () => matchTargets(adaptableModules(model.parameters), lora, family.default_target_modules, heads));
 
   const isSaved = savedBy([...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())]);
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
   const modulesOf = (names: readonly string[]): string[] => [...new Set(names.map(name => name.slice(0, name.lastIndexOf('.'))))];
   const biases = trainedBiases(model.parameters, adapted.map(({ name }) => name), modulesOf(savedNames), lora.bias);
-  const tokens = trainedTokens(model.parameters, lora.trainable_token_indices, [...adapted.map(({ name }) => name), ...modulesOf(savedNames)]);
+  const tokens = onThisBase(adapter, checkpoint.folder, () => trainedTokens(model.parameters, lora.trainable_token_indices, [...adapted.map(({ name }) => name), ...modulesOf(savedNames)]));
   const keys = [...adapted.flatMap(module => adapterTensors(module, lora).map(([suffix]) => `${module.name}.${suffix}`)), ...tokens.map(({ name }) => `${name}.${TOKENS_KEY}`)];
   checkKeys([...keys, ...savedNames, ...biases.values()].map(name => PREFIX + name), adapter, model.missing);
   checkBaseLayers(adapter, model);

@@ -66,7 +66,7 @@ export class Trainer {
     try {
       if (state.step === 0 && training.eval_strategy !== 'no') state.eval_before ??= await this.evaluate();
       // A run that was stopped during an evaluation catches up on it.
-      if (state.step > 0 && state.evaluated < state.step && this.due('eval', state.step)) {
+      if (this.owesEvaluation()) {
         await this.evaluateAndLog(folder);
         if (this.due('save', state.step)) await this.saveDue(folder);
       }
@@ -91,8 +91,11 @@ export class Trainer {
       }
       stopped = true;
     }
-    return this.finish(folder, stopped && control.wanted === 'stop' && state.step < schedule.total_steps ? 'stopped' : 'finished');
+    return this.finish(folder, stopped && control.wanted === 'stop' && (state.step < schedule.total_steps || this.owesEvaluation()) ? 'stopped' : 'finished');
   }
+
+  /** Whether the evaluation that is due after this step has not been made. */
+  private owesEvaluation(): boolean { const { state } = this; return state.step > 0 && state.evaluated < state.step && this.due('eval', state.step); }
 
   private goesOn(): boolean { return this.state.step < this.schedule.total_steps && !stopsEarly(this.state.best, this.options.prepared.rule); }
 

@@ -40,6 +40,8 @@ export interface RunFolder {
   checkpoint(step: number): string;
   /** The newest checkpoint that verifies; `folder` is null if there is none. `warnings` say which were passed over. */
   latestCheckpoint(): FoundCheckpoint | { folder: null; step: 0; warnings: string[] };
+  /** Renames the checkpoint of a step, if there is one, to `checkpoint-<step>.diverged`, which no run goes on from. */
+  setAside(step: number): void;
   /** Error `disk.full` if fewer than `bytes` are free. */
   needSpace(bytes: number): void;
   /** Gives the folder free for other processes. */
@@ -101,6 +103,7 @@ function run(path: string, previous: string | null, lock: Lock): RunFolder {
     writeCheckpoint: async (step, write) => { metrics.write(); return writeCheckpointFolder(path, step, write, () => metrics.force()); },
     checkpoint: step => { const folder = join(path, `checkpoint-${step}`); verifyCheckpoint(folder, step); return folder; },
     latestCheckpoint: () => findCheckpoint(path),
+    setAside: step => setAside(join(path, `checkpoint-${step}`)),
     needSpace: bytes => needSpace(path, bytes),
     close: () => { try { metrics.close(); } finally { lock.release(); } },
   };
@@ -118,6 +121,13 @@ function moveAside(path: string): string {
     syncFolder(dirname(path));
     return target;
   }
+}
+
+function setAside(checkpoint: string): void {
+  if (!lookUp(checkpoint)) return;
+  removeFile(`${checkpoint}.diverged`);
+  renameFile(checkpoint, `${checkpoint}.diverged`);
+  syncFolder(dirname(checkpoint));
 }
 
 /** A folder with a person's own files is no place for a run, and is never moved. */

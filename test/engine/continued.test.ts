@@ -1,11 +1,13 @@
 /** Runs that go on after an end that was no ordinary one, and what they find of the part before. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { findCheckpoint } from '../../src/engine/checkpointFolders';
+import { LabError } from '../../src/engine/errors';
 import { isEvalRecord, type Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
-import { copyCase, readMetrics, startRun, type TestRun } from '../support/runs';
+import { copyCase, readMetrics, startRun, trainRecords, type TestRun } from '../support/runs';
 
 const summaryIn = (run: string): Summary => JSON.parse(readFileSync(join(run, 'summary.json'), 'utf8')) as Summary;
 const evaluations = (run: string): [number, number][] => readMetrics(run).filter(isEvalRecord).map(({ step, eval_loss }) => [step, Number(eval_loss)]);
@@ -37,3 +39,39 @@ for (const load_best_model_at_end of [false, true]) {
     assert.ok(adapter.equals(same));
   }));
 }
+
+const DIVERGES = { max_steps: 30, learning_rate: 1e37, warmup_steps: 0, lr_scheduler_type: 'constant', max_grad_norm: 0, eval_strategy: 'no' };
+
+async function divergence(run: TestRun): Promise<LabError> {
+  const error = await run.ended.then(() => assert.fail('it does not diverge'), (error: unknown) => error);
+  assert.ok(error instanceof LabError && error.report.code === 'training.not-finite', String(error));
+  return error;
+}
+
+test('a run that diverged goes on from weights that gave a finite loss, also where later ones were saved', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { ...DIVERGES, save_strategy: 'steps', save_steps: 1 } });
+  const run = join(folder, 'run');
+  const last = (): number => trainRecords(run).at(-1)!.step;
+  const first = await divergence(startRun(file));
+  const good = last() - 2;
+  assert.match(first.message, new RegExp(`the weights after step ${good}, the last that gave a finite loss`));
+  for (let part = 1; part <= 3; part++) {
+    assert.equal(first.report.lastGoodCheckpoint, join(run, `checkpoint-${good}`));
+    assert.equal(findCheckpoint(run).folder, first.report.lastGoodCheckpoint, 'which is the one that the run would go on from');
+    assert.ok(existsSync(join(run, `checkpoint-${good + 1}.diverged`)), 'the weights that diverge are kept beside it');
+    const again = await divergence(startRun(file, { resume: true }));
+    assert.deepEqual([again.message, again.report.lastGoodCheckpoint], [first.message, first.report.lastGoodCheckpoint], 'it says the same each time');
+  }
+}));
+
+test('where the checkpoint itself gives no finite loss the message says that, and it is not gone on from again', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { ...DIVERGES, save_strategy: 'no' } });
+  const run = join(folder, 'run');
+  // The first step's loss is finite; the weights that it leaves give none.
+  await startRun(file, { onStep: (_, control) => control.want('stop') }).ended;
+  assert.deepEqual(checkpoints(run), ['checkpoint-1']);
+  const error = await divergence(startRun(file, { resume: true }));
+  assert.match(error.message, /step 2.*the weights of checkpoint-1, which the run went on from, give no finite loss\. Lower learning_rate/);
+  assert.equal(error.report.lastGoodCheckpoint, undefined);
+  await assert.rejects(startRun(file, { resume: true }).ended, /no checkpoint yet.*start it without resuming/i);
+}));

@@ -27,8 +27,11 @@ export interface RunFolder {
   /** Writes the lines that wait. They wait on if that fails. */
   writeMetrics(): void;
   readMetrics(): MetricRecord[];
-  /** Takes the records after `step` out of `metrics.jsonl` (they go to `metrics.superseded.jsonl`), because they will be written anew. */
-  supersedeMetrics(step: number): void;
+  /**
+   * The run goes on from a checkpoint of `step`, up to which it had `evaluated`. What was logged later goes from `metrics.jsonl` to `metrics.superseded.jsonl`,
+   * because it will be written anew; the summary becomes `summary.superseded.json`, because it tells of an end that the run no longer has.
+   */
+  supersede(checkpoint: { step: number; evaluated: number }): void;
   /** Replaces an earlier summary. */
   writeSummary(summary: Summary): void;
   /**
@@ -98,7 +101,11 @@ function run(path: string, previous: string | null, lock: Lock): RunFolder {
     appendMetrics: record => metrics.append(record),
     writeMetrics: () => metrics.write(),
     readMetrics: () => metrics.read(),
-    supersedeMetrics: step => metrics.truncateAfter(step, join(path, 'metrics.superseded.jsonl')),
+    supersede: checkpoint => {
+      const summary = join(path, 'summary.json');
+      if (lookUp(summary)) renameFile(summary, join(path, 'summary.superseded.json'));
+      metrics.truncateAfter(checkpoint, join(path, 'metrics.superseded.jsonl'));
+    },
     writeSummary: summary => { metrics.sync(); writeFileAtomic(join(path, 'summary.json'), `${toJson(summary, 2)}\n`); },
     writeCheckpoint: async (step, write) => { metrics.write(); return writeCheckpointFolder(path, step, write, () => metrics.force()); },
     checkpoint: step => { const folder = join(path, `checkpoint-${step}`); verifyCheckpoint(folder, step); return folder; },

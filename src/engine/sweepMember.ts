@@ -107,7 +107,7 @@ export class Member {
       folder = opened;
       if (found) {
         await step.restore(readOptimizer(found.checkpoint, found.state, prepared));
-        folder.supersedeMetrics(found.state.step);
+        folder.supersede(found.state);
       }
       announce(source, prepared, folder, step.device, report);
       this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? { ...freshState(prepared), eval_before }, control, report, peaks, resumed_from: found?.checkpoint }).train(folder);

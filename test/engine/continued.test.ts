@@ -1,6 +1,6 @@
 /** Runs that go on after an end that was no ordinary one, and what they find of the part before. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { findCheckpoint } from '../../src/engine/checkpointFolders';
@@ -9,7 +9,7 @@ import { isEvalRecord, type Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
 import { copyCase, readMetrics, startRun, trainRecords, type TestRun } from '../support/runs';
 
-const summaryIn = (run: string): Summary => JSON.parse(readFileSync(join(run, 'summary.json'), 'utf8')) as Summary;
+const summaryIn = (run: string, name = 'summary.json'): Summary => JSON.parse(readFileSync(join(run, name), 'utf8')) as Summary;
 const evaluations = (run: string): [number, number][] => readMetrics(run).filter(isEvalRecord).map(({ step, eval_loss }) => [step, Number(eval_loss)]);
 const checkpoints = (run: string): string[] => readdirSync(run).filter(name => name.startsWith('checkpoint-')).sort();
 
@@ -22,6 +22,9 @@ function stopInEvaluation(file: string, at: number): TestRun {
   });
   return run;
 }
+
+/** A run that ends as if the process had died in this step. */
+const crash = (file: string, at: number): Promise<void> => assert.rejects(startRun(file, { resume: true, onStep: ({ step }) => { if (step === at) throw new Error('crash'); } }).ended, /crash/);
 
 for (const load_best_model_at_end of [false, true]) {
   test(`a run that is stopped in its last evaluation has stopped, and makes it when it goes on${load_best_model_at_end ? '; the best checkpoint is saved then' : ''}`, () => inTemporaryFolder(async folder => {
@@ -39,6 +42,30 @@ for (const load_best_model_at_end of [false, true]) {
     assert.ok(adapter.equals(same));
   }));
 }
+
+test('an evaluation that was caught up on, and is made again after a crash, is in the log once', () => inTemporaryFolder(async folder => {
+  const changes = { training: { max_steps: 12, eval_strategy: 'steps', eval_steps: 5, save_strategy: 'no' } };
+  const [whole, file] = ['whole', 'crashed'].map(name => copyCase(join(folder, name), changes));
+  await startRun(whole).ended;
+  await stopInEvaluation(file, 5).ended;
+  await crash(file, 8);
+  assert.deepEqual(evaluations(join(folder, 'crashed/run')).map(([step]) => step), [5], 'the evaluation was caught up on');
+  await startRun(file, { resume: true }).ended;
+  assert.deepEqual(evaluations(join(folder, 'crashed/run')), evaluations(join(folder, 'whole/run')));
+}));
+
+test('a run that goes on has no summary until it ends: that of an earlier part tells of another end', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { max_steps: 6, eval_strategy: 'no', save_strategy: 'steps', save_steps: 2 } });
+  await startRun(file).ended;
+  writeFileSync(file, readFileSync(file, 'utf8').replace('"max_steps": 6', '"max_steps": 24'));
+  await crash(file, 20);
+  const run = join(folder, 'run');
+  assert.ok(!existsSync(join(run, 'summary.json')), 'it has not ended');
+  assert.equal(summaryIn(run, 'summary.superseded.json').steps, 6);
+  assert.equal(findCheckpoint(run).step, 18);
+  await startRun(file, { resume: true }).ended;
+  assert.deepEqual([summaryIn(run).state, summaryIn(run).steps, trainRecords(run).length], ['finished', 24, 24]);
+}));
 
 const DIVERGES = { max_steps: 30, learning_rate: 1e37, warmup_steps: 0, lr_scheduler_type: 'constant', max_grad_norm: 0, eval_strategy: 'no' };
 

@@ -30,7 +30,7 @@ function start(experiment_file: string, { resume = false, ...report }: { resume?
 }
 
 const losses = (run: string): number[] => readMetrics(run).flatMap(record => (isEvalRecord(record) ? [Number(record.eval_loss)] : [Number(record.loss), Number(record.grad_norm)]));
-const lastEvaluation = (run: string): number => readMetrics(run).filter(isEvalRecord).at(-1)!.eval_loss;
+const lastEvaluation = (run: string): number => Number(readMetrics(run).filter(isEvalRecord).at(-1)!.eval_loss);
 const adapterFile = (run: string): Buffer => readFileSync(join(run, 'adapter/adapter_model.safetensors'));
 
 test('every member is the run that its settings give alone, in its own run folder', () => inTemporaryFolder(async folder => {
@@ -64,7 +64,7 @@ test('where the best checkpoint is what a member saves, it is what the member is
   const training = { max_steps: -1, num_train_epochs: 6, eval_strategy: 'epoch', save_strategy: 'epoch', load_best_model_at_end: true, metric_for_best_model: 'loss', lr_scheduler_type: 'constant' };
   const file = sweepIn(folder, { 'training.learning_rate': [1e-4, 1e-3, 1e-2, 3e-2] }, { training });
   const summary = await start(file);
-  const evaluations = summary.members.map(({ name }) => readMetrics(join(folder, 'run', name)).filter(isEvalRecord).map(({ eval_loss }) => eval_loss));
+  const evaluations = summary.members.map(({ name }) => readMetrics(join(folder, 'run', name)).filter(isEvalRecord).map(({ eval_loss }) => Number(eval_loss)));
   assert.deepEqual(summary.members.map(({ value }) => value), evaluations.map(values => Math.min(...values)), 'the loss of what is saved');
   assert.deepEqual(summary.members.map(({ eval: saved }) => saved!.loss), summary.members.map(({ value }) => value), 'the two columns agree');
   const byBest = evaluations.map(values => Math.min(...values));

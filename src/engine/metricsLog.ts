@@ -5,11 +5,14 @@
 import { LabError } from './errors';
 import { closeFile, forceFile, lookUp, openFile, readText, statFile, syncFile, truncateFile, writeAll } from './files';
 import { writeFileAtomic } from './transaction';
-import type { MetricRecord } from '../protocol/metrics';
+import { isEvalRecord, type MetricRecord } from '../protocol/metrics';
 
 const LIMIT = 500 << 20;
 
-/** Steps that follow each other fast have their lines written at this pace. What a process that is killed had not written yet is lost. */
+/**
+ * Steps that follow each other fast have their lines written at this pace. A process that is killed loses what waits: when a step begins, that is
+ * younger than this, and it goes on waiting while the step is computed, however long that takes.
+ */
 export const WRITE_MS = 500;
 
 export class MetricsLog {
@@ -63,16 +66,17 @@ export class MetricsLog {
   }
 
   /**
-   * Leaves the records up to `step` in the log and moves the later ones to `superseded`: a run that goes on from this
-   * step writes them anew.
+   * Leaves the records up to `step`, and up to the evaluation after step `evaluated`, in the log and moves the later ones to `superseded`: a run that
+   * goes on from there writes them anew.
    */
-  truncateAfter(step: number, superseded: string): void {
+  truncateAfter({ step, evaluated }: { step: number; evaluated: number }, superseded: string): void {
     this.close();
     const records = this.read();
-    const late = records.filter(record => record.step > step);
+    const isLate = (record: MetricRecord): boolean => record.step > (isEvalRecord(record) ? evaluated : step);
+    const late = records.filter(isLate);
     const lines = (kept: MetricRecord[]): string => kept.map(record => `${toJson(record)}\n`).join('');
     if (late.length) writeFileAtomic(superseded, (lookUp(superseded) ? readText(superseded, LIMIT) : '') + lines(late));
-    if (lookUp(this.path)) writeFileAtomic(this.path, lines(records.filter(record => record.step <= step)));
+    if (lookUp(this.path)) writeFileAtomic(this.path, lines(records.filter(record => !isLate(record))));
   }
 
   /** Writes the lines that wait and forces all to disk. */

@@ -66,7 +66,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
 
     folder ??= openRunFolder(newFolder(source, cwd), { resume: false });
     folder.needSpace(spaceFor(plan.trainable_parameters));
-    if (found) folder.supersedeMetrics(found.state.step);
+    if (found) folder.supersede(found.state);
     if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
     folder.writeExperiment(source.experiment);
     announce(source, prepared, folder, step.device, report);

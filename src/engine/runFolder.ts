@@ -27,8 +27,11 @@ export interface RunFolder {
   /** Writes the lines that wait. They wait on if that fails. */
   writeMetrics(): void;
   readMetrics(): MetricRecord[];
-  /** Takes the records after `step` out of `metrics.jsonl` (they go to `metrics.superseded.jsonl`), because they will be written anew. */
-  supersedeMetrics(step: number): void;
+  /**
+   * The run goes on from a checkpoint of `step`, up to which it had `evaluated`. What was logged later goes from `metrics.jsonl` to `metrics.superseded.jsonl`,
+   * because it will be written anew; the summary becomes `summary.superseded.json`, because it tells of an end that the run no longer has.
+   */
+  supersede(checkpoint: { step: number; evaluated: number }): void;
   /** Replaces an earlier summary. */
   writeSummary(summary: Summary): void;
   /**
@@ -40,6 +43,8 @@ export interface RunFolder {
   checkpoint(step: number): string;
   /** The newest checkpoint that verifies; `folder` is null if there is none. `warnings` say which were passed over. */
   latestCheckpoint(): FoundCheckpoint | { folder: null; step: 0; warnings: string[] };
+  /** Renames the checkpoint of a step, if there is one, to `checkpoint-<step>.diverged`, which no run goes on from. */
+  setAside(step: number): void;
   /** Error `disk.full` if fewer than `bytes` are free. */
   needSpace(bytes: number): void;
   /** Gives the folder free for other processes. */
@@ -96,11 +101,16 @@ function run(path: string, previous: string | null, lock: Lock): RunFolder {
     appendMetrics: record => metrics.append(record),
     writeMetrics: () => metrics.write(),
     readMetrics: () => metrics.read(),
-    supersedeMetrics: step => metrics.truncateAfter(step, join(path, 'metrics.superseded.jsonl')),
+    supersede: checkpoint => {
+      const summary = join(path, 'summary.json');
+      if (lookUp(summary)) renameFile(summary, join(path, 'summary.superseded.json'));
+      metrics.truncateAfter(checkpoint, join(path, 'metrics.superseded.jsonl'));
+    },
     writeSummary: summary => { metrics.sync(); writeFileAtomic(join(path, 'summary.json'), `${toJson(summary, 2)}\n`); },
     writeCheckpoint: async (step, write) => { metrics.write(); return writeCheckpointFolder(path, step, write, () => metrics.force()); },
     checkpoint: step => { const folder = join(path, `checkpoint-${step}`); verifyCheckpoint(folder, step); return folder; },
     latestCheckpoint: () => findCheckpoint(path),
+    setAside: step => setAside(join(path, `checkpoint-${step}`)),
     needSpace: bytes => needSpace(path, bytes),
     close: () => { try { metrics.close(); } finally { lock.release(); } },
   };
@@ -118,6 +128,13 @@ function moveAside(path: string): string {
     syncFolder(dirname(path));
     return target;
   }
+}
+
+function setAside(checkpoint: string): void {
+  if (!lookUp(checkpoint)) return;
+  removeFile(`${checkpoint}.diverged`);
+  renameFile(checkpoint, `${checkpoint}.diverged`);
+  syncFolder(dirname(checkpoint));
 }
 
 /** A folder with a person's own files is no place for a run, and is never moved. */

@@ -107,7 +107,7 @@ export class Member {
       folder = opened;
       if (found) {
         await step.restore(readOptimizer(found.checkpoint, found.state, prepared));
-        folder.supersedeMetrics(found.state.step);
+        folder.supersede(found.state);
       }
       announce(source, prepared, folder, step.device, report);
       this.summary = await new Trainer({ experiment: source.experiment, prepared, step, state: found?.state ?? { ...freshState(prepared), eval_before }, control, report, peaks, resumed_from: found?.checkpoint }).train(folder);
@@ -177,7 +177,8 @@ export class Member {
   describe(evaluates: boolean): SweepMember {
     const { summary } = this;
     const train_loss = summary?.train_loss ?? this.last.loss;
-    const value = evaluates ? this.value() ?? null : train_loss;
+    // Where the best checkpoint became the adapter, that is what the others are compared with.
+    const value = evaluates ? summary?.best?.value ?? this.value() ?? null : train_loss;
     return {
       name: this.name, changes: this.changes, state: this.state, value: value !== null && Number.isFinite(value) && this.state !== 'failed' ? value : null,
       steps: summary?.steps ?? this.last.step, trainable_parameters: this.options.prepared.plan.trainable_parameters, train_loss, eval: summary?.eval ?? null,

@@ -1,4 +1,5 @@
 /** The training loop: as Hugging Face's Trainer orders steps, logging, evaluation and saving. */
+import { basename } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { StopRequested, type RunControl, type Wanted } from './control';
 import { epochBatches } from './data/batches';
@@ -50,6 +51,8 @@ export class Trainer {
   private good: TrainerState | undefined;
   /** Folder of the newest checkpoint that is on the disk, and the step it belongs to. */
   private saved: { step: number; folder: string } | undefined;
+  /** Folder of the checkpoint that the run went on from. */
+  private resumed_from: string | undefined;
   /** The checkpoint that is on its way there while the next steps are computed: one at a time. */
   private pending: PendingCheckpoint | undefined;
 
@@ -57,6 +60,7 @@ export class Trainer {
     this.state = { ...options.state, unlogged: { ...options.state.unlogged }, best: options.state.best ?? NONE_YET };
     this.schedule = planSchedule(rowsOf(options.prepared), options.experiment.training);
     this.begun = performance.now() - 1000 * this.state.seconds;
+    this.resumed_from = options.resumed_from;
   }
 
   /** Trains until the last step or until a stop is asked for, and saves the adapter. */
@@ -66,7 +70,7 @@ export class Trainer {
     try {
       if (state.step === 0 && training.eval_strategy !== 'no') state.eval_before ??= await this.evaluate();
       // A run that was stopped during an evaluation catches up on it.
-      if (state.step > 0 && state.evaluated < state.step && this.due('eval', state.step)) {
+      if (this.owesEvaluation()) {
         await this.evaluateAndLog(folder);
         if (this.due('save', state.step)) await this.saveDue(folder);
       }
@@ -91,8 +95,11 @@ export class Trainer {
       }
       stopped = true;
     }
-    return this.finish(folder, stopped && control.wanted === 'stop' && state.step < schedule.total_steps ? 'stopped' : 'finished');
+    return this.finish(folder, stopped && control.wanted === 'stop' && (state.step < schedule.total_steps || this.owesEvaluation()) ? 'stopped' : 'finished');
   }
+
+  /** Whether the evaluation that is due after this step has not been made. */
+  private owesEvaluation(): boolean { const { state } = this; return state.step > 0 && state.evaluated < state.step && this.due('eval', state.step); }
 
   private goesOn(): boolean { return this.state.step < this.schedule.total_steps && !stopsEarly(this.state.best, this.options.prepared.rule); }
 
@@ -139,27 +146,40 @@ export class Trainer {
     this.state.unlogged = { steps: 0, loss_sum: 0, tokens: 0, seconds: 0 };
   }
 
-  /** Writes what is known, keeps the last good weights, and ends the run. */
+  /** Writes what is known, keeps the last good weights, takes a checkpoint of later ones out of the way of whoever goes on, and ends the run. */
   private async diverged(folder: RunFolder, what: string, { loss, grad_norm }: { loss: number; grad_norm: number }, step: number, epoch: number): Promise<never> {
     const learning_rate = this.schedule.learningRate(step);
     await this.record(folder, {
       step, epoch, loss: Number.isFinite(loss) ? loss : String(loss), grad_norm: String(grad_norm), learning_rate,
       tokens: this.state.tokens, tokens_per_second: 0, time: this.seconds(),
     });
-    if (this.good) {
+    const { good, resumed_from } = this;
+    const reached = this.state.step;
+    // That the run has diverged is what a person must hear.
+    const warn = (error: unknown): void => this.options.report.log({ level: 'warn', message: error instanceof Error ? error.message : String(error) });
+    await this.settle(folder).catch(warn);
+    if (good?.step !== reached) try { this.setAside(folder, reached); } catch (error) { warn(error); }
+    if (good) {
       this.options.step.goBack();
-      Object.assign(this.state, this.good);
-      // That the run has diverged is what a person must hear.
-      await this.settle(folder).catch((error: unknown) => this.options.report.log({ level: 'warn', message: error instanceof Error ? error.message : String(error) }));
+      Object.assign(this.state, good);
       await this.save(folder);
       await this.writeResult(folder, this.content((await this.options.step.state()).trainables));
     }
-    const kept = this.good ? `the weights after step ${this.good.step}, the last that gave a finite loss, are in ${this.options.prepared.plan.full ? folder.model : folder.adapter}` : 'no step was finished';
+    const kept = good ? `the weights after step ${good.step}, the last that gave a finite loss, are in ${this.options.prepared.plan.full ? folder.model : folder.adapter}`
+      : resumed_from && reached > 0 ? `the weights of ${basename(resumed_from)}, which the run went on from, give no finite loss` : 'no step was finished';
     throw new LabError({
       code: 'training.not-finite', file: folder.path, where: `step ${step}`, cause: `the ${what} became ${Number.isFinite(loss) ? grad_norm : loss}; ${kept}`,
-      action: this.good ? 'lower learning_rate or lora_alpha, or set max_grad_norm, and start again' : 'check the base weights and the data for values that are not numbers, and lower learning_rate',
+      action: good || reached > 0 ? 'lower learning_rate or lora_alpha, or set max_grad_norm, and start again' : 'check the base weights and the data for values that are not numbers, and lower learning_rate',
       lastGoodCheckpoint: this.lastGood,
     });
+  }
+
+  /** The checkpoint of a step, if there is one, is none to go on from: its weights give no finite loss. */
+  private setAside(folder: RunFolder, step: number): void {
+    folder.setAside(step);
+    const found = folder.latestCheckpoint();
+    this.saved = found.folder === null ? undefined : found;
+    this.resumed_from = undefined;
   }
 
   private async evaluate(): Promise<EvalResult | null> {
@@ -344,7 +364,7 @@ export class Trainer {
   }
 
   /** Folder of the newest checkpoint that the run can go on from. */
-  private get lastGood(): string | undefined { return this.saved?.folder ?? this.options.resumed_from; }
+  private get lastGood(): string | undefined { return this.saved?.folder ?? this.resumed_from; }
 
   private epoch(): number {
     const { step } = this.state;

@@ -131,7 +131,7 @@ export interface SweepMember {
   changes: Record<string, string | number | boolean>;
   /** `halved`: others were better when the members were compared. */
   state: 'waiting' | 'running' | 'finished' | 'stopped' | 'halved' | 'failed';
-  /** The last value of the sweep's metric; null if there is none, or if it is no number. */
+  /** The sweep's metric of what is saved: its last value, or with `load_best_model_at_end` the best one; null if there is none, or if it is no number. */
   value: number | null;
   steps: number;
   trainable_parameters: number;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RunControl } from '../../src/engine/control';
 import { LabError } from '../../src/engine/errors';
 import { readAdapter } from '../../src/engine/model/adapter';
@@ -29,6 +30,7 @@ function start(experiment_file: string, { resume = false, ...report }: { resume?
 }
 
 const losses = (run: string): number[] => readMetrics(run).flatMap(record => (isEvalRecord(record) ? [Number(record.eval_loss)] : [Number(record.loss), Number(record.grad_norm)]));
+const lastEvaluation = (run: string): number => Number(readMetrics(run).filter(isEvalRecord).at(-1)!.eval_loss);
 const adapterFile = (run: string): Buffer => readFileSync(join(run, 'adapter/adapter_model.safetensors'));
 
 test('every member is the run that its settings give alone, in its own run folder', () => inTemporaryFolder(async folder => {
@@ -50,10 +52,26 @@ test('every member is the run that its settings give alone, in its own run folde
     assert.equal(mine.state, 'finished');
     assertClose([mine.eval_before!.loss, mine.eval!.loss], [its.eval_before!.loss, its.eval!.loss], 1e-4, 'evaluations');
   }
-  assert.deepEqual(summary.members.map(({ value }) => value), summary.members.map(({ value }) => value!).sort((a, b) => a - b), 'the lowest loss first');
-  assert.deepEqual([summary.metric, summary.best], ['eval_loss', summary.members[0].name]);
+  const reached = members.map((changes, i) => memberName(i, changes)).map(name => ({ name, value: lastEvaluation(join(folder, 'sweep/run', name)) })).sort((a, b) => a.value - b.value);
+  assert.deepEqual(summary.members.map(({ name, value }) => ({ name, value })), reached, 'the lowest loss first, by what the members have logged');
+  assert.deepEqual([summary.metric, summary.best], ['eval_loss', reached[0].name]);
   assert.deepEqual(JSON.parse(readFileSync(join(folder, 'sweep/run/sweep.json'), 'utf8')), summary);
   assert.equal(readdirSync(join(folder, 'sweep/run')).some(name => name.startsWith('.')), false);
+}));
+
+test('where the best checkpoint is what a member saves, it is what the member is ranked by', () => inTemporaryFolder(async folder => {
+  // The highest rates overfit: their last evaluation is far from their best one.
+  const training = { max_steps: -1, num_train_epochs: 6, eval_strategy: 'epoch', save_strategy: 'epoch', load_best_model_at_end: true, metric_for_best_model: 'loss', lr_scheduler_type: 'constant' };
+  const file = sweepIn(folder, { 'training.learning_rate': [1e-4, 1e-3, 1e-2, 3e-2] }, { training });
+  const summary = await start(file);
+  const evaluations = summary.members.map(({ name }) => readMetrics(join(folder, 'run', name)).filter(isEvalRecord).map(({ eval_loss }) => Number(eval_loss)));
+  assert.deepEqual(summary.members.map(({ value }) => value), evaluations.map(values => Math.min(...values)), 'the loss of what is saved');
+  assert.deepEqual(summary.members.map(({ eval: saved }) => saved!.loss), summary.members.map(({ value }) => value), 'the two columns agree');
+  const byBest = evaluations.map(values => Math.min(...values));
+  assert.deepEqual(byBest, [...byBest].sort((a, b) => a - b), 'the lowest first');
+  const byLast = evaluations.map(values => values.at(-1)!);
+  assert.notDeepEqual(byLast, [...byLast].sort((a, b) => a - b), 'which the last evaluations would rank otherwise');
+  assert.deepEqual((await start(file, { resume: true })).members, summary.members, 'also when it is taken up from the disk');
 }));
 
 test('halving ends the worse half at each comparison and changes nothing in the others', () => inTemporaryFolder(async folder => {
@@ -104,11 +122,21 @@ test('a member that diverges has failed, the others go on', () => inTemporaryFol
 test('a pause holds the sweep; a second sweep moves the first aside', () => inTemporaryFolder(async folder => {
   const file = sweepIn(folder, { 'lora.lora_alpha': [2, 8] });
   const control = new RunControl();
-  let steps = 0;
-  const summary = await start(file, { metrics: () => { if (++steps === 4) { control.want('pause'); setTimeout(() => control.want('run'), 300); } } }, control);
-  assert.equal(summary.state, 'finished');
+  let steps = 0, paused!: () => void;
+  const whenPaused = new Promise<void>(resolve => { paused = resolve; });
+  const ended = start(file, {
+    metrics: ({ records }) => { steps += records.filter(record => !isEvalRecord(record)).length; if (steps === 3) control.want('pause'); },
+    state: ({ state }) => { if (state === 'paused') paused(); },
+  }, control);
+  await Promise.race([whenPaused, ended]);
+  await sleep(300);
+  assert.equal(steps, 3, 'no step while paused');
+  control.want('run');
+  assert.equal((await ended).state, 'finished');
+  assert.equal(steps, 30);
+  const first = readFileSync(join(folder, 'run/sweep.json'), 'utf8');
   await start(file);
-  assert.ok(existsSync(join(folder, 'run.1/sweep.json')));
+  assert.equal(readFileSync(join(folder, 'run.1/sweep.json'), 'utf8'), first);
 }));
 
 test('what does not go together is refused, before anything is written', () => inTemporaryFolder(async folder => {

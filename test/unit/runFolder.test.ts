@@ -9,7 +9,7 @@ import { LabError } from '../../src/engine/errors';
 import { MetricsLog, WRITE_MS } from '../../src/engine/metricsLog';
 import { openRunFolder, type RunFolder } from '../../src/engine/runFolder';
 import { writeFile } from '../../src/engine/transaction';
-import type { Summary, TrainRecord } from '../../src/protocol/metrics';
+import { isEvalRecord, type EvalRecord, type Summary, type TrainRecord } from '../../src/protocol/metrics';
 import { inTemporaryFolder, withFault } from '../support/faults';
 import { settings } from '../support/tinyModel';
 
@@ -36,7 +36,7 @@ test('one run from start to resume', async () => {
     assert.deepEqual(again.readMetrics().map(r => [r.step, (r as TrainRecord).loss]), [[1, 1], [2, 0.5], [3, 1 / 3], [4, 'NaN']]);
     const found = again.latestCheckpoint();
     assert.deepEqual([found.step, found.warnings], [2, []]);
-    again.supersedeMetrics(found.step);
+    again.supersede({ step: found.step, evaluated: 0 });
     again.appendMetrics(record(3, 7));
     again.writeMetrics();
     assert.deepEqual(again.readMetrics().map(r => r.step), [1, 2, 3]);
@@ -185,7 +185,7 @@ test('a checkpoint and a summary are never ahead of the log', async () => {
   });
 });
 
-test('no line waits for more than half a second, and those of fast steps are written together', async () => {
+test('where a step takes as long as the one before, no line waits for more than half a second, and those of fast steps are written together', async () => {
   await inTemporaryFolder(folder => {
     for (const [every, writes] of [[10, 21], [200, 25], [300, 34], [2000, 5]] as const) {
       let now = 0, done = 0, waits: number[] = [];
@@ -201,6 +201,39 @@ test('no line waits for more than half a second, and those of fast steps are wri
       assert.equal(done, writes, `writes in ten seconds where a step takes ${every} ms`);
       log.close();
     }
+  });
+});
+
+test('what waits when a step begins is younger than half a second, whatever the steps before took', async () => {
+  await inTemporaryFolder(folder => {
+    let now = 0, waits: number[] = [], longest = 0;
+    const log = new MetricsLog(join(folder, 'uneven.jsonl'), () => now);
+    for (const [step, takes] of [...Array.from({ length: 60 }, () => 10), 30_000, 10, 10, 490, 10, 600, 200, 200, 90, 5, 499, 1, 2, 30_000, 10].entries()) {
+      now += takes;
+      waits.push(now);
+      if (log.append(record(step + 1))) { log.write(); waits = []; }
+      if (waits.length) longest = Math.max(longest, now - waits[0]);
+      assert.ok(takes < WRITE_MS || waits.length === 0, `the lines that waited while a step took ${takes} ms are written after it`);
+      assert.equal(log.read().length, step + 1 - waits.length);
+    }
+    assert.ok(longest > 0 && longest < WRITE_MS, `a line had waited for ${longest} ms when the next step began`);
+    log.close();
+  });
+});
+
+test('where a run goes on from, later steps and evaluations leave the log, and the summary of the part before its name', async () => {
+  await inTemporaryFolder(folder => {
+    const run = open(join(folder, 'run'));
+    const evaluation = (step: number): EvalRecord => ({ step, epoch: step / 10, eval_loss: 1, eval_runtime: 1, time: step });
+    for (const step of [1, 2, 3]) { run.appendMetrics(record(step)); run.appendMetrics(evaluation(step)); }
+    run.writeSummary({ state: 'finished', steps: 3 } as Summary);
+    run.supersede({ step: 2, evaluated: 1 });
+    assert.deepEqual(run.readMetrics().map(r => [r.step, isEvalRecord(r)]), [[1, false], [1, true], [2, false]], 'the checkpoint of step 2 was written before its evaluation');
+    assert.equal(readFileSync(join(run.path, 'metrics.superseded.jsonl'), 'utf8').trim().split('\n').length, 3);
+    assert.deepEqual(['summary.json', 'summary.superseded.json'].map(name => existsSync(join(run.path, name))), [false, true]);
+    run.supersede({ step: 2, evaluated: 1 });
+    assert.ok(existsSync(join(run.path, 'summary.superseded.json')), 'where there is none, the older one stays');
+    run.close();
   });
 });
 

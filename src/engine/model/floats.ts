@@ -48,6 +48,18 @@ export function toBF16(values: Float32Array): Uint16Array {
   return out;
 }
 
+/**
+ * Float64 → the float32 values that `toF16` and `toBF16` round as they would the float64 ones. A float32 in the middle of two 16-bit numbers, as which
+ * some value beside it came out, moves by its last bit to the side on which that value lies: all others are on their value's side already.
+ */
+export function narrowForHalf(values: Float64Array, out: Float32Array): void {
+  out.set(values);
+  const words = new Uint32Array(out.buffer, out.byteOffset, out.length);
+  for (let i = 0; i < words.length; i++) {
+    if ((words[i] & 0xfff) === 0 && out[i] !== values[i]) words[i] += Math.abs(values[i]) > Math.abs(out[i]) ? 1 : -1;
+  }
+}
+
 /** value / 2^bits as a whole number, halves to the even one. `bits` is 1 … 31. */
 function roundOff(value: number, bits: number): number {
   const quotient = value >>> bits;

@@ -1,5 +1,5 @@
 /**
- * Merging: W + scaling · B A in the place of every adapted weight. Sums are rounded once, to the stored type. The result
+ * Merging: W + scaling · B A in the place of every adapted weight. Sums are rounded once, to the stored type (those of an F64 weight to float32). The result
  * is a plain checkpoint with the names of the task model, written tensor by tensor in bounded memory.
  */
 import { basename, join, relative, resolve, sep } from 'node:path';

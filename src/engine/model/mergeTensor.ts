@@ -1,5 +1,6 @@
 /** The arithmetic of merging one weight matrix. */
 import { LabError } from '../errors';
+import { narrowForHalf } from './floats';
 import { readChunks, type TensorRef } from './safetensors';
 
 /**
@@ -13,19 +14,21 @@ const CHUNK = 1 << 20;
 /** The largest float32 values that do not round to infinity. */
 export const LIMITS: Record<string, number> = { F16: 65520, BF16: 3.3961775292304957e38, F32: Infinity, F64: Infinity };
 
-/** The rows of the merged weight as float32, a few at a time. Error `merge.not-finite`, also where the sum does not fit the stored type. */
+/** The rows of the merged weight as float32, of which the stored type is rounded as if from the sums themselves, a few at a time. Error `merge.not-finite`, also where the sum does not fit the stored type. */
 export function* mergedChunks(ref: TensorRef, delta: Delta): Generator<Float32Array> {
   const { in_features, magnitude } = delta;
   const columns = magnitude?.of === 'columns' ? columnFactors(ref, delta, magnitude.values) : undefined;
   const rows = Math.max(1, Math.floor(CHUNK / in_features));
   const limit = LIMITS[ref.dtype] ?? Infinity;
+  const narrow = ref.dtype === 'F16' || ref.dtype === 'BF16' ? narrowForHalf : (sums: Float64Array, values: Float32Array) => values.set(sums);
   let row = 0;
   for (const chunk of readChunks(ref, rows * in_features)) {
     for (let start = 0; start < chunk.length; start += in_features, row++) {
       const values = chunk.subarray(start, start + in_features);
       const sums = mergedRow(values, delta, row);
       const length = magnitude?.of === 'rows' ? magnitude.values[row] / norm(sums) : 1;
-      for (let i = 0; i < in_features; i++) values[i] = sums[i] * (columns?.[i] ?? length);
+      if (magnitude) for (let i = 0; i < in_features; i++) sums[i] *= columns?.[i] ?? length;
+      narrow(sums, values);
     }
     const bad = chunk.findIndex(value => !(Math.abs(value) < limit));
     if (bad >= 0) {

@@ -69,8 +69,9 @@ export class ExperimentRun {
     this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
     this.replaceHistory(resume ? this.metrics : []);
+    const starting = this.engine = EngineClient.start(options);
     try {
-      const engine = await (this.engine = EngineClient.start(options));
+      const engine = await starting;
       this.listen(engine);
       if (sweep) {
         const summary = await engine.request('sweep', { experiment_file: this.experimentFile, resume, wait_when_full: true });
@@ -86,8 +87,8 @@ export class ExperimentRun {
       // Stopping before there is anything to save is what the person asked for, not a failure.
       this.update(report.code === 'run.cancelled' ? { ...EMPTY_RUN, attempt } : { status: 'failed', error: report, progress: null, blocked: null, saving: false });
     } finally {
-      (await this.started())?.kill();
-      this.engine = undefined;
+      (await starting.catch(() => undefined))?.kill();
+      if (this.engine === starting) this.engine = undefined;
       this.silentSince = null;
       this.update({ silent: null });
       await this.lookAtFolder();
@@ -228,7 +229,7 @@ export class ExperimentRun {
   }
 
   private async lookAtFolder(): Promise<void> {
-    const { folder, status } = this.current;
+    const { folder, status, attempt } = this.current;
     if (!folder) return;
     const run = await readRunFolder(folder).catch(() => undefined);
     const adapter = this.current.adapter ?? path.join(folder, 'adapter');
@@ -240,8 +241,11 @@ export class ExperimentRun {
       const written = await readMetrics(folder);
       if (written.length > this.metrics.length) this.replaceHistory(written);
     }
+    const trained = await isAdapter(adapter);
+    // The next run may have begun meanwhile.
+    if (this.current.attempt !== attempt) return;
     this.update({
-      adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || newest !== undefined),
+      adapter: trained ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || newest !== undefined),
       // A process that died cannot say what it has saved.
       ...(died && newest ? { error: { ...error, lastGoodCheckpoint: newest } } : {}),
     });

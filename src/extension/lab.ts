@@ -96,6 +96,7 @@ export class Lab {
     if (!subject) return;
     this.requireIdle(document);
     await document.save();
+    this.requireIdle(document);
     if (await this.memory.measure(subject, this.engineOptions) !== 'exceeded') return;
     throw new ReportedError({
       code: 'memory.exceeded', file: document.file, cause: 'one step would have taken all memory that was left on this machine, so it was ended',
@@ -116,8 +117,10 @@ export class Lab {
    */
   async train(document: ExperimentDocument, resume: boolean, anyway = false): Promise<ExperimentRun> {
     this.requireIdle(document);
-    this.memory.release();
     await document.save();
+    // Another start may have come meanwhile. From here on nothing is waited for until the run is active.
+    this.requireIdle(document);
+    this.memory.release();
     const run = this.runOf(document.file);
     const { engineOptions: options, memory } = this;
     const subject = this.subject(document);

@@ -34,6 +34,7 @@ export class ExperimentRun {
   private current: RunView = EMPTY_RUN;
   private readonly history = new RunHistory();
   private members: SweepHistory | undefined;
+  private own = true;
   private samples: TelemetrySample[] = [];
   /** When the GPU was asked for what it has not answered. */
   private silentSince: number | null = null;
@@ -52,6 +53,8 @@ export class ExperimentRun {
   get latest(): Pick<RunHistory, 'trained' | 'evaluated'> { return this.history; }
   /** What the run has taken of the machine in its last minutes. */
   get telemetry(): readonly TelemetrySample[] { return this.samples; }
+  /** Whether what is shown is what Continue goes on with: not an earlier run that was opened, nor another experiment's. */
+  get isOwn(): boolean { return this.own; }
   get active(): boolean { return isActive(this.current.status); }
 
   /**
@@ -66,9 +69,12 @@ export class ExperimentRun {
     if (admission && !await this.admitted(admission, attempt)) return undefined;
     let ended: { summary: Summary | SweepSummary } & Told | undefined;
     const told = (): Told => ({ longest: this.current.started?.longest ?? 0, rows: this.current.started?.rows, half_precision: this.current.started?.half_precision ?? false });
-    this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
+    // What goes on is the experiment's own run, whatever else is shown.
+    const goesOn = resume && this.own;
+    this.own = true;
+    this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: goesOn ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
     this.members = sweep ? new SweepHistory() : undefined;
-    this.replaceHistory(resume ? this.metrics : []);
+    this.replaceHistory(goesOn ? this.metrics : []);
     const starting = this.engine = EngineClient.start(options);
     try {
       const engine = await starting;
@@ -134,14 +140,15 @@ export class ExperimentRun {
     }
   }
 
-  /** Takes up what an earlier run left in `folder`: metrics, summary, checkpoints. */
-  async load(folder: string): Promise<void> {
+  /** Takes up what an earlier run left in `folder`: metrics, summary, checkpoints. Where that is not the experiment's `own` output folder, it is not what Continue goes on with. */
+  async load(folder: string, own = true): Promise<void> {
     const sweep = await readSweep(folder);
-    if (sweep && !this.active) return this.loadSweep(sweep, folder);
+    if (sweep && !this.active) return this.loadSweep(sweep, folder, own);
     const run = await readRunFolder(folder);
     if (!run || this.active) return;
     const [records, summary] = await Promise.all([readMetrics(folder), readSummary(folder)]);
     if (this.active) return;
+    this.own = own;
     this.members = undefined;
     this.replaceHistory(records);
     this.update({ ...EMPTY_RUN, status: run.status === 'active' ? 'failed' : run.status, folder, summary, started: startedFrom(summary, folder) });
@@ -160,7 +167,8 @@ export class ExperimentRun {
     });
   }
 
-  private async loadSweep(sweep: SweepSummary, folder: string): Promise<void> {
+  private async loadSweep(sweep: SweepSummary, folder: string, own: boolean): Promise<void> {
+    this.own = own;
     this.members = new SweepHistory();
     for (const { name } of sweep.members) this.members.replace(name, await readMetrics(path.join(folder, name)));
     if (this.active) return;
@@ -173,6 +181,7 @@ export class ExperimentRun {
   /** Forgets a run whose folder was deleted. */
   clear(): void {
     if (this.active) return;
+    this.own = true;
     this.replaceHistory([]);
     this.update(EMPTY_RUN);
   }
@@ -245,7 +254,7 @@ export class ExperimentRun {
     // The next run may have begun meanwhile.
     if (this.current.attempt !== attempt) return;
     this.update({
-      adapter: trained ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || newest !== undefined),
+      adapter: trained ? adapter : null, resumable: this.own && status !== 'finished' && (this.members !== undefined || newest !== undefined),
       // A process that died cannot say what it has saved.
       ...(died && newest ? { error: { ...error, lastGoodCheckpoint: newest } } : {}),
     });

@@ -36,7 +36,7 @@ export async function saveCheckpoint(lab: Lab): Promise<string | undefined> { re
 export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): Promise<void> {
   const { run, experiment } = runOf(node);
   if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
-  if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) await lab.run.load(run.folder);
+  if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) await lab.run.load(run.folder, experiment !== undefined);
   panel.show();
 }
 

@@ -96,7 +96,8 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     const nodes = runs.map(run => {
       const owner = this.lab.allRuns.find(r => r.view.folder && path.normalize(r.view.folder) === run.folder);
       const active = owner?.active ? owner : undefined;
-      const experiment = owner?.experimentFile ?? experiments.find(e => e.output && [run.folder, ofSweep(run.folder)].includes(path.normalize(e.output)))?.file;
+      // The panel of an experiment may also show a run that is none of its own.
+      const experiment = (owner?.isOwn ? owner.experimentFile : undefined) ?? experiments.find(e => e.output && [run.folder, ofSweep(run.folder)].includes(path.normalize(e.output)))?.file;
       return { kind: 'run' as const, run: active ? { ...run, status: 'active' as const } : run, experiment, active, parent: undefined as RunNode | undefined };
     });
     this.shownActive = nodes.find(node => node.active);

@@ -1,9 +1,18 @@
 /** Starts, stops and continuations that come close to each other, and runs that are not the current experiment's own. */
 import assert from 'node:assert/strict';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
-import { ENDLESS, isAlive, start, state, steps, stop, until, useExperiment } from './support';
+import type { RunNode } from '../../src/extension/runTree';
+import type { TryResult } from '../../src/protocol/panel';
+import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
 
 const none = (): Promise<unknown> => until('no engine is left', async () => (await state()).engines.length === 0);
+/** The row of a run in the tree, once there is one. */
+const row = async (name: string): Promise<RunNode & { kind: 'run' }> => {
+  const { runTree } = await lab();
+  return until(`${name} is in the tree`, async () => (await runTree.getChildren()).flatMap(node => (node.kind === 'run' && node.run.name === name ? [node] : []))[0]);
+};
+
 suite('Runs one after the other', () => {
   teardown(async () => {
     if ((await state()).engines.length) await vscode.commands.executeCommand('loraLab.stop');
@@ -22,5 +31,33 @@ suite('Runs one after the other', () => {
     assert.match(answers.join(), /still training/);
     assert.equal((await state()).run.status, 'stopped', JSON.stringify((await state()).run.error));
     await until('its engine has ended', () => !isAlive(engines[0]));
+  });
+
+  test('an earlier run that is opened is shown without a way to continue it, and the experiment\'s own with one', async () => {
+    await stop((await startEndless('earlier')).ended);
+    const latest = await stop((await startEndless('earlier')).ended);
+    await vscode.commands.executeCommand('loraLab.openRun', await row('earlier.1'));
+    const { run } = await state();
+    assert.deepEqual([run.folder, run.status, run.resumable], [inWorkspace('runs/earlier.1'), 'stopped', false]);
+    assert.ok(run.metrics > 3 && run.adapter);
+    // Nor does the tree take the experiment for its own because the panel shows it: it would resume the other one.
+    await vscode.commands.executeCommand('loraLab.resumeRun', await row('earlier.1'));
+    assert.equal((await state()).run.folder, run.folder);
+    await vscode.commands.executeCommand('loraLab.openRun', await row('earlier'));
+    const own = (await state()).run;
+    assert.deepEqual([own.folder, own.resumable, own.step], [latest.folder, true, latest.step]);
+  });
+
+  test('an earlier run is tried on the base that it was trained on', async () => {
+    await train('based');
+    cpSync(inWorkspace('model'), inWorkspace('other-model'), { recursive: true });
+    const weights = inWorkspace('other-model/model.safetensors');
+    const bytes = readFileSync(weights);
+    bytes[bytes.length - 4] ^= 1;
+    writeFileSync(weights, bytes);
+    await train('based', [{ path: ['base_model'], value: 'other-model' }]);
+    await vscode.commands.executeCommand('loraLab.openRun', await row('based.1'));
+    const { base, adapter } = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text: 'A wonderful evening.' });
+    assert.notDeepEqual(base[0].probabilities, adapter[0].probabilities);
   });
 });

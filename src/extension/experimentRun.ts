@@ -25,6 +25,9 @@ let attempts = 0;
 /** What a run said of its data and its device when it began. */
 type Told = Pick<RunStarted, 'longest' | 'rows' | 'half_precision'>;
 
+/** What the panel has of a run. */
+interface Shown { view: RunView; records: readonly MetricRecord[]; members: SweepHistory | undefined; own: boolean }
+
 export class ExperimentRun {
   private readonly changed = new vscode.EventEmitter<void>();
   private readonly measured = new vscode.EventEmitter<TelemetrySample>();
@@ -66,6 +69,7 @@ export class ExperimentRun {
     this.samples = [];
     this.replaceHistory(this.metrics);
     const attempt = ++attempts;
+    const before: Shown = { view: this.current, records: [...this.metrics], members: this.members, own: this.own };
     if (admission && !await this.admitted(admission, attempt)) return undefined;
     let ended: { summary: Summary | SweepSummary } & Told | undefined;
     const told = (): Told => ({ longest: this.current.started?.longest ?? 0, rows: this.current.started?.rows, half_precision: this.current.started?.half_precision ?? false });
@@ -91,7 +95,8 @@ export class ExperimentRun {
     } catch (error) {
       const report = toReport(error);
       // Stopping before there is anything to save is what the person asked for, not a failure.
-      this.update(report.code === 'run.cancelled' ? { ...EMPTY_RUN, attempt } : { status: 'failed', error: report, progress: null, blocked: null, saving: false });
+      if (report.code === 'run.cancelled') await this.showAgain(before, attempt);
+      else this.update({ status: 'failed', error: report, progress: null, blocked: null, saving: false });
     } finally {
       (await starting.catch(() => undefined))?.kill();
       if (this.engine === starting) this.engine = undefined;
@@ -100,6 +105,15 @@ export class ExperimentRun {
       await this.lookAtFolder();
     }
     return ended && { ...ended, summary: { ...ended.summary, state: ended.summary.state === 'finished' ? 'finished' : 'stopped' } };
+  }
+
+  /** The run that was shown before a start which was stopped before its first step, if it is still there: a new sweep has moved it aside when it evaluates. */
+  private async showAgain({ view, records, members, own }: Shown, attempt: number): Promise<void> {
+    const there = view.folder !== null && (await readSweep(view.folder) ?? await readRunFolder(view.folder).catch(() => undefined)) !== undefined;
+    this.own = own || !there;
+    this.members = there ? members : undefined;
+    this.replaceHistory(there ? records : []);
+    this.update(there ? view : { ...EMPTY_RUN, attempt });
   }
 
   /** Asks whether the run may begin; the view says that it is being prepared. Otherwise the last run is shown again. */

@@ -6,12 +6,22 @@ import type { RunNode } from '../../src/extension/runTree';
 import type { TryResult } from '../../src/protocol/panel';
 import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
 
+const go = (): Thenable<unknown> => vscode.commands.executeCommand('loraLab.continueRun');
 const none = (): Promise<unknown> => until('no engine is left', async () => (await state()).engines.length === 0);
 /** The row of a run in the tree, once there is one. */
 const row = async (name: string): Promise<RunNode & { kind: 'run' }> => {
   const { runTree } = await lab();
   return until(`${name} is in the tree`, async () => (await runTree.getChildren()).flatMap(node => (node.kind === 'run' && node.run.name === name ? [node] : []))[0]);
 };
+
+/** Starts something, and stops it as soon as its engine is there. */
+async function cancelled(begin: () => Thenable<unknown>): Promise<void> {
+  const ended = begin();
+  await until('its engine starts', async () => { const { run, engines } = await state(); return engines.length > 0 && run.status === 'preparing'; });
+  await vscode.commands.executeCommand('loraLab.stop');
+  await ended;
+  await none();
+}
 
 suite('Runs one after the other', () => {
   teardown(async () => {
@@ -31,6 +41,19 @@ suite('Runs one after the other', () => {
     assert.match(answers.join(), /still training/);
     assert.equal((await state()).run.status, 'stopped', JSON.stringify((await state()).run.error));
     await until('its engine has ended', () => !isAlive(engines[0]));
+  });
+
+  test('a continued run that is stopped while it still starts is shown as it was, and can go on', async () => {
+    const before = await stop((await startEndless('resumed')).ended);
+    const shown = ({ status, resumable, folder, adapter, metrics, step }: typeof before): unknown[] => [status, resumable, folder, adapter, metrics, step];
+    await cancelled(go);
+    assert.deepEqual(shown((await state()).run), shown(before));
+    // Nor has a new run done anything to it by then.
+    await cancelled(start);
+    assert.deepEqual(shown((await state()).run), shown(before));
+    const ended = go();
+    await until('it goes on', async () => (await state()).run.status === 'running' && await steps() > before.step);
+    assert.equal((await stop(ended)).folder, before.folder);
   });
 
   test('an earlier run that is opened is shown without a way to continue it, and the experiment\'s own with one', async () => {

@@ -1,7 +1,8 @@
 /** Starts, stops and continuations that come close to each other, and runs that are not the current experiment's own. */
 import assert from 'node:assert/strict';
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
+import { EngineClient } from '../../src/extension/engineClient';
 import type { RunNode } from '../../src/extension/runTree';
 import type { TryResult } from '../../src/protocol/panel';
 import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
@@ -82,5 +83,31 @@ suite('Runs one after the other', () => {
     await vscode.commands.executeCommand('loraLab.openRun', await row('based.1'));
     const { base, adapter } = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text: 'A wonderful evening.' });
     assert.notDeepEqual(base[0].probabilities, adapter[0].probabilities);
+  });
+
+  test('a run that another process trains is no failed one, is not deleted, and is shown once it has ended', async () => {
+    await useExperiment('foreign', ENDLESS);
+    const log = vscode.window.createOutputChannel('Another process', { log: true });
+    const engine = await EngineClient.start({ extensionPath: vscode.extensions.getExtension('lora-lab.lora-lab')!.extensionPath, cwd: inWorkspace(), runtimes: inWorkspace('runtimes'), log });
+    try {
+      const stepped = new Promise<void>(resolve => engine.on('metrics', () => resolve()));
+      const ended = engine.request('train', { experiment_file: inWorkspace('foreign.lora.json'), resume: false });
+      await stepped;
+      const { runTree } = await lab();
+      const node = await row('foreign');
+      const { description, contextValue } = runTree.getTreeItem(node);
+      assert.match(`${contextValue} ${description}`, /^run-active.* running elsewhere/);
+      await vscode.commands.executeCommand('loraLab.deleteRun', node, true);
+      assert.ok(existsSync(inWorkspace('runs/foreign/metrics.jsonl')));
+      // A file that this window has not seen, as every file after a reload.
+      await useExperiment('foreign-again', [...ENDLESS, { path: ['output_dir'], value: 'runs/foreign' }]);
+      assert.equal((await state()).run.status, 'none');
+      await engine.request('stop', {});
+      await ended;
+      await until('the run is shown', async () => (await state()).run.status === 'stopped');
+      assert.deepEqual([(await state()).run.folder, (await state()).run.resumable], [inWorkspace('runs/foreign'), true]);
+    } finally { engine.kill(); }
+    await vscode.commands.executeCommand('loraLab.deleteRun', await row('foreign'), true);
+    assert.equal(existsSync(inWorkspace('runs/foreign')), false);
   });
 });

@@ -176,7 +176,10 @@ export class ExperimentRun {
     this.members?.show(sweep.best);
     this.replaceHistory(best === null ? [] : await readMetrics(best));
     this.update({
-      status: sweep.state === 'stopped' ? 'stopped' : 'finished', summary, folder: best ?? sweep.folder, adapter: summary?.adapter ?? null, started: startedFrom(summary, best ?? sweep.folder), progress: null,
+      status: sweep.state === 'stopped' ? 'stopped' : 'finished', summary, folder: best ?? sweep.folder,
+      // The summary's path is that of where the sweep was trained; its folder may have been renamed or copied since.
+      adapter: best !== null && summary && !summary.full_finetuning ? path.join(best, 'adapter') : null,
+      started: startedFrom(summary, best ?? sweep.folder), progress: null,
       sweep: this.members?.view(sweep.members) ?? null,
     });
   }

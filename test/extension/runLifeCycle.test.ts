@@ -1,11 +1,14 @@
 /** Starts, stops and continuations that come close to each other, and runs that are not the current experiment's own. */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
 import { EngineClient } from '../../src/extension/engineClient';
+import type { Change } from '../../src/extension/jsonEdit';
 import type { RunNode } from '../../src/extension/runTree';
 import type { TryResult } from '../../src/protocol/panel';
 import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
+
+const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
 const go = (): Thenable<unknown> => vscode.commands.executeCommand('loraLab.continueRun');
 const none = (): Promise<unknown> => until('no engine is left', async () => (await state()).engines.length === 0);
@@ -83,6 +86,19 @@ suite('Runs one after the other', () => {
     await vscode.commands.executeCommand('loraLab.openRun', await row('based.1'));
     const { base, adapter } = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text: 'A wonderful evening.' });
     assert.notDeepEqual(base[0].probabilities, adapter[0].probabilities);
+  });
+
+  test('the best member of a sweep whose folder was copied or renamed is tried from where it lies now', async () => {
+    const { folder } = await train('swept-here', SWEEP);
+    const show = async (name: string): Promise<string> => {
+      await useExperiment(name, [...SWEEP, { path: ['output_dir'], value: `runs/${name}` }]);
+      return until(`${name} is loaded`, async () => (await state()).run.adapter);
+    };
+    const best = folder!.slice(inWorkspace('runs/swept-here').length + 1);
+    cpSync(inWorkspace('runs/swept-here'), inWorkspace('runs/swept-copy'), { recursive: true });
+    assert.equal(await show('swept-copy'), inWorkspace('runs/swept-copy', best, 'adapter'));
+    renameSync(inWorkspace('runs/swept-here'), inWorkspace('runs/swept-moved'));
+    assert.equal(await show('swept-moved'), inWorkspace('runs/swept-moved', best, 'adapter'));
   });
 
   test('a run that another process trains is no failed one, is not deleted, and is shown once it has ended', async () => {

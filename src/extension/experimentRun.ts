@@ -77,7 +77,7 @@ export class ExperimentRun {
     const goesOn = resume && this.own;
     this.own = true;
     this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: goesOn ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
-    this.members = sweep ? new SweepHistory() : undefined;
+    this.members = sweep ? (goesOn && this.members) || new SweepHistory() : undefined;
     this.replaceHistory(goesOn ? this.metrics : []);
     const starting = this.engine = EngineClient.start(options);
     try {

@@ -1,6 +1,6 @@
 /** Starts, stops and continuations that come close to each other, and runs that are not the current experiment's own. */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
 import { EngineClient } from '../../src/extension/engineClient';
 import type { Change } from '../../src/extension/jsonEdit';
@@ -86,6 +86,22 @@ suite('Runs one after the other', () => {
     await vscode.commands.executeCommand('loraLab.openRun', await row('based.1'));
     const { base, adapter } = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text: 'A wonderful evening.' });
     assert.notDeepEqual(base[0].probabilities, adapter[0].probabilities);
+  });
+
+  test('a sweep that goes on keeps the curves of the members that had ended', async () => {
+    await train('curves', SWEEP);
+    const file = inWorkspace('runs/curves/sweep.json');
+    const sweep = JSON.parse(readFileSync(file, 'utf8')) as { state: string; members: { name: string; state: string }[] };
+    sweep.state = sweep.members[1].state = 'stopped';
+    rmSync(inWorkspace('runs/curves', sweep.members[1].name), { recursive: true });
+    writeFileSync(file, JSON.stringify(sweep));
+    await useExperiment('curves-on', [...SWEEP, { path: ['output_dir'], value: 'runs/curves' }]);
+    await until('the sweep can go on', async () => (await state()).run.resumable);
+    assert.deepEqual((await state()).run.curves, { [sweep.members[0].name]: 8, [sweep.members[1].name]: 0 });
+    await go();
+    const { run } = await state();
+    assert.equal(run.status, 'finished', JSON.stringify(run.error));
+    assert.deepEqual(run.curves, { [sweep.members[0].name]: 8, [sweep.members[1].name]: 8 });
   });
 
   test('the best member of a sweep whose folder was copied or renamed is tried from where it lies now', async () => {

@@ -6,7 +6,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import { isAlive } from '../machine/folderOwner';
 import { LabError } from './errors';
-import { closeFile, errorNumber, forcePath, listFolder, lookUp, makeFolder, openFile, removeFile, renameFile, statFile, syncFile, withFile, writeAll } from './files';
+import { closeFile, forcePath, listFolder, lookUp, makeFolder, openFile, removeFile, renameFile, statFile, syncFile, withFile, writeAll } from './files';
 
 /** Temporary names: `.tmp-` is being written, `.old-` was replaced and is about to be removed. `#` instead of the first `-` stands before a hash. */
 const TEMPORARY = /^\.(tmp|old)([-#].+)-(\d+)-[0-9a-f]{12}$/;

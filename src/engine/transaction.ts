@@ -4,8 +4,9 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
+import { isAlive } from '../machine/folderOwner';
 import { LabError } from './errors';
-import { closeFile, errorNumber, forcePath, listFolder, lookUp, makeFolder, openFile, removeFile, renameFile, statFile, syncFile, withFile, writeAll } from './files';
+import { closeFile, forcePath, listFolder, lookUp, makeFolder, openFile, removeFile, renameFile, statFile, syncFile, withFile, writeAll } from './files';
 
 /** Temporary names: `.tmp-` is being written, `.old-` was replaced and is about to be removed. `#` instead of the first `-` stands before a hash. */
 const TEMPORARY = /^\.(tmp|old)([-#].+)-(\d+)-[0-9a-f]{12}$/;
@@ -135,11 +136,6 @@ function clearAway(parent: string, target: string | undefined, goes: (pid: numbe
     renameFile(join(parent, entry), join(parent, name));
     taken.add(short);
   }
-}
-
-/** Whether a process with this number runs on this machine. */
-export function isAlive(pid: number): boolean {
-  try { process.kill(pid, 0); return true; } catch (error) { return errorNumber(error) === 'EPERM'; }
 }
 
 /** Forces a folder's own entries to disk. Where the system cannot do that for folders (Windows), it is left out. */

@@ -66,8 +66,8 @@ export function adapterOfNode(node: RunNode | undefined): string | undefined {
 export async function baseFor(lab: Lab, adapter: string): Promise<string | undefined> {
   const { document } = lab;
   const own = document && document.reading.values.base_model ? document.resolve(document.reading.values.base_model) : undefined;
-  // The run of the current experiment was trained on the current experiment's base.
-  if (own && lab.run?.view.adapter === adapter && await isCheckpointFolder(own)) return own;
+  // The run of the current experiment was trained on the current experiment's base, one that was only opened may have another.
+  if (own && lab.run?.isOwn && lab.run.view.adapter === adapter && await isCheckpointFolder(own)) return own;
   const folders = [...(document ? [document.folder] : []), ...(vscode.workspace.workspaceFolders ?? []).map(f => f.uri.fsPath)];
   const named = await baseOfAdapter(adapter, folders);
   if (named) return named;

@@ -4,7 +4,7 @@ import * as path from 'node:path';
 import type { LogOutputChannel } from 'vscode';
 import { createMessageConnection, IPCMessageReader, IPCMessageWriter, ResponseError, type MessageConnection } from 'vscode-jsonrpc/node';
 import { PROTOCOL_VERSION, type EngineNotifications, type EngineRequests, type ErrorReport } from '../protocol/engine';
-import { deathReport, forkEngine, killTree } from './engineProcess';
+import { deathReport, forkEngine, killTree, startReport } from './engineProcess';
 import { ReportedError } from './reports';
 
 /** How long an engine may take to write its last checkpoint when the window closes, or to remove what is unfinished. VS Code grants extensions 5 s. */
@@ -37,7 +37,7 @@ export class EngineClient {
   private device: string | undefined;
   private readonly exited: Promise<void>;
 
-  private constructor(private readonly child: ChildProcess, private readonly log: LogOutputChannel) {
+  private constructor(private readonly child: ChildProcess, private readonly log: LogOutputChannel, cwd: string | undefined) {
     this.connection = createMessageConnection(new IPCMessageReader(child), new IPCMessageWriter(child));
     this.exited = new Promise(resolve => {
       child.once('exit', (code, signal) => this.afterLastMessage(() => {
@@ -45,7 +45,7 @@ export class EngineClient {
         resolve();
       }));
       child.once('error', error => {
-        this.end({ code: 'engine.start', file: child.spawnfile, cause: `the engine process did not start: ${error.message}`, action: 'install the extension again' });
+        this.end(startReport(error, child.spawnfile, cwd));
         resolve();
       });
     });
@@ -58,7 +58,7 @@ export class EngineClient {
 
   /** Starts an engine and checks that it speaks this version of the protocol. */
   static async start({ extensionPath, cwd, runtimes, log }: EngineOptions): Promise<EngineClient> {
-    const client = new EngineClient(forkEngine(path.join(extensionPath, 'dist', 'engine', 'main.js'), { cwd, runtimes, log }), log);
+    const client = new EngineClient(forkEngine(path.join(extensionPath, 'dist', 'engine', 'main.js'), { cwd, runtimes, log }), log, cwd);
     client.connection.listen();
     try {
       const { protocol, pid } = await client.request('hello', { protocol: PROTOCOL_VERSION });

@@ -1,5 +1,6 @@
 /** One engine child process: started with a clean environment, its output drained into the log, ended with everything it started. */
 import { fork, spawnSync, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import type { LogOutputChannel } from 'vscode';
 import type { ErrorReport } from '../protocol/engine';
 
@@ -29,6 +30,14 @@ export function killTree(child: ChildProcess): void {
   if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
   if (process.platform === 'win32') spawnSync('taskkill', ['/PID', String(child.pid), '/T', '/F'], { windowsHide: true });
   else child.kill('SIGKILL');
+}
+
+/** Why the engine process could not be started. Of a working folder that is gone the system says that the program is not there. */
+export function startReport(error: Error, program: string, cwd: string | undefined): ErrorReport {
+  if (cwd !== undefined && !existsSync(cwd)) {
+    return { code: 'engine.folder', file: cwd, cause: 'the workspace folder is no longer there: it was moved, renamed or deleted, or its drive is not connected', action: 'put it back, or open the folder where it is now (command "File: Open Folder...")' };
+  }
+  return { code: 'engine.start', file: program, cause: `the engine process did not start: ${error.message}`, action: 'install the extension again' };
 }
 
 /** Why the engine ended although it still owed answers, and what to do about it. `device` is what its run works on (`RunStarted`), where that is known. */

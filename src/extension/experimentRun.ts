@@ -25,6 +25,9 @@ let attempts = 0;
 /** What a run said of its data and its device when it began. */
 type Told = Pick<RunStarted, 'longest' | 'rows' | 'half_precision'>;
 
+/** What the panel has of a run. */
+interface Shown { view: RunView; records: readonly MetricRecord[]; members: SweepHistory | undefined; own: boolean }
+
 export class ExperimentRun {
   private readonly changed = new vscode.EventEmitter<void>();
   private readonly measured = new vscode.EventEmitter<TelemetrySample>();
@@ -34,6 +37,7 @@ export class ExperimentRun {
   private current: RunView = EMPTY_RUN;
   private readonly history = new RunHistory();
   private members: SweepHistory | undefined;
+  private own = true;
   private samples: TelemetrySample[] = [];
   /** When the GPU was asked for what it has not answered. */
   private silentSince: number | null = null;
@@ -52,6 +56,8 @@ export class ExperimentRun {
   get latest(): Pick<RunHistory, 'trained' | 'evaluated'> { return this.history; }
   /** What the run has taken of the machine in its last minutes. */
   get telemetry(): readonly TelemetrySample[] { return this.samples; }
+  /** Whether what is shown is what Continue goes on with: not an earlier run that was opened, nor another experiment's. */
+  get isOwn(): boolean { return this.own; }
   get active(): boolean { return isActive(this.current.status); }
 
   /**
@@ -63,14 +69,19 @@ export class ExperimentRun {
     this.samples = [];
     this.replaceHistory(this.metrics);
     const attempt = ++attempts;
+    const before: Shown = { view: this.current, records: [...this.metrics], members: this.members, own: this.own };
     if (admission && !await this.admitted(admission, attempt)) return undefined;
     let ended: { summary: Summary | SweepSummary } & Told | undefined;
     const told = (): Told => ({ longest: this.current.started?.longest ?? 0, rows: this.current.started?.rows, half_precision: this.current.started?.half_precision ?? false });
-    this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: resume ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
-    this.members = sweep ? new SweepHistory() : undefined;
-    this.replaceHistory(resume ? this.metrics : []);
+    // What goes on is the experiment's own run, whatever else is shown.
+    const goesOn = resume && this.own;
+    this.own = true;
+    this.update({ ...EMPTY_RUN, attempt, status: 'preparing', folder: goesOn ? this.current.folder : null, progress: { message: 'Starting the engine', fraction: null } });
+    this.members = sweep ? (goesOn && this.members) || new SweepHistory() : undefined;
+    this.replaceHistory(goesOn ? this.metrics : []);
+    const starting = this.engine = EngineClient.start(options);
     try {
-      const engine = await (this.engine = EngineClient.start(options));
+      const engine = await starting;
       this.listen(engine);
       if (sweep) {
         const summary = await engine.request('sweep', { experiment_file: this.experimentFile, resume, wait_when_full: true });
@@ -84,15 +95,25 @@ export class ExperimentRun {
     } catch (error) {
       const report = toReport(error);
       // Stopping before there is anything to save is what the person asked for, not a failure.
-      this.update(report.code === 'run.cancelled' ? { ...EMPTY_RUN, attempt } : { status: 'failed', error: report, progress: null, blocked: null, saving: false });
+      if (report.code === 'run.cancelled') await this.showAgain(before, attempt);
+      else this.update({ status: 'failed', error: report, progress: null, blocked: null, saving: false });
     } finally {
-      (await this.started())?.kill();
-      this.engine = undefined;
+      (await starting.catch(() => undefined))?.kill();
+      if (this.engine === starting) this.engine = undefined;
       this.silentSince = null;
       this.update({ silent: null });
       await this.lookAtFolder();
     }
     return ended && { ...ended, summary: { ...ended.summary, state: ended.summary.state === 'finished' ? 'finished' : 'stopped' } };
+  }
+
+  /** The run that was shown before a start which was stopped before its first step, if it is still there: a new sweep has moved it aside when it evaluates. */
+  private async showAgain({ view, records, members, own }: Shown, attempt: number): Promise<void> {
+    const there = view.folder !== null && (await readSweep(view.folder) ?? await readRunFolder(view.folder).catch(() => undefined)) !== undefined;
+    this.own = own || !there;
+    this.members = there ? members : undefined;
+    this.replaceHistory(there ? records : []);
+    this.update(there ? view : { ...EMPTY_RUN, attempt });
   }
 
   /** Asks whether the run may begin; the view says that it is being prepared. Otherwise the last run is shown again. */
@@ -133,14 +154,15 @@ export class ExperimentRun {
     }
   }
 
-  /** Takes up what an earlier run left in `folder`: metrics, summary, checkpoints. */
-  async load(folder: string): Promise<void> {
+  /** Takes up what an earlier run left in `folder`: metrics, summary, checkpoints. Where that is not the experiment's `own` output folder, it is not what Continue goes on with. */
+  async load(folder: string, own = true): Promise<void> {
     const sweep = await readSweep(folder);
-    if (sweep && !this.active) return this.loadSweep(sweep, folder);
+    if (sweep && !this.active) return this.loadSweep(sweep, folder, own);
     const run = await readRunFolder(folder);
     if (!run || this.active) return;
     const [records, summary] = await Promise.all([readMetrics(folder), readSummary(folder)]);
     if (this.active) return;
+    this.own = own;
     this.members = undefined;
     this.replaceHistory(records);
     this.update({ ...EMPTY_RUN, status: run.status === 'active' ? 'failed' : run.status, folder, summary, started: startedFrom(summary, folder) });
@@ -154,12 +176,16 @@ export class ExperimentRun {
     this.members?.show(sweep.best);
     this.replaceHistory(best === null ? [] : await readMetrics(best));
     this.update({
-      status: sweep.state === 'stopped' ? 'stopped' : 'finished', summary, folder: best ?? sweep.folder, adapter: summary?.adapter ?? null, started: startedFrom(summary, best ?? sweep.folder), progress: null,
+      status: sweep.state === 'stopped' ? 'stopped' : 'finished', summary, folder: best ?? sweep.folder,
+      // The summary's path is that of where the sweep was trained; its folder may have been renamed or copied since.
+      adapter: best !== null && summary && !summary.full_finetuning ? path.join(best, 'adapter') : null,
+      started: startedFrom(summary, best ?? sweep.folder), progress: null,
       sweep: this.members?.view(sweep.members) ?? null,
     });
   }
 
-  private async loadSweep(sweep: SweepSummary, folder: string): Promise<void> {
+  private async loadSweep(sweep: SweepSummary, folder: string, own: boolean): Promise<void> {
+    this.own = own;
     this.members = new SweepHistory();
     for (const { name } of sweep.members) this.members.replace(name, await readMetrics(path.join(folder, name)));
     if (this.active) return;
@@ -172,6 +198,7 @@ export class ExperimentRun {
   /** Forgets a run whose folder was deleted. */
   clear(): void {
     if (this.active) return;
+    this.own = true;
     this.replaceHistory([]);
     this.update(EMPTY_RUN);
   }
@@ -228,7 +255,7 @@ export class ExperimentRun {
   }
 
   private async lookAtFolder(): Promise<void> {
-    const { folder, status } = this.current;
+    const { folder, status, attempt } = this.current;
     if (!folder) return;
     const run = await readRunFolder(folder).catch(() => undefined);
     const adapter = this.current.adapter ?? path.join(folder, 'adapter');
@@ -240,8 +267,11 @@ export class ExperimentRun {
       const written = await readMetrics(folder);
       if (written.length > this.metrics.length) this.replaceHistory(written);
     }
+    const trained = await isAdapter(adapter);
+    // The next run may have begun meanwhile.
+    if (this.current.attempt !== attempt) return;
     this.update({
-      adapter: await isAdapter(adapter) ? adapter : null, resumable: status !== 'finished' && (this.members !== undefined || newest !== undefined),
+      adapter: trained ? adapter : null, resumable: this.own && status !== 'finished' && (this.members !== undefined || newest !== undefined),
       // A process that died cannot say what it has saved.
       ...(died && newest ? { error: { ...error, lastGoodCheckpoint: newest } } : {}),
     });

@@ -11,8 +11,11 @@ import type { ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
 import { MemoryProbe, type MemorySubject } from './memoryProbe';
 import { ReportedError, toReport } from './reports';
-import { readRunFolder, readSweep } from './runFolders';
+import { ownerOf, readRunFolder, readSweep } from './runFolders';
 import { TryEngine } from './tryEngine';
+
+/** How often it is looked whether another process has done with a run. */
+const HELD_MS = 2000;
 
 export type ModelState = { state: 'none' } | { state: 'loading' } | { state: 'error'; error: ErrorReport } | { state: 'ready'; model: ModelView };
 
@@ -96,6 +99,7 @@ export class Lab {
     if (!subject) return;
     this.requireIdle(document);
     await document.save();
+    this.requireIdle(document);
     if (await this.memory.measure(subject, this.engineOptions) !== 'exceeded') return;
     throw new ReportedError({
       code: 'memory.exceeded', file: document.file, cause: 'one step would have taken all memory that was left on this machine, so it was ended',
@@ -116,8 +120,10 @@ export class Lab {
    */
   async train(document: ExperimentDocument, resume: boolean, anyway = false): Promise<ExperimentRun> {
     this.requireIdle(document);
-    this.memory.release();
     await document.save();
+    // Another start may have come meanwhile. From here on nothing is waited for until the run is active.
+    this.requireIdle(document);
+    this.memory.release();
     const run = this.runOf(document.file);
     const { engineOptions: options, memory } = this;
     const subject = this.subject(document);
@@ -210,9 +216,21 @@ export class Lab {
     const run = this.runOf(document.file);
     const output = document.reading.values.output_dir;
     const folder = output ? document.resolve(output) : undefined;
-    // The folder of a sweep is none of a run.
-    if (folder && (await readSweep(folder) ?? await readRunFolder(folder).catch(() => undefined))) await run.load(path.normalize(folder));
+    if (!folder) return;
+    if (await ownerOf(folder) === undefined) return showRun(run, folder);
+    // Another process still trains it: a terminal, or an engine of this window before it was reloaded, which writes its last checkpoint.
+    const looking = setInterval(() => void ownerOf(folder).then(owner => {
+      if (owner !== undefined && run.view.status === 'none') return;
+      clearInterval(looking);
+      if (run.view.status === 'none') void showRun(run, folder);
+    }), HELD_MS);
+    this.disposables.add({ dispose: () => clearInterval(looking) });
   }
+}
+
+/** Takes up the run or sweep in a folder, if there is one. The folder of a sweep is none of a run. */
+async function showRun(run: ExperimentRun, folder: string): Promise<void> {
+  if (await readSweep(folder) ?? await readRunFolder(folder).catch(() => undefined)) await run.load(path.normalize(folder));
 }
 
 /** Throws in a restricted workspace: training reads and runs what the workspace names. */

@@ -30,7 +30,7 @@ export async function newExperiment(lab: Lab, args: NewExperimentArguments = {})
   }))?.fsPath;
   if (!file) return undefined;
   const target = file.endsWith('.lora.json') ? file : `${file.replace(/\.json$/, '')}.lora.json`;
-  await fs.writeFile(target, await experimentText(path.dirname(target), model, train), { flag: 'wx' });
+  await fs.writeFile(target, await experimentText(target, model, train), { flag: 'wx' });
   const uri = vscode.Uri.file(target);
   await lab.current.choose(uri);
   await vscode.window.showTextDocument(uri);
@@ -38,7 +38,8 @@ export async function newExperiment(lab: Lab, args: NewExperimentArguments = {})
 }
 
 /** A complete experiment with the settings that people change first. */
-async function experimentText(folder: string, model: string, train: string): Promise<string> {
+async function experimentText(target: string, model: string, train: string): Promise<string> {
+  const folder = path.dirname(target);
   const relative = (file: string): string => path.relative(folder, file).split(path.sep).join('/') || '.';
   const evaluation = train.replace(/train(?=[^/\\]*$)/, 'eval');
   const hasEval = evaluation !== train && await fs.access(evaluation).then(() => true, () => false);
@@ -49,7 +50,8 @@ async function experimentText(folder: string, model: string, train: string): Pro
     dataset: { train: relative(train), ...(hasEval ? { eval: relative(evaluation) } : {}), ...names },
     lora: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
     training: { per_device_train_batch_size: 16, num_train_epochs: 3, learning_rate: 5e-4, ...(hasEval ? {} : { eval_strategy: 'no' }) },
-    output_dir: `runs/${path.basename(train).replace(/\.[^.]*$/, '')}`,
+    // Experiments on the same data are not to take each other's runs for their own.
+    output_dir: `runs/${path.basename(target).replace(/\.lora\.json$/, '')}`,
   };
   return `${JSON.stringify(experiment, null, 2)}\n`;
 }

@@ -1,11 +1,13 @@
 /** Commands that start, steer and clean up runs. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
+import { LOCK_NAME } from '../machine/folderOwner';
 import { metricsCsv } from '../protocol/panel';
 import type { ExperimentPanel } from './experimentPanel';
 import type { Lab } from './lab';
 import { requireTrust } from './lab';
 import { ReportedError } from './reports';
+import { ownerOf } from './runFolders';
 import type { RunNode, RunTree } from './runTree';
 
 export interface StartArguments {
@@ -36,7 +38,10 @@ export async function saveCheckpoint(lab: Lab): Promise<string | undefined> { re
 export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): Promise<void> {
   const { run, experiment } = runOf(node);
   if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
-  if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) await lab.run.load(run.folder);
+  if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) {
+    await refuseHeld(run.folder, 'open it when it has ended');
+    await lab.run.load(run.folder, experiment !== undefined);
+  }
   panel.show();
 }
 
@@ -53,14 +58,27 @@ export async function resumeRun(lab: Lab, panel: ExperimentPanel, node: RunNode)
 export async function deleteRun(lab: Lab, tree: RunTree, node: RunNode, confirmed = false): Promise<void> {
   const { run, active } = runOf(node);
   if (active) throw new ReportedError({ code: 'run.active', file: run.folder, cause: 'this run is still training', action: 'stop it first' });
+  await refuseHeld(run.folder, DELETE_HELD);
   const what = `Delete the run "${run.name}" with its ${run.checkpoints.length} checkpoints${run.adapter ? ' and its adapter' : ''}?`;
   if (!confirmed && await vscode.window.showWarningMessage(what, { modal: true, detail: run.folder }, 'Delete') !== 'Delete') return;
+  await refuseHeld(run.folder, DELETE_HELD);
   const uri = vscode.Uri.file(run.folder);
   // Not every file system has a trash; the question has been answered, so then it is deleted for good.
   await vscode.workspace.fs.delete(uri, { recursive: true, useTrash: true }).then(undefined, () => vscode.workspace.fs.delete(uri, { recursive: true }));
   lab.allRuns.filter(r => r.view.folder === run.folder).forEach(r => r.clear());
   tree.refresh();
 }
+
+/** Error `run.active` where another process writes in the folder: a terminal's, another window's, or a sweep that has not done with this member. */
+async function refuseHeld(folder: string, action: string): Promise<void> {
+  const pid = await ownerOf(folder);
+  if (pid === undefined) return;
+  throw new ReportedError({
+    code: 'run.active', file: folder, cause: `this run is in use by process ${pid}: it trains in a terminal or another window, or waits in a sweep`, action: `${action}; if that process is none of LoRA Lab's, delete ${LOCK_NAME} in the folder`,
+  });
+}
+
+const DELETE_HELD = 'stop it there first';
 
 export async function reveal(folder: string | null | undefined): Promise<void> {
   if (folder) await vscode.commands.executeCommand('revealFileInOS', vscode.Uri.file(folder));

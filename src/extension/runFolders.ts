@@ -1,6 +1,7 @@
 /** Run folders on disk, read as the engine writes them. Never writes. */
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
+import { hasEnded, isOnThisMachine, LOCK_NAME, parseOwner } from '../machine/folderOwner';
 import { isEvalRecord, shownMetrics, type ShownMetric, type MetricRecord, type Summary, type SweepSummary } from '../protocol/metrics';
 
 /** Enough of `metrics.jsonl` for the last train and evaluation lines. */
@@ -11,7 +12,7 @@ export interface Checkpoint { folder: string; step: number }
 export interface RunFolder {
   folder: string;
   name: string;
-  /** `failed`: it ended without a summary. Runs of this window are `active` whatever the folder says. */
+  /** `failed`: it ended without a summary. Runs of this window are `active` whatever the folder says, others while a process of this machine holds the folder. */
   status: 'finished' | 'stopped' | 'failed' | 'active';
   last_loss: number | null;
   /** Of what is saved, or of the last evaluation. */
@@ -28,13 +29,13 @@ export interface RunFolder {
 export async function readRunFolder(folder: string): Promise<RunFolder | undefined> {
   const names = await fs.readdir(folder).catch(() => [] as string[]);
   if (!names.includes('experiment.json') && !names.includes('metrics.jsonl')) return undefined;
-  const [summary, records, status] = await Promise.all([readSummary(folder), tailMetrics(folder), fs.stat(folder)]);
+  const [summary, records, status, owner] = await Promise.all([readSummary(folder), tailMetrics(folder), fs.stat(folder), names.includes(LOCK_NAME) ? ownerOf(folder) : undefined]);
   const train = records.filter(record => !isEvalRecord(record)).at(-1);
   const evaluated = records.filter(isEvalRecord).at(-1);
   const loss = train && 'loss' in train ? Number(train.loss) : summary?.train_loss;
   return {
     folder, name: path.basename(folder),
-    status: summary ? summary.state : 'failed',
+    status: owner !== undefined ? 'active' : summary ? summary.state : 'failed',
     last_loss: loss ?? null,
     metrics: summary?.eval ? shownMetrics(summary.eval) : evaluated ? shownMetrics(evaluated) : [],
     steps: summary?.steps ?? train?.step ?? 0,
@@ -42,6 +43,12 @@ export async function readRunFolder(folder: string): Promise<RunFolder | undefin
     adapter: names.includes('adapter') && await isAdapter(path.join(folder, 'adapter')) ? path.join(folder, 'adapter') : null,
     time: status.mtimeMs,
   };
+}
+
+/** The process of this machine that writes in a folder, as the engine's lock tells it; undefined if there is none, or it has ended. */
+export async function ownerOf(folder: string): Promise<number | undefined> {
+  const owner = parseOwner(await fs.readFile(path.join(folder, LOCK_NAME), 'utf8').catch(() => ''));
+  return owner && isOnThisMachine(owner) && !hasEnded(owner) ? owner.pid : undefined;
 }
 
 /** Run folders among `folders` and directly inside `parents`, newest first. */
@@ -76,12 +83,12 @@ export async function readSweep(folder: string): Promise<SweepSummary | null> {
   return text === null ? null : (parseJson(text) as SweepSummary | undefined) ?? null;
 }
 
-/** The folders of sweeps among `folders` and directly inside `parents`, newest first. */
-export async function listSweepFolders(folders: readonly string[], parents: readonly string[]): Promise<{ folder: string; sweep: SweepSummary; time: number }[]> {
+/** The folders of sweeps among `folders` and directly inside `parents`, newest first; `held` are those that a process still works in. */
+export async function listSweepFolders(folders: readonly string[], parents: readonly string[]): Promise<{ folder: string; sweep: SweepSummary; time: number; held: boolean }[]> {
   const all = [...new Set([...folders, ...await foldersInside(parents)])];
   const found = await Promise.all(all.map(async folder => {
-    const [sweep, status] = await Promise.all([readSweep(folder), fs.stat(folder).catch(() => undefined)]);
-    return sweep && status ? [{ folder, sweep, time: status.mtimeMs }] : [];
+    const [sweep, status, owner] = await Promise.all([readSweep(folder), fs.stat(folder).catch(() => undefined), ownerOf(folder)]);
+    return sweep && status ? [{ folder, sweep, time: status.mtimeMs, held: owner !== undefined }] : [];
   }));
   return found.flat().sort((a, b) => b.time - a.time);
 }

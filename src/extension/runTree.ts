@@ -96,14 +96,15 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     const nodes = runs.map(run => {
       const owner = this.lab.allRuns.find(r => r.view.folder && path.normalize(r.view.folder) === run.folder);
       const active = owner?.active ? owner : undefined;
-      const experiment = owner?.experimentFile ?? experiments.find(e => e.output && [run.folder, ofSweep(run.folder)].includes(path.normalize(e.output)))?.file;
+      // The panel of an experiment may also show a run that is none of its own.
+      const experiment = (owner?.isOwn ? owner.experimentFile : undefined) ?? experiments.find(e => e.output && [run.folder, ofSweep(run.folder)].includes(path.normalize(e.output)))?.file;
       return { kind: 'run' as const, run: active ? { ...run, status: 'active' as const } : run, experiment, active, parent: undefined as RunNode | undefined };
     });
     this.shownActive = nodes.find(node => node.active);
-    const groups = sweeps.map(({ folder, sweep, time }) => {
+    const groups = sweeps.map(({ folder, sweep, time, held }) => {
       // The best first, as the sweep ranks them.
       const members = sweep.members.flatMap(({ name }) => nodes.find(node => node.run.folder === path.join(folder, name)) ?? []);
-      const group: RunNode & { kind: 'sweep' } = { kind: 'sweep', folder, sweep, time, active: members.some(node => node.active), runs: members };
+      const group: RunNode & { kind: 'sweep' } = { kind: 'sweep', folder, sweep, time, active: held || members.some(node => node.active), runs: members };
       for (const node of members) node.parent = group;
       return group;
     });
@@ -146,13 +147,16 @@ const ICONS: Record<RunFolder['status'], vscode.ThemeIcon> = {
   active: new vscode.ThemeIcon('pulse', new vscode.ThemeColor('charts.blue')),
 };
 
+/** A run that this window does not train: a member of a sweep that is to go on, or one of a terminal or another window. */
+const whereHeld = ({ parent }: RunNode & { kind: 'run' }): string => (parent?.kind === 'sweep' && parent.runs.some(node => node.kind === 'run' && node.active) ? 'waiting' : 'running elsewhere');
+
 function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   const { run, active } = node;
   const item = new vscode.TreeItem(run.name, run.adapter || run.checkpoints.length ? vscode.TreeItemCollapsibleState.Collapsed : vscode.TreeItemCollapsibleState.None);
   const { trained, evaluated } = active?.latest ?? {};
   const loss = trained ? Number(trained.loss) : run.last_loss;
   const metrics = evaluated ? shownMetrics(evaluated) : run.metrics;
-  const status = active ? active.view.status : run.status;
+  const status = active ? active.view.status : run.status === 'active' ? whereHeld(node) : run.status;
   const numbers = [...metrics.slice(0, 1).map(({ name, text }) => `${name} ${text}`), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
   const parts = [status, ...metrics.map(({ name, text }) => `${name} ${text}`), ...(loss === null ? [] : [`loss ${loss.toFixed(3)}`])];
   item.id = run.folder;

@@ -18,6 +18,8 @@ export interface LabState {
   run: {
     status: RunStatus; step: number; total_steps: number; loss: number | null; metrics: number; samples: number; message: string | null;
     error: ErrorReport | null; summary: Summary | null; folder: string | null; adapter: string | null; resumable: boolean;
+    /** Points of the curve of each member of a sweep. */
+    curves: Record<string, number>;
   };
   memory: { measuring: boolean; measured: MemoryMeasurement | null; held: HeldRun | null };
   panel: { open: boolean; visible: boolean };
@@ -29,7 +31,7 @@ export interface LabState {
 
 export function readState(lab: Lab, panel: ExperimentPanel): LabState {
   const { model, count, document } = lab;
-  const { status, error, summary, folder, adapter, resumable, started, progress } = lab.run?.view ?? EMPTY_RUN;
+  const { status, error, summary, folder, adapter, resumable, started, progress, sweep } = lab.run?.view ?? EMPTY_RUN;
   const metrics = lab.run?.metrics ?? [];
   const memory = lab.experimentView()?.memory;
   const trained = lab.run?.latest.trained;
@@ -43,6 +45,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
     run: {
       status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, loss: trained ? Number(trained.loss) : null,
       metrics: metrics.length, samples: lab.run?.telemetry.length ?? 0, message: progress?.message ?? null, error, summary, folder, adapter, resumable,
+      curves: Object.fromEntries(Object.entries(sweep?.curves ?? {}).map(([name, points]) => [name, points.length])),
     },
     memory: { measuring: !!memory?.measuring, measured: memory?.measured[0]?.result ?? null, held: memory?.held ?? null },
     panel: { open: panel.open, visible: panel.visible },

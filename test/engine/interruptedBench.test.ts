@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
-import { isAlive } from '../../src/engine/transaction';
+import { isAlive } from '../../src/machine/folderOwner';
 import { inTemporaryFolder } from '../support/faults';
 import { built } from '../support/paths';
 

@@ -25,6 +25,16 @@ suite('The channel to the engine', () => {
     assert.deepEqual(heard, ['first', 'second']);
   });
 
+  test('a workspace folder that is gone is named when the engine cannot start in it', async () => {
+    const gone = inWorkspace('renamed-meanwhile');
+    const refused = EngineClient.start({ ...optionsOf('a folder that is gone'), cwd: gone });
+    await assert.rejects(refused, ({ report }: ReportedError) => {
+      assert.deepEqual([report.code, report.file], ['engine.folder', gone]);
+      assert.match(`${report.cause}; ${report.action}`, /no longer there.*open the folder/);
+      return true;
+    });
+  });
+
   test('the engine that texts are tried in is kept for the next one, but not once it has lost its GPU', async () => {
     const options = optionsOf('tries');
     const tries = new TryEngine();

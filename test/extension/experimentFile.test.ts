@@ -114,6 +114,15 @@ suite('Experiment file', () => {
     await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('runs'), train: inWorkspace('train.jsonl'), file }), /no config\.json/);
   });
 
+  test('two new experiments on the same data have folders of their own for their runs', async () => {
+    const folders: string[] = [];
+    for (const name of ['plain', 'other.more']) {
+      const file = await vscode.commands.executeCommand<string>('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file: inWorkspace(`${name}.lora.json`) });
+      folders.push((JSON.parse(readFileSync(file, 'utf8')) as { output_dir: string }).output_dir);
+    }
+    assert.deepEqual(folders, ['runs/plain', 'runs/other.more']);
+  });
+
   test('a new experiment reads the column names of a Parquet file', async () => {
     const file = inWorkspace('made-of-parquet.lora.json');
     copyFileSync(fixture('parquet/reviews.parquet'), inWorkspace('reviews.parquet'));

@@ -3,46 +3,17 @@ import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import type { Change } from '../../src/extension/jsonEdit';
-import type { LabState } from '../../src/extension/state';
-import { ENDLESS, inWorkspace, isAlive, lab, state, until, useExperiment } from './support';
+import { inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
 
 const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
-const start = (args: object = {}): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', args);
 const statusIs = async (status: string): Promise<boolean> => (await state()).run.status === status;
-const steps = async (): Promise<number> => (await state()).run.step;
 const metricsOf = (folder: string): Record<string, number>[] => readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n').map(line => JSON.parse(line));
 
 /** The rows of the Runs tree, as they are written. */
 async function runRows(): Promise<string[]> {
   const { runTree } = await lab();
   return (await runTree.getChildren()).map(node => runTree.getTreeItem(node)).map(item => `${item.label}: ${item.description}`);
-}
-
-/** Trains an experiment of its own to the end; it is the current one then. */
-async function train(name: string, changes: Change[] = []): Promise<LabState['run']> {
-  await useExperiment(name, changes);
-  await start();
-  const { run } = await state();
-  assert.equal(run.status, 'finished', JSON.stringify(run.error));
-  return run;
-}
-
-/** Starts a run that has no end, and returns when it has made some steps; `ended` resolves once it has been stopped. */
-async function startEndless(name: string): Promise<{ ended: Thenable<unknown> }> {
-  await useExperiment(name, ENDLESS);
-  const ended = start();
-  await until('steps are made', async () => await steps() > 3);
-  return { ended };
-}
-
-/** Stops what runs and waits for its end. */
-async function stop(ended: Thenable<unknown>): Promise<LabState['run']> {
-  await vscode.commands.executeCommand('loraLab.stop');
-  await ended;
-  const { run } = await state();
-  assert.equal(run.status, 'stopped', JSON.stringify(run.error));
-  return run;
 }
 
 suite('Runs', () => {

@@ -63,6 +63,35 @@ async function replaceText(document: vscode.TextDocument, text: string): Promise
   assert.ok(!document.isDirty || await document.save());
 }
 
+export const start = (args: object = {}): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', args);
+export const steps = async (): Promise<number> => (await state()).run.step;
+
+/** Trains an experiment of its own to the end; it is the current one then. */
+export async function train(name: string, changes: Change[] = []): Promise<LabState['run']> {
+  await useExperiment(name, changes);
+  await start();
+  const { run } = await state();
+  assert.equal(run.status, 'finished', JSON.stringify(run.error));
+  return run;
+}
+
+/** Starts a run that has no end, and returns when it has made some steps; `ended` resolves once it has been stopped. */
+export async function startEndless(name: string): Promise<{ ended: Thenable<unknown> }> {
+  await useExperiment(name, ENDLESS);
+  const ended = start();
+  await until('steps are made', async () => (await state()).run.status === 'running' && await steps() > 3);
+  return { ended };
+}
+
+/** Stops what runs and waits for its end. */
+export async function stop(ended: Thenable<unknown>): Promise<LabState['run']> {
+  await vscode.commands.executeCommand('loraLab.stop');
+  await ended;
+  const { run } = await state();
+  assert.equal(run.status, 'stopped', JSON.stringify(run.error));
+  return run;
+}
+
 export const textOf = async (file: string): Promise<string> => (await vscode.workspace.openTextDocument(file)).getText();
 
 /** The line of an experiment file that holds a key, without comment and indentation. */

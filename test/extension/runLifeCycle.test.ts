@@ -1,0 +1,145 @@
+/** Starts, stops and continuations that come close to each other, and runs that are not the current experiment's own. */
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import * as vscode from 'vscode';
+import { EngineClient } from '../../src/extension/engineClient';
+import type { Change } from '../../src/extension/jsonEdit';
+import type { RunNode } from '../../src/extension/runTree';
+import type { TryResult } from '../../src/protocol/panel';
+import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
+
+const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
+
+const go = (): Thenable<unknown> => vscode.commands.executeCommand('loraLab.continueRun');
+const none = (): Promise<unknown> => until('no engine is left', async () => (await state()).engines.length === 0);
+/** The row of a run in the tree, once there is one. */
+const row = async (name: string): Promise<RunNode & { kind: 'run' }> => {
+  const { runTree } = await lab();
+  return until(`${name} is in the tree`, async () => (await runTree.getChildren()).flatMap(node => (node.kind === 'run' && node.run.name === name ? [node] : []))[0]);
+};
+
+/** Starts something, and stops it as soon as its engine is there. */
+async function cancelled(begin: () => Thenable<unknown>): Promise<void> {
+  const ended = begin();
+  await until('its engine starts', async () => { const { run, engines } = await state(); return engines.length > 0 && run.status === 'preparing'; });
+  await vscode.commands.executeCommand('loraLab.stop');
+  await ended;
+  await none();
+}
+
+suite('Runs one after the other', () => {
+  teardown(async () => {
+    if ((await state()).engines.length) await vscode.commands.executeCommand('loraLab.stop');
+    await none();
+  });
+
+  test('of two starts at once one trains and the other is refused, and Stop ends what trains', async () => {
+    await useExperiment('twice', ENDLESS);
+    const said = [start(), start()].map(begun => begun.then(() => 'ended', (error: Error) => error.message));
+    await until('steps are made', async () => (await state()).run.status === 'running' && await steps() > 3);
+    const { engines } = await state();
+    assert.equal(engines.length, 1, 'one engine trains');
+    await vscode.commands.executeCommand('loraLab.stop');
+    const answers = await Promise.all(said);
+    assert.equal(answers.filter(answer => answer === 'ended').length, 1, answers.join());
+    assert.match(answers.join(), /still training/);
+    assert.equal((await state()).run.status, 'stopped', JSON.stringify((await state()).run.error));
+    await until('its engine has ended', () => !isAlive(engines[0]));
+  });
+
+  test('a continued run that is stopped while it still starts is shown as it was, and can go on', async () => {
+    const before = await stop((await startEndless('resumed')).ended);
+    const shown = ({ status, resumable, folder, adapter, metrics, step }: typeof before): unknown[] => [status, resumable, folder, adapter, metrics, step];
+    await cancelled(go);
+    assert.deepEqual(shown((await state()).run), shown(before));
+    // Nor has a new run done anything to it by then.
+    await cancelled(start);
+    assert.deepEqual(shown((await state()).run), shown(before));
+    const ended = go();
+    await until('it goes on', async () => (await state()).run.status === 'running' && await steps() > before.step);
+    assert.equal((await stop(ended)).folder, before.folder);
+  });
+
+  test('an earlier run that is opened is shown without a way to continue it, and the experiment\'s own with one', async () => {
+    await stop((await startEndless('earlier')).ended);
+    const latest = await stop((await startEndless('earlier')).ended);
+    await vscode.commands.executeCommand('loraLab.openRun', await row('earlier.1'));
+    const { run } = await state();
+    assert.deepEqual([run.folder, run.status, run.resumable], [inWorkspace('runs/earlier.1'), 'stopped', false]);
+    assert.ok(run.metrics > 3 && run.adapter);
+    // Nor does the tree take the experiment for its own because the panel shows it: it would resume the other one.
+    await vscode.commands.executeCommand('loraLab.resumeRun', await row('earlier.1'));
+    assert.equal((await state()).run.folder, run.folder);
+    await vscode.commands.executeCommand('loraLab.openRun', await row('earlier'));
+    const own = (await state()).run;
+    assert.deepEqual([own.folder, own.resumable, own.step], [latest.folder, true, latest.step]);
+  });
+
+  test('an earlier run is tried on the base that it was trained on', async () => {
+    await train('based');
+    cpSync(inWorkspace('model'), inWorkspace('other-model'), { recursive: true });
+    const weights = inWorkspace('other-model/model.safetensors');
+    const bytes = readFileSync(weights);
+    bytes[bytes.length - 4] ^= 1;
+    writeFileSync(weights, bytes);
+    await train('based', [{ path: ['base_model'], value: 'other-model' }]);
+    await vscode.commands.executeCommand('loraLab.openRun', await row('based.1'));
+    const { base, adapter } = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text: 'A wonderful evening.' });
+    assert.notDeepEqual(base[0].probabilities, adapter[0].probabilities);
+  });
+
+  test('a sweep that goes on keeps the curves of the members that had ended', async () => {
+    await train('curves', SWEEP);
+    const file = inWorkspace('runs/curves/sweep.json');
+    const sweep = JSON.parse(readFileSync(file, 'utf8')) as { state: string; members: { name: string; state: string }[] };
+    sweep.state = sweep.members[1].state = 'stopped';
+    rmSync(inWorkspace('runs/curves', sweep.members[1].name), { recursive: true });
+    writeFileSync(file, JSON.stringify(sweep));
+    await useExperiment('curves-on', [...SWEEP, { path: ['output_dir'], value: 'runs/curves' }]);
+    await until('the sweep can go on', async () => (await state()).run.resumable);
+    assert.deepEqual((await state()).run.curves, { [sweep.members[0].name]: 8, [sweep.members[1].name]: 0 });
+    await go();
+    const { run } = await state();
+    assert.equal(run.status, 'finished', JSON.stringify(run.error));
+    assert.deepEqual(run.curves, { [sweep.members[0].name]: 8, [sweep.members[1].name]: 8 });
+  });
+
+  test('the best member of a sweep whose folder was copied or renamed is tried from where it lies now', async () => {
+    const { folder } = await train('swept-here', SWEEP);
+    const show = async (name: string): Promise<string> => {
+      await useExperiment(name, [...SWEEP, { path: ['output_dir'], value: `runs/${name}` }]);
+      return until(`${name} is loaded`, async () => (await state()).run.adapter);
+    };
+    const best = folder!.slice(inWorkspace('runs/swept-here').length + 1);
+    cpSync(inWorkspace('runs/swept-here'), inWorkspace('runs/swept-copy'), { recursive: true });
+    assert.equal(await show('swept-copy'), inWorkspace('runs/swept-copy', best, 'adapter'));
+    renameSync(inWorkspace('runs/swept-here'), inWorkspace('runs/swept-moved'));
+    assert.equal(await show('swept-moved'), inWorkspace('runs/swept-moved', best, 'adapter'));
+  });
+
+  test('a run that another process trains is no failed one, is not deleted, and is shown once it has ended', async () => {
+    await useExperiment('foreign', ENDLESS);
+    const log = vscode.window.createOutputChannel('Another process', { log: true });
+    const engine = await EngineClient.start({ extensionPath: vscode.extensions.getExtension('lora-lab.lora-lab')!.extensionPath, cwd: inWorkspace(), runtimes: inWorkspace('runtimes'), log });
+    try {
+      const stepped = new Promise<void>(resolve => engine.on('metrics', () => resolve()));
+      const ended = engine.request('train', { experiment_file: inWorkspace('foreign.lora.json'), resume: false });
+      await stepped;
+      const { runTree } = await lab();
+      const node = await row('foreign');
+      const { description, contextValue } = runTree.getTreeItem(node);
+      assert.match(`${contextValue} ${description}`, /^run-active.* running elsewhere/);
+      await vscode.commands.executeCommand('loraLab.deleteRun', node, true);
+      assert.ok(existsSync(inWorkspace('runs/foreign/metrics.jsonl')));
+      // A file that this window has not seen, as every file after a reload.
+      await useExperiment('foreign-again', [...ENDLESS, { path: ['output_dir'], value: 'runs/foreign' }]);
+      assert.equal((await state()).run.status, 'none');
+      await engine.request('stop', {});
+      await ended;
+      await until('the run is shown', async () => (await state()).run.status === 'stopped');
+      assert.deepEqual([(await state()).run.folder, (await state()).run.resumable], [inWorkspace('runs/foreign'), true]);
+    } finally { engine.kill(); }
+    await vscode.commands.executeCommand('loraLab.deleteRun', await row('foreign'), true);
+    assert.equal(existsSync(inWorkspace('runs/foreign')), false);
+  });
+});

@@ -109,7 +109,10 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens(layer) * layer.hidden));
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
   const vocabulary = written?.shape;
-  const logits = vocabulary ? FLOAT * examples * (pairs ? target : length) * (3 * (savings.chunked_loss && !isTrained(written!, count, lora) ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
+  const classes = vocabulary ? (savings.chunked_loss && !isTrained(written!, count, lora) ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) : 0;
+  // The logits of an adapter are added to those of the layer that it is on.
+  const times = count.adapters.some(({ name }) => name === written?.name && written.type === 'Linear') ? 4 : 3;
+  const logits = vocabulary ? FLOAT * examples * (pairs ? target : length) * (times * classes + 3 * vocabulary[1]) : 0;
   // What T5 adds to the scores for the distance of two tokens is the same in all layers of a stack, which read it once more where they compute them again.
   const positioned = model.modules.some(({ name }) => POSITIONS.test(name)) ? [...new Map(layers.map(layer => [layer.decoder, layer])).values()] : [];
   const positions = sum(positioned.map(layer => ({ layer, own: attentions(layer)[0] })).filter(({ own }) => again(own)).map(({ layer, own }) => FLOAT * layer.heads * own.keys ** 2 * (layer.decoder ? 1 : examples)));

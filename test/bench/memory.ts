@@ -35,9 +35,9 @@ const MORE: Row[] = [
   { ...bert, name: 'BERT-base, query and value, r = 256, 16 × 128 tokens', rank: 256 },
   { ...gpt2, name: 'GPT-2 small, c_attn, 8 × 256 tokens, base weights in `int4`', engine: { precision: 'int4', compare_precision: 'off' } },
   { ...qwen2, name: 'Qwen2-0.5B shape, all-linear, 2 × 512 tokens, base weights in `int4`', engine: { precision: 'int4', compare_precision: 'off' } },
-  { ...gpt2, name: 'GPT-2 small, c_attn and an adapter on the output layer, 8 × 256 tokens', target_modules: ['c_attn', 'lm_head'] },
-  { ...gpt2, name: 'GPT-2 small, c_attn and a trained output layer, 8 × 256 tokens', lora: { modules_to_save: ['lm_head'] } },
-  { ...gpt2, name: 'GPT-2 small, "lora": null, 8 × 256 tokens', full: true },
+  ...[
+    { name: 'c_attn and an adapter on the output layer', target_modules: ['c_attn', 'lm_head'] }, { name: 'c_attn and the output layer trained', lora: { modules_to_save: ['lm_head'] } }, { name: '"lora": null', full: true as const },
+  ].map(({ name, ...part }): Row => ({ ...gpt2, base: 'gpt2-untied', name: `GPT-2 of 4 layers of width 256 and an output layer of its own, ${name}, 8 × 256 tokens`, ...part })),
 ];
 export const MEMORY_ROWS: Row[] = [...ROWS, ...MORE];
 

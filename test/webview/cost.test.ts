@@ -230,6 +230,14 @@ test('an output layer over a vocabulary that is trained has logits of all its cl
   assert.equal(of(true, ['chunked_loss']), of(true, []));
 });
 
+test('the logits of an adapter on the output layer are there beside those of the layer', () => {
+  const head = { name: 'lm_head', type: 'Linear' as const, shape: [30522, 768], parameters: 30522 * 768, dtype: 'F32' as const, adaptable: true, saved: false, output: true };
+  const model = { ...BERT_BASE, modules: [...BERT_BASE.modules, head], base_parameters: BERT_BASE.base_parameters + head.parameters };
+  const of = (target_modules: string[], without: MemorySettings['engine']['without']): number =>
+    estimateMemory(model, { ...settings({ per_device_train_batch_size: 2 }), task: 'CAUSAL_LM', lora: { ...settings().lora, target_modules }, engine: { ...settings().engine, without } }, 128).activations;
+  assert.equal(of(['query', 'lm_head'], []) - of(['query'], ['chunked_loss']), 4 * 256 * 30522);
+});
+
 test('a kept prefix counts up to its limit in memory, and texts that are written with the base a second time; a measured step has neither', () => {
   const given = settings({ num_train_epochs: 3 });
   const of = (part: Partial<MemorySettings>, data_bytes?: number) => estimateMemory({ ...BERT_BASE, data_bytes }, { ...given, ...part });

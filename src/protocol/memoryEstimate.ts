@@ -39,8 +39,10 @@ const [FLOAT, HALF] = [4, 2];
 const HEAD_SIZE = 64;
 /** As in the engine: classes of a vocabulary that are computed at a time, where its layer is frozen. */
 const CHUNK_CLASSES = 8192;
-/** Measured on nine BERTs, GPT-2 and a Qwen2: the engine by itself, and what it takes beside its weights, of rounded ones more, for they are made in it. */
-const [PROCESS, BESIDE_WEIGHTS, BESIDE_ROUNDED] = [200e6, 0.05, 0.15];
+/** Measured on nine BERTs, GPT-2 and a Qwen2: the engine by itself, and what it takes beside its weights. */
+const [PROCESS, BESIDE_WEIGHTS] = [200e6, 0.05];
+/** Of what ONNX Runtime makes copies of while it loads rounded weights and chunks of a tied output layer, so much stays with the process: measured on BERT-base and GPT-2. */
+const LEFT_OF_COPIES = 0.7;
 /** Many large tensors leave holes in ONNX Runtime's arena: of what goes beyond this, so much more (measured 1.03 GB more beside 1.6 GB, 0.22 beside 0.87). */
 const [HOLES_FROM, HOLES] = [512e6, 0.5];
 /** On the CPU, ONNX Runtime packs every matrix for the product of each direction; while it does, about half of the file's pages are in memory too. */
@@ -64,9 +66,9 @@ const BYTES_PER_TOKEN = 4;
 
 /**
  * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
- * in as many copies, these and all others once in ONNX Runtime and once where they were read to; 58 bytes for each trained parameter; and, unless
+ * in as many copies and a part of them once more, these and all others while they are loaded also where they are made; 58 bytes for each trained parameter; and, unless
  * reading the weights takes more, for the T tokens of one portion (512, more where much is trained: `trainedPortion`; or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities, or where they are computed again what attention keeps instead,
- * and the masks of dropout, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
+ * the masks of dropout and what adapters keep, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
  * A GPU takes 64 bytes for each trained parameter, 100 in a linear layer that is trained whole, and holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
  * T has no gap: a portion of shorter texts is as full as one of the longest, and packed rows are. Every example counts with `max_length` tokens, or the data's longest if that is known; of an encoder-decoder that is the source, and the target counts with `max_target_length` in the decoder, which has two attentions in each layer.
  */
@@ -97,17 +99,20 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const frozen = frozenLayers(model.modules, layers, count, lora);
   const tokens = (layer: Layer): number => examples * (layer.decoder ? target : length);
   const attentions = (layer: Layer): Attention[] => (layer.decoder ? [{ kind: 'decoder', keys: target, longest: target }, { kind: 'cross', keys: length, longest: Math.max(length, target) }] : [{ kind: 'own', keys: length, longest: Math.max(length, target) }]);
-  const masks = masksOf(model, layers, count, lora);
+  const beside_layers = besideOf(model, layers, count, lora);
   const last = (i: number): boolean => task === 'SEQ_CLS' && savings.last_layer_positions && i === layers.length - 1;
   /** Floats that the attentions of a layer keep for each token: probabilities, with dropout its mask and what it leaves of them too. */
   const attended = (layer: Layer): number => sum(attentions(layer).map(attention => (again(attention) ? SLOTS * layer.hidden : (model.dropout?.attention ? 3 : 1) * layer.heads * attention.keys)));
-  const kept = layers.map((layer, i) => FLOAT * (tokens(layer) * (last(i) ? layer.inward : layer.outputs + layer.norms + layer.gated + attended(layer) + masks[i]) + (layer.decoder ? examples * length * layer.crossing : 0))).slice(frozen);
+  const kept = layers.map((layer, i) => FLOAT * (tokens(layer) * (last(i) ? layer.inward : layer.outputs + layer.norms + layer.gated + attended(layer) + beside_layers[i]) + (layer.decoder ? examples * length * layer.crossing : 0))).slice(frozen);
   const scores = layers.map(layer => Math.max(0, ...attentions(layer).map(attention => (again(attention) && !gpu ? TURNS * Math.max(TURN_BYTES, FLOAT * layer.group * attention.keys ** 2 / MOST_BLOCKS) : 2 * FLOAT * tokens(layer) * layer.heads * attention.keys))));
   const widest = Math.max(0, ...layers.map((layer, i) => 3 * FLOAT * tokens(layer) * layer.widest + scores[i]));
   const inputs = sum(layers.slice(frozen).map(layer => FLOAT * tokens(layer) * layer.hidden));
   const written = task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM' ? vocabularyOf(model.modules) : undefined;
   const vocabulary = written?.shape;
-  const logits = vocabulary ? FLOAT * examples * (pairs ? target : length) * (3 * (savings.chunked_loss && !isTrained(written!, count, lora) ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) + 3 * vocabulary[1]) : 0;
+  const classes = vocabulary ? (savings.chunked_loss && !isTrained(written!, count, lora) ? Math.min(vocabulary[0], CHUNK_CLASSES) : vocabulary[0]) : 0;
+  // The logits of an adapter are added to those of the layer that it is on.
+  const times = count.adapters.some(({ name }) => name === written?.name && written.type === 'Linear') ? 4 : 3;
+  const logits = vocabulary ? FLOAT * examples * (pairs ? target : length) * (times * classes + 3 * vocabulary[1]) : 0;
   // What T5 adds to the scores for the distance of two tokens is the same in all layers of a stack, which read it once more where they compute them again.
   const positioned = model.modules.some(({ name }) => POSITIONS.test(name)) ? [...new Map(layers.map(layer => [layer.decoder, layer])).values()] : [];
   const positions = sum(positioned.map(layer => ({ layer, own: attentions(layer)[0] })).filter(({ own }) => again(own)).map(({ layer, own }) => FLOAT * layer.heads * own.keys ** 2 * (layer.decoder ? 1 : examples)));
@@ -120,13 +125,14 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const linear = sum(model.modules.filter(m => m.type === 'Linear' && !m.saved && !m.output).map(elements)) - below;
   const output = vocabulary ? vocabulary[0] * vocabulary[1] : 0;
   const tied = written?.type === 'Embedding' ? output : 0;
-  const held = (copies: number): number => heldWeights({ linear, below, output, tied, all: model.base_parameters }, engine.precision, gpu, copies);
+  const frozen_weights: Held = { linear, below, output, tied, all: model.base_parameters };
+  const held = (copies: number): number => heldWeights(frozen_weights, engine.precision, gpu, copies);
   // A model that is trained whole has no frozen weights: its values are counted with their gradients and moments.
   const weights = lora.full ? 0 : held(PACKED);
   const state = FLOAT * (gpu ? TRAINED_GPU * count.trainable_parameters + (lora.full ? TRAINED_GPU_LINEAR * linear : 0) : TRAINED * count.trainable_parameters);
-  const process = gpu ? 0 : PROCESS + weights * (ROUNDED[engine.precision] ? BESIDE_ROUNDED : BESIDE_WEIGHTS);
+  const process = gpu ? 0 : PROCESS + weights * BESIDE_WEIGHTS;
   const split = frozen > 0 && keepsPrefix(settings, model.rows) && !model.dropout?.hidden && !model.dropout?.attention;
-  const loading = gpu || lora.full || ROUNDED[engine.precision] ? 0 : FLOAT * LOADING * (split ? Math.max(linear, below) : linear + below);
+  const loading = gpu || lora.full ? 0 : madeWeights(frozen_weights, engine.precision, PACKED) ?? FLOAT * LOADING * (split ? Math.max(linear, below) : linear + below);
   const states = split ? Math.min(engine.prefix_cache_mb * 1e6, FLOAT * layers[frozen - 1].hidden * (model.data_bytes ?? Infinity) / BYTES_PER_TOKEN) : 0;
   const members = FLOAT * TRAINED_MEMBER * count.trainable_parameters * ((sweep?.members ?? 1) - 1);
   const beside = states + (training.predict_with_generate ? held(1) : 0) + members + (gpu ? 0 : Math.max(0, UNCOLLECTED - state));
@@ -158,7 +164,13 @@ function heldWeights({ linear, below, output, tied, all }: Held, precision: Expe
   const [once, packed] = [all - linear - below, copies * linear + below];
   if (gpu) return rounded ? FLOAT * once + rounded * packed : FLOAT * all;
   if (!rounded) return FLOAT * (packed + copies * output + once);
-  return 2 * (rounded * packed + FLOAT * (once + tied)) + FLOAT * copies * output;
+  return (1 + LEFT_OF_COPIES) * rounded * packed + FLOAT * (once + copies * output + LEFT_OF_COPIES * tied);
+}
+
+/** Bytes in which the engine makes rounded weights and those beside them, until ONNX Runtime has loaded them. Undefined where it reads them itself. */
+function madeWeights({ linear, below, tied, all }: Held, precision: Experiment['engine']['precision'], copies: number): number | undefined {
+  const rounded = ROUNDED[precision];
+  return rounded && rounded * (copies * linear + below) + FLOAT * (all - linear - below + tied);
 }
 
 /** Whether layers below all that is trained may be computed once for all epochs. Where nothing tells how many steps an epoch has, `max_steps` may be more. */
@@ -224,10 +236,16 @@ function frozenLayers(modules: readonly ModuleInfo[], layers: readonly Layer[], 
   return Math.min(layers.length, ...[...adapters.map(({ name }) => name), ...saved].map(layerOf));
 }
 
-/** Floats of one token that dropout adds in each layer beside its attention: of the base its masks, of adapters mask and input. */
-function masksOf({ dropout }: MemoryModel, layers: readonly Layer[], { adapters }: AdapterCount, lora: MemorySettings['lora']): number[] {
-  return layers.map(({ name }) => (dropout?.hidden ?? 0) / layers.length
-    + (lora.lora_dropout ? sum(adapters.filter(adapter => adapter.name.startsWith(name)).map(({ A }) => 2 * A[1])) : 0));
+/**
+ * Floats of one token that each layer keeps beside its own: of the base's dropout the masks, of each adapter what A makes, and with dropout mask and input. Without, what a
+ * trained linear layer reads is kept already, but for what an activation makes of the layer before it; gates count with theirs.
+ */
+function besideOf({ dropout }: MemoryModel, layers: readonly Layer[], { adapters }: AdapterCount, lora: MemorySettings['lora']): number[] {
+  return layers.map(({ name, hidden, gated }) => {
+    const own = adapters.filter(adapter => adapter.name.startsWith(name));
+    const inputs = lora.lora_dropout ? sum(own.map(({ A }) => 2 * A[1])) : gated ? 0 : Math.max(0, ...own.map(({ A }) => A[1]).filter(width => width > hidden));
+    return (dropout?.hidden ?? 0) / layers.length + sum(own.map(({ A }) => A[0])) + inputs;
+  });
 }
 
 /** Whether a module is trained, whole or by an adapter. */

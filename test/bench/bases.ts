@@ -32,6 +32,9 @@ const gpt2Shape = (n_layer: number, n_embd: number, vocab_size: number): Base =>
   },
 });
 
+/** With an output layer of its own. */
+const untied = ({ config, ...base }: Base): Base => ({ ...base, config: { ...config, tie_word_embeddings: false } });
+
 /** Qwen2 with heads of 64, two of them for keys and values. */
 const qwen2Shape = (layers: number, hidden_size: number, intermediate_size: number, vocab_size: number): Base => ({
   task: 'CAUSAL_LM', dropout: ['attention_dropout'],
@@ -58,6 +61,7 @@ export const BASES = {
   'bert-mini': bertShape(4, 256),
   'bert-small-2048': bertShape(4, 512, 2048),
   gpt2: gpt2Shape(12, 768, 50257),
+  'gpt2-untied': untied(gpt2Shape(4, 256, 50257)),
   'qwen2-0.5b': qwen2Shape(24, 896, 4864, 151936),
   't5-small': t5Shape(6, 512),
   'bert-tiny': bertShape(2, 64),

@@ -28,7 +28,7 @@ export function writeExperiment(folder: string, row: Row, member?: Changes): voi
   writeFileSync(join(folder, 'bench.lora.json'), JSON.stringify({
     base_model: row.base, task, ...(row.sweep && !member ? { sweep: row.sweep } : {}),
     dataset: { train: 'train.jsonl', ...(halving ? { eval: 'eval.jsonl' } : {}), ...(row.labelled === undefined ? {} : { prompt_column: 'prompt', completion_column: 'completion' }) },
-    lora: row.full ? null : { r: row.rank ?? 8, lora_alpha: 16, target_modules: row.target_modules, lora_dropout: row.dropout, ...(row.layers ? { layers_to_transform: row.layers } : {}), ...of('lora') },
+    lora: row.full ? null : { r: row.rank ?? 8, lora_alpha: 16, target_modules: row.target_modules, lora_dropout: row.dropout, ...(row.layers ? { layers_to_transform: row.layers } : {}), ...row.lora, ...of('lora') },
     training: {
       per_device_train_batch_size: row.batch, max_steps: row.steps, learning_rate: 5e-4, lr_scheduler_type: 'constant', shuffle: false, max_length: Math.max(...row.lengths, 128), save_strategy: 'no', eval_strategy: halving ? 'epoch' : 'no', ...row.training, ...of('training'),
       ...(row.packed_rows === undefined ? {} : { packing: true, per_device_train_batch_size: row.packed_rows, max_length: 512 }),

@@ -19,7 +19,7 @@ const recomputed = { gradient_checkpointing: true };
 /** Dropout of the base, of its attention too, and of the adapters. */
 const dropped = { dropout: 0.1 };
 const pairs = (length: number): Partial<Row> => ({ base: 't5-small', target_modules: ['q', 'v'], lengths: dense(6, length), targets: dense(6, length), batch: 2 });
-/** Beside the rows of the bench: long portions, with and without recomputation and dropout, an encoder-decoder, and models trained whole. */
+/** Beside the rows of the bench: long portions, with and without recomputation and dropout, an encoder-decoder, models trained whole, much trained in adapters, base weights in few bits, and what is trained in an output layer. */
 const MORE: Row[] = [
   { ...bert, name: 'BERT-base, 3 × 512 tokens', lengths: dense(9, 512), batch: 3 },
   { ...bert, name: 'the same, recomputed', lengths: dense(9, 512), batch: 3, training: recomputed },
@@ -33,6 +33,13 @@ const MORE: Row[] = [
   { ...gpt2, name: 'T5-small, q and v, 2 sources and targets of 1,024 tokens', ...pairs(1024) },
   { ...gpt2, name: 'the same with dropout 0.1', ...pairs(1024), ...dropped },
   ...(['bert-mini', 'bert-small', 'bert-base'] as const).map((base): Row => ({ ...bert, name: `${base}, "lora": null, 16 × 128 tokens`, base, full: true })),
+  ...(['bert-small', 'bert-base'] as const).map((base): Row => ({ ...bert, name: `${base}, all-linear, r = 64, 16 × 128 tokens`, base, target_modules: 'all-linear', rank: 64 })),
+  { ...bert, name: 'BERT-base, query and value, r = 256, 16 × 128 tokens', rank: 256 },
+  { ...gpt2, name: 'GPT-2 small, c_attn, 8 × 256 tokens, base weights in `int4`', engine: { precision: 'int4', compare_precision: 'off' } },
+  { ...qwen2, name: 'Qwen2-0.5B shape, all-linear, 2 × 512 tokens, base weights in `int4`', engine: { precision: 'int4', compare_precision: 'off' } },
+  ...[
+    { name: 'c_attn and an adapter on the output layer', target_modules: ['c_attn', 'lm_head'] }, { name: 'c_attn and the output layer trained', lora: { modules_to_save: ['lm_head'] } }, { name: '"lora": null', full: true as const },
+  ].map(({ name, ...part }): Row => ({ ...gpt2, base: 'gpt2-untied', name: `GPT-2 of 4 layers of width 256 and an output layer of its own, ${name}, 8 × 256 tokens`, ...part })),
 ];
 export const MEMORY_ROWS: Row[] = [...ROWS, ...MORE];
 

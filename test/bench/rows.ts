@@ -31,6 +31,8 @@ export interface Row {
   packed_rows?: number;
   /** Share of each example's tokens that is learned, at its end; default all. */
   labelled?: number;
+  /** Settings of the adapters beside those of the row; ours only. */
+  lora?: Record<string, unknown>;
   /** Settings of the training beside those of the row. */
   training?: Record<string, unknown>;
   /** Settings of our engine beside the device. */

@@ -19,18 +19,21 @@ export interface Packed {
 export const INT4_BLOCK = 64;
 export const blocksOf = (K: number): number => Math.ceil(K / INT4_BLOCK);
 
-/** B in the format that ONNX Runtime multiplies it in. `values` is the weight as the checkpoint stores it. */
-export function packWeight(values: Float32Array, layout: PackLayout): Packed {
-  return layout.format === 'int8' ? packInt8(values, layout) : packInt4(values, layout);
+/** Memory for so many bytes, all zero. */
+export type Take = (bytes: number) => ArrayBuffer;
+
+/** B in the format that ONNX Runtime multiplies it in, in memory of `take`. `values` is the weight as the checkpoint stores it. */
+export function packWeight(values: Float32Array, layout: PackLayout, take: Take = bytes => new ArrayBuffer(bytes)): Packed {
+  return layout.format === 'int8' ? packInt8(values, layout, take) : packInt4(values, layout, take);
 }
 
 /** Adding and subtracting it leaves a double rounded to a whole number, halves to even. */
 const ROUNDER = 1.5 * 2 ** 52;
 
 /** One scale for each output: the largest magnitude of its column is 127. */
-function packInt8(values: Float32Array, { K, N, along, across }: PackLayout): Packed {
-  const data = new Int8Array(K * N);
-  const scale = new Float32Array(N);
+function packInt8(values: Float32Array, { K, N, along, across }: PackLayout, take: Take): Packed {
+  const data = new Int8Array(take(K * N));
+  const scale = new Float32Array(take(Float32Array.BYTES_PER_ELEMENT * N));
   for (let n = 0; n < N; n++) {
     const first = n * across;
     let largest = 0;
@@ -43,11 +46,11 @@ function packInt8(values: Float32Array, { K, N, along, across }: PackLayout): Pa
 }
 
 /** One scale for each block of a column: the element of largest magnitude becomes -8, the others -8 … 7. */
-function packInt4(values: Float32Array, { K, N, along, across }: PackLayout): Packed {
+function packInt4(values: Float32Array, { K, N, along, across }: PackLayout, take: Take): Packed {
   const blocks = blocksOf(K);
   // Both halves of a byte start at 8, which stands for zero: the last block may be filled up.
-  const data = new Uint8Array(N * blocks * (INT4_BLOCK / 2)).fill(0x88);
-  const scale = new Float32Array(N * blocks);
+  const data = new Uint8Array(take(N * blocks * (INT4_BLOCK / 2))).fill(0x88);
+  const scale = new Float32Array(take(Float32Array.BYTES_PER_ELEMENT * N * blocks));
   for (let n = 0; n < N; n++) {
     for (let block = 0; block < blocks; block++) {
       const [begin, end] = [block * INT4_BLOCK, Math.min(K, (block + 1) * INT4_BLOCK)];

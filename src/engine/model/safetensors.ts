@@ -114,9 +114,13 @@ function foreign(prefix: Uint8Array, file: string): LabError | undefined {
 /** Elements converted at a time: bounds the memory beside the result. */
 const CHUNK = 1 << 22;
 
-/** The values of a tensor as float32 (F32, F16, BF16, F64), row after row. Errors: `safetensors.dtype`, `disk.truncated`. */
-export function readTensor(ref: TensorRef): Float32Array {
-  const out = new Float32Array(ref.bytes / DTYPE_BYTES[ref.dtype]);
+/** The values of a tensor as float32 (F32, F16, BF16, F64), row after row, in `out` if it is given, which has exactly their number. Errors: `safetensors.dtype`, `disk.truncated`. */
+export function readTensor(ref: TensorRef, out: Float32Array = new Float32Array(ref.bytes / DTYPE_BYTES[ref.dtype])): Float32Array {
+  if (ref.dtype === 'F32') {
+    // Straight into place: copies of a whole checkpoint are garbage that malloc keeps.
+    fill(ref, 0, new Uint8Array(out.buffer, out.byteOffset, out.byteLength));
+    return out;
+  }
   let done = 0;
   for (const chunk of readChunks(ref, CHUNK)) { out.set(chunk, done); done += chunk.length; }
   return out;
@@ -135,10 +139,15 @@ export function* readChunks(ref: TensorRef, elements: number): Generator<Float32
 export function* readBytes(ref: TensorRef, most = 1 << 24): Generator<Uint8Array> {
   for (let start = 0; start < ref.bytes; start += most) {
     const bytes = new Uint8Array(Math.min(most, ref.bytes - start));
-    const read = withFile(ref.file, 'r', fd => readInto(fd, bytes, ref.offset + start, ref.file));
-    if (read < bytes.length) throw truncated(ref.file, ref.offset + ref.bytes, ref.offset + start + read);
+    fill(ref, start, bytes);
     yield bytes;
   }
+}
+
+/** Reads the stored bytes from `start` on. */
+function fill(ref: TensorRef, start: number, bytes: Uint8Array): void {
+  const read = withFile(ref.file, 'r', fd => readInto(fd, bytes, ref.offset + start, ref.file));
+  if (read < bytes.length) throw truncated(ref.file, ref.offset + ref.bytes, ref.offset + start + read);
 }
 
 const DECODERS: Partial<Record<DType, (bytes: Uint8Array) => Float32Array>> = {

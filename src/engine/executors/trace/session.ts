@@ -8,7 +8,8 @@ import type { Weight } from '../../model/weights';
 import { LabError } from '../../errors';
 import { toF16 } from '../../model/floats';
 import { touchAhead } from '../../memoryAhead';
-import { packWeight } from '../../model/quantize';
+import { ReturnedMemory } from '../../returnedMemory';
+import { packWeight, type Take } from '../../model/quantize';
 import { readTensor } from '../../model/safetensors';
 import type { Traced } from './trace';
 import { encodeModel, type Initializer } from './onnx';
@@ -67,7 +68,8 @@ export async function createSession(program: Program, traced: Traced, settings: 
   const used = [...graph.weights].filter(([value]) => read.has(value)).map(([value, name]) => ({ value, weight: partOf(program.weights.get(name)!, graph.weightRows.get(value)), half: graph.halves.has(value), name }));
   const shared = commonFolder(used.map(u => u.weight));
   const rounded = graph.packed.length > 0 || used.some(({ half, weight }) => half && !(shared !== undefined && weight.source === 'file' && weight.ref.dtype === 'F16'));
-  const { initializers, casts, files, folder } = rounded ? inMemory(program, graph, used, read) : inFiles(used, shared);
+  const memory = new ReturnedMemory();
+  const { initializers, casts, files, folder } = rounded ? inMemory(program, graph, used, read, memory.take) : inFiles(used, shared);
   const stop = gradients && settings.provider === 'cpu' && savings.touched_memory ? await touchAhead(packedSizes(traced, used)) : undefined;
   const bytes = encodeModel({
     graph, initializers, outputs: traced.outputs,
@@ -96,7 +98,10 @@ export async function createSession(program: Program, traced: Traced, settings: 
       },
       optimization: { disable_specified_optimizers: unwanted(settings.provider, savings).join(';') },
     },
-  }).finally(stop);
+  }).finally(() => {
+    memory.giveBack();
+    stop?.();
+  });
 }
 
 /** Products whose second input ONNX Runtime packs for the CPU where it is a weight, each for itself. */
@@ -104,7 +109,7 @@ const PRODUCTS = ['MatMul', 'Gemm', 'FusedMatMul'];
 
 /** Bytes of each packed weight. */
 function packedSizes({ forward, backward }: Traced, used: Used): number[] {
-  const sizes = new Map(used.map(({ value, weight }) => [value, FLOAT_BYTES * shapeOf(weight).reduce((product, size) => product * size, 1)]));
+  const sizes = new Map(used.map(({ value, weight }) => [value, FLOAT_BYTES * sizeOf(shapeOf(weight))]));
   return [...forward, ...backward].flatMap(({ op, inputs }) => (PRODUCTS.includes(op) && sizes.get(inputs[1])) || []);
 }
 
@@ -129,9 +134,9 @@ function inFiles(used: Used, folder: string | undefined): Initializers {
 
 /**
  * Weights in few bits and the others beside them, each as a file that is in memory only, which ONNX Runtime copies: it takes all
- * external data from memory or none, and a model of many gigabytes fits in no protobuf.
+ * external data from memory or none, and a model of many gigabytes fits in no protobuf. The files are in memory of `take`.
  */
-function inMemory(program: Program, graph: Graph, used: Used, read: ReadonlySet<string>): Initializers {
+function inMemory(program: Program, graph: Graph, used: Used, read: ReadonlySet<string>, take: Take): Initializers {
   const initializers: Initializer[] = [], files: Initializers['files'] = [];
   const add = ({ name, shape, dtype }: Value, data: ArrayBufferView, variable = false): void => {
     const path = `weight-${files.length}`;
@@ -141,22 +146,26 @@ function inMemory(program: Program, graph: Graph, used: Used, read: ReadonlySet<
   for (const { value, weight, half, name } of used) {
     const shape = shapeOf(weight);
     if (half) add({ name: value, dtype: 'float16', shape }, halfOf(name, weight), true);
-    else add({ name: value, dtype: 'float32', shape }, valuesOf(weight));
+    else add({ name: value, dtype: 'float32', shape }, valuesOf(weight, size => new Float32Array(take(FLOAT_BYTES * size))));
   }
   // Both copies of a weight one after the other, so that it is read once.
   let last: { name: string; values: Float32Array } | undefined;
+  // All of them are read to the same place.
+  const place = new Float32Array(Math.max(0, ...graph.packed.map(packed => sizeOf(shapeOf(program.weights.get(packed.weight)!)))));
   for (const { weight: name, layout, data, scale } of [...graph.packed].sort((a, b) => (a.weight < b.weight ? -1 : a.weight > b.weight ? 1 : 0))) {
     if (!read.has(data.name)) continue;
-    last = last?.name === name ? last : { name, values: valuesOf(program.weights.get(name)!) };
-    const packed = packWeight(last.values, layout);
+    last = last?.name === name ? last : { name, values: valuesOf(program.weights.get(name)!, size => place.subarray(0, size)) };
+    const packed = packWeight(last.values, layout, take);
     add(data, packed.data);
     add(scale, packed.scale);
   }
   return { initializers, casts: [], files };
 }
 
+const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 const shapeOf = (weight: Weight): number[] => (weight.source === 'memory' ? weight.shape : weight.ref.shape);
-const valuesOf = (weight: Weight): Float32Array => (weight.source === 'memory' ? weight.data : readTensor(weight.ref));
+/** Those in a file are read to where `place` says. */
+const valuesOf = (weight: Weight, place?: (size: number) => Float32Array): Float32Array => (weight.source === 'memory' ? weight.data : readTensor(weight.ref, place?.(sizeOf(weight.ref.shape))));
 
 /** The weight in half precision. Error `checkpoint.range` if that cannot hold one of its values. */
 function halfOf(name: string, weight: Weight): Uint16Array {

@@ -123,8 +123,10 @@ export class ExperimentRun {
     this.update({ ...before, attempt, status: 'preparing', progress: { message: 'Looking at what the run needs in memory', fraction: null }, error: null, summary: null });
     // What cannot be found out keeps no run from starting.
     const admitted = await admits().catch(() => true).finally(() => { this.cancelAdmission = undefined; });
-    if (!admitted) this.update(before);
-    return admitted;
+    // A stop may come when there is nothing left to cancel, and no engine yet to stop.
+    const begins = admitted && this.current.status !== 'stopping';
+    if (!begins) this.update(before);
+    return begins;
   }
 
   async pause(): Promise<void> { await (await this.started())?.request('pause', {}); }

@@ -18,10 +18,14 @@ const row = async (name: string): Promise<RunNode & { kind: 'run' }> => {
   return until(`${name} is in the tree`, async () => (await runTree.getChildren()).flatMap(node => (node.kind === 'run' && node.run.name === name ? [node] : []))[0]);
 };
 
-/** Starts something, and stops it as soon as its engine is there. */
-async function cancelled(begin: () => Thenable<unknown>): Promise<void> {
+/** Starts something, and stops it as soon as its engine is there, or as soon as it is shown that it begins. */
+async function cancelled(begin: () => Thenable<unknown>, stopped: 'engine' | 'shown' = 'engine'): Promise<void> {
+  await none();
   const ended = begin();
-  await until('its engine starts', async () => { const { run, engines } = await state(); return engines.length > 0 && run.status === 'preparing'; });
+  // Between the two nothing but promises is waited for.
+  if (stopped === 'shown') for (let turns = 0; turns < 1000 && (await state()).run.status !== 'preparing'; turns++);
+  else await until('its engine starts', async () => (await state()).engines.length > 0);
+  await until('it is being prepared', async () => (await state()).run.status === 'preparing');
   await vscode.commands.executeCommand('loraLab.stop');
   await ended;
   await none();
@@ -50,8 +54,10 @@ suite('Runs one after the other', () => {
   test('a continued run that is stopped while it still starts is shown as it was, and can go on', async () => {
     const before = await stop((await startEndless('resumed')).ended);
     const shown = ({ status, resumable, folder, adapter, metrics, step }: typeof before): unknown[] => [status, resumable, folder, adapter, metrics, step];
-    await cancelled(go);
-    assert.deepEqual(shown((await state()).run), shown(before));
+    for (const when of ['engine', 'shown'] as const) {
+      await cancelled(go, when);
+      assert.deepEqual(shown((await state()).run), shown(before), when);
+    }
     // Nor has a new run done anything to it by then.
     await cancelled(start);
     assert.deepEqual(shown((await state()).run), shown(before));

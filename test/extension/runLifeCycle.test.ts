@@ -142,8 +142,8 @@ suite('Runs one after the other', () => {
       assert.equal((await state()).run.status, 'none');
       await engine.request('stop', {});
       await ended;
-      await until('the run is shown', async () => (await state()).run.status === 'stopped');
-      assert.deepEqual([(await state()).run.folder, (await state()).run.resumable], [inWorkspace('runs/foreign'), true]);
+      await until('the run is shown and can go on', async () => (await state()).run.resumable);
+      assert.deepEqual([(await state()).run.folder, (await state()).run.status], [inWorkspace('runs/foreign'), 'stopped']);
     } finally { engine.kill(); }
     await vscode.commands.executeCommand('loraLab.deleteRun', await row('foreign'), true);
     assert.equal(existsSync(inWorkspace('runs/foreign')), false);

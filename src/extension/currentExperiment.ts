@@ -39,7 +39,8 @@ export class CurrentExperiment {
     const files = await this.list();
     const last = this.memory.get<string>('experiment');
     const uri = files.find(file => file.fsPath === last) ?? (files.length === 1 ? files[0] : undefined);
-    if (uri) await this.choose(uri);
+    // A person may have chosen another one while the folders were listed.
+    if (uri && !this.current) await this.choose(uri);
   }
 
   async list(): Promise<vscode.Uri[]> {

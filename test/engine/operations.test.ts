@@ -57,29 +57,31 @@ test('BERT-base in int4: ONNX Runtime is given at most 0.3 of the bytes that it 
 
 interface Shape { layers: number; d: number; f: number; s: number; r: number; C: number }
 
-/** By the formulas, for one example: adapters on query and value, the last layer for its first token alone where `early`, the scores of the others computed again where `again`. */
-function byFormula({ layers: L, d, f, s, r, C }: Shape, { early, again }: { early: boolean; again: boolean }): Operations {
+/** By the formulas, for one example: adapters on query and value, the last layer for its first token alone where `early`, the scores of the others computed again where `again`, and with a term more for their mask, and one in dy vᵀ, in each of so many heads where `folded`. */
+function byFormula({ layers: L, d, f, s, r, C }: Shape, { early, again, folded }: { early: boolean; again: boolean; folded: number }): Operations {
+  const term = 2 * s * folded;
   const whole = early ? L - 1 : L;
   const linear = 8 * d * d + 4 * d * f, attention = 4 * s * d, adapters = 8 * r * d;
   // Keys and values of all tokens, everything else of one.
   const last = early ? { forward: s * (4 * d * d + 4 * r * d) + (4 * d * d + 4 * d * f) + 4 * s * d + 4 * r * d, backward: s * (4 * d * d + 8 * r * d) + (4 * d * d + 4 * d * f) + 8 * s * d + 8 * r * d } : { forward: 0, backward: 0 };
   return {
-    forward: s * whole * (linear + attention + adapters) + last.forward + 2 * d * d + 2 * d * C,
+    forward: s * whole * (linear + attention + adapters + term) + last.forward + 2 * d * d + 2 * d * C,
     // Nothing is trained below the first layer's query, key and value; its key has no adapter.
-    backward: s * (whole * (linear + 2 * attention + 2 * adapters + (again ? 2 * s * d : 0)) - 6 * d * d - 4 * r * d - 2 * s * d) + last.backward + 2 * d * d + 4 * d * C,
+    backward: s * (whole * (linear + 2 * attention + 2 * adapters + (again ? 2 * s * d : 0) + 2 * term) - 6 * d * d - 4 * r * d - 2 * s * d) + last.backward + 2 * d * d + 4 * d * C,
   };
 }
 
 test('the count is that of the formulas, whatever rank, length and size, and scores that are computed twice count twice', () => {
-  for (const { without = [], early = true, again = false, ...shape } of [
+  for (const { without = [], early = true, again = false, folded = false, ...shape } of [
     { layers: 2, d: 16, f: 24, s: 20, r: 3, C: 2 }, { layers: 3, d: 16, f: 64, s: 20, r: 12, C: 2 }, { layers: 4, d: 32, f: 128, s: 7, r: 1, C: 3 },
     { layers: 3, d: 16, f: 64, s: 20, r: 4, C: 2, without: ['last_layer_positions'], early: false },
     // Whole rows in one block, then in four of them.
-    { layers: 3, d: 16, f: 64, s: 1024, r: 4, C: 2, again: true }, { layers: 3, d: 16, f: 64, s: 2048, r: 4, C: 2, again: true },
+    { layers: 3, d: 16, f: 64, s: 1024, r: 4, C: 2, again: true }, { layers: 3, d: 16, f: 64, s: 2048, r: 4, C: 2, again: true, folded: true },
+    { layers: 3, d: 16, f: 64, s: 2048, r: 4, C: 2, again: true, without: ['folded_masks'] },
     { layers: 3, d: 16, f: 64, s: 2048, r: 4, C: 2, without: ['attention_blocks'] },
-  ] as (Shape & { without?: SavingName[]; early?: boolean; again?: boolean })[]) {
+  ] as (Shape & { without?: SavingName[]; early?: boolean; again?: boolean; folded?: boolean })[]) {
     const model = tinyBert({ num_hidden_layers: shape.layers, hidden_size: shape.d, intermediate_size: shape.f, max_position_embeddings: shape.s }, Array.from({ length: shape.C }, (_, i) => `class ${i}`));
-    const one = byFormula(shape, { early, again });
+    const one = byFormula(shape, { early, again, folded: folded ? Number(model.config.num_attention_heads) : 0 });
     // Of short texts three are in one portion; of long ones each is a portion.
     assert.deepEqual(counted(model, shape.s, 3, shape.r, without), { forward: 3 * one.forward, backward: 3 * one.backward }, JSON.stringify({ ...shape, without }));
   }

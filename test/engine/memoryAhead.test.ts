@@ -5,12 +5,14 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
-import { MessageChannel } from 'node:worker_threads';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { touchAhead, touchBy, touchFor } from '../../src/engine/memoryAhead';
 import { writeCheckpoint } from '../support/checkpoints';
+import { noisyStep } from '../support/compareSteps';
 import { inTemporaryFolder } from '../support/faults';
 import { built } from '../support/paths';
 import { copyCase } from '../support/runs';
+import { tinyEncoder } from '../support/tinyModel';
 
 const { glibcVersionRuntime } = (process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }).header;
 const skip = glibcVersionRuntime === undefined && 'this is no system with glibc';
@@ -41,6 +43,20 @@ test('what is taken after it was touched ahead takes no page faults, and what wa
   await sleep(100);
   assert.ok(faults() - stopped < PAGES, 'stopped');
   port2.close();
+});
+
+test('products that are computed again ask for no memory beside that of their first time', { skip }, async () => {
+  const asked = async (gradient_checkpointing: boolean): Promise<number[]> => {
+    const sizes: number[] = [];
+    touchBy({ postMessage: (message: ArrayBuffer | string) => { if (message instanceof ArrayBuffer) sizes.push(message.byteLength); } } as MessagePort);
+    const model = tinyEncoder({ hidden_size: 64, intermediate_size: 1024, num_hidden_layers: 3 });
+    await (await noisyStep(model, { lora: { r: 2, target_modules: ['query', 'value'] }, training: { gradient_checkpointing } })).dispose();
+    return sizes.sort((a, b) => a - b);
+  };
+  const plain = await asked(false);
+  // Two feed-forward weights in three layers, each in both directions.
+  assert.deepEqual(plain, Array(12).fill(4 * 64 * 1024));
+  assert.deepEqual(await asked(true), plain);
 });
 
 /** Page faults of the main thread of a run of the engine up to its first step. */

@@ -107,10 +107,12 @@ export async function createSession(program: Program, traced: Traced, settings: 
 /** Products whose second input ONNX Runtime packs for the CPU where it is a weight, each for itself. */
 const PRODUCTS = ['MatMul', 'Gemm', 'FusedMatMul'];
 
-/** Bytes of each packed weight. */
+/** Bytes of each packed weight, once for each direction that it is multiplied in: recomputed products keep no third copy. */
 function packedSizes({ forward, backward }: Traced, used: Used): number[] {
   const sizes = new Map(used.map(({ value, weight }) => [value, FLOAT_BYTES * sizeOf(shapeOf(weight))]));
-  return [...forward, ...backward].flatMap(({ op, inputs }) => (PRODUCTS.includes(op) && sizes.get(inputs[1])) || []);
+  const products = [...forward, ...backward].filter(({ op, inputs }) => PRODUCTS.includes(op) && sizes.has(inputs[1]));
+  const packed = new Map(products.map(({ inputs: [, weight], attributes }) => [`${Boolean(attributes.transB)} ${weight}`, sizes.get(weight)!]));
+  return [...packed.values()];
 }
 
 type Used = { value: string; weight: Weight; half: boolean; name: string }[];

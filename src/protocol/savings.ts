@@ -33,7 +33,7 @@ export const SAVINGS = {
 export const BLOCKED_FROM = { decoder: 512, encoder: 1024 };
 
 /** Bytes of the scores that are then computed at a time, at most, unless a block of one group of heads has more: what the cores' caches hold. */
-export const TURN_BYTES = 4 << 20;
+export const TURN_BYTES = 8 << 20;
 /** Blocks of rows at most: each adds about 35 nodes to a layer. */
 export const MOST_BLOCKS = 8;
 

@@ -21,7 +21,7 @@ const WHOLE = savingsWithout(['attention_blocks']), UNFOLDED = savingsWithout(['
 
 test('a text has blocks of 256 rows from 512 tokens on, at most eight', () => {
   assert.deepEqual([10, 511, 512, 700, 1024, 2048, 9000].map(longest => blocksFor(longest)), [undefined, undefined, 2, 3, 4, 8, 8]);
-  assert.deepEqual([1023, 1024, 1025, 2048, 9000].map(longest => blocksFor(longest, false)), [undefined, undefined, 2, 4, 8], 'encoders, of which blocks leave nothing out: one head in 4 MB');
+  assert.deepEqual([1023, 1024, 1025, 2048, 9000].map(longest => blocksFor(longest, false)), [undefined, undefined, 2, 4, 8], 'encoders, of which blocks leave nothing out: two heads in 8 MB');
 });
 
 test('every row is in one block, with the keys up to the last of them', () => {
@@ -34,13 +34,14 @@ test('every row is in one block, with the keys up to the last of them', () => {
   }
 });
 
-test('heads are computed in turns of at most 4 MB of scores, or each by itself', () => {
+test('heads are computed in turns of at most 8 MB of scores, or each by itself', () => {
   const turns = (B: number, S: number, query: number, key_value = query, blocks?: number): readonly number[] => turnFeeds(B, S, { query, key_value }, blocks).attention_turns.shape;
   assert.deepEqual(turns(1, 2048, 8), [8, 1], 'one head has 16 MB');
-  assert.deepEqual(turns(1, 512, 12), [3, 4], 'one head has 1 MB');
+  assert.deepEqual(turns(1, 512, 12), [2, 6], 'one head has 1 MB');
+  for (const S of [1024, 1500, 2048, 2800]) assert.deepEqual(turns(1, S, 12, 12, blocksFor(S, false)), [6, 2], `an encoder's blocks leave room for two heads of ${S} tokens`);
   assert.deepEqual(turns(20, 24, 12), [1, 240], 'short texts beside a long one: all heads of all examples');
   assert.deepEqual(turns(1, 2048, 14, 2, 8), [2, 1], 'a block of the seven heads that share keys has 14 MB');
-  assert.deepEqual(turns(1, 740, 7), [7, 1], 'turns are equally large: two heads would fit, but not seven into pairs');
+  assert.deepEqual(turns(1, 740, 7), [7, 1], 'turns are equally large: three heads would fit, but not seven into threes');
   assert.deepEqual([...turnFeeds(2, 24, { query: 6, key_value: 3 }).attention_turns.data], [0, 1, 2, 0, 1, 2], 'the heads of each example are numbered');
 });
 

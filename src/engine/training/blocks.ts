@@ -5,14 +5,16 @@ import type { HeadCounts } from './layout';
 
 /** Rows of a block of a decoder's. */
 const ROWS = 256;
+/** Heads that a turn of an encoder's has room for: cores that multiply a head each pack its keys and values once, where two that share a head both do. */
+const HEADS = 2;
 
 /**
  * In how many blocks texts of up to `longest` tokens are computed; undefined for whole rows. Where every row sees all keys, blocks leave
- * nothing out: there are as many as keep the scores of one head in a turn's bytes.
+ * nothing out: there are as many as keep the scores of two heads in a turn's bytes.
  */
 export function blocksFor(longest: number, causal = true): number | undefined {
   if (longest < BLOCKED_FROM[causal ? 'decoder' : 'encoder']) return undefined;
-  const blocks = Math.min(MOST_BLOCKS, Math.ceil(causal ? longest / ROWS : 4 * longest ** 2 / TURN_BYTES));
+  const blocks = Math.min(MOST_BLOCKS, Math.ceil(causal ? longest / ROWS : HEADS * 4 * longest ** 2 / TURN_BYTES));
   return blocks === 1 ? undefined : blocks;
 }
 

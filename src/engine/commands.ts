@@ -17,7 +17,7 @@ import { Telemetry } from './telemetry';
 import { abandon } from './transaction';
 import { predictTask } from './model/predictTask';
 import type { EngineRequests, RuntimeName } from '../protocol/engine';
-import { DEVICES, PRECISIONS } from '../protocol/experiment';
+import { DEVICES, PRECISIONS, valueProblem } from '../protocol/experiment';
 import { silentReport } from '../protocol/silentGpu';
 
 const USAGE = `LoRA Lab
@@ -25,7 +25,7 @@ const USAGE = `LoRA Lab
   npm run --silent lab -- train EXPERIMENT [--resume]                trains an experiment (*.lora.json); --resume goes on from the last checkpoint
   npm run --silent lab -- sweep EXPERIMENT [--resume]                trains every member of the experiment's section "sweep" on one base in memory and ranks them
   npm run --silent lab -- merge --base DIR --adapter DIR --out DIR   writes base + adapter as a new checkpoint
-  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME] [--device auto|cpu|webgpu|cuda|tensorflow] [--precision fp32|fp16|int8|int4]
+  npm run --silent lab -- predict --base DIR [--adapter DIR] --input FILE [--text_column NAME] [--text_pair_column NAME] [--device auto|cpu|webgpu|cuda|tensorflow] [--precision fp32|fp16|int8|int4] [--threads N]
                                                                      classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv,
                                                                      .parquet or .txt file (one text a line); T5 writes the target of each source (column "source");
                                                                      with TOKEN_CLS tags the words of each list, or of a text split at spaces (column "tokens");
@@ -123,13 +123,16 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
 
   async predict(args) {
     const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
-    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, device: text, precision: text, ...Object.fromEntries(numbers.map(name => [name, text])), chat: { type: 'boolean' } }, 0, '');
+    const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, device: text, precision: text, threads: text, ...Object.fromEntries(numbers.map(name => [name, text])), chat: { type: 'boolean' } }, 0, '');
     const column = (name: string): string | null => (typeof options[name] === 'string' ? options[name] : null);
     const precision = PRECISIONS.find(name => name === (options.precision ?? 'fp32'));
     if (!precision) throw usageError(`--precision is one of ${PRECISIONS.join(', ')}`);
     const device = DEVICES.find(name => name === (options.device ?? 'auto'));
     if (!device) throw usageError(`--device is one of ${DEVICES.join(', ')}`);
-    const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter'), device, precision };
+    const threads = options.threads === undefined ? null : numberOf(options, 'threads');
+    const wrong = valueProblem(['engine', 'threads'], threads);
+    if (wrong) throw usageError(`--threads: ${wrong}`);
+    const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter'), device, precision, threads };
     const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
     const task = predictTask(model.base, model.adapter);
     const asked = <T>(answer: (engine: EngineThread) => Promise<T>): Promise<T> => {

@@ -35,16 +35,16 @@ export interface GenerateOptions {
  * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.context`, `predict.setting`.
  */
 export async function generate(request: Omit<EngineRequests['generate'][0], 'device'>, { device = 'auto', onText, between, loaded = KEEPS_NOTHING }: GenerateOptions = {}): Promise<Completion[]> {
-  const { base, adapter, prompts, chat = false, precision } = request;
+  const { base, adapter, prompts, chat = false, precision, threads } = request;
   const settings = completeSettings(request);
   if (!prompts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no prompt to continue', action: 'give at least one prompt' });
-  const load = (): Promise<Writer> => loadWriter({ base, adapter, device, precision });
+  const load = (): Promise<Writer> => loadWriter({ base, adapter, device, precision, threads });
   const work = async ({ generator, ends, begins }: Writer): Promise<Completion[]> => {
     const texts = begins(prompts, chat, settings);
     await writeTexts(generator, texts, { sampling: settings, ends, between, onText: onText && (({ text, piece }) => onText({ prompt: text, text: piece })) });
     return texts.map((text, i) => ({ prompt: prompts[i], completion: text.text, tokens: text.tokens, stopped: text.stopped! }));
   };
-  return loaded.use({ key: ['generate', device, precision], folders: adapter === null ? [base] : [base, adapter], load }, work);
+  return loaded.use({ key: ['generate', device, precision, threads], folders: adapter === null ? [base] : [base, adapter], load }, work);
 }
 
 /** A language model that is ready to write. */
@@ -55,7 +55,7 @@ interface Writer extends Loaded {
   begins(prompts: readonly string[], chat: boolean, settings: GenerationSettings): Continuation[];
 }
 
-async function loadWriter({ base, adapter: folder, device, precision }: Pick<EngineRequests['generate'][0], 'base' | 'adapter' | 'precision'> & { device: string }): Promise<Writer> {
+async function loadWriter({ base, adapter: folder, device, precision, threads }: Pick<EngineRequests['generate'][0], 'base' | 'adapter' | 'precision' | 'threads'> & { device: string }): Promise<Writer> {
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const { seq2seq } = family;
@@ -71,7 +71,7 @@ async function loadWriter({ base, adapter: folder, device, precision }: Pick<Eng
   const limits = family.limits(checkpoint.config);
   const ends = endTokens(checkpoint, tokenizer);
   const start = seq2seq?.startToken(model.config);
-  const generator = await Generator.create({ model, plan, trainables, device, precision });
+  const generator = await Generator.create({ model, plan, trainables, device, precision, threads });
   return {
     generator, ends, dispose: () => generator.dispose(),
     begins(prompts, chat, { seed, max_new_tokens }) {

@@ -53,7 +53,7 @@ interface Classifier extends Loaded {
   longest: number;
 }
 
-async function loadClassifier({ base, adapter: folder, task: asked_task, labels: given, problem_type: asked, device = 'auto', max_length, precision }: Omit<PredictRequest, 'texts' | 'pairs'>, warn: PredictOptions['warn']): Promise<Classifier> {
+async function loadClassifier({ base, adapter: folder, task: asked_task, labels: given, problem_type: asked, device = 'auto', max_length, precision, threads }: Omit<PredictRequest, 'texts' | 'pairs'>, warn: PredictOptions['warn']): Promise<Classifier> {
   const checkpoint = openCheckpoint(base);
   const family = familyOf(checkpoint.config, families, checkpoint.folder);
   const adapter = folder === null ? null : readAdapter(folder);
@@ -74,7 +74,7 @@ async function loadClassifier({ base, adapter: folder, task: asked_task, labels:
   const tokenizer = loadTokenizer(checkpoint.folder, { words: task === 'TOKEN_CLS' });
   const { max_positions } = family.limits(checkpoint.config);
   const longest = Math.min(max_length ?? max_positions, max_positions);
-  const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, precision, trainables, train: false });
+  const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, precision, threads, trainables, train: false });
   return { step, model, tokenizer, words: task === 'TOKEN_CLS' ? wordTokenizer(tokenizer) : null, longest, dispose: () => step.dispose() };
 }
 

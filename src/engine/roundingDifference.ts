@@ -27,7 +27,7 @@ export async function exactStep(experiment: Experiment, prepared: Prepared, repo
   const { engine } = experiment;
   if (engine.precision === 'fp32' || engine.compare_precision === 'off') return null;
   // A device that cannot round so says so before anything is computed.
-  await (await createExecutor(engine.device, engine.precision)).dispose();
+  await (await createExecutor(engine.device, engine.precision, { threads: engine.threads })).dispose();
   const needed = exactMemory(experiment, prepared);
   const free = free_bytes ?? await askAvailableMemory();
   if (needed > free) {

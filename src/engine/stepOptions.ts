@@ -6,5 +6,5 @@ import type { StepOptions } from './training/step';
 
 /** The options of a training step on the experiment's device, not split. */
 export const stepOptions = ({ lora, training, engine }: Experiment, { model, plan, trainables, train }: Prepared) => ({
-  model, plan, lora, training, trainables, device: engine.device, precision: engine.precision, savings: savingsOf(engine), longest: train.longest, longest_target: train.longest_target, train: true,
+  model, plan, lora, training, trainables, device: engine.device, precision: engine.precision, savings: savingsOf(engine), threads: engine.threads, longest: train.longest, longest_target: train.longest_target, train: true,
 }) satisfies StepOptions;

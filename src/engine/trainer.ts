@@ -192,7 +192,7 @@ export class Trainer {
       control.throwIfStopped();
     });
     const written = prepared.writing && await evaluateWriting(
-      { model: prepared.model, plan: prepared.plan, trainables: (await step.state()).trainables, device: experiment.engine.device, precision: experiment.engine.precision, savings: savingsOf(experiment.engine) }, set, prepared.writing, experiment.training.per_device_eval_batch_size,
+      { model: prepared.model, plan: prepared.plan, trainables: (await step.state()).trainables, device: experiment.engine.device, precision: experiment.engine.precision, savings: savingsOf(experiment.engine), threads: experiment.engine.threads }, set, prepared.writing, experiment.training.per_device_eval_batch_size,
       done => {
         report.progress({ message: 'Evaluating what is written', fraction: done });
         control.throwIfStopped();

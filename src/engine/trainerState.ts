@@ -77,7 +77,7 @@ const changed = (code: string, file: string, cause: string): LabError => new Lab
 const FREE = new Set([
   'output_dir', 'training.num_train_epochs', 'training.max_steps', 'training.per_device_eval_batch_size', 'training.eval_strategy', 'training.eval_steps',
   'training.save_strategy', 'training.save_steps', 'training.logging_steps', 'training.early_stopping_patience', 'training.gradient_checkpointing', 'engine.device',
-  'engine.prefix_cache', 'engine.prefix_cache_mb', 'engine.compare_precision', 'engine.without',
+  'engine.prefix_cache', 'engine.prefix_cache_mb', 'engine.compare_precision', 'engine.threads', 'engine.without',
 ]);
 
 /**

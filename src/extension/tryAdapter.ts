@@ -86,13 +86,14 @@ export async function askAndTry(lab: Lab, adapter: string): Promise<TryResult | 
   return written;
 }
 
-/** They are tried on the experiment's device: a person who has turned away from a GPU does not want it here either. */
-async function foldersToTry(lab: Lab, adapter: string | undefined): Promise<{ base: string; adapter: string; device?: Device }> {
+/** They are tried on the experiment's device, with its threads: a person who has turned away from a GPU, or keeps cores for other work, does not want them here either. */
+async function foldersToTry(lab: Lab, adapter: string | undefined): Promise<{ base: string; adapter: string; device?: Device; threads?: number | null }> {
   requireTrust();
   if (!adapter) throw new ReportedError({ code: 'try.no-adapter', cause: 'there is no trained adapter yet', action: 'start a run, or choose an adapter in the Runs tree' });
   const base = await baseFor(lab, adapter);
   if (!base) throw new ReportedError({ code: 'try.no-base', file: adapter, cause: 'no base model was chosen', action: 'choose the checkpoint that the adapter was trained on' });
-  return { base, adapter, device: lab.document?.reading.values.engine.device };
+  const { device, threads } = lab.document?.reading.values.engine ?? {};
+  return { base, adapter, device, threads };
 }
 
 function adapterToTry(lab: Lab): string | undefined {

@@ -161,13 +161,13 @@ export interface EngineRequests {
   /** Runs one step on the longest examples, keeps nothing of it, and tells what it needed. In an engine of its own, for its peak counts everything before. */
   measure: [{ experiment_file: string }, MemoryMeasurement];
   merge: [{ base: string; adapter: string; out: string }, MergeReport];
-  /** `task` is that of the adapter or the checkpoint unless it is given. For `TOKEN_CLS` a text is a list of words, or is split at spaces. `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. `device` is `auto` unless it is given. */
-  predict: [{ base: string; adapter: string | null; task?: 'SEQ_CLS' | 'TOKEN_CLS'; texts: (string | string[])[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType; device?: Device; precision?: Precision }, Prediction[]];
+  /** `task` is that of the adapter or the checkpoint unless it is given. For `TOKEN_CLS` a text is a list of words, or is split at spaces. `labels` and `problem_type` say what a base without adapter and head has for classes, `pairs` are the second texts of pairs. `device` is `auto` unless it is given, `threads` of the CPU one for each core. */
+  predict: [{ base: string; adapter: string | null; task?: 'SEQ_CLS' | 'TOKEN_CLS'; texts: (string | string[])[]; pairs?: string[]; labels?: string[]; problem_type?: ProblemType; device?: Device; precision?: Precision; threads?: number | null }, Prediction[]];
   /**
    * Greedy unless `temperature` is above 0. With `chat` each prompt is a user's turn, put through the checkpoint's chat template. While it runs,
    * `text` notifications carry what has been written.
    */
-  generate: [{ base: string; adapter: string | null; prompts: string[]; chat?: boolean; device?: Device; precision?: Precision } & Partial<GenerationSettings>, Completion[]];
+  generate: [{ base: string; adapter: string | null; prompts: string[]; chat?: boolean; device?: Device; precision?: Precision; threads?: number | null } & Partial<GenerationSettings>, Completion[]];
   /** What is being written ends before its next token, with the error `predict.stopped`. */
   stopGenerating: [Record<string, never>, null];
   /** While it runs, `progress` notifications tell how far it is. `cancelInstall` ends it with the error `runtime.cancelled`. */

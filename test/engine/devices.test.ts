@@ -103,7 +103,7 @@ test('a named device that cannot be used is an error that says what is missing, 
   if (VULKAN) await assert.rejects(createExecutor('webgpu'), /webgpu cannot be used: no GPU driver for WebGPU was found.*set "device" to "auto" or "cpu"/);
   await assert.rejects(createExecutor('cuda'), process.platform === 'linux' && process.arch === 'x64' ? /cuda cannot be used: libonnxruntime_providers_shared\.so is missing in .*LORA_LAB_ORT_CUDA/ : /Linux on x64 only/);
   await assert.rejects(createExecutor('abacus'), /"abacus" is no device\. Choose one of auto, cpu/);
-  assert.match((await createExecutor('cpu')).device, /^cpu \(onnxruntime [\d.]+\)$/);
+  assert.match((await createExecutor('cpu')).device, process.platform === 'linux' ? /^cpu \(onnxruntime [\d.]+, \d+ threads?\)$/ : /^cpu \(onnxruntime [\d.]+\)$/);
 });
 
 test("ONNX Runtime's messages become causes and actions", () => {

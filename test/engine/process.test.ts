@@ -101,6 +101,11 @@ test('a language model is trained and continues texts; its tokens come with the 
   assert.deepEqual([first.prompt, second.prompt, first.tokens.length, first.stopped], ['the film was', 'a book', 5, 'length']);
   assert.equal((await predict('--temperature', '-1')).code, 2);
   assert.equal((await predict('--temperature', 'hot')).code, 2);
+  for (const [threads, says] of [['0', /--threads: give a whole number at least 1/], ['two', /--threads is no number/], ['5000', /--threads: is 5000, and there (is|are) \d+ CPU/]] as const) {
+    const { code, err } = await predict('--threads', threads);
+    assert.equal(code, 2);
+    assert.match(err, says);
+  }
 }));
 
 test('classes from a base without a classifier are said to mean nothing; with one, or an adapter, there is nothing to say', () => inTemporaryFolder(async folder => {

@@ -36,6 +36,7 @@ test('every wrong value is a problem that names its key, the value and what is p
     [{ learning_rate: 1e-3 }, 'learning_rate', /write it within "training"/], [{ training: { r: 8 } }, 'training.r', /within "lora"/], [{ training: { output_dir: 'runs/a' } }, 'training.output_dir', /at the top of the file/], [{ arguments: {} }, 'arguments', /known keys: base_model, .*lora, training/],
     [{ task: 'QUESTION_ANS' }, 'task', /"SEQ_CLS"/], [{ training: 5 }, 'training', /not an object/], [{ lora: null, training: { loraplus_lr_ratio: 4 } }, 'training.loraplus_lr_ratio', /there are no A and B/], [{ lora: null, engine: { precision: 'int8' } }, 'engine.precision', /"int8".*"lora" is null.*"fp32"/], [{ engine: { device: 'tpu' } }, 'engine.device', /"auto", "cpu"/],
     [{ engine: { without: ['portions', 'paddingfree'] } }, 'engine.without', /did you mean "padding_free" instead of "paddingfree"/], [{ engine: { without: ['speed'] } }, 'engine.without', /a list of some of "padding_free", /],
+    [{ engine: { threads: 0 } }, 'engine.threads', /is 0.*whole number at least 1/], [{ engine: { threads: 1.5 } }, 'engine.threads', /is 1.5.*whole number at least 1/], [{ engine: { threads: '4' } }, 'engine.threads', /is "4".*whole number/], [{ training: { threads: 2 } }, 'training.threads', /within "engine"/],
     [{ engine: { without: 'portions' } }, 'engine.without', /a list of some of/], [{ engine: { without: null } }, 'engine.without', /a list of some of/],
   ];
   for (const [change, key, says] of wrong) {

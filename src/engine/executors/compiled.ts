@@ -4,6 +4,7 @@ import type { CompiledProgram, Executor, Feed, Inputs, Outputs, Part, Program, R
 import { ALL_SAVINGS } from '../../protocol/savings';
 import { askDevice, type Asked } from '../deviceCall';
 import { Held, OwnVectors, tensorOf, viewOf } from './held';
+import { coreThreads, formatThreads } from './cpuThreads';
 import { checkIntegerProducts } from './integerProducts';
 import { onnxError } from './onnxError';
 import { PIECE, PiecewiseSession } from './piecewise';
@@ -20,8 +21,12 @@ export class CompiledExecutor implements Executor {
   /** Bring data to the device and back, where that is memory of its own. */
   private readonly carriers = new Map<'in' | 'out', Promise<CompiledProgram>>();
 
-  constructor(private readonly settings: SessionSettings) {
-    this.device = `${settings.provider} (onnxruntime ${ort.env.versions.node ?? ort.env.versions.common})`;
+  private readonly settings: SessionSettings;
+
+  constructor({ threads = coreThreads(), ...settings }: SessionSettings) {
+    this.settings = { ...settings, threads };
+    const used = settings.provider === 'cpu' && threads ? `, ${formatThreads(threads)}` : '';
+    this.device = `${settings.provider} (onnxruntime ${ort.env.versions.node ?? ort.env.versions.common}${used})`;
     this.piece = settings.provider === 'cpu' && (settings.savings ?? ALL_SAVINGS).optimizer_pieces ? PIECE : undefined;
   }
 

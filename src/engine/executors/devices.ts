@@ -3,13 +3,13 @@ import * as ort from 'onnxruntime-node';
 import { LabError } from '../errors';
 import { DEVICES, type Precision } from '../../protocol/experiment';
 import type { DeviceName, DeviceReport, DevicesReport } from '../../protocol/devices';
-import type { Savings } from '../../protocol/savings';
+import { checkThreads, coreThreads, formatThreads } from './cpuThreads';
 import { hasCudaProvider } from './cuda';
 import type { Executor } from './executor';
 import { cpuHardware, listGpus, mayHaveGpu } from './hardware';
 import { offeredTensorFlow, type TensorFlowLibrary } from './install/compile';
 import { knownProbe, probe, recall, type ProbeResult } from './probe';
-import { onnxVersion, startExecutor } from './start';
+import { onnxVersion, startExecutor, type ExecutorOptions } from './start';
 
 type Probe = (device: DeviceName) => Promise<ProbeResult>;
 
@@ -38,17 +38,18 @@ export async function chooseDevice(ask: Probe = knownProbe, machine = thisMachin
 
 /**
  * The executor for `device`. A named device that cannot be used is a LabError that says what is missing or failed, never a
- * silent run on the CPU, and so is one that lacks the precision; `auto` says in the executor's `device` why it took what it took.
+ * silent run on the CPU, and so is one that lacks the precision, or more threads than there are CPUs (`device.threads`); `auto` says in the executor's `device` why it took what it took.
  */
-export async function createExecutor(device: string, precision: Precision = 'fp32', savings?: Savings): Promise<Executor> {
+export async function createExecutor(device: string, precision: Precision = 'fp32', options: ExecutorOptions = {}): Promise<Executor> {
+  checkThreads(options.threads);
   if (device === 'reference') return startExecutor('reference');
   // For tests: ONNX Runtime on the CPU computes what half precision stores, and rounds as a GPU does but for the sums.
-  if (device === 'half-reference') return startExecutor('cpu', savings);
+  if (device === 'half-reference') return startExecutor('cpu', options);
   if (device === 'auto') {
     const { device: chosen, why } = await chooseDevice();
     checkPrecision(chosen, precision, why);
     await checkHalf(chosen, precision);
-    return described(await startExecutor(chosen, savings), await nameOf(chosen), `auto: ${why}`);
+    return described(await startExecutor(chosen, options), await nameOf(chosen), `auto: ${why}`);
   }
   if (!isDevice(device)) throw new LabError({ code: 'device.unavailable', where: 'engine.device', cause: `"${device}" is no device`, action: `choose one of ${DEVICES.join(', ')}` });
   checkPrecision(device, precision);
@@ -57,7 +58,7 @@ export async function createExecutor(device: string, precision: Precision = 'fp3
     if (!result.ok) throw new LabError({ code: result.missing ? 'device.missing' : 'device.failed', where: 'engine.device', cause: `${device} cannot be used: ${result.cause}`, action: result.action });
   }
   await checkHalf(device, precision);
-  return described(await startExecutor(device, savings), await nameOf(device));
+  return described(await startExecutor(device, options), await nameOf(device));
 }
 
 /** Which formats of the frozen weights the devices have kernels for. */
@@ -114,9 +115,10 @@ function described(executor: Executor, hardware?: string, note?: string): Execut
 export async function listDevices(ask: Probe = probe, offer = offeredTensorFlow): Promise<DevicesReport> {
   const gpus = await listGpus();
   const cpu = cpuHardware();
+  const threads = coreThreads();
   const answers = new Map<DeviceName, ProbeResult>();
   for (const device of ['cuda', 'webgpu', 'tensorflow'] as const) answers.set(device, await ask(device));
-  const devices: DeviceReport[] = [{ device: 'cpu', state: 'ready', ...cpu, software: false, half_precision: false, detail: `onnxruntime ${onnxVersion()}` }];
+  const devices: DeviceReport[] = [{ device: 'cpu', state: 'ready', ...cpu, software: false, half_precision: false, detail: `onnxruntime ${onnxVersion()}${threads ? `, ${formatThreads(threads)}` : ''}` }];
   for (const [device, result] of answers) {
     // What computes in software has the processor's memory.
     const hardware = device === 'tensorflow' && !(result.ok && result.runs.includes('gpu')) ? cpu : result.ok && result.software ? { ...cpu, name: `${result.driver ?? 'a driver'}, in software` } : gpus[0];

@@ -27,7 +27,8 @@ const NVIDIA = /NVIDIA|GeForce|Quadro/i;
 /** Adapters of Windows that are cards, by their makers' names for them; other graphics are in a processor. */
 const OWN_MEMORY = /NVIDIA|GeForce|Quadro|Radeon.*\b(RX|Pro|VII)\b|\bArc\b.* [AB]\d{2,3}/i;
 
-export const cpuHardware = (): Hardware => ({ name: `${cpus()[0]?.model.trim() ?? process.arch}, ${cpus().length} threads`, memory_bytes: totalmem(), driver: null });
+/** With its CPUs as the system counts them, hardware threads included; how many threads compute is another matter (cpuThreads.ts). */
+export const cpuHardware = (): Hardware => ({ name: `${cpus()[0]?.model.trim() ?? process.arch}, ${cpus().length} ${cpus().length === 1 ? 'CPU' : 'CPUs'}`, memory_bytes: totalmem(), driver: null });
 
 /** False where there certainly is no GPU, found in a millisecond. */
 export function mayHaveGpu(): boolean {

@@ -28,6 +28,8 @@ export interface GeneratorOptions {
   precision?: Precision;
   /** Default all. */
   savings?: Savings;
+  /** Threads that compute on the CPU; default and null: one for each core. */
+  threads?: number | null;
 }
 
 /** Constants are part of the graph, which must stay below 2 GB; more trained values than this are an input. */
@@ -44,7 +46,7 @@ export class Generator {
     const { model: { family, config, task } } = options;
     const layout: BatchLayout = { ...family.layout(config, task), read: 'last' };
     return building(async owned => {
-      const executor = owned.add(await createExecutor(options.device, options.precision, options.savings));
+      const executor = owned.add(await createExecutor(options.device, options.precision, options));
       const encoder = family.seq2seq ? owned.add(await executor.compile(encoderProgram(options, layout))) : null;
       return new Generator(options, executor, layout, await executor.compile(generationProgram(options, layout)), encoder);
     });

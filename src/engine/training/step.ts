@@ -46,6 +46,8 @@ export interface StepOptions {
   read?: BatchLayout['read'];
   /** What is left out or arranged otherwise to save time or memory; default all. */
   savings?: Savings;
+  /** Threads that compute on the CPU; default and null: one for each core. */
+  threads?: number | null;
   /** Tokens of the longest text; default 0. Long ones are worth other arrangements. */
   longest?: number;
   /** Tokens of the longest target of an encoder-decoder; default `longest`. */
@@ -108,7 +110,7 @@ interface Programs {
 
 function compilePrograms(options: Omit<StepOptions, 'trainables'>): Promise<Programs> {
   return building(async owned => {
-    const executor = owned.add(await createExecutor(options.device, options.precision, options.savings));
+    const executor = owned.add(await createExecutor(options.device, options.precision, options));
     const built = stepProgram(options);
     const step = owned.add(await executor.compile(built.program));
     const prefix = built.prefix && owned.add(new PrefixStates(await executor.compile(built.prefix.program), built.prefix, built.layout, portionTokens(options, { gradients: false })));

@@ -17,7 +17,7 @@ import { readsOf, type Graph, type GraphNode, type Provider, type Value } from '
 
 export interface SessionSettings {
   provider: Provider;
-  /** CPU threads; undefined lets ONNX Runtime take one for each core. */
+  /** Threads that compute on the CPU; undefined lets ONNX Runtime choose. */
   threads?: number;
   /** Bytes of a frozen table that rows are gathered from whole; default is what every device of the provider can hold. */
   largest_table?: number;

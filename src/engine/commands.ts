@@ -144,7 +144,10 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
       watch.start();
       return answer(engine).catch(error => { throw asOption(error); }).finally(() => watch.stop());
     };
-    const classify = (request: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'>): Promise<unknown> => asked(engine => engine.request('predict', { ...model, ...request }));
+    const classify = (request: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'>): Promise<unknown> => asked(engine => engine.request('predict', { ...model, ...request }).catch((error: unknown) => {
+      if (!(error instanceof LabError) || error.report.code !== 'predict.no-texts') throw error;
+      throw new LabError({ ...error.report, file: required(options, 'input') });
+    }));
     if (task === 'TOKEN_CLS') {
       const [unused] = [...Object.keys(settings), ...(options.chat ? ['chat'] : []), ...(column('text_pair_column') === null ? [] : ['text_pair_column'])];
       if (unused !== undefined) throw usageError(`--${unused} is not used by ${task}`);

@@ -108,6 +108,21 @@ test('a language model is trained and continues texts; its tokens come with the 
   }
 }));
 
+test('an empty text gives a classifier without special tokens nothing to read, in a run and alone', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, {}, 'gpt2-classes');
+  const train = join(folder, 'train.jsonl');
+  const rows = readFileSync(train, 'utf8').trim().split('\n');
+  writeFileSync(train, rows.map((row, i) => (i === 20 ? JSON.stringify({ ...JSON.parse(row) as object, text: '' }) : row)).join('\n'));
+  const trained = await lab(['train', file]);
+  assert.ok(trained.code === 2 && /train\.jsonl: line 21: the text in "text" has no tokens/.test(trained.err), trained.err);
+  const input = join(folder, 'texts.jsonl');
+  for (const [texts, says] of [[[''], /texts\.jsonl: an empty text gives this model nothing to read/], [['a good film', ''], /texts\.jsonl: text 2: an empty text/]] as const) {
+    writeFileSync(input, texts.map(text => JSON.stringify({ text })).join('\n'));
+    const { code, err } = await lab(['predict', '--base', join(folder, 'model'), '--input', input]);
+    assert.ok(code === 2 && says.test(err), err);
+  }
+}));
+
 test('classes from a base without a classifier are said to mean nothing; with one, or an adapter, there is nothing to say', () => inTemporaryFolder(async folder => {
   const texts = join(folder, 'texts.txt');
   writeFileSync(texts, 'a good film\n');

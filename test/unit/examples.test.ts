@@ -65,6 +65,13 @@ test('values for regression, from JSON and from csv', async () => {
   await assert.rejects(load([{ text: 'a', label: 0.5 }]), refused('dataset.wrong-type', 'line 1', /is 0\.5.*"regression"/));
 });
 
+test('a text without tokens is refused with its line; of two texts one may be empty', async () => {
+  const bare: TextTokenizer = { encode: (text, _length, pair) => ({ input_ids: Int32Array.from(text + (pair ?? ''), letter => letter.charCodeAt(0)), token_type_ids: null, cut: false }) };
+  await assert.rejects(load([{ text: 'a', label: 'good' }, { text: '', label: 'bad' }], { tokenizer: bare }), refused('dataset.no-tokens', 'line 2', /data\.jsonl: line 2: the text in "text" has no tokens\. Give the row a text, or remove it/));
+  const pairs = await load([{ text: '', other: 'bc', label: 'good' }], { dataset: { ...dataset, text_pair_column: 'other' }, tokenizer: bare });
+  assert.equal(pairs.longest, 2);
+});
+
 test('a second text is read where a column for it is named', async () => {
   const pairs: TextTokenizer = { encode: (text, _length, pair) => ({ input_ids: Int32Array.of(text.length, pair === undefined || pair === null ? 0 : pair.length), token_type_ids: null, cut: false }) };
   const columns = { ...dataset, text_pair_column: 'other' };

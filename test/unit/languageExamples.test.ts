@@ -130,6 +130,20 @@ test('rows that teach nothing or are no conversation are named with their line',
   await assert.rejects(load([{ prompt: 'a', answer: 'b' }], COMPLETION), refusal('dataset.missing-column', /dataset\.prompt_column and dataset\.completion_column/));
 });
 
+test('a template that writes reasoning in the last turn only, as Qwen3\'s does, teaches every turn as it stands in the whole conversation', () => inTemporaryFolder(folder => {
+  const tokenizer = loadTokenizer(CHAT);
+  const file = join(folder, 'data.jsonl');
+  const template = loadChatTemplate(folder, { chat_template: `{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% set said = m.content.split('</think>') %}{% if m.role == 'assistant' and loop.last %}{{ '<think>' + (said[0].split('<think>')[-1] if said | length > 1 else '') + '</think>' }}{% endif %}{{ said[-1].strip() + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}` });
+  const teaches = (...turns: string[]): string => {
+    writeFileSync(file, JSON.stringify({ messages: turns.map((content, i) => ({ role: ['user', 'assistant'][i % 2], content })) }));
+    return taught(loadTexts({ file, dataset: MESSAGES, tokenizer, template, eos: 0, max_length: 100, limits: { vocab_size: 320, max_positions: 100 } }).get(0), tokenizer);
+  };
+  assert.equal(teaches('a', 'very good'), '<think></think>very good<end>\n<eos>');
+  assert.equal(teaches('a', 'very good', 'b', 'fine'), 'very good<end>\n<think></think>fine<end>\n<eos>');
+  assert.equal(teaches('a', '<think>too</think>x ', 'b', '', 'c', '<think>so</think>fine'), 'x<end>\n<end>\n<think>so</think>fine<end>\n<eos>');
+  assert.equal(teaches('a', 'fine', 'b'), 'fine<end>\n');
+}));
+
 test('templates that refuse, or that rewrite earlier turns, are an error; so is a folder without one', () => inTemporaryFolder(folder => {
   const tokenizer = loadTokenizer(CHAT);
   const file = join(folder, 'data.jsonl');

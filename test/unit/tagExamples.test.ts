@@ -10,8 +10,9 @@ import { LabError } from '../../src/engine/errors';
 import { inTemporaryFolder } from '../support/faults';
 
 const dataset = { tokens_column: 'tokens', tags_column: 'ner_tags' };
+const letters = (word: string): number[] => Array.from(word, letter => letter.charCodeAt(0) - 87);
 /** A token for each letter, between 1 and 2. */
-const tokenizer = wordTokenizer({ tokens: word => Array.from(word, letter => letter.charCodeAt(0) - 87), around: { before: [1], after: [2] } });
+const tokenizer = wordTokenizer({ tokens: letters, around: { before: [1], after: [2] } });
 const limits = { vocab_size: 40, max_positions: 20, type_vocab_size: 2 };
 
 const withRows = <T>(rows: unknown[], use: (file: string) => T, name = 'train.jsonl'): Promise<T> => inTemporaryFolder(folder => {
@@ -27,6 +28,13 @@ test('the first token of each word learns its tag; other tokens, words without t
   assert.deepEqual([...set.get(0).targets!], [-100, 0, -100, -100, 1, -100, -100, -100]);
   assert.deepEqual([...set.get(1).targets!], [-100, 0, -100]);
   assert.deepEqual([set.length, set.cut, set.without_targets, set.longest], [2, 0, 0, 8]);
+});
+
+test('a list of words without tokens is refused with its line where the tokenizer puts nothing around it', async () => {
+  const rows = [{ tokens: ['a'], ner_tags: ['X'] }, { tokens: [], ner_tags: [] }];
+  assert.equal((await load(rows, ['X', 'Y'])).length, 2);
+  const bare = wordTokenizer({ tokens: letters, around: { before: [], after: [] } });
+  await assert.rejects(withRows(rows, file => loadTags({ file, dataset, tokenizer: bare, labels: labelsFromNames(['X', 'Y']), max_length: 20, limits })), (error: unknown) => error instanceof LabError && error.report.code === 'dataset.no-tokens' && /line 2: the words in "tokens" have no tokens/.test(error.message));
 });
 
 test('what does not fit is cut off after the last token that does, words and tags alike', async () => {

@@ -2,7 +2,7 @@
 import type { DatasetSettings, ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import type { Example } from '../training/step.types';
-import { isParquet, placeIn, readRows, type Row } from './dataset';
+import { isParquet, placeIn, problem, readRows, type Place, type Row } from './dataset';
 import { GrowingIntegers } from './growingIntegers';
 import { exampleLabels } from './exampleLabels';
 import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
@@ -75,7 +75,7 @@ export function checkSameClasses(train: string, evaluation: string, column: stri
 
 /**
  * Tokenizes every row of a file. Takes 4 bytes for each token and 8 for each example.
- * Errors: `training.max-length`, `dataset.unknown-label`, `dataset.token-beyond-vocabulary`, `dataset.token-type`, and those of `readRows`.
+ * Errors: `training.max-length`, `dataset.no-tokens`, `dataset.unknown-label`, `dataset.token-beyond-vocabulary`, `dataset.token-type`, and those of `readRows`.
  */
 export function loadExamples({ file, dataset, problem_type = 'single_label_classification', tokenizer, max_length, limits, onProgress, labels }: LoadExamplesOptions & { labels: LabelSet }): ExampleSet {
   checkLength(max_length, limits.max_positions);
@@ -88,6 +88,7 @@ export function loadExamples({ file, dataset, problem_type = 'single_label_class
   let longest = 0;
   for (const row of readRows({ file, ...columns(dataset), problem_type, onRead: onProgress })) {
     const encoded = tokenizer.encode(row.text, max_length, row.pair);
+    checkTokens(encoded.input_ids, { file, line: row.line }, `the text in "${dataset.text_column}" has`, 'a text');
     targets.add(row);
     checkIds(encoded.input_ids, limits.vocab_size, row, file);
     if (encoded.token_type_ids && limits.type_vocab_size > 0) {
@@ -116,6 +117,11 @@ export function loadExamples({ file, dataset, problem_type = 'single_label_class
 export function checkLength(max_length: number, max_positions: number): void {
   if (max_length <= max_positions) return;
   throw new LabError({ code: 'training.max-length', where: 'training.max_length', cause: `is ${max_length}, the model has ${max_positions} positions`, action: `set it to at most ${max_positions}` });
+}
+
+/** Error `dataset.no-tokens`: the tokenizer puts nothing around an empty text, and a model has nothing to read. transformers pads it and reads the padding. */
+export function checkTokens({ length }: ArrayLike<number>, at: Place, what: string, missing: string): void {
+  if (!length) throw problem('dataset.no-tokens', at, `${what} no tokens`, `give the row ${missing}, or remove it`);
 }
 
 const columns = ({ text_column, text_pair_column, label_column }: Columns): Columns => ({ text_column, text_pair_column, label_column });

@@ -90,6 +90,13 @@ function common(a: readonly number[], b: readonly number[]): number {
   return length;
 }
 
+/** What two texts have in common at their end. */
+function commonEnd(a: string, b: string): string {
+  let length = 0;
+  while (length < a.length && length < b.length && a.at(-1 - length) === b.at(-1 - length)) length++;
+  return a.slice(a.length - length);
+}
+
 /** A conversation whose template marks what the assistant writes: exactly that is learned, each token that has a character of it. */
 function markedConversation({ text, places }: { text: string; places: [number, number][] }, tokenizer: LanguageTokenizer): Learned {
   const ids = tokenizer.tokens(text);
@@ -106,8 +113,8 @@ function markedConversation({ text, places }: { text: string; places: [number, n
  * assistant's, end-of-turn mark included. The end-of-text token is appended where the last turn does not hold it.
  */
 function conversation(messages: readonly Message[], tokenizer: LanguageTokenizer, template: ChatTemplate, eos: number, at: Place): Learned {
-  const render = (count: number, prompt: boolean): string => {
-    try { return template(messages.slice(0, count), prompt); } catch (error) {
+  const render = (count: number, prompt: boolean, turns = messages): string => {
+    try { return template(turns.slice(0, count), prompt); } catch (error) {
       throw problem('dataset.chat-template', at, `the chat template refuses the conversation: ${(error as Error).message}`, 'write the turns in the order and with the roles that the template expects');
     }
   };
@@ -115,10 +122,17 @@ function conversation(messages: readonly Message[], tokenizer: LanguageTokenizer
   if (template.marked) return markedConversation(template.marked(messages), tokenizer);
   const ids = tokenizer.tokens(text);
   const place = (prefix: string): number | undefined => (text.startsWith(prefix) ? common(ids, tokenizer.tokens(prefix)) : undefined);
+  /** Where an earlier turn ends of which the template writes more while nothing follows it, as Qwen3's does the reasoning: what stands behind its content is the same in both. */
+  const endWithin = (turn: number): number | undefined => {
+    const other = messages.map((message, i) => (i === turn ? { ...message, content: /x\s*$/.test(message.content) ? 'y' : 'x' } : message));
+    const behind = (count: number): string => commonEnd(render(count, false), render(count, false, other));
+    const [last, rest] = [behind(turn + 1), behind(messages.length)];
+    return rest.startsWith(last) ? place(text.slice(0, text.length - rest.length + last.length)) : undefined;
+  };
   const spans = messages.flatMap(({ role }, turn): [number, number][] => {
     if (role !== 'assistant') return [];
     const begin = place(render(turn, true)) ?? (turn > 0 ? place(render(turn, false)) : 0);
-    const end = turn === messages.length - 1 ? ids.length : place(render(turn + 1, false));
+    const end = turn === messages.length - 1 ? ids.length : place(render(turn + 1, false)) ?? endWithin(turn);
     if (begin !== undefined && end !== undefined) return [[begin, end]];
     throw problem('dataset.chat-template', at, 'the chat template writes earlier turns differently once later ones follow, so that the assistant\'s turns cannot be told apart', 'give one turn of the assistant per example, as the last message');
   });

@@ -1,8 +1,8 @@
 /** Training examples of an encoder-decoder: a source text and the target text to be written for it. */
 import type { DatasetSettings } from '../../protocol/experiment';
 import type { Example } from '../training/step.types';
-import { problem, readRecords, textColumn } from './dataset';
-import { checkIds, checkLength, type ExampleSet } from './examples';
+import { readRecords, textColumn } from './dataset';
+import { checkIds, checkLength, checkTokens, type ExampleSet } from './examples';
 import { GrowingIntegers } from './growingIntegers';
 import type { LanguageTokenizer } from './tokenizer';
 
@@ -34,7 +34,7 @@ export function loadPairs({ file, dataset, tokenizer, eos, start, max_length, ma
   const columns = { source: textColumn(dataset.source_column), target: textColumn(dataset.target_column) };
   for (const { values, line } of readRecords({ file, columns, keys: 'dataset.source_column and dataset.target_column', onRead: onProgress })) {
     const source = tokenizer.encode(values.source, max_length);
-    if (!source.input_ids.length) throw problem('dataset.no-tokens', { file, line }, `the text in "${dataset.source_column}" has no tokens`, 'give the row a text, or remove it');
+    checkTokens(source.input_ids, { file, line }, `the text in "${dataset.source_column}" has`, 'a text');
     const target = targetTokens(values.target, tokenizer, eos, max_target_length);
     for (const { input_ids } of [source, target]) checkIds(input_ids, limits.vocab_size, { line }, file);
     sources.append(source.input_ids);

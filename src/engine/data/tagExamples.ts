@@ -3,7 +3,7 @@ import type { DatasetSettings } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { IGNORED } from '../training/step.types';
 import { describe, problem, readRecords, textOf, type Column, type Place } from './dataset';
-import { checkIds, checkLength, type ExampleSet } from './examples';
+import { checkIds, checkLength, checkTokens, type ExampleSet } from './examples';
 import { classOf } from './exampleLabels';
 import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
 import { LearnedTokens } from './learnedTokens';
@@ -41,13 +41,14 @@ export function scanTags({ file, dataset }: { file: string; dataset: TagColumns 
 /**
  * Tokenizes every row of a file. The first token of each word is to be given the word's tag; its other tokens, special tokens and
  * words with the tag -100 count for nothing, as in transformers' `run_ner`. A word without tokens is passed over.
- * Errors: `training.max-length`, `dataset.tags`, `dataset.unknown-label`, `dataset.nothing-to-learn`, `dataset.token-beyond-vocabulary`, and those of `readRecords`.
+ * Errors: `training.max-length`, `dataset.no-tokens`, `dataset.tags`, `dataset.unknown-label`, `dataset.nothing-to-learn`, `dataset.token-beyond-vocabulary`, and those of `readRecords`.
  */
 export function loadTags({ file, dataset, tokenizer, labels, max_length, limits, onProgress }: LoadTagsOptions): ExampleSet {
   checkLength(max_length, limits.max_positions);
   const examples = new LearnedTokens();
   for (const { values: { words, tags }, line } of taggedRows(file, dataset, onProgress)) {
     const encoded = tokenizer.encode(words, max_length);
+    checkTokens(encoded.input_ids, { file, line }, `the words in "${dataset.tokens_column}" have`, 'words');
     checkIds(encoded.input_ids, limits.vocab_size, { line }, file);
     const wanted = new Int32Array(encoded.input_ids.length).fill(IGNORED);
     tags.forEach((tag, word) => {

@@ -8,6 +8,7 @@ import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } f
 import { readByteLevel } from './byteLevelTokenizer';
 import { ExactCharacterMap } from './characterMap';
 import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
+import { builtClass, rebuilt } from './rebuiltTokenizers';
 import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
 import { isT5Tokenizer, t5Tokenizer } from './t5Tokenizer';
 import { buildTokenizer } from './vocabulary';
@@ -59,7 +60,7 @@ export function loadTokenizer(folder: string, { words = false }: { words?: boole
   try {
     const bert = file.endsWith('.txt') || isBertTokenizer(json, config);
     if (isT5Tokenizer(json, config)) return textTokenizer(t5Tokenizer(json, config, file), config, file);
-    const built = bert ? bertTokenizer(json, config, file) : isRobertaTokenizer(json, config) ? robertaTokenizer(json, config, file) : json;
+    const built = bert ? bertTokenizer(json, config, file) : isRobertaTokenizer(json, config) ? robertaTokenizer(json, config, file) : file.endsWith('tokenizer.json') ? rebuilt(json, config, builtClass(folder, config)) : json;
     return textTokenizer(words ? withPrefixSpace(built) : built, config, file);
   } catch (error) { throw unusable(error, file); }
 }

@@ -27,7 +27,7 @@ const shape: ModelShape = { modules, base_parameters: parameters.reduce((sum, sp
 for (const { lora, ...expected } of cases) {
   test(`bert-base, ${JSON.stringify(lora)}: ${expected.line}`, () => {
     const { lora: full } = settings(lora);
-    const plan = planAdapter({ family: bert, parameters, task: 'SEQ_CLS' }, full);
+    const plan = planAdapter({ family: bert, config, parameters, task: 'SEQ_CLS' }, full);
     const count = countAdapter(shape, full);
     assert.equal(shape.base_parameters, expected.base_parameters);
     for (const [who, found, names] of [['engine', plan, plan.modules.map(m => m.name)], ['panel', count, count.adapters.map(a => a.name)]] as const) {

@@ -55,7 +55,7 @@ export function trainedBiases(parameters: readonly ParameterSpec[], adapted: rea
 }
 
 /** Resolves `lora` against the model. Throws LabError for targets that match nothing, ranks that are too large, and keys that exclude each other. */
-export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, lora: LoraSettings): AdapterPlan {
+export function planAdapter(model: Pick<LoadedModel, 'family' | 'config' | 'parameters' | 'task'>, lora: LoraSettings): AdapterPlan {
   if (lora.full) return wholeModel(model.parameters);
   checkCombination(lora);
   const heads = model.family.headModules(model.task);
@@ -76,7 +76,7 @@ export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | '
   for (const module of modules) {
     for (const [suffix, shape] of adapterTensors(module, lora)) add(`${module.name}.${suffix}`, shape, !suffix.endsWith('.bias'));
   }
-  const tokens = trainedTokens(model.parameters, lora.trainable_token_indices, [...modules.map(m => m.name), ...modules_to_save]);
+  const tokens = trainedTokens(model, lora.trainable_token_indices, [...modules.map(m => m.name), ...modules_to_save]);
   for (const { name, indices, shape } of tokens) add(`${name}.${TOKENS_KEY}`, [indices.length, shape[1]], true);
   // Trainer decays everything but biases and the parameters of norms.
   for (const p of model.parameters.filter(p => modules_to_save.includes(moduleOf(p.name)))) add(p.name, p.shape, p.kind === 'linear' || p.kind === 'embedding', p.name);

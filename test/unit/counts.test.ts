@@ -8,6 +8,8 @@ import { countAdapter, formatCount, type ModelShape } from '../../src/protocol/a
 import type { ModuleInfo } from '../../src/protocol/engine';
 import { shortestTargets, withPatternValue } from '../../src/protocol/targetNames';
 import { patternValue } from '../../src/protocol/adapterMath';
+import type { ExperimentValues, ModelView } from '../../src/protocol/panel';
+import { targetKinds, tickKind } from '../../webview/targets';
 import { fixture } from '../support/paths';
 import { settings } from '../support/tinyModel';
 
@@ -39,6 +41,31 @@ for (const { lora, ...expected } of cases) {
     assert.deepEqual(count.adapters.map(a => [a.r, a.lora_alpha, a.scaling]), plan.modules.map(m => [m.r, m.lora_alpha, m.scaling]));
   });
 }
+
+test('Python expressions match in the panel and the tree what they match in the engine', () => {
+  const cases = [
+    { target_modules: '(?i).*LAYER\\.3.*QUERY' }, { target_modules: '.*\\.(?P<which>query|key)' }, { target_modules: '.*query\\Z' }, { target_modules: '\\A.*layer\\.1{,2}\\..*value' },
+    { target_modules: 'all-linear', exclude_modules: '(?i).*DENSE' },
+    { target_modules: ['query', 'value'], rank_pattern: { 'layer\\.(?P<n>1).*query\\Z': 2 }, alpha_pattern: { '(?:value)\\Z': 5 } },
+    { target_modules: ['query'], layers_to_transform: [2, 5], layers_pattern: '(?P<stack>layer)' },
+  ];
+  for (const lora of cases) {
+    const { lora: full } = settings(lora);
+    const plan = planAdapter({ family: bert, config, parameters, task: 'SEQ_CLS' }, full);
+    const count = countAdapter(shape, full);
+    assert.ok(plan.modules.length > 0 && plan.modules.length < 72);
+    assert.deepEqual(count.adapters.map(a => [a.name, a.r, a.lora_alpha]), plan.modules.map(m => [m.name, m.r, m.lora_alpha]), JSON.stringify(lora));
+    assert.deepEqual([count.trainable_parameters, count.unmatched], [plan.trainable_parameters, []], JSON.stringify(lora));
+  }
+});
+
+test('a tick beside a Python expression keeps what it matches, in names', () => {
+  const model = { ...shape, folder: '', model_type: 'bert', labels: [], data_bytes: null, dropout: { hidden: 0, attention: 0 }, heads: 12 } as unknown as ModelView;
+  const { lora } = settings({ target_modules: '(?i).*QUERY' });
+  const values = lora as unknown as ExperimentValues['lora'];
+  assert.deepEqual(tickKind(model, values, 'attention.self.key', true).target_modules, ['query', 'key']);
+  assert.deepEqual(targetKinds(model, values).filter(({ ticked }) => ticked).map(({ kind, ticked }) => [kind, ticked]), [['attention.self.query', 12]]);
+});
 
 test('ticking any set of modules writes target_modules that match exactly this set', () => {
   const names = modules.filter(m => m.adaptable).map(m => m.name);

@@ -3,7 +3,7 @@ import { LabError } from '../errors';
 import { isInLayers, isSavedBy, layerOf, matchesSuffix, scalingOf } from '../../protocol/adapterMath';
 import { nearestNames, type LoraSettings } from '../../protocol/experiment';
 import type { AdaptedModule } from './lora.types';
-import { fullMatcher, pythonRegExp } from './pythonRegExp';
+import { fullMatcher, pythonRegExp } from '../../protocol/pythonRegExp';
 
 export interface AdaptableModule {
   name: string;

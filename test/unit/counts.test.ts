@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { inspectCheckpoint } from '../../src/engine/inspect';
 import { bert } from '../../src/engine/model/bert';
 import { planAdapter } from '../../src/engine/model/lora';
 import { countAdapter, formatCount, type ModelShape } from '../../src/protocol/adapterMath';
@@ -41,6 +42,14 @@ for (const { lora, ...expected } of cases) {
     assert.deepEqual(count.adapters.map(a => [a.r, a.lora_alpha, a.scaling]), plan.modules.map(m => [m.r, m.lora_alpha, m.scaling]));
   });
 }
+
+test('inspection says of each module what its adapter has, DoRA and biases included, as the panel does', () => {
+  for (const lora of [{ use_dora: true }, { lora_bias: true }, {}]) {
+    const { matched, ...model } = inspectCheckpoint({ folder: fixture('references/bert-pairs/model'), task: 'SEQ_CLS', lora: { r: 4, target_modules: ['query'], ...lora } });
+    assert.deepEqual(matched.map(module => module.parameters), [1, 2].map(() => 4 * (32 + 32) + (Object.keys(lora).length ? 32 : 0)));
+    assert.deepEqual(matched.map(module => module.parameters), countAdapter(model, settings({ r: 4, target_modules: ['query'], ...lora }).lora).adapters.map(adapter => adapter.parameters));
+  }
+});
 
 test('Python expressions match in the panel and the tree what they match in the engine', () => {
   const cases = [

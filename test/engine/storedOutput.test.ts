@@ -52,6 +52,20 @@ for (const [name, table] of Object.entries(TABLES)) {
   }));
 }
 
+test('an adapter on a tied output layer is refused for what it is, on the base that it was trained on', () => inTemporaryFolder(async folder => {
+  const experiment = copyCase(folder, { lora: { target_modules: ['c_attn', 'lm_head'] } }, 'gpt2-text');
+  const says = (error: LabError, ...place: unknown[]): boolean => {
+    assert.deepEqual([error.report.code, error.report.file, error.report.where], place);
+    assert.match(`${error.report.cause}; ${error.report.action}`, /^lm_head is transformer\.wte in this model \(tie_word_embeddings\).*not supported; leave lm_head out, or use a base that stores an output layer of its own/);
+    return true;
+  };
+  await assert.rejects(languageLogits(experiment, null, 1), (error: LabError) => says(error, 'lora.target-tied', undefined, 'lora.target_modules'));
+  const [base, adapter, out] = ['model', 'adapter_final', 'merged'].map(part => join(folder, part));
+  const file = join(adapter, 'adapter_config.json');
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')) as object, target_modules: ['c_attn', 'lm_head'] }));
+  await assert.rejects(mergeAdapter({ base, adapter, out, families }), (error: LabError) => says(error, 'lora.target-tied', file, 'target_modules'));
+}));
+
 test('a stored output layer can be adapted and trained whole; rows that PEFT would tie to it are refused', () => inTemporaryFolder(async folder => {
   copyCase(folder, {}, 'gpt2-text');
   const base = join(folder, 'model');

@@ -22,7 +22,7 @@ const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b
 export function adaptableModules(parameters: readonly ParameterSpec[]): AdaptableModule[] {
   return parameters.filter(p => p.kind === 'linear' || p.kind === 'embedding').flatMap(({ name, kind, modules, shape: [rows, columns], fan_in_fan_out = false, output = false }): AdaptableModule | AdaptableModule[] => {
     if (kind === 'linear') return { name: moduleOf(name), fan_in_fan_out, output, in_features: fan_in_fan_out ? rows : columns, out_features: fan_in_fan_out ? columns : rows };
-    const table = { fan_in_fan_out: true, embedding: true as const, in_features: rows, out_features: columns };
+    const table = { fan_in_fan_out: true, embedding: true as const, ...(output ? { tied: true as const } : {}), in_features: rows, out_features: columns };
     return modules ? modules.map(module => ({ ...table, name: module, weight: name })) : { ...table, name: moduleOf(name) };
   });
 }

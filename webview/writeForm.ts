@@ -5,7 +5,8 @@ import { h, setAttributes, setText, show } from './dom';
 import { dropdown, setDisabled, setField, textField, type TextField } from './ui';
 
 const MODES = ['Greedy', 'Sampled'] as const;
-const NAMES: Record<GenerationKey, string> = { max_new_tokens: 'Max tokens', temperature: 'Temperature', top_p: 'Top p', top_k: 'Top k', seed: 'Seed' };
+/** The fields of the form. The repetition penalty is the checkpoint's. */
+const NAMES: Partial<Record<GenerationKey, string>> = { max_new_tokens: 'Max tokens', temperature: 'Temperature', top_p: 'Top p', top_k: 'Top k', seed: 'Seed' };
 /** What transformers draws with by itself; greedy needs none of them. */
 const SAMPLED: Partial<Record<GenerationKey, number>> = { temperature: 1, top_k: 50 };
 /** Only these have a meaning when tokens are drawn. */
@@ -30,11 +31,11 @@ export function writeForm(changed: () => void): WriteForm {
   const shown = (): GenerationKey[] => [...fields.keys()].filter(key => mode === 'Sampled' || !DRAWN.includes(key));
 
   function field(key: GenerationKey): { element: HTMLElement; input: TextField; value(): number } {
-    const input = textField(NAMES[key], `write.${key}`, redraw, () => {});
+    const input = textField(NAMES[key]!, `write.${key}`, redraw, () => {});
     setField(input, String(SAMPLED[key] ?? GENERATION[key].default));
     input.title = GENERATION[key].doc;
     setAttributes(input, { 'aria-describedby': 'write-problem' });
-    return { element: h('div', { class: 'write-field' }, h('span', { class: 'label', 'aria-hidden': 'true', title: GENERATION[key].doc }, NAMES[key]), input), input, value: () => Number(input.value.trim().replace(',', '.') || NaN) };
+    return { element: h('div', { class: 'write-field' }, h('span', { class: 'label', 'aria-hidden': 'true', title: GENERATION[key].doc }, NAMES[key]!), input), input, value: () => Number(input.value.trim().replace(',', '.') || NaN) };
   }
 
   /** The first field that holds what is not possible. A temperature of 0 would be greedy. */

@@ -29,8 +29,9 @@ const USAGE = `LoRA Lab
                                                                      classifies, or with a language model continues, the texts of a .jsonl, .csv, .tsv,
                                                                      .parquet or .txt file (one text a line); T5 writes the target of each source (column "source");
                                                                      with TOKEN_CLS tags the words of each list, or of a text split at spaces (column "tokens");
-                                                                     writing takes --max_new_tokens N and, to draw instead
-                                                                     of taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N];
+                                                                     writing takes --max_new_tokens N, --repetition_penalty X (1 for none; by default that of
+                                                                     the checkpoint's generation_config.json) and, to draw instead of
+                                                                     taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N];
                                                                      with --chat each text is a user's turn, put through the checkpoint's chat template
   npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
   npm run --silent lab -- devices                                    what this machine can train on
@@ -122,7 +123,7 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
   },
 
   async predict(args) {
-    const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'seed'] as const;
+    const numbers = ['max_new_tokens', 'temperature', 'top_k', 'top_p', 'repetition_penalty', 'seed'] as const;
     const { options } = parse(args, { base: text, adapter: text, input: text, text_column: text, text_pair_column: text, device: text, precision: text, threads: text, ...Object.fromEntries(numbers.map(name => [name, text])), chat: { type: 'boolean' } }, 0, '');
     const column = (name: string): string | null => (typeof options[name] === 'string' ? options[name] : null);
     const precision = PRECISIONS.find(name => name === (options.precision ?? 'fp32'));

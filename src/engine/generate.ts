@@ -5,6 +5,7 @@ import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
 import { KEEPS_NOTHING, type Loaded, type LoadedModels } from './loadedModels';
 import { endTokens } from './generation/endTokens';
+import { repetitionPenalty } from './generation/generationConfig';
 import { Generator } from './generation/generator';
 import { Continuation, writeTexts } from './generation/write';
 import { ADAPTER_CONFIG, fillTrainables, readAdapter, settingsFromAdapter } from './model/adapter';
@@ -31,7 +32,7 @@ export interface GenerateOptions {
 
 /**
  * A completion of each prompt, or the target of each source (both called prompts), until the model writes an end-of-text token, `max_new_tokens` (default 64) are reached or its
- * positions are used up. Greedy unless `temperature` is above 0; what is drawn follows from `seed` (default 42) and the place of the prompt.
+ * positions are used up. Greedy unless `temperature` is above 0; what is drawn follows from `seed` (default 42) and the place of the prompt. `repetition_penalty` is by default the checkpoint's.
  * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.context`, `predict.setting`.
  */
 export async function generate(request: Omit<EngineRequests['generate'][0], 'device'>, { device = 'auto', onText, between, loaded = KEEPS_NOTHING }: GenerateOptions = {}): Promise<Completion[]> {
@@ -39,9 +40,9 @@ export async function generate(request: Omit<EngineRequests['generate'][0], 'dev
   const settings = completeSettings(request);
   if (!prompts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no prompt to continue', action: 'give at least one prompt' });
   const load = (): Promise<Writer> => loadWriter({ base, adapter, device, precision, threads });
-  const work = async ({ generator, ends, begins }: Writer): Promise<Completion[]> => {
+  const work = async ({ generator, ends, begins, repetition_penalty }: Writer): Promise<Completion[]> => {
     const texts = begins(prompts, chat, settings);
-    await writeTexts(generator, texts, { sampling: settings, ends, between, onText: onText && (({ text, piece }) => onText({ prompt: text, text: piece })) });
+    await writeTexts(generator, texts, { sampling: settings, repetition_penalty: request.repetition_penalty ?? repetition_penalty, ends, between, onText: onText && (({ text, piece }) => onText({ prompt: text, text: piece })) });
     return texts.map((text, i) => ({ prompt: prompts[i], completion: text.text, tokens: text.tokens, stopped: text.stopped! }));
   };
   return loaded.use({ key: ['generate', device, precision, threads], folders: adapter === null ? [base] : [base, adapter], load }, work);
@@ -52,6 +53,8 @@ interface Writer extends Loaded {
   generator: Generator;
   /** Tokens that end a text. */
   ends: ReadonlySet<number>;
+  /** That of the checkpoint. */
+  repetition_penalty: number;
   begins(prompts: readonly string[], chat: boolean, settings: GenerationSettings): Continuation[];
 }
 
@@ -70,10 +73,11 @@ async function loadWriter({ base, adapter: folder, device, precision, threads }:
   const tokenizer = loadTokenizer(checkpoint.folder);
   const limits = family.limits(checkpoint.config);
   const ends = endTokens(checkpoint, tokenizer);
+  const repetition_penalty = repetitionPenalty(checkpoint.folder);
   const start = seq2seq?.startToken(model.config);
   const generator = await Generator.create({ model, plan, trainables, device, precision, threads });
   return {
-    generator, ends, dispose: () => generator.dispose(),
+    generator, ends, repetition_penalty, dispose: () => generator.dispose(),
     begins(prompts, chat, { seed, max_new_tokens }) {
       if (chat && seq2seq) throw new LabError({ code: 'predict.setting', where: 'chat', cause: 'is not possible with an encoder-decoder, which has no conversations', action: 'leave it out' });
       const template = chat ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;

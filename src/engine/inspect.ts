@@ -6,7 +6,7 @@ import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight, type ParameterSpec } from './model/family';
 import { familyOf, modelOf, storedTensor, usualTask } from './model/loadModel';
-import { planAdapter } from './model/lora';
+import { adapterTensors, planAdapter } from './model/lora';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { LoadedModel } from './model/weights';
 import type { BaseDropout, EngineRequests, Inspection, ModuleInfo } from '../protocol/engine';
@@ -36,10 +36,14 @@ export function inspectCheckpoint({ folder, task: wanted, problem_type: asked = 
     ...whatMemoryTakes(model), data_bytes: sizeOf(dataset),
   };
   if (!lora) return inspection;
-  const plan = planAdapter(model, settingsOf(lora));
+  const settings = settingsOf(lora);
+  const plan = planAdapter(model, settings);
   return {
     ...inspection, trainable_parameters: plan.trainable_parameters, all_parameters: plan.all_parameters,
-    matched: plan.modules.map(({ name, r, lora_alpha, in_features, out_features }) => ({ name, r, lora_alpha, A: [r, in_features], B: [out_features, r], parameters: r * (in_features + out_features) })),
+    matched: plan.modules.map(module => {
+      const { name, r, lora_alpha, in_features, out_features } = module;
+      return { name, r, lora_alpha, A: [r, in_features], B: [out_features, r], parameters: adapterTensors(module, settings).reduce((sum, [, shape]) => sum + count(shape), 0) };
+    }),
   };
 }
 

@@ -13,6 +13,7 @@ import { loadTags, scanTags } from './data/tagExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { wordTokenizer } from './data/wordTokenizer';
 import { endTokens } from './generation/endTokens';
+import { repetitionPenalty } from './generation/generationConfig';
 import { checkWritingContext, type WritingSettings } from './generation/evaluateWriting';
 import { fillTrainables, PREFIX, readAdapter, withAdapterWeights, type Adapter } from './model/adapter';
 import { checkAdapterSettings, checkAdapterTask } from './model/adapterSettings';
@@ -116,7 +117,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   if (rows) report.log({ level: 'info', message: `${train.length} training examples in ${rows.length} rows of up to ${training.max_length} tokens, ${Math.round(100 * train.tokens / (rows.length * training.max_length))} % full` });
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
-  const writing = training.predict_with_generate ? { tokenizer, ends: endTokens(checkpoint, tokenizer), longest: longestText(training, limits.max_positions, family.seq2seq !== undefined) } : null;
+  const writing = training.predict_with_generate ? { tokenizer, ends: endTokens(checkpoint, tokenizer), repetition_penalty: repetitionPenalty(checkpoint.folder), longest: longestText(training, limits.max_positions, family.seq2seq !== undefined) } : null;
   if (writing && evaluation) checkWritingContext(family.layout(model.config, task), evaluation, writing.longest);
   return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, writing, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, class_column) : null) };
 }

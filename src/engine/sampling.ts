@@ -1,4 +1,4 @@
-/** Choosing the next token from its logits, as transformers' generate does: temperature, then top_k, then top_p. */
+/** Choosing the next token from its logits, as transformers' generate does: repetition penalty, temperature, then top_k, then top_p. */
 import type { Random } from './random';
 import { largest } from './training/metrics';
 
@@ -9,6 +9,18 @@ export interface SamplingSettings {
   top_k: number;
   /** Only the most probable tokens that together reach this share are drawn from; 1 for all. */
   top_p: number;
+}
+
+/**
+ * Logits [vocab_size] in which each token of `ids` is less probable by `penalty`, as transformers' RepetitionPenaltyLogitsProcessor makes it (Keskar et al. 2019,
+ * https://arxiv.org/abs/1909.05858): positive logits are divided, negative ones multiplied. 1 changes nothing.
+ */
+export function penalizeRepetition(logits: Float32Array, ids: Iterable<number>, penalty: number): Float32Array {
+  if (penalty === 1) return logits;
+  const penalized = logits.slice();
+  const factor = Math.fround(penalty);
+  for (const id of new Set(ids)) penalized[id] = logits[id] < 0 ? logits[id] * factor : logits[id] / factor;
+  return penalized;
 }
 
 /** The number of the next token. logits [vocab_size]. Nothing is drawn from `random` at temperature 0. */

@@ -4,6 +4,7 @@
  * Matching and counting follow PEFT.
  */
 import type { ModuleInfo } from './engine';
+import { pythonRegExp } from './pythonRegExp';
 
 /** The keys of `LoraConfig` that decide shapes and counts. */
 export interface AdapterSettings {
@@ -73,11 +74,11 @@ export const matchesSuffix = (name: string, suffix: string): boolean => name ===
  */
 export const isSavedBy = (name: string, saved: string): boolean => `${name}.`.includes(`${saved}.`);
 
-/** True if a list of suffixes or a regular expression for the whole name matches. A broken expression matches nothing. */
+/** True if a list of suffixes or a Python regular expression for the whole name matches. A broken expression matches nothing. */
 export function matchesNames(name: string, names: string | readonly string[] | null | undefined): boolean {
   if (names === null || names === undefined) return false;
   if (typeof names !== 'string') return names.some(entry => matchesSuffix(name, entry));
-  return expression(`^(?:${names})$`)?.test(name) ?? false;
+  return expression(names, '', '$')?.test(name) ?? false;
 }
 
 /** The linear layers and embeddings that get an adapter, in the model's order. */
@@ -101,7 +102,7 @@ export function isInLayers(name: string, { layers_to_transform: layers, layers_p
 /** Number of the layer that a module lies in: after the first of the `pattern`s that matches, else the first number in its name that follows two parts. */
 export function layerOf(name: string, pattern?: string | readonly string[] | null): number | undefined {
   const patterns = [pattern ?? []].flat();
-  const expressions = patterns.length ? patterns.map(part => `^(?:|.*?\\.)${part}\\.(?<layer>\\d+)\\.`) : ['^.*?\\.[^.]*\\.(?<layer>\\d+)\\.'];
+  const expressions = patterns.length ? patterns.map(part => `(?:|.*?\\.)${part}\\.(?P<layer>\\d+)\\.`) : ['.*?\\.[^.]*\\.(?P<layer>\\d+)\\.'];
   const found = expressions.map(source => expression(source)?.exec(name)?.groups?.layer).find(layer => layer !== undefined);
   return found === undefined ? undefined : Number(found);
 }
@@ -117,11 +118,11 @@ export function isSaved(module: Pick<ModuleInfo, 'name' | 'saved'>, lora: Pick<A
 
 /**
  * The value that `rank_pattern` or `alpha_pattern` gives a module, else `fallback`.
- * As in PEFT, a key is a regular expression for the end of the name, and the first key that matches wins.
+ * As in PEFT, a key is a Python regular expression for the end of the name, and the first key that matches wins.
  */
 export function patternValue(pattern: Readonly<Record<string, number>> | undefined, name: string, fallback: number): number {
   for (const [key, value] of Object.entries(pattern ?? {})) {
-    if (expression(`^(?:.*\\.)?(?:${key})$`)?.test(name)) return value;
+    if (expression(key, '(?:.*\\.)?', '$')?.test(name)) return value;
   }
   return fallback;
 }
@@ -204,10 +205,20 @@ const trim = (value: number): string => (value >= 100 ? value.toFixed(0) : value
 const biasSize = (module: ModuleInfo): number => module.parameters - module.shape.reduce((product, size) => product * size, 1);
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-function expression(source: string): RegExp | undefined {
-  try {
-    return new RegExp(source);
-  } catch {
-    return undefined;
+/** Translated expressions: the panel and the tree ask for the same few of every module, with every move of a slider. */
+const translated = new Map<string, RegExp | undefined>();
+const MOST_TRANSLATED = 200;
+
+/** `re.match(prefix + pattern + suffix)`, or undefined where the pattern is none. */
+function expression(pattern: string, prefix = '', suffix = ''): RegExp | undefined {
+  const key = JSON.stringify([pattern, prefix, suffix]);
+  if (!translated.has(key)) {
+    if (translated.size >= MOST_TRANSLATED) translated.clear();
+    translated.set(key, compiled(pattern, prefix, suffix));
   }
+  return translated.get(key);
+}
+
+function compiled(pattern: string, prefix: string, suffix: string): RegExp | undefined {
+  try { return pythonRegExp(pattern, prefix, suffix); } catch { return undefined; }
 }

@@ -51,7 +51,7 @@ export interface Inspection {
   base_parameters: number;
   /** PEFT's default `target_modules` for the architecture. */
   default_target_modules: string[];
-  /** Modules that the given `target_modules` match, if some were given. */
+  /** Modules that the given `target_modules` match, if some were given. `parameters` of A and B, DoRA's magnitude vector and the bias of B. */
   matched: { name: string; r: number; lora_alpha: number; A: [number, number]; B: [number, number]; parameters: number }[];
   trainable_parameters: number;
   all_parameters: number;

@@ -139,7 +139,7 @@ export const SETTINGS = {
     generation_num_beams: optionalInteger({ minimum: 1 }, 'Beams with `predict_with_generate`: 1. Beam search is not supported.'),
     save_strategy: choice('epoch', STRATEGIES, 'When to write a checkpoint.'),
     save_steps: integer(500, { minimum: 1 }, 'Steps between checkpoints with `save_strategy: "steps"`.'),
-    metric_for_best_model: optionalText('Metric of `metrics.jsonl`, with or without `eval_`, by which evaluations are compared: `loss`, `accuracy`, `f1`, `precision`, `recall`, `matthews_correlation`, `pearson`, `spearman`, `perplexity`, `token_accuracy`, or with `predict_with_generate` `exact_match`, `rouge1`, `rouge2` or `rougeL`. Default: `loss`.'),
+    metric_for_best_model: optionalText('Metric of `metrics.jsonl`, with or without `eval_`, by which evaluations are compared: `loss`, `accuracy`, `f1`, `precision`, `recall`, `matthews_correlation`, `pearson`, `spearman`, `perplexity`, `token_accuracy`, or with `predict_with_generate` `exact_match`, `rouge1`, `rouge2` or `rougeL`. Default: `loss`, of language models and taggers the mean over all targets: Trainer takes the mean of each batch and then of the batches, which differs with more than one evaluation batch.'),
     greater_is_better: optionalBoolean('Whether a larger metric is better. Default: true, for losses and perplexity false.'),
     early_stopping_patience: optionalInteger({ minimum: 1 }, 'Evaluations in a row without an improvement of `metric_for_best_model` after which the run ends.'),
     early_stopping_threshold: number(0, { minimum: 0 }, 'Improvements up to this size do not count for `early_stopping_patience`.'),

@@ -6,6 +6,7 @@ export const GENERATION = {
   temperature: { type: 'number', default: 0, minimum: 0, doc: '0 takes the most probable token each time (greedy). Above 0 tokens are drawn; the higher, the more even their chances.' },
   top_p: { type: 'number', default: 1, exclusiveMinimum: 0, maximum: 1, doc: 'Draw only from the most probable tokens that together reach this share; 1 for all.' },
   top_k: { type: 'integer', default: 0, minimum: 0, doc: 'Draw only from so many of the most probable tokens; 0 for all.' },
+  repetition_penalty: { type: 'number', default: 1, exclusiveMinimum: 0, doc: 'Above 1 tokens that are in the prompt or were written become less probable: positive logits are divided by it, negative ones multiplied. Without it that of the checkpoint\'s generation_config.json, else 1.' },
   seed: { type: 'integer', default: 42, minimum: 0, maximum: 4294967295, doc: 'What is drawn follows from it.' },
 } as const satisfies Record<string, Setting<number>>;
 

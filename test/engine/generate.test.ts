@@ -1,6 +1,7 @@
 /** Completions: token for token what transformers' generate writes, and what sampling must keep to. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { loadChatTemplate } from '../../src/engine/data/chatTemplate';
 import { loadTokenizer } from '../../src/engine/data/tokenizer';
@@ -10,6 +11,7 @@ import { predictTask } from '../../src/engine/model/predictTask';
 import { predict } from '../../src/engine/predict';
 import { random } from '../../src/engine/random';
 import { chooseToken } from '../../src/engine/sampling';
+import { inTemporaryFolder } from '../support/faults';
 import { fixture } from '../support/paths';
 
 interface Expected { prompts?: string[]; texts?: string[]; generated: number[][]; generated_by_base: number[][] }
@@ -75,6 +77,33 @@ test('temperature, top_k and top_p', () => {
   const nucleus = draw({ temperature: 1, top_p: 0.8 });
   assert.ok(nucleus[1] > 0 && nucleus[2] > 0 && nucleus[0] === 0 && nucleus[3] === 0);
   assert.ok(draw({ temperature: 100 })[3] > 0.2, 'high temperatures level all');
+});
+
+test('a checkpoint\'s repetition_penalty is followed as transformers follows it, unless another is asked for', () => inTemporaryFolder(async base => {
+  cpSync(fixture('references/qwen2-completion/model'), base, { recursive: true });
+  const prompts = ['good hotel bed', 'the story is', 'warm quiet'];
+  const tokens = async (options: object = {}): Promise<number[][]> => (await generate({ base, adapter: null, prompts, max_new_tokens: 20, ...options })).map(completion => completion.tokens);
+  const configured = (values: object): void => writeFileSync(join(base, 'generation_config.json'), JSON.stringify(values));
+  const alone = await tokens();
+  // Of transformers' model.generate(do_sample=False) with this generation_config.json.
+  const penalized = [
+    [173, 120, 315, 26, 258, 315, 226, 302, 217, 26, 171, 262, 205, 145, 217, 41, 308, 296, 296, 296],
+    [26, 208, 252, 208, 252, 118, 293, 252, 252, 46, 86, 193, 193, 193, 193, 193, 193, 193, 193, 193],
+    [209, 145, 53, 223, 72, 270, 296, 141, 223, 262, 202, 315, 162, 242, 46, 230, 209, 53, 120, 217],
+  ];
+  assert.deepEqual(await tokens({ repetition_penalty: 1.1 }), penalized);
+  configured({ bos_token_id: 0, do_sample: false, repetition_penalty: 1.1 });
+  assert.deepEqual(await tokens(), penalized);
+  assert.deepEqual(await tokens({ repetition_penalty: 1 }), alone);
+  assert.notDeepEqual(await tokens({ temperature: 1 }), await tokens({ temperature: 1, repetition_penalty: 1 }), 'what is drawn too');
+  configured({ repetition_penalty: 0 });
+  await assert.rejects(tokens(), (error: LabError) => error.report.file === join(base, 'generation_config.json') && /repetition_penalty/.test(error.report.where!) && /number above 0/.test(error.report.action));
+}));
+
+test('of an encoder-decoder the target alone is penalized, not its source', async () => {
+  const write = async (repetition_penalty: number): Promise<number[][]> => (await generate({ base: fixture('references/t5-qv/model'), adapter: null, prompts: ['good hotel bed', 'the story is'], max_new_tokens: 10, repetition_penalty })).map(completion => completion.tokens);
+  // Of transformers' model.generate(do_sample=False, repetition_penalty=1.5).
+  assert.deepEqual(await write(1.5), [[46, 46, 58, 60, 88, 81, 37, 85, 90, 65], [118, 8, 12, 115, 107, 81, 59, 88, 59, 30]]);
 });
 
 test('completions end at the model\'s last position; settings and prompts that cannot be are refused', async () => {

@@ -55,7 +55,9 @@ test('targets: PEFT\'s defaults, all-linear without the output layer, and none w
   assert.deepEqual(targets('llama', { target_modules: 'all-linear' }), ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']);
   assert.deepEqual(targets('llama', { target_modules: ['lm_head'] }), ['lm_head']);
   assert.throws(() => targets('phi3', {}), refusal('lora.no-default', /target_modules.*no default/));
-  assert.throws(() => targets('llama', { target_modules: ['lm_head'] }, { tie_word_embeddings: true }), refusal('lora.target-not-found', /lm_head/));
+  assert.throws(() => targets('llama', { target_modules: ['lm_head'] }, { tie_word_embeddings: true }), refusal('lora.target-tied', /lm_head is model\.embed_tokens in this model \(tie_word_embeddings\)/));
+  assert.throws(() => targets('gpt2', { target_modules: '.*(c_attn|lm_head)' }), refusal('lora.target-tied', /transformer\.wte/));
+  assert.deepEqual(targets('gpt2', { target_modules: '.*(c_attn|lm_head)', exclude_modules: ['lm_head'] }), ['c_attn']);
   for (const saved of ['embed_tokens', 'lm_head']) assert.throws(() => targets('llama', { modules_to_save: [saved] }, { tie_word_embeddings: true }), refusal('lora.modules-to-save', new RegExp(`"${saved}".*tie_word_embeddings`)));
   assert.throws(() => targets('llama', { modules_to_save: ['attn'] }), refusal('lora.modules-to-save', /"attn" trains model\.layers\.0\.self_attn\.q_proj whole/));
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
-import { pythonRegExp } from '../../src/engine/model/pythonRegExp';
+import { pythonRegExp } from '../../src/protocol/pythonRegExp';
 import { matchTargets, type TargetSettings } from '../../src/engine/model/targets';
 
 const BERT = [0, 1].flatMap(i => [

@@ -15,6 +15,8 @@ export interface WritingSettings {
   tokenizer: LanguageTokenizer;
   /** Tokens that end a text. */
   ends: ReadonlySet<number>;
+  /** That of the checkpoint, which Trainer's generate follows too; default 1. */
+  repetition_penalty?: number;
   /** Longest text in tokens: of a decoder apart with its start token, else with the prompt. */
   longest: number;
 }
@@ -24,14 +26,14 @@ export interface WritingSettings {
  * last run of targets: the completion, or the last turn of the assistant. The weights are there a second time meanwhile. `between` may throw.
  */
 export async function evaluateWriting(
-  options: GeneratorOptions, set: ExampleSet, { tokenizer, ends, longest }: WritingSettings, batch_size: number, between: (done: number) => void = () => {},
+  options: GeneratorOptions, set: ExampleSet, { tokenizer, ends, longest, repetition_penalty }: WritingSettings, batch_size: number, between: (done: number) => void = () => {},
 ): Promise<TextScores> {
   const examples = partsIn(set);
   const written = new Map(examples.filter(({ ids }) => ids.length < longest).map(parts => [parts, new Continuation({ tokenizer, random: random(0, 'greedy'), ...parts, longest })]));
   const texts = [...written.values()];
   const generator = await Generator.create(options);
   try {
-    await writeTexts(generator, texts, { sampling: GREEDY, ends, most_texts: batch_size, between: () => between(texts.filter(text => text.stopped !== null).length / texts.length) });
+    await writeTexts(generator, texts, { sampling: GREEDY, repetition_penalty, ends, most_texts: batch_size, between: () => between(texts.filter(text => text.stopped !== null).length / texts.length) });
   } finally { await generator.dispose(); }
   return scoreTexts(examples.map(parts => ({ expected: tokenizer.decode(parts.expected), written: written.get(parts)?.text ?? '' })));
 }

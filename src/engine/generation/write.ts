@@ -2,7 +2,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { LanguageTokenizer } from '../data/tokenizer';
 import type { Random } from '../random';
-import { chooseToken, type SamplingSettings } from '../sampling';
+import { chooseToken, penalizeRepetition, type SamplingSettings } from '../sampling';
 import { portions } from '../training/portions';
 import { checkContext } from './longContext';
 import type { Generator } from './generator';
@@ -14,6 +14,8 @@ export const GREEDY: SamplingSettings = { temperature: 0, top_k: 0, top_p: 1 };
 
 export interface WriteOptions {
   sampling: SamplingSettings;
+  /** What makes tokens of a text, its prompt included, less probable when they come again; default 1, nothing. An encoder's source does not count. */
+  repetition_penalty?: number;
   /** Tokens that end a text. */
   ends: ReadonlySet<number>;
   /** Gets every piece of text as soon as it is certain. */
@@ -25,7 +27,7 @@ export interface WriteOptions {
 }
 
 /** Writes every text to its end. Error: `predict.context`. */
-export async function writeTexts(generator: Generator, texts: readonly Continuation[], { sampling, ends, onText, between, most_texts = MOST_TEXTS }: WriteOptions): Promise<void> {
+export async function writeTexts(generator: Generator, texts: readonly Continuation[], { sampling, repetition_penalty = 1, ends, onText, between, most_texts = MOST_TEXTS }: WriteOptions): Promise<void> {
   checkContext(generator.layout, texts);
   const groups = portions(texts.map(({ source, ids }) => source.length + ids.length), MOST_TOKENS);
   const batches = groups.flatMap(group => Array.from({ length: Math.ceil(group.length / most_texts) }, (_, i) => group.slice(i * most_texts, (i + 1) * most_texts)));
@@ -39,7 +41,10 @@ export async function writeTexts(generator: Generator, texts: readonly Continuat
       between?.();
       const logits = await batch.next(tokens);
       const width = logits.length / open.length;
-      const chosen = open.map((place, row) => chooseToken(logits.subarray(row * width, (row + 1) * width), sampling, texts[place].random));
+      const chosen = open.map((place, row) => {
+        const own = logits.subarray(row * width, (row + 1) * width);
+        return chooseToken(penalizeRepetition(own, texts[place].ids, repetition_penalty), sampling, texts[place].random);
+      });
       open.forEach((place, row) => {
         const piece = texts[place].add(chosen[row], ends);
         if (piece) onText?.({ text: place, piece });

@@ -49,7 +49,10 @@ export function planOf(adapter: Adapter, model: LoadedModel, lora: LoraSettings)
 export function onThisBase<T>({ folder }: Adapter, base: string, plan: () => T): T {
   try { return plan(); } catch (error) {
     if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
-    const { code, where, cause } = error.report;
-    throw new LabError({ code, file: join(folder, ADAPTER_CONFIG), where, cause, action: `use the base that the adapter was trained on, or one of its kind; this one is ${base}` }, { cause: error });
+    const { code, where, cause, action } = error.report;
+    const file = join(folder, ADAPTER_CONFIG);
+    // What is not supported is so on its own base too.
+    if (code === 'lora.target-tied') throw new LabError({ code, file, where: 'target_modules', cause, action }, { cause: error });
+    throw new LabError({ code, file, where, cause, action: `use the base that the adapter was trained on, or one of its kind; this one is ${base}` }, { cause: error });
   }
 }

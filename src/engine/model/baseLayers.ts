@@ -8,7 +8,7 @@ import { ADAPTER_WEIGHTS, PREFIX, type Adapter } from './adapter';
 import { weightOf } from './factors';
 import type { LoraSettings } from '../../protocol/experiment';
 import type { AdapterPlan } from './lora.types';
-import { fullMatcher } from './pythonRegExp';
+import { fullMatcher } from '../../protocol/pythonRegExp';
 import { readBytes, readTensor } from './safetensors';
 import type { TensorSource } from './safetensorsWriter';
 import type { LoadedModel } from './weights';

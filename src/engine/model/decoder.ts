@@ -10,6 +10,7 @@ import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { flag, mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
 import type { Config, Family, ForwardContext, OutputStates, ParameterSpec, Task } from './family';
 import { rotaryOf, type Rotary, type RotaryOptions } from './rotaryConfig';
+import { decideOutput } from './tying';
 
 export interface DecoderConfig {
   vocab_size: number; hidden_size: number; layers: number; heads: number; key_value_heads: number; head_dim: number; intermediate_size: number;
@@ -133,6 +134,7 @@ const EMBEDDINGS = 'model.embed_tokens';
 /** The family of an architecture with embeddings, layers, a last norm and a head. */
 export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C>): Family {
   const { read } = options;
+  const storedNames = (name: string): string[] => [name, name.replace(/^model\./, '')];
   return {
     model_types: [options.model_type],
     default_target_modules: options.default_target_modules,
@@ -148,7 +150,8 @@ export function decoderFamily<C extends DecoderConfig>(options: DecoderOptions<C
       ];
     },
     // Checkpoints of a bare model have no prefix.
-    storedNames: name => [name, name.replace(/^model\./, '')],
+    storedNames,
+    resolve: (checkpoint, task) => (task === 'CAUSAL_LM' && read(checkpoint.config).tied ? decideOutput(checkpoint, storedNames(`${EMBEDDINGS}.weight`)) : checkpoint.config),
     limits(config) {
       const { vocab_size, max_positions } = read(config);
       return { vocab_size, max_positions, type_vocab_size: 1 };

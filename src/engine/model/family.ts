@@ -51,7 +51,7 @@ export interface Family {
   /** Names under which checkpoints may store a parameter, the usual one first. */
   storedNames(name: string): string[];
   /** The config as the stored tensors make it, where they say what it leaves open. */
-  resolve?(checkpoint: Pick<Checkpoint, 'config' | 'tensors' | 'folder'>): Config;
+  resolve?(checkpoint: Pick<Checkpoint, 'config' | 'tensors' | 'folder'>, task: string): Config;
   /** Sizes of the embedding tables, positions without those that no token gets. A model without segments has `type_vocab_size` 0. */
   limits(config: Config): { vocab_size: number; max_positions: number; type_vocab_size: number };
   layout(config: Config, task: string): BatchLayout;

@@ -5,6 +5,7 @@ import { ACTIVATION_NAMES, ACTIVATIONS, type Activation } from './activations';
 import { flag, mustBeOff, number, oneOf, optionalSize, padToken, probability, size, wrongValue } from './config';
 import { headSpecs, lastStates, outputWeight, tokensRead, vocabularyLogits } from './decoder';
 import type { Config, Family, ForwardContext, ParameterSpec, Task } from './family';
+import { decideOutput } from './tying';
 
 interface Gpt2Config {
   vocab_size: number; hidden_size: number; layers: number; heads: number; intermediate_size: number; max_positions: number; epsilon: number;
@@ -85,6 +86,8 @@ function statesRead(context: ForwardContext, c: Gpt2Config): tf.Tensor {
   return norm(context, c, 'transformer.ln_f', lastStates(context, hidden_states));
 }
 
+const storedNames = (name: string): string[] => [name, name.replace(/^transformer\./, '')];
+
 export const gpt2: Family = {
   model_types: ['gpt2'],
   default_target_modules: ['c_attn'],
@@ -92,7 +95,8 @@ export const gpt2: Family = {
   architecture: task => (task === 'SEQ_CLS' ? 'GPT2ForSequenceClassification' : 'GPT2LMHeadModel'),
   parameters,
   // OpenAI's own checkpoints are of the bare model, without a prefix.
-  storedNames: name => [name, name.replace(/^transformer\./, '')],
+  storedNames,
+  resolve: (checkpoint, task) => (task === 'CAUSAL_LM' && readConfig(checkpoint.config).tied ? decideOutput(checkpoint, storedNames('transformer.wte.weight')) : checkpoint.config),
   limits(config) {
     const { vocab_size, max_positions } = readConfig(config);
     return { vocab_size, max_positions, type_vocab_size: 1 };

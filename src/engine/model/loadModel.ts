@@ -31,7 +31,7 @@ export function loadModel(folder: string, options: LoadOptions): LoadedModel {
 export function modelOf(checkpoint: Checkpoint, { task, labels: given, problem_type = 'single_label_classification', seed, families }: LoadOptions): LoadedModel {
   const { folder } = checkpoint;
   const family = familyOf(checkpoint.config, families, folder);
-  const config = family.resolve?.(checkpoint) ?? checkpoint.config;
+  const config = inFolder(folder, () => family.resolve?.(checkpoint, task) ?? checkpoint.config);
   checkTask(family, task, config, folder);
   const labels = hasClasses(task) ? [...given ?? configLabels(config)] : [];
   const parameters = inFolder(folder, () => family.parameters(config, task, labels.length));

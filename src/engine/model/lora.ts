@@ -22,7 +22,7 @@ const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b
 export function adaptableModules(parameters: readonly ParameterSpec[]): AdaptableModule[] {
   return parameters.filter(p => p.kind === 'linear' || p.kind === 'embedding').flatMap(({ name, kind, modules, shape: [rows, columns], fan_in_fan_out = false, output = false }): AdaptableModule | AdaptableModule[] => {
     if (kind === 'linear') return { name: moduleOf(name), fan_in_fan_out, output, in_features: fan_in_fan_out ? rows : columns, out_features: fan_in_fan_out ? columns : rows };
-    const table = { fan_in_fan_out: true, embedding: true as const, in_features: rows, out_features: columns };
+    const table = { fan_in_fan_out: true, embedding: true as const, ...(output ? { tied: true as const } : {}), in_features: rows, out_features: columns };
     return modules ? modules.map(module => ({ ...table, name: module, weight: name })) : { ...table, name: moduleOf(name) };
   });
 }
@@ -55,7 +55,7 @@ export function trainedBiases(parameters: readonly ParameterSpec[], adapted: rea
 }
 
 /** Resolves `lora` against the model. Throws LabError for targets that match nothing, ranks that are too large, and keys that exclude each other. */
-export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | 'task'>, lora: LoraSettings): AdapterPlan {
+export function planAdapter(model: Pick<LoadedModel, 'family' | 'config' | 'parameters' | 'task'>, lora: LoraSettings): AdapterPlan {
   if (lora.full) return wholeModel(model.parameters);
   checkCombination(lora);
   const heads = model.family.headModules(model.task);
@@ -76,7 +76,7 @@ export function planAdapter(model: Pick<LoadedModel, 'family' | 'parameters' | '
   for (const module of modules) {
     for (const [suffix, shape] of adapterTensors(module, lora)) add(`${module.name}.${suffix}`, shape, !suffix.endsWith('.bias'));
   }
-  const tokens = trainedTokens(model.parameters, lora.trainable_token_indices, [...modules.map(m => m.name), ...modules_to_save]);
+  const tokens = trainedTokens(model, lora.trainable_token_indices, [...modules.map(m => m.name), ...modules_to_save]);
   for (const { name, indices, shape } of tokens) add(`${name}.${TOKENS_KEY}`, [indices.length, shape[1]], true);
   // Trainer decays everything but biases and the parameters of norms.
   for (const p of model.parameters.filter(p => modules_to_save.includes(moduleOf(p.name)))) add(p.name, p.shape, p.kind === 'linear' || p.kind === 'embedding', p.name);

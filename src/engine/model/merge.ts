@@ -26,6 +26,7 @@ import { INDEX_NAME } from './shards';
 import { problemTypeOf } from './problemType';
 import { matchTargets } from './targets';
 import { OUTPUT_LAYER, TOKENS_KEY, trainedTokens, withTokens } from './trainedTokens';
+import { TIED_IN_CONFIG } from './tying';
 import type { LoadedModel } from './weights';
 
 export interface MergeOptions { base: string; adapter: string; out: string; families: readonly Family[] }
@@ -82,7 +83,7 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
   const modulesOf = (names: readonly string[]): string[] => [...new Set(names.map(name => name.slice(0, name.lastIndexOf('.'))))];
   const biases = trainedBiases(model.parameters, adapted.map(({ name }) => name), modulesOf(savedNames), lora.bias);
-  const tokens = onThisBase(adapter, checkpoint.folder, () => trainedTokens(model.parameters, lora.trainable_token_indices, [...adapted.map(({ name }) => name), ...modulesOf(savedNames)]));
+  const tokens = onThisBase(adapter, checkpoint.folder, () => trainedTokens(model, lora.trainable_token_indices, [...adapted.map(({ name }) => name), ...modulesOf(savedNames)]));
   const keys = [...adapted.flatMap(module => adapterTensors(module, lora).map(([suffix]) => `${module.name}.${suffix}`)), ...tokens.map(({ name }) => `${name}.${TOKENS_KEY}`)];
   checkKeys([...keys, ...savedNames, ...biases.values()].map(name => PREFIX + name), adapter, model.missing);
   checkBaseLayers(adapter, model);
@@ -245,7 +246,7 @@ function majorityType(checkpoint: Checkpoint): 'F32' | 'F16' | 'BF16' {
 export function mergedConfig({ config }: Checkpoint, { model, output }: MergePlan): Record<string, unknown> {
   const { labels, family, task } = model;
   const architectures = family.architecture ? [family.architecture(task, config)] : config.architectures;
-  if (!hasClasses(task)) return { ...config, architectures, ...(output ? { tie_word_embeddings: false } : {}) };
+  if (!hasClasses(task)) return { ...config, architectures, ...(output || model.config[TIED_IN_CONFIG] ? { tie_word_embeddings: false } : {}) };
   const merged: Record<string, unknown> = {
     ...config, architectures,
     id2label: Object.fromEntries(labels.map((label, id) => [id, label])),

@@ -3,7 +3,8 @@ import { LabError } from '../errors';
 import { isInLayers, isSavedBy, layerOf, matchesSuffix, scalingOf } from '../../protocol/adapterMath';
 import { nearestNames, type LoraSettings } from '../../protocol/experiment';
 import type { AdaptedModule } from './lora.types';
-import { fullMatcher, pythonRegExp } from './pythonRegExp';
+import { fullMatcher, pythonRegExp } from '../../protocol/pythonRegExp';
+import { OUTPUT_LAYER } from './trainedTokens';
 
 export interface AdaptableModule {
   name: string;
@@ -12,6 +13,8 @@ export interface AdaptableModule {
   fan_in_fan_out?: boolean;
   /** An embedding, which only its name adapts: `all-linear` leaves it out. */
   embedding?: true;
+  /** An embedding that is the output layer too (tie_word_embeddings). */
+  tied?: true;
   /** The frozen weight's name, where it is not `<name>.weight`. */
   weight?: string;
   /** The output layer over the vocabulary: `all-linear` leaves it out, as PEFT does. */
@@ -25,7 +28,7 @@ export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'use_rslora
  * The adapted modules, in the order of `modules` (all linear layers and embeddings of the task model).
  * `defaults` stand in for `target_modules: null`; `heads` are trained whole and never adapted, like `modules_to_save`.
  *
- * Errors: `lora.target-not-found` (an entry or expression matches nothing), `lora.regex-invalid`, `lora.layers`,
+ * Errors: `lora.target-not-found` (an entry or expression matches nothing), `lora.target-tied`, `lora.regex-invalid`, `lora.layers`,
  * `lora.rank-too-high`, `lora.rank-invalid`, `lora.pattern-not-found`, `lora.nothing-to-adapt`, `lora.modules-to-save` (trained whole and adapted).
  */
 export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSettings, defaults: readonly string[], heads: readonly string[]): AdaptedModule[] {
@@ -39,7 +42,11 @@ export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSe
   if (!targets.length) throw new LabError({ code: 'lora.no-default', where: 'lora.target_modules', cause: 'there are no default target_modules for this architecture', action: `name the modules to adapt, e.g. "all-linear", or some of: ${suffixes(names).join(', ')}` });
   const outputs = modules.filter(module => module.output || module.embedding).map(module => module.name);
   const isTarget = isAllLinear(targets) ? (name: string) => !heads.includes(name) && !outputs.includes(name) : matcher(targets, 'target_modules');
-  if (!isAllLinear(targets)) checkTargets(targets, names, isWhole);
+  if (!isAllLinear(targets)) {
+    const tied = modules.find(module => module.tied);
+    if (tied && isTarget(OUTPUT_LAYER) && adaptable(OUTPUT_LAYER)) throw tiedOutput(tied.name);
+    checkTargets(targets, names, isWhole);
+  }
   const candidates = modules.filter(module => adaptable(module.name) && isTarget(module.name));
   const layers = [lora.layers_to_transform ?? []].flat();
   if (layers.length || lora.layers_pattern !== null) checkLayers(targets, layers, lora.layers_pattern, candidates.map(module => module.name));
@@ -63,7 +70,7 @@ export function patternValue(pattern: Readonly<Record<string, number>>, name: st
   return key === undefined ? otherwise : pattern[key];
 }
 
-function adapt({ output: _, ...module }: AdaptableModule, lora: TargetSettings): AdaptedModule {
+function adapt({ output: _, tied: __, ...module }: AdaptableModule, lora: TargetSettings): AdaptedModule {
   const r = patternValue(lora.rank_pattern, module.name, lora.r);
   const lora_alpha = patternValue(lora.alpha_pattern, module.name, lora.lora_alpha);
   const limit = Math.min(module.in_features, module.out_features);
@@ -95,6 +102,12 @@ function endMatcher(expression: string, key: string): RegExp {
 const invalidExpression = (expression: string, key: string, error: unknown): LabError => new LabError({
   code: 'lora.regex-invalid', where: `lora.${key}`, cause: `"${expression}" is not a valid regular expression: ${(error as Error).message.replace(/^Invalid regular expression: /, '')}`, action: 'correct the expression, or give a list of module names',
 }, { cause: error });
+
+/** PEFT puts an adapter on the one use of the weight as output layer. */
+const tiedOutput = (embeddings: string): LabError => new LabError({
+  code: 'lora.target-tied', where: 'lora.target_modules', cause: `${OUTPUT_LAYER} is ${embeddings} in this model (tie_word_embeddings), and an adapter on such an output layer is not supported`,
+  action: `leave ${OUTPUT_LAYER} out, or use a base that stores an output layer of its own (${OUTPUT_LAYER}.weight, with "tie_word_embeddings": false in config.json)`,
+});
 
 /** Every entry must match at least one module: a name that is misspelt must not be left out unseen. */
 function checkTargets(targets: string | readonly string[], names: string[], isWhole: (name: string) => boolean): void {

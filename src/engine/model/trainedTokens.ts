@@ -9,6 +9,8 @@ import { LabError } from '../errors';
 import { matchesSuffix } from '../../protocol/adapterMath';
 import type { LoraSettings } from '../../protocol/experiment';
 import type { ParameterSpec } from './family';
+import { TIED_IN_CONFIG } from './tying';
+import type { LoadedModel } from './weights';
 
 export interface TrainedTokens {
   /** The module that PEFT wraps, e.g. `transformer.wte`. */
@@ -35,7 +37,7 @@ interface Candidate { name: string; weight: string; shape: readonly number[]; ti
  * Errors `lora.tokens`: a module that is not there or is taken, numbers that are no different rows of the table, and what PEFT does
  * not train as one would expect.
  */
-export function trainedTokens(parameters: readonly ParameterSpec[], setting: LoraSettings['trainable_token_indices'], taken: readonly string[]): TrainedTokens[] {
+export function trainedTokens({ parameters, config }: Pick<LoadedModel, 'parameters' | 'config'>, setting: LoraSettings['trainable_token_indices'], taken: readonly string[]): TrainedTokens[] {
   if (setting === null || Array.isArray(setting) && !setting.length) return [];
   const candidates = parameters.flatMap(candidatesOf);
   const [input] = candidates;
@@ -50,6 +52,10 @@ export function trainedTokens(parameters: readonly ParameterSpec[], setting: Lor
   const own = found.find(({ name }) => name === OUTPUT_LAYER);
   const wrapped = found.find(({ name }) => name === input.name);
   const aliases = parameters[0].modules ?? [];
+  // PEFT goes by config.json, so that its output layer would compute with the rows of embeddings that it does not share.
+  if (wrapped && config[TIED_IN_CONFIG] === true) {
+    throw problem(`PEFT would give the trained rows of "${input.name}" to the output layer too, which this checkpoint stores with other values though its config.json says tie_word_embeddings`, 'set "tie_word_embeddings" to false in config.json of the base');
+  }
   // PEFT ties everything to the input embeddings' rows unless the output layer is given other ones.
   const follows = wrapped && output?.tied && (!own || own.indices.join() === wrapped.indices.join());
   if (wrapped && aliases.length && (!output?.tied || found.length > 1)) {

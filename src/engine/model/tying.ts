@@ -1,4 +1,4 @@
-/** Whether a T5's output layer is its embeddings: the stored tensors decide, as in transformers 5; config.json only says whether states are scaled. */
+/** Whether a model's output layer is its embeddings: the stored tensors decide, as in transformers 5. */
 import { LabError } from '../errors';
 import type { Checkpoint } from './checkpoint';
 import type { Config } from './family';
@@ -6,8 +6,22 @@ import { readChunks, type TensorRef } from './safetensors';
 
 const EMBEDDINGS = ['shared.weight', 'encoder.embed_tokens.weight', 'decoder.embed_tokens.weight'];
 
+/** Of a resolved config: config.json says that the output layer is the embeddings, the tensors say that it is not. */
+export const TIED_IN_CONFIG = 'tied_in_config';
+
 /**
- * The config with `tie_word_embeddings` as the tensors have it, and `scale_decoder_outputs` as the config meant it.
+ * The config of a decoder that config.json ties: untied, and marked with `TIED_IN_CONFIG`, where the checkpoint stores an output layer with other
+ * values than its embeddings, as one that was merged from an adapter on it or saved after it was trained whole does.
+ */
+export function decideOutput({ config, tensors }: Pick<Checkpoint, 'config' | 'tensors'>, embeddings: readonly string[]): Config {
+  const head = tensors.get('lm_head.weight');
+  const table = embeddings.flatMap(name => tensors.get(name) ?? [])[0];
+  if (!head || !table || equal(table, head)) return config;
+  return { ...config, tie_word_embeddings: false, [TIED_IN_CONFIG]: true };
+}
+
+/**
+ * The config of a T5 with `tie_word_embeddings` as the tensors have it, and `scale_decoder_outputs` as config.json meant it.
  * Error `checkpoint.embeddings`: encoder and decoder have embeddings of their own.
  */
 export function decideTying({ config, tensors, folder }: Pick<Checkpoint, 'config' | 'tensors' | 'folder'>): Config {

@@ -10,7 +10,8 @@ import { tokensOf, type TrainingStep } from './step.types';
 
 /**
  * Mean loss over all examples of a classifier, over all words of a tagger, over all targets of a language model, and the task's metrics (`metrics.ts`);
- * of a language model the share of targets that have the largest logit. `between` is called after each batch and may throw.
+ * of a language model the share of targets that have the largest logit. Trainer's loss of targets is the mean of each batch, then of the batches weighted by their examples:
+ * it depends on how examples share batches, and differs from this one with more than one batch. `between` is called after each batch and may throw.
  */
 export async function evaluate(
   step: TrainingStep, set: ExampleSet, { task, problem_type, labels }: Pick<LoadedModel, 'task' | 'problem_type' | 'labels'>, batch_size: number, between: (done: number) => void = () => {},

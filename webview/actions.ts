@@ -1,5 +1,5 @@
 /** Which buttons a person can press, and why not. Pure. */
-import { isActive, type ExperimentView, type PanelAction, type RunStatus, type RunView } from '../src/protocol/panel';
+import { isActive, isTraining, type ExperimentView, type PanelAction, type RunStatus, type RunView } from '../src/protocol/panel';
 
 export interface ButtonState {
   visible: boolean;
@@ -11,8 +11,11 @@ export interface ButtonState {
 /** How each status reads. */
 export const STATUS_TEXT: Record<RunStatus, string> = {
   none: 'Not started', preparing: 'Preparing', running: 'Training', paused: 'Paused', evaluating: 'Evaluating', saving: 'Saving', stopping: 'Stopping',
-  finished: 'Finished', stopped: 'Stopped', failed: 'Failed',
+  elsewhere: 'Running elsewhere', finished: 'Finished', stopped: 'Stopped', failed: 'Failed',
 };
+
+/** Why the buttons that steer a run are not there. */
+export const trainedElsewhere = (pid: number): string => `Trained by process ${pid}, in a terminal or another window: it is stopped there.`;
 
 /** Why no adapter can be set up. */
 export const WHOLE_MODEL = 'The experiment says "lora": null: the whole model is trained, without an adapter.';
@@ -31,16 +34,19 @@ export function startBlocked(experiment: ExperimentView | null): string | undefi
 export function buttonStates(experiment: ExperimentView | null, run: RunView, records: number): Partial<Record<PanelAction, ButtonState>> {
   const active = isActive(run.status);
   const blocked = startBlocked(experiment);
-  const start: ButtonState = active ? { visible: true, enabled: false, reason: 'A run is active.' } : { visible: true, enabled: !blocked, reason: blocked };
+  const { elsewhere } = run;
+  // No button reaches another process.
+  const here = elsewhere === null;
+  const start: ButtonState = active ? { visible: true, enabled: false, reason: 'A run is active.' } : elsewhere?.own ? { visible: true, enabled: false, reason: trainedElsewhere(elsewhere.pid) } : { visible: true, enabled: !blocked, reason: blocked };
   const moving = run.status === 'running' || run.status === 'evaluating';
   const adapter: ButtonState = run.adapter
     ? { visible: true, enabled: !active, reason: active ? 'Available when the run has ended.' : undefined }
     : { visible: true, enabled: false, reason: experiment?.values.lora.full ? 'The whole model is trained: it lies in the run folder, under model.' : 'Available when a run has written an adapter.' };
   return {
     start,
-    pause: { visible: run.status !== 'paused', enabled: moving, reason: moving ? undefined : 'Only a training run can be paused.' },
+    pause: { visible: here && run.status !== 'paused', enabled: moving, reason: moving ? undefined : 'Only a training run can be paused.' },
     resume: { visible: run.status === 'paused', enabled: true },
-    stop: { visible: true, enabled: active && (run.status !== 'stopping' || run.silent !== null), reason: active ? 'The run is stopping.' : 'No run is active.' },
+    stop: { visible: here, enabled: active && (run.status !== 'stopping' || run.silent !== null), reason: active ? 'The run is stopping.' : 'No run is active.' },
     saveCheckpoint: { visible: active, enabled: (moving || run.status === 'paused') && !run.saving, reason: run.saving ? 'A checkpoint is being written.' : 'Available while training.' },
     // After a failure the button stands beside the error.
     continueRun: { visible: !active && run.resumable && !(run.status === 'failed' && run.error), enabled: !blocked, reason: blocked },
@@ -51,14 +57,14 @@ export function buttonStates(experiment: ExperimentView | null, run: RunView, re
     showLog: { visible: true, enabled: true },
     openFile: { visible: true, enabled: true },
     selectTargets: {
-      visible: true, enabled: !active && !!experiment?.model && !experiment.values.lora.full, reason: experiment?.values.lora.full ? WHOLE_MODEL : active ? 'Settings are fixed while a run is active.' : 'The base model has not been read.',
+      visible: true, enabled: !active && !elsewhere?.own && !!experiment?.model && !experiment.values.lora.full, reason: experiment?.values.lora.full ? WHOLE_MODEL : active || elsewhere?.own ? 'Settings are fixed while a run is active.' : 'The base model has not been read.',
     },
   };
 }
 
 /** Step, share done and time left of a run that trains. */
 export function progressOf(run: RunView, step: number, seconds: number): { fraction: number | null; step: number; total: number; left: number | null } | undefined {
-  if (!run.started || !isActive(run.status)) return undefined;
+  if (!run.started || !isTraining(run.status)) return undefined;
   const total = run.started.total_steps;
   const fraction = total > 0 ? Math.min(1, step / total) : null;
   return { fraction, step, total, left: fraction && step > 0 ? (seconds / step) * (total - step) : null };

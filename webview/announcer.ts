@@ -1,5 +1,5 @@
 /** What a person must hear who does not see the panel: that a run has begun, waits, goes on or has ended, each once; and evaluations from time to time. */
-import { isActive, type RunStatus } from '../src/protocol/panel';
+import { isTraining, type RunStatus } from '../src/protocol/panel';
 import { STATUS_TEXT } from './actions';
 import { describeStep } from './describe';
 import { h, setText } from './dom';
@@ -36,14 +36,14 @@ export function announcer(): Part {
       newest = Math.max(newest, now.attempt);
       // What a panel shows when it is opened is read where it stands.
       if (!before || before.file !== now.file) return;
-      const ended = !isActive(now.phase);
+      const ended = !isTraining(now.phase);
       // An end of another attempt is another experiment's, or of an earlier run that is shown again, because the new one was held.
       const same = now.attempt === before.attempt;
       if (now.phase !== before.phase || !same) {
         const title = before.phase === 'paused' && now.phase === 'running' ? 'Training goes on' : STATUS_TEXT[now.phase];
         // The card of an error speaks for itself.
         if (same && (now.phase === 'failed' && run.error || now.phase === 'paused' && run.blocked)) speak();
-        else if (ended ? same && isActive(before.phase) : same || begins) speak(title, (now.phase === 'paused' || ended) && describeStep(series.lastTrain, series.lastEval));
+        else if (ended ? same && isTraining(before.phase) : same || begins) speak(title, (now.phase === 'paused' || ended) && describeStep(series.lastTrain, series.lastEval));
         // The same words are heard again only if others, or none, were there between.
         else setText(element, '');
       } else if (now.evaluated > before.evaluated && now.history === before.history && !ended && Date.now() - spoken >= PAUSE_MS) speak(describeStep(undefined, series.lastEval));

@@ -1,7 +1,7 @@
 /** Where the axes of a chart begin and end. Pure. */
 import type { Point } from './thinnedLine';
 
-/** The x axis of a line that grows ends at one of these times a power of ten, so that all charts of a run have the same end, and rarely another one. */
+/** The x axis of a run that grows ends at one of these times a power of ten, and so rarely at another one. */
 const ENDS = [1, 1.5, 2, 3, 4, 6, 8, 10];
 /** At the least. */
 const LEAST_END = 10;
@@ -16,12 +16,11 @@ export function axisStart(lines: readonly (readonly Point[])[]): 0 | undefined {
   return low <= NEAR_ZERO * high ? 0 : undefined;
 }
 
-/** Where the x axis of growing lines ends: not beyond `most`, where that is known, unless the lines do. */
-export function axisEnd(lines: readonly (readonly Point[])[], begin = 0, most = Infinity): number {
-  const last = lines.reduce((most, points) => Math.max(most, points.at(-1)?.x ?? begin), begin);
-  const span = Math.max(LEAST_END, last - begin);
+/** Where the x axes of a run that grows end, from its last step: not beyond `most`, where that is known, unless the run is. */
+export function axisEnd(last: number, most = Infinity): number {
+  const span = Math.max(LEAST_END, last);
   const power = 10 ** Math.floor(Math.log10(span));
-  return Math.max(last, Math.min(most, begin + power * ENDS.find(end => end * power >= span)!));
+  return Math.max(last, Math.min(most, power * ENDS.find(end => end * power >= span)!));
 }
 
 /** Whether all points lie within the axes. */

@@ -1,6 +1,6 @@
 /** chart.js for the panel: only the components that are used, no animation, colours of the theme. */
 import { Chart, LinearScale, LineController, LineElement, PointElement, Tooltip, type ChartDataset, type ChartOptions, type Plugin } from 'chart.js';
-import { axisEnd, axisStart, fits } from './axis';
+import { axisStart, fits } from './axis';
 import { formatNumber } from './format';
 import { roundNumbers } from './ranges';
 import type { Point } from './thinnedLine';
@@ -8,6 +8,9 @@ import { onThemeChange, readTheme, type Theme } from './theme';
 
 Chart.register(LineController, LineElement, PointElement, LinearScale, Tooltip);
 Chart.defaults.animation = false;
+
+/** About what the y axis's labels take of a chart: how many numbers the x axis has is not to hang on how long they are, so that charts of one width have the same ones. */
+const Y_LABELS = 40;
 
 /** How one line is drawn. Lines of one chart differ in width, dash and marks as well as in colour. */
 export interface LineStyle {
@@ -49,17 +52,17 @@ export class LineChart {
   }
 
   /**
-   * Draws other points: one list for each style. While they are `growing`, up to an x of `most`, the x axis ends beyond the last point and is
-   * kept until a point lies outside of the axes: laying them out takes four times what the lines take. Lines of an `other` run get axes of their own.
+   * Draws other points: one list for each style, up to an x of `end`, or of the last point. While they are `growing` the axes are kept until a point
+   * lies outside of them or `end` is another: laying them out takes four times what the lines take. Lines of an `other` run get axes of their own.
    */
-  draw(lines: readonly Point[][], { growing = false, other = false, most = Infinity } = {}): void {
+  draw(lines: readonly Point[][], { growing = false, other = false, end }: { growing?: boolean; other?: boolean; end?: number } = {}): void {
     const { chart } = this;
     lines.forEach((points, i) => { chart.data.datasets[i].data = points; });
     const start = this.texts.zeroIfNear ? axisStart(lines) : undefined;
     const { x, y } = chart.scales;
-    if (growing && !other && !this.stale && start === chart.options.scales!.y!.min && fits(lines, x, y)) return this.redraw();
+    if (growing && !other && !this.stale && end === chart.options.scales!.x!.max && start === chart.options.scales!.y!.min && fits(lines, x, y)) return this.redraw();
     if (this.texts.zeroIfNear) chart.options.scales!.y!.min = start;
-    chart.options.scales!.x!.max = growing ? axisEnd(lines, this.texts.xMin, most) : undefined;
+    chart.options.scales!.x!.max = end;
     chart.update('none');
     this.stale = !growing;
   }
@@ -82,6 +85,8 @@ export class LineChart {
         label: style.label, data: [], order: this.styles.length - i, parsing: false, normalized: true, spanGaps: false,
         borderColor: style.faint ? faint(colour, this.theme) : colour, borderWidth: style.width, borderDash: style.dash, borderJoinStyle: 'round',
         pointRadius: style.mark ?? 0, pointHoverRadius: (style.mark ?? 0) + 2, pointHitRadius: 6,
+        // A mark at the end of an axis is drawn whole.
+        clip: style.mark === undefined ? undefined : style.mark + 2,
         backgroundColor: colour, pointBackgroundColor: colour, pointBorderColor: colour,
       };
     });
@@ -105,7 +110,7 @@ export class LineChart {
       scales: {
         x: {
           ...x, bounds: 'data', min: texts.xMin, grid: { ...x.grid, display: false }, ticks: { ...x.ticks, autoSkip: false },
-          afterBuildTicks: axis => { axis.ticks = (texts.xTicks ?? ((low, high) => roundNumbers(low, high, axis.width / 70)))(axis.min, axis.max).map(value => ({ value })); },
+          afterBuildTicks: axis => { axis.ticks = (texts.xTicks ?? ((low, high) => roundNumbers(low, high, (axis.chart.width - Y_LABELS) / 70)))(axis.min, axis.max).map(value => ({ value })); },
         },
         y: { ...y, beginAtZero: texts.fromZero, grace: '4%', ticks: { ...y.ticks, maxTicksLimit: 5 } },
       },

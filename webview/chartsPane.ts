@@ -1,6 +1,7 @@
 /** The charts of a run, each with its latest value as text, and the trainable ratio by rank. */
 import { formatInteger } from '../src/protocol/adapterMath';
 import { capitalName, shownMetrics } from '../src/protocol/metrics';
+import { axisEnd } from './axis';
 import { LineChart, type ChartTexts, type LineStyle } from './charts';
 import { ratioByRank } from './cost';
 import { atMost, h, setText, show } from './dom';
@@ -22,7 +23,10 @@ const byStep = (fromZero: boolean, value?: (y: number) => string): ChartTexts =>
  * is drawn in it. Metrics come once a second, twice while a run is young; the rest of it is for those that come late, so that they are drawn in the frame that brings them.
  */
 const DRAW_MS = 400;
-/** What changes slowly is drawn with every other of these messages, or when none has come for so long. */
+/**
+ * What changes slowly is drawn with every other of these messages, or when none has come for so long; but where the x axes get another end, which is
+ * seldom, all charts in one frame, also those out of sight, so that a person never sees two ranges beside each other.
+ */
 const SLOW_MS = 1600;
 /** A chart that is this far out of sight is drawn when it comes near. */
 const NEAR = '200px';
@@ -51,7 +55,7 @@ const KINDS: Kind[] = [
 /** All charts. */
 export function chartsPane(): Part {
   let view: View | undefined;
-  const late = (): MetricCard[] => (view ? cards.filter(card => card.late(view!)) : []);
+  const late = (): MetricCard[] => (view ? cards.filter(card => card.late(view!) || card.short(view!)) : []);
   const drawSoon = (): void => { if (late().length) tick(); };
   let [slowDrawn, rest] = [-Infinity, 0];
   const cards = KINDS.map(kind => metricCard(kind, drawSoon));
@@ -60,9 +64,9 @@ export function chartsPane(): Part {
   const sweep = sweepCard();
   const tick = atMost(DRAW_MS, () => {
     clearTimeout(rest);
-    const all = !view!.active || performance.now() >= slowDrawn + SLOW_MS;
+    const all = !view!.training || performance.now() >= slowDrawn + SLOW_MS;
     if (all) slowDrawn = performance.now();
-    draw(late().filter(card => all || card.fast || card.blank(view!)), view!);
+    draw(late().filter(card => all || card.fast || card.blank(view!) || card.short(view!)), view!);
     if (!all && late().length) rest = window.setTimeout(drawSoon, SLOW_MS);
   });
   return {
@@ -70,7 +74,7 @@ export function chartsPane(): Part {
     update(now) {
       view = now;
       for (const card of cards) card.empty(now.series.length === 0);
-      if (now.active && now.series.length > 0) drawSoon();
+      if (now.training && now.series.length > 0) drawSoon();
       else draw(cards, now);
       for (const card of [sweep, ratio, evaluations]) card.update(now);
     },
@@ -91,11 +95,16 @@ function frame(id: string, title: string): { element: HTMLElement; canvas: HTMLC
   return { element, canvas, now, empty };
 }
 
+/** Where the x axes of all charts of a run end: beyond its last step while it grows. */
+const endOf = ({ series, run, training }: View): number | undefined => (training ? axisEnd(series.lastStep, run.started?.total_steps) : series.lastStep || undefined);
+
 interface MetricCard {
   element: HTMLElement;
   fast: boolean;
   /** Whether it shows nothing, or another run. */
   blank(view: View): boolean;
+  /** Whether its x axis does not end where that of the others is to end. */
+  short(view: View): boolean;
   empty(empty: boolean): void;
   /** Whether there is something to draw that a person could see. */
   late(view: View): boolean;
@@ -109,7 +118,7 @@ function metricCard({ id, title, styles, texts, fast = false, lines, now: latest
   if (styles.length > 1) element.querySelector('.card-title')!.after(keyOf(styles));
   setText(empty, 'Nothing logged yet');
   let chart: LineChart | undefined;
-  let drawn: { version: number; history: number; growing: boolean; nothing: boolean } | undefined;
+  let drawn: { version: number; history: number; end: number | undefined; growing: boolean; nothing: boolean } | undefined;
   let near = true;
   new IntersectionObserver(entries => {
     near = entries.at(-1)!.isIntersecting;
@@ -117,9 +126,10 @@ function metricCard({ id, title, styles, texts, fast = false, lines, now: latest
     // Margins around the window do not count in a page within a page.
   }, { root: document, rootMargin: NEAR }).observe(element);
   const blank = ({ series }: View): boolean => drawn === undefined || drawn.nothing || drawn.history !== series.history;
-  const isDrawn = ({ series, active }: View): boolean => drawn?.version === series.version && drawn.growing === active;
+  const short = (view: View): boolean => drawn !== undefined && drawn.end !== endOf(view);
+  const isDrawn = (view: View): boolean => drawn?.version === view.series.version && drawn.growing === view.training && !short(view);
   return {
-    element, fast, blank,
+    element, fast, blank, short,
     empty(nothing) {
       show(empty, nothing);
       canvas.classList.toggle('blank', nothing);
@@ -127,11 +137,12 @@ function metricCard({ id, title, styles, texts, fast = false, lines, now: latest
     late: view => (near || blank(view)) && !isDrawn(view),
     draw(view) {
       if (isDrawn(view)) return () => {};
-      const { series, active, run } = view;
+      const { series, training } = view;
+      const end = endOf(view);
       chart ??= new LineChart(canvas, styles, texts);
       const other = drawn?.history !== series.history;
-      drawn = { version: series.version, history: series.history, growing: active, nothing: series.length === 0 };
-      chart.draw(lines(series).map(line => line.points), { growing: active, other, most: run.started?.total_steps });
+      drawn = { version: series.version, history: series.history, end, growing: training, nothing: series.length === 0 };
+      chart.draw(lines(series).map(line => line.points), { growing: training, other, end });
       return () => setText(now, latest(series));
     },
   };

@@ -48,7 +48,8 @@ export function controls(host: Host): Part {
   const targets = targetsBox(host);
   const cost = costBox(host);
   const problems = problemList(host, shown);
-  const fixed = h('p', { class: 'fixed', id: 'settings-fixed', hidden: true }, drawn('lock'), 'Settings are fixed while a run is active. Stop it to change them.');
+  const fixedText = h('span', {});
+  const fixed = h('p', { class: 'fixed', id: 'settings-fixed', hidden: true }, drawn('lock'), fixedText);
   const moreBox = h('details', { class: 'more', id: 'more-settings' }, h('summary', {}, 'More settings'), h('div', { class: 'rows' }, ...more.map(row => row.element)));
 
   return {
@@ -60,6 +61,7 @@ export function controls(host: Host): Part {
     update(view) {
       if (!view.values) return;
       show(fixed, view.active);
+      setText(fixedText, view.run.elsewhere ? 'Settings are fixed while another process trains.' : 'Settings are fixed while a run is active. Stop it to change them.');
       problems.update(view);
       rank.setStops(rankStops(rankLimit(view)));
       alpha.setStops(rankStops(2 * rankLimit(view)));

@@ -2,7 +2,7 @@
 import { formatCompact, formatInteger } from '../src/protocol/adapterMath';
 import type { TASKS } from '../src/protocol/experiment';
 import type { PanelAction, RunStatus } from '../src/protocol/panel';
-import { buttonStates, progressOf, STATUS_TEXT } from './actions';
+import { buttonStates, progressOf, STATUS_TEXT, trainedElsewhere } from './actions';
 import { h, keepFocus, setAttributes, setText, show } from './dom';
 import { formatDuration, formatNumber, shortPath } from './format';
 import { drawn, type IconName } from './icons';
@@ -94,7 +94,7 @@ function toolbar(host: Host): Part {
     update({ experiment, run, series, active }) {
       const states = buttonStates(experiment, run, series.length);
       keepFocus(element, next, () => draw(states, run, active));
-      setText(reason, active ? '' : states.start?.reason ?? '');
+      setText(reason, run.elsewhere ? trainedElsewhere(run.elsewhere.pid) : active ? '' : states.start?.reason ?? '');
       show(reason, reason.textContent !== '');
     },
   };
@@ -119,10 +119,11 @@ function progressLine(): Part {
   const element = h('div', { class: 'progress', hidden: true }, track, h('p', {}, ring, text));
   return {
     element,
-    update({ run, series, active }) {
-      const waiting = active && run.status !== 'running' && run.status !== 'paused';
-      show(element, active);
-      if (!active) return;
+    update({ run, series, training }) {
+      const goes = run.status === 'running' || run.status === 'elsewhere';
+      const waiting = !goes && run.status !== 'paused';
+      show(element, training);
+      if (!training) return;
       const last = series.lastTrain;
       const at = progressOf(run, last?.step ?? 0, last?.time ?? 0);
       const fraction = waiting && run.progress?.fraction !== undefined ? run.progress?.fraction ?? at?.fraction ?? null : at?.fraction ?? null;
@@ -134,11 +135,12 @@ function progressLine(): Part {
       const parts = [
         waiting && (run.progress?.message || STATUS_TEXT[run.status]),
         run.status === 'paused' && 'Paused',
+        run.status === 'elsewhere' && !last && 'No step logged yet',
         run.saving && 'Writing a checkpoint',
         at && last && `Step ${formatInteger(last.step)} of ${formatInteger(at.total)}`,
         at && last && `epoch ${formatNumber(Number(last.epoch.toFixed(2)))} of ${formatNumber(run.started!.num_train_epochs)}`,
-        last && run.status === 'running' && `${formatInteger(Math.round(last.tokens_per_second))} tokens/s`,
-        at && at.left !== null && run.status === 'running' && `${formatDuration(at.left)} left`,
+        last && goes && `${formatInteger(Math.round(last.tokens_per_second))} tokens/s`,
+        at && at.left !== null && goes && `${formatDuration(at.left)} left`,
         run.started?.device,
       ];
       setText(text, parts.filter(Boolean).join(' · '));

@@ -69,7 +69,7 @@ export function errors(host: Host): Part {
         return card;
       });
       places.failed(run.status === 'failed' && run.error ? { error: run.error, attempt: run.attempt } : null, ({ error }) => {
-        const card = reportCard('Training failed', error, host);
+        const card = reportCard(error.code === 'run.no-summary' ? 'The run ended without a summary' : 'Training failed', error, host);
         card.querySelector('.notice-actions')!.prepend(go);
         // An earlier failure is shown again after a start that was held, or with another experiment: it has been heard.
         if (run.attempt < newest) card.removeAttribute('role');
@@ -109,8 +109,8 @@ export function summaryCard(): Part {
   let drawnFor: Summary | null = null;
   return {
     element,
-    update({ run, active }) {
-      const summary = active ? null : run.summary;
+    update({ run, training }) {
+      const summary = training ? null : run.summary;
       show(element, summary !== null);
       if (summary === drawnFor) return;
       drawnFor = summary;

@@ -28,6 +28,8 @@ export class MetricSeries {
   history = 0;
   private average = new RunningAverage(SMOOTHED_STEPS, SMOOTHED_SHARE);
 
+  /** The last step that a chart shows; 0 before the first. */
+  get lastStep(): number { return Math.max(this.lastTrain?.step ?? 0, this.lastEval?.step ?? 0); }
   get lastEval(): EvalRecord | undefined { return this.evaluations[this.evaluations.length - 1]; }
 
   clear(): void {

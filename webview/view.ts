@@ -1,5 +1,5 @@
 /** What every part of the panel is drawn from, and what it may ask of the host. */
-import { isActive, type ExperimentValues, type ModelView, type PanelAction, type TryResult, type WriteSettings, type WrittenPair } from '../src/protocol/panel';
+import { isActive, isTraining, type ExperimentValues, type ModelView, type PanelAction, type TryResult, type WriteSettings, type WrittenPair } from '../src/protocol/panel';
 import type { MemoryView } from '../src/protocol/memory';
 import { costOf, type Cost } from './cost';
 import type { Edits } from './edits';
@@ -11,8 +11,10 @@ export interface View extends PanelState {
   values: ExperimentValues | undefined;
   /** Undefined until the base model has been read. */
   cost: Cost | undefined;
-  /** A run is active: settings are fixed. */
+  /** The experiment's run is trained, here or elsewhere: settings are fixed. */
   active: boolean;
+  /** The run that is shown is trained, here or elsewhere: it grows. */
+  training: boolean;
   edits: Edits;
 }
 
@@ -44,8 +46,8 @@ function lastCost(model: ModelView, values: ExperimentValues, memory: MemoryView
 
 /** The view of a state. */
 export function viewOf(state: PanelState, edits: Edits): View {
-  const { experiment } = state;
+  const { experiment, run } = state;
   const values = experiment ? edits.apply(experiment.values) : undefined;
   const cost = experiment?.model && values ? lastCost(experiment.model, values, experiment.memory) : undefined;
-  return { ...state, values, cost, active: isActive(state.run.status), edits };
+  return { ...state, values, cost, active: isActive(run.status) || run.elsewhere?.own === true, training: isTraining(run.status), edits };
 }

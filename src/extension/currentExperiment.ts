@@ -12,6 +12,9 @@ export class CurrentExperiment {
   private readonly changed = this.disposables.add(new vscode.EventEmitter<void>());
   private readonly diagnostics = this.disposables.add(vscode.languages.createDiagnosticCollection('lora-lab'));
   private current: ExperimentDocument | undefined;
+  /** The last choice, and how many there have been: one after the other, so that the last one holds, however long each takes to be read. */
+  private choosing: Promise<void> = Promise.resolve();
+  private choices = 0;
 
   /** Another experiment became current, or the text of the current one changed. */
   readonly onDidChange = this.changed.event;
@@ -36,11 +39,13 @@ export class CurrentExperiment {
     if (this.current) return;
     const active = vscode.window.activeTextEditor?.document.uri;
     if (active && isExperimentFile(active)) return this.choose(active);
+    const { choices } = this;
     const files = await this.list();
     const last = this.memory.get<string>('experiment');
     const uri = files.find(file => file.fsPath === last) ?? (files.length === 1 ? files[0] : undefined);
     // A person may have chosen another one while the folders were listed.
-    if (uri && !this.current) await this.choose(uri);
+    if (choices !== this.choices) await this.choosing.catch(() => undefined);
+    else if (uri) await this.choose(uri);
   }
 
   async list(): Promise<vscode.Uri[]> {
@@ -48,7 +53,12 @@ export class CurrentExperiment {
     return files.sort((a, b) => a.fsPath.localeCompare(b.fsPath));
   }
 
-  async choose(uri: vscode.Uri): Promise<void> {
+  choose(uri: vscode.Uri): Promise<void> {
+    this.choices += 1;
+    return this.choosing = this.choosing.catch(() => undefined).then(() => this.take(uri));
+  }
+
+  private async take(uri: vscode.Uri): Promise<void> {
     if (this.current?.uri.toString() === uri.toString()) return;
     this.current = await ExperimentDocument.open(uri);
     await this.memory.update('experiment', uri.fsPath);

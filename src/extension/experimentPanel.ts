@@ -38,6 +38,8 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private readonly sendRun = this.disposables.add(throttle(RUN_MS, () => this.flushRun()));
   /** What the panel knows of the run. New metrics leave it as it is. */
   private sentRun: RunView | undefined;
+  private readonly shownOrHidden = this.disposables.add(new vscode.EventEmitter<void>());
+  readonly onDidChangeVisibility = this.shownOrHidden.event;
   private readonly sendMetrics = this.disposables.add(throttle(METRICS_MS, () => this.flush()));
 
   constructor(private readonly lab: Lab) {
@@ -140,6 +142,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     own.add(webview.onDidChangeViewState(() => {
       const was = shown;
       shown = webview.visible;
+      if (was !== shown) this.shownOrHidden.fire();
       if (was || !shown) return;
       this.sendExperiment();
       this.sendRun();
@@ -151,8 +154,10 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       this.panel = undefined;
       this.waiting = nothing();
       own.dispose();
+      this.shownOrHidden.fire();
     }));
     this.panel = { webview, connection, own };
+    this.shownOrHidden.fire();
   }
 
   private experimentChanged(): void {
@@ -171,7 +176,8 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       this.following.add(run.onDidAppend(({ records, reset }) => {
         if (!this.panel) return;
         if (reset) this.waiting = { records: [...records], samples: [...run.telemetry], reset: true };
-        else this.waiting.records.push(...records);
+        // One by one: of a log that was followed again after hours there are more than a call may have arguments.
+        else for (const record of records) this.waiting.records.push(record);
         this.sendMetrics();
       }));
       this.following.add(run.onDidMeasure(sample => {

@@ -6,9 +6,10 @@ import type { MetricRecord, Summary, SweepSummary, TelemetrySample } from '../pr
 import { EMPTY_RUN, isActive, TELEMETRY_KEPT, type RunView } from '../protocol/panel';
 import { EngineClient, type EngineOptions } from './engineClient';
 import { endedSilent, silentReport } from '../protocol/silentGpu';
+import { ForeignRun, type News } from './foreignRun';
 import { toReport } from './reports';
 import { RunHistory } from './runHistory';
-import { isAdapter, readMetrics, readRunFolder, readSummary, readSweep } from './runFolders';
+import { isAdapter, ownerOf, readMetrics, readRunFolder, readSummary, readSweep, type RunFolder } from './runFolders';
 import { SweepHistory } from './sweepHistory';
 
 /** What is asked before a run begins, and how to end the asking. */
@@ -38,6 +39,8 @@ export class ExperimentRun {
   private readonly history = new RunHistory();
   private members: SweepHistory | undefined;
   private own = true;
+  /** What is shown, where another process trains it. */
+  private foreign: ForeignRun | undefined;
   private samples: TelemetrySample[] = [];
   /** When the GPU was asked for what it has not answered. */
   private silentSince: number | null = null;
@@ -71,6 +74,7 @@ export class ExperimentRun {
     const attempt = ++attempts;
     const before: Shown = { view: this.current, records: [...this.metrics], members: this.members, own: this.own };
     if (admission && !await this.admitted(admission, attempt)) return undefined;
+    this.foreign = undefined;
     let ended: { summary: Summary | SweepSummary } & Told | undefined;
     const told = (): Told => ({ longest: this.current.started?.longest ?? 0, rows: this.current.started?.rows, half_precision: this.current.started?.half_precision ?? false });
     // What goes on is the experiment's own run, whatever else is shown.
@@ -109,6 +113,7 @@ export class ExperimentRun {
 
   /** The run that was shown before a start which was stopped before its first step, if it is still there: a new sweep has moved it aside when it evaluates. */
   private async showAgain({ view, records, members, own }: Shown, attempt: number): Promise<void> {
+    if (view.status === 'elsewhere') return this.load(view.folder!, own);
     const there = view.folder !== null && (await readSweep(view.folder) ?? await readRunFolder(view.folder).catch(() => undefined)) !== undefined;
     this.own = own || !there;
     this.members = there ? members : undefined;
@@ -156,8 +161,13 @@ export class ExperimentRun {
     }
   }
 
-  /** Takes up what an earlier run left in `folder`: metrics, summary, checkpoints. Where that is not the experiment's `own` output folder, it is not what Continue goes on with. */
+  /**
+   * Takes up what an earlier run left in `folder`: metrics, summary, checkpoints. Where that is not the experiment's `own` output folder, it is not what
+   * Continue goes on with. A run that another process still trains is `elsewhere`; `look` follows it.
+   */
   async load(folder: string, own = true): Promise<void> {
+    const pid = await ownerOf(folder);
+    if (pid !== undefined) return this.follow(folder, { pid, own });
     const sweep = await readSweep(folder);
     if (sweep && !this.active) return this.loadSweep(sweep, folder, own);
     const run = await readRunFolder(folder);
@@ -165,10 +175,70 @@ export class ExperimentRun {
     const [records, summary] = await Promise.all([readMetrics(folder), readSummary(folder)]);
     if (this.active) return;
     this.own = own;
+    this.foreign = undefined;
     this.members = undefined;
     this.replaceHistory(records);
-    this.update({ ...EMPTY_RUN, status: run.status === 'active' ? 'failed' : run.status, folder, summary, started: startedFrom(summary, folder) });
+    this.showEnd(run, summary);
     await this.lookAtFolder();
+  }
+
+  private async follow(folder: string, elsewhere: { pid: number; own: boolean }): Promise<void> {
+    const foreign = new ForeignRun(folder);
+    const news = await foreign.look(true);
+    if (this.active) return;
+    this.own = elsewhere.own;
+    this.foreign = foreign;
+    this.members = undefined;
+    this.replaceHistory(news.records);
+    this.update({ ...EMPTY_RUN, status: 'elsewhere', folder, elsewhere });
+    await this.take(news.sweep ? { ...news, reset: true } : { ...news, records: [], reset: false });
+  }
+
+  /** Where another process trains the run: whether it still does, and with `metrics` what it has logged since the last look. */
+  async look(metrics: boolean): Promise<void> {
+    const { foreign } = this;
+    const news = await foreign?.look(metrics);
+    // Another run may be shown by now.
+    if (news && this.foreign === foreign && this.current.status === 'elsewhere') await this.take(news);
+  }
+
+  private async take({ owner, records, reset, started, sweep }: News): Promise<void> {
+    const { folder, elsewhere, started: known } = this.current;
+    if (sweep) {
+      this.members ??= new SweepHistory();
+      for (const [name, logged] of sweep.others) this.members.replace(name, logged);
+      this.members.show(sweep.shown);
+    }
+    if (reset) this.members?.replace(undefined, records);
+    if (reset) this.replaceHistory(records);
+    else if (records.length) this.append(records);
+    if (sweep) this.update({ sweep: this.members!.view(sweep.members) });
+    if (owner !== undefined) {
+      if (owner !== elsewhere?.pid || started !== known) this.update({ elsewhere: { pid: owner, own: this.own }, started });
+      return;
+    }
+    const { foreign } = this;
+    const ranking = await readSweep(folder!);
+    if (this.foreign !== foreign) return;
+    if (ranking) return this.loadSweep(ranking, folder!, this.own);
+    const [run, summary] = await Promise.all([readRunFolder(folder!).catch(() => undefined), readSummary(folder!)]);
+    // A process that has taken it over meanwhile is found by the next look.
+    if (this.foreign !== foreign || run?.status === 'active') return;
+    this.foreign = undefined;
+    if (!run) return this.clear();
+    this.showEnd(run, summary);
+    await this.lookAtFolder();
+  }
+
+  /** A run that is in a folder and that no process trains any more. */
+  private showEnd({ folder, status, checkpoints }: RunFolder, summary: Summary | null): void {
+    this.update({
+      ...EMPTY_RUN, status: status === 'active' ? 'failed' : status, folder, summary, started: startedFrom(summary, folder),
+      error: summary ? null : {
+        code: 'run.no-summary', file: folder, cause: 'its process was ended, or crashed, before it could write one',
+        action: checkpoints.length ? 'continue from the last checkpoint, or start again' : 'start again; it has written no checkpoint', lastGoodCheckpoint: checkpoints.at(-1)?.folder,
+      },
+    });
   }
 
   /** A sweep that has ended: its best member is what can be tried, saved and merged. */
@@ -191,6 +261,7 @@ export class ExperimentRun {
     this.members = new SweepHistory();
     for (const { name } of sweep.members) this.members.replace(name, await readMetrics(path.join(folder, name)));
     if (this.active) return;
+    this.foreign = undefined;
     this.update(EMPTY_RUN);
     // A sweep that says it runs was killed.
     await this.showSweep({ ...sweep, folder, state: sweep.state === 'running' ? 'stopped' : sweep.state });
@@ -201,6 +272,7 @@ export class ExperimentRun {
   clear(): void {
     if (this.active) return;
     this.own = true;
+    this.foreign = undefined;
     this.replaceHistory([]);
     this.update(EMPTY_RUN);
   }
@@ -233,12 +305,7 @@ export class ExperimentRun {
       this.replaceHistory(this.members?.of(name) ?? []);
       this.update({ sweep: this.members?.view(members) ?? null, progress: { message: `Member ${number + 1} of ${members.length}: ${name}`, fraction: null } });
     });
-    engine.on('metrics', ({ records }) => {
-      this.history.append(records);
-      this.members?.append(records);
-      this.appended.fire({ records, reset: false });
-      this.changed.fire();
-    });
+    engine.on('metrics', ({ records }) => this.append(records));
     engine.on('state', ({ state }) => {
       // The engine may still report its work between the click on Stop and its taking effect.
       if (this.current.status === 'stopping' && (state === 'running' || state === 'preparing' || state === 'evaluating')) return;
@@ -277,6 +344,13 @@ export class ExperimentRun {
       // A process that died cannot say what it has saved.
       ...(died && newest ? { error: { ...error, lastGoodCheckpoint: newest } } : {}),
     });
+  }
+
+  private append(records: MetricRecord[]): void {
+    this.history.append(records);
+    this.members?.append(records);
+    this.appended.fire({ records, reset: false });
+    this.changed.fire();
   }
 
   private replaceHistory(records: readonly MetricRecord[]): void {

@@ -9,6 +9,7 @@ import { Lab } from './lab';
 import type { MemoryProbe } from './memoryProbe';
 import { ModelTree } from './modelTree';
 import { openAtStart } from './openAtStart';
+import { RunFollower } from './runFollower';
 import { RunTree } from './runTree';
 import { StatusBar } from './statusBar';
 import { readState, type LabState } from './state';
@@ -27,6 +28,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<LabExp
   context.subscriptions.push(
     log, panel, modelTree, runTree,
     new StatusBar(current, panel),
+    new RunFollower(current, panel),
     followContextKeys(current),
     registerHovers(current),
     registerCommands({ lab: current, panel, modelTree, runTree }),

@@ -6,16 +6,13 @@ import type { ErrorReport } from '../protocol/engine';
 import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView } from '../protocol/panel';
 import { CurrentExperiment } from './currentExperiment';
 import { Disposables } from './disposables';
-import { withEngine, type EngineOptions } from './engineClient';
+import { liveEngines, withEngine, type EngineOptions } from './engineClient';
 import type { ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
 import { MemoryProbe, type MemorySubject } from './memoryProbe';
-import { ReportedError, toReport } from './reports';
+import { heldBy, ReportedError, toReport } from './reports';
 import { ownerOf, readRunFolder, readSweep } from './runFolders';
 import { TryEngine } from './tryEngine';
-
-/** How often it is looked whether another process has done with a run. */
-const HELD_MS = 2000;
 
 export type ModelState = { state: 'none' } | { state: 'loading' } | { state: 'error'; error: ErrorReport } | { state: 'ready'; model: ModelView };
 
@@ -24,6 +21,8 @@ export class Lab {
   private readonly experimentChanged = this.disposables.add(new vscode.EventEmitter<void>());
   private readonly runChanged = this.disposables.add(new vscode.EventEmitter<ExperimentRun>());
   private readonly runs = new Map<string, ExperimentRun>();
+  /** Where the run of an experiment was looked for. */
+  private readonly outputs = new Map<string, string | undefined>();
   /** Checkpoint folder and task that `modelState` is about. */
   private modelKey: string | undefined;
   private modelState: ModelState = { state: 'none' };
@@ -54,7 +53,9 @@ export class Lab {
 
   /** The run of the current experiment, whether it is active or lies on disk. */
   get run(): ExperimentRun | undefined { return this.document && this.runs.get(this.document.file); }
-  /** The run that is training now. One at a time: two would share the same device. */
+  /** The folder that the current experiment names for its run; undefined where each run gets a new one. */
+  get output(): string | undefined { return this.document && outputOf(this.document); }
+  /** The run that this window trains now. One at a time: two would share the same device. */
   get activeRun(): ExperimentRun | undefined { return [...this.runs.values()].find(run => run.active); }
   get allRuns(): readonly ExperimentRun[] { return [...this.runs.values()]; }
 
@@ -121,6 +122,7 @@ export class Lab {
   async train(document: ExperimentDocument, resume: boolean, anyway = false): Promise<ExperimentRun> {
     this.requireIdle(document);
     await document.save();
+    await this.requireFree(document);
     // Another start may have come meanwhile. From here on nothing is waited for until the run is active.
     this.requireIdle(document);
     this.memory.release();
@@ -151,6 +153,13 @@ export class Lab {
       throw new ReportedError({ code: 'experiment.problem', file: document.file, where: problem.path.join('.') || undefined, cause: problem.cause, action: problem.action });
     }
     this.tries.end();
+  }
+
+  /** Throws if another process trains in the experiment's output folder. An engine of this window that is about to end is given the time. */
+  private async requireFree(document: ExperimentDocument): Promise<void> {
+    const output = outputOf(document);
+    const pid = output && await ownerOf(output);
+    if (pid && !liveEngines().some(engine => engine.pid === pid)) throw new ReportedError(heldBy(pid, output, 'stop it there first, or wait until it has ended'));
   }
 
   /** The run of an experiment file, made if there is none yet. */
@@ -209,28 +218,40 @@ export class Lab {
     this.experimentChanged.fire();
   }
 
-  /** After a reload of the window the run folder is all that is left of a run: show it. */
+  /**
+   * After a reload of the window the run folder is all that is left of a run, and of one that another process trains it is all there is: show it.
+   * Where the experiment names another folder later, a run that trains in the one before is none of its own any more.
+   */
   private async loadLastRun(): Promise<void> {
-    const document = this.document;
-    if (!document || this.runs.has(document.file)) return;
+    const { document } = this;
+    if (!document) return;
     const run = this.runOf(document.file);
-    const output = document.reading.values.output_dir;
-    const folder = output ? document.resolve(output) : undefined;
-    if (!folder) return;
-    if (await ownerOf(folder) === undefined) return showRun(run, folder);
-    // Another process still trains it: a terminal, or an engine of this window before it was reloaded, which writes its last checkpoint.
-    const looking = setInterval(() => void ownerOf(folder).then(owner => {
-      if (owner !== undefined && run.view.status === 'none') return;
-      clearInterval(looking);
-      if (run.view.status === 'none') void showRun(run, folder);
-    }), HELD_MS);
-    this.disposables.add({ dispose: () => clearInterval(looking) });
+    const output = outputOf(document);
+    const looked = this.outputs.has(document.file);
+    if (looked && this.outputs.get(document.file) === output) return;
+    this.outputs.set(document.file, output);
+    if (!looked && output && run.view.status === 'none') return showRun(run, output);
+    if (run.view.elsewhere?.own) run.clear();
+    if (run.view.status === 'none') await this.lookForRun();
   }
+
+  /** Shows what another process has begun in the current experiment's output folder since that was looked into. */
+  async lookForRun(): Promise<void> {
+    const { output, run } = this;
+    if (!run || !output || run.active || run.view.elsewhere || !run.isOwn) return;
+    const pid = await ownerOf(output);
+    if (pid !== undefined && !liveEngines().some(engine => engine.pid === pid)) await run.load(output);
+  }
+}
+
+function outputOf(document: ExperimentDocument): string | undefined {
+  const { output_dir } = document.reading.values;
+  return output_dir ? path.normalize(document.resolve(output_dir)) : undefined;
 }
 
 /** Takes up the run or sweep in a folder, if there is one. The folder of a sweep is none of a run. */
 async function showRun(run: ExperimentRun, folder: string): Promise<void> {
-  if (await readSweep(folder) ?? await readRunFolder(folder).catch(() => undefined)) await run.load(path.normalize(folder));
+  if (await readSweep(folder) ?? await readRunFolder(folder).catch(() => undefined)) await run.load(folder);
 }
 
 /** Throws in a restricted workspace: training reads and runs what the workspace names. */

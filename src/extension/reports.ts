@@ -2,6 +2,7 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { ErrorReport } from '../protocol/engine';
+import { LOCK_NAME } from '../machine/folderOwner';
 import { formatReport, lineOf } from '../protocol/panel';
 
 /** An error with a report. What the engine answers and what the host finds wrong both arrive as one of these. */
@@ -20,6 +21,13 @@ export function toReport(error: unknown): ErrorReport {
   }
   const cause = error instanceof Error ? error.message : String(error);
   return { code: 'extension.internal', cause, action: 'see the LoRA Lab log (command "LoRA Lab: Show log")' };
+}
+
+/** A folder that another process trains in: a terminal's, another window's, or a sweep that has not done with this member. */
+export function heldBy(pid: number, folder: string, action: string): ErrorReport {
+  return {
+    code: 'run.active', file: folder, cause: `this run is in use by process ${pid}: it trains in a terminal or another window, or waits in a sweep`, action: `${action}; if that process is none of LoRA Lab's, delete ${LOCK_NAME} in the folder`,
+  };
 }
 
 /** Shows a report as a notification; its button opens the file at the place. */

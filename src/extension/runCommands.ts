@@ -1,12 +1,11 @@
 /** Commands that start, steer and clean up runs. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { LOCK_NAME } from '../machine/folderOwner';
 import { metricsCsv } from '../protocol/panel';
 import type { ExperimentPanel } from './experimentPanel';
 import type { Lab } from './lab';
 import { requireTrust } from './lab';
-import { ReportedError } from './reports';
+import { heldBy, ReportedError } from './reports';
 import { ownerOf } from './runFolders';
 import type { RunNode, RunTree } from './runTree';
 
@@ -39,7 +38,6 @@ export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): 
   const { run, experiment } = runOf(node);
   if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
   if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) {
-    await refuseHeld(run.folder, 'open it when it has ended');
     await lab.run.load(run.folder, experiment !== undefined);
   }
   panel.show();
@@ -73,9 +71,7 @@ export async function deleteRun(lab: Lab, tree: RunTree, node: RunNode, confirme
 async function refuseHeld(folder: string, action: string): Promise<void> {
   const pid = await ownerOf(folder);
   if (pid === undefined) return;
-  throw new ReportedError({
-    code: 'run.active', file: folder, cause: `this run is in use by process ${pid}: it trains in a terminal or another window, or waits in a sweep`, action: `${action}; if that process is none of LoRA Lab's, delete ${LOCK_NAME} in the folder`,
-  });
+  throw new ReportedError(heldBy(pid, folder, action));
 }
 
 const DELETE_HELD = 'stop it there first';

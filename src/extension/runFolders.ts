@@ -151,7 +151,8 @@ async function tailMetrics(folder: string): Promise<MetricRecord[]> {
   }
 }
 
-function parseLines(text: string): MetricRecord[] {
+/** Records of whole lines; what is none is dropped. */
+export function parseLines(text: string): MetricRecord[] {
   return text.split('\n').map(line => parseJson(line) as MetricRecord | undefined).filter(record => typeof record?.step === 'number') as MetricRecord[];
 }
 

@@ -1,6 +1,7 @@
 /** The Runs tree: run folders of the workspace, with their checkpoints and adapters. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
+import { LOCK_NAME } from '../machine/folderOwner';
 import { shownMetrics, type SweepSummary } from '../protocol/metrics';
 import { Disposables, throttle } from './disposables';
 import type { ExperimentRun } from './experimentRun';
@@ -10,11 +11,11 @@ import { listRunFolders, listSweepFolders, type RunFolder } from './runFolders';
 
 export type RunNode =
   | { kind: 'sweep'; folder: string; sweep: SweepSummary; time: number; active: boolean; runs: RunNode[] }
-  | { kind: 'run'; run: RunFolder; experiment: string | undefined; active: ExperimentRun | undefined; parent?: RunNode }
+  | { kind: 'run'; run: RunFolder; experiment: string | undefined; active: ExperimentRun | undefined; followed: ExperimentRun | undefined; parent?: RunNode }
   | { kind: 'checkpoint'; folder: string; step: number; parent: RunNode }
   | { kind: 'adapter'; folder: string; parent: RunNode };
 
-/** The row of a run that is training says its latest loss at this pace. */
+/** The row of a run that is training, or followed, says its latest loss at this pace. */
 const ROW_MS = 1000;
 
 export class RunTree implements vscode.TreeDataProvider<RunNode> {
@@ -22,7 +23,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   private readonly changed = this.disposables.add(new vscode.EventEmitter<RunNode | undefined>());
   private readonly refreshSoon = this.disposables.add(throttle(500, () => this.changed.fire(undefined)));
   private readonly updateSoon = this.disposables.add(throttle(ROW_MS, () => this.view.visible && this.shownActive && this.changed.fire(this.shownActive)));
-  /** The row of the run that is training; statuses and folders of all runs when the disk was last read. */
+  /** The row of the run that is training or followed; statuses and folders of all runs when the disk was last read. */
   private shownActive: RunNode | undefined;
   private listed = '';
   readonly onDidChangeTreeData = this.changed.event;
@@ -33,7 +34,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     this.disposables.add(this.view.onDidChangeVisibility(({ visible }) => visible && this.updateSoon()));
     this.disposables.add(lab.onDidChangeRun(() => this.runChanged()));
     this.disposables.add(lab.onDidChangeExperiment(() => this.refreshSoon()));
-    const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher('**/{summary.json,sweep.json,adapter_config.json}'));
+    const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher(`**/{summary.json,sweep.json,adapter_config.json,${LOCK_NAME}}`));
     for (const event of [watcher.onDidCreate, watcher.onDidChange, watcher.onDidDelete]) this.disposables.add(event(() => this.refreshSoon()));
   }
 
@@ -96,11 +97,12 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     const nodes = runs.map(run => {
       const owner = this.lab.allRuns.find(r => r.view.folder && path.normalize(r.view.folder) === run.folder);
       const active = owner?.active ? owner : undefined;
+      const followed = owner?.view.elsewhere ? owner : undefined;
       // The panel of an experiment may also show a run that is none of its own.
       const experiment = (owner?.isOwn ? owner.experimentFile : undefined) ?? experiments.find(e => e.output && [run.folder, ofSweep(run.folder)].includes(path.normalize(e.output)))?.file;
-      return { kind: 'run' as const, run: active ? { ...run, status: 'active' as const } : run, experiment, active, parent: undefined as RunNode | undefined };
+      return { kind: 'run' as const, run: active ? { ...run, status: 'active' as const } : run, experiment, active, followed, parent: undefined as RunNode | undefined };
     });
-    this.shownActive = nodes.find(node => node.active);
+    this.shownActive = nodes.find(node => node.active) ?? nodes.find(node => node.followed);
     const groups = sweeps.map(({ folder, sweep, time, held }) => {
       // The best first, as the sweep ranks them.
       const members = sweep.members.flatMap(({ name }) => nodes.find(node => node.run.folder === path.join(folder, name)) ?? []);
@@ -151,9 +153,10 @@ const ICONS: Record<RunFolder['status'], vscode.ThemeIcon> = {
 const whereHeld = ({ parent }: RunNode & { kind: 'run' }): string => (parent?.kind === 'sweep' && parent.runs.some(node => node.kind === 'run' && node.active) ? 'waiting' : 'running elsewhere');
 
 function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
-  const { run, active } = node;
+  const { run, active, followed } = node;
   const item = new vscode.TreeItem(run.name, run.adapter || run.checkpoints.length ? vscode.TreeItemCollapsibleState.Collapsed : vscode.TreeItemCollapsibleState.None);
-  const { trained, evaluated } = active?.latest ?? {};
+  // A run is not followed while the panel is hidden: the folder may know more.
+  const { trained, evaluated } = (active ?? (followed && (followed.latest.trained?.step ?? 0) >= run.steps ? followed : undefined))?.latest ?? {};
   const loss = trained ? Number(trained.loss) : run.last_loss;
   const metrics = evaluated ? shownMetrics(evaluated) : run.metrics;
   const status = active ? active.view.status : run.status === 'active' ? whereHeld(node) : run.status;

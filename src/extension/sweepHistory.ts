@@ -17,7 +17,8 @@ export class SweepHistory {
   append(records: readonly MetricRecord[]): void {
     if (this.shown === null) return;
     if (!this.records.has(this.shown)) this.records.set(this.shown, []);
-    this.records.get(this.shown)!.push(...records);
+    const shown = this.records.get(this.shown)!;
+    for (const record of records) shown.push(record);
   }
 
   /** All records of a member; undefined stands for the one that is shown. */

@@ -41,8 +41,12 @@ export interface ExperimentView {
   trusted: boolean;
 }
 
-export type RunStatus = 'none' | RunState | 'finished' | 'stopped' | 'failed';
-export const isActive = (status: RunStatus): boolean => !['none', 'finished', 'stopped', 'failed'].includes(status);
+/** `elsewhere`: another process trains it, which the panel follows by its log. */
+export type RunStatus = 'none' | RunState | 'elsewhere' | 'finished' | 'stopped' | 'failed';
+/** Whether this window trains it, and can steer it. */
+export const isActive = (status: RunStatus): boolean => !['none', 'elsewhere', 'finished', 'stopped', 'failed'].includes(status);
+/** Whether it is trained, here or elsewhere: it grows. */
+export const isTraining = (status: RunStatus): boolean => isActive(status) || status === 'elsewhere';
 
 /** A sweep as the panel shows it, the best member first. */
 export interface SweepView {
@@ -74,6 +78,8 @@ export interface RunView {
   resumable: boolean;
   /** True while a checkpoint is written on request. */
   saving: boolean;
+  /** The process that trains a run `elsewhere`, and whether that is the experiment's own run, which then cannot be started here; null of others. */
+  elsewhere: { pid: number; own: boolean } | null;
   /** Where the experiment is a sweep; the rest is then said of the member that is shown. */
   sweep: SweepView | null;
 }
@@ -138,7 +144,7 @@ export interface PanelNotifications {
 }
 
 export const EMPTY_RUN: RunView = {
-  attempt: 0, status: 'none', started: null, progress: null, error: null, blocked: null, silent: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, sweep: null,
+  attempt: 0, status: 'none', started: null, progress: null, error: null, blocked: null, silent: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, elsewhere: null, sweep: null,
 };
 
 /** Metrics as CSV (RFC 4180, lines end in \n) with one column for every key that occurs, in the order of first occurrence; `eval_f1_per_class` has one for each class. */

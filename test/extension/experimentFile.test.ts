@@ -28,6 +28,17 @@ suite('Experiment file', () => {
     assert.deepEqual((await state()).problems, []);
   });
 
+  test('of two experiments that are opened right after each other the last one stays', async () => {
+    const [first, last] = [inWorkspace('read-long.lora.json'), inWorkspace('read-already.lora.json')];
+    for (const file of [first, last]) copyFileSync(inWorkspace('sentiment.lora.json'), file);
+    // The one is still read from disk when the other one, which an editor holds, is there.
+    await vscode.workspace.openTextDocument(last);
+    await Promise.all([first, last].map(file => vscode.commands.executeCommand('loraLab.openExperiment', vscode.Uri.file(file))));
+    assert.equal((await state()).experiment, last);
+    await new Promise(resolve => setTimeout(resolve, 500));
+    assert.equal((await state()).experiment, last);
+  });
+
   test('a file that is no JSON says where, and starts nothing', async () => {
     const file = await useExperiment('syntax');
     const uri = vscode.Uri.file(file);

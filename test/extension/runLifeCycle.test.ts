@@ -123,7 +123,7 @@ suite('Runs one after the other', () => {
     assert.equal(await show('swept-moved'), inWorkspace('runs/swept-moved', best, 'adapter'));
   });
 
-  test('a run that another process trains is no failed one, is not deleted, and is shown once it has ended', async () => {
+  test('a run that another process trains is no failed one, is not deleted, is shown while it trains, and with its end', async () => {
     await useExperiment('foreign', ENDLESS);
     const log = vscode.window.createOutputChannel('Another process', { log: true });
     const engine = await EngineClient.start({ extensionPath: vscode.extensions.getExtension('lora-lab.lora-lab')!.extensionPath, cwd: inWorkspace(), runtimes: inWorkspace('runtimes'), log });
@@ -139,7 +139,7 @@ suite('Runs one after the other', () => {
       assert.ok(existsSync(inWorkspace('runs/foreign/metrics.jsonl')));
       // A file that this window has not seen, as every file after a reload.
       await useExperiment('foreign-again', [...ENDLESS, { path: ['output_dir'], value: 'runs/foreign' }]);
-      assert.equal((await state()).run.status, 'none');
+      await until('the run is shown', async () => (await state()).run.status === 'elsewhere' && await steps() > 0);
       await engine.request('stop', {});
       await ended;
       await until('the run is shown and can go on', async () => (await state()).run.resumable);

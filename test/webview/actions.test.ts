@@ -16,6 +16,8 @@ test('each status offers what makes sense in it', () => {
   assert.deepEqual(pressable(run(), experiment(), 10), ['pause', 'stop', 'saveCheckpoint', 'copyMetrics']);
   assert.deepEqual(pressable(run({ status: 'paused' }), experiment(), 10), ['resume', 'stop', 'saveCheckpoint', 'copyMetrics']);
   assert.deepEqual(pressable(run({ status: 'stopping' })), []);
+  assert.deepEqual(pressable(run({ status: 'elsewhere', elsewhere: { pid: 4711, own: true } }), experiment(), 10), ['copyMetrics']);
+  assert.deepEqual(pressable(run({ status: 'elsewhere', elsewhere: { pid: 4711, own: false } }), experiment(), 10), ['start', 'copyMetrics']);
   assert.deepEqual(pressable(run({ status: 'stopping', silent: { code: 'device.silent', cause: 'c', action: 'a' } })), ['stop']);
   assert.deepEqual(pressable(run({ status: 'stopped', resumable: true, adapter: '/a' }), experiment(), 10), ['start', 'continueRun', 'saveAdapter', 'mergeAdapter', 'copyMetrics']);
   assert.deepEqual(pressable(run({ status: 'finished', adapter: '/a' }), experiment(), 10), ['start', 'saveAdapter', 'mergeAdapter', 'copyMetrics']);
@@ -24,6 +26,12 @@ test('each status offers what makes sense in it', () => {
 test('Pause and Resume take each other\'s place', () => {
   assert.equal(buttonStates(experiment(), run(), 0).resume!.visible, false);
   assert.equal(buttonStates(experiment(), run({ status: 'paused' }), 0).pause!.visible, false);
+});
+
+test('a run elsewhere has no buttons to steer it, and says where it is stopped', () => {
+  const states = buttonStates(experiment(), run({ status: 'elsewhere', elsewhere: { pid: 4711, own: true } }), 10);
+  for (const action of ['pause', 'resume', 'stop', 'saveCheckpoint', 'continueRun'] as const) assert.equal(states[action]!.visible, false, action);
+  assert.match(states.start!.reason!, /process 4711.*stopped there/);
 });
 
 test('no second checkpoint is asked for while one is written', () => {

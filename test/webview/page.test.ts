@@ -312,18 +312,20 @@ const countDrawings = (page: Page): Promise<void> => page.evaluate(() => {
 const drawings = (page: Page): Promise<Record<string, number>> => page.evaluate(() => (window as unknown as { drawings: Record<string, number> }).drawings);
 
 test('however often records come, the loss is drawn about twice a second and other charts more seldom, and in the end all show the last step', () => inPanel({ state: 'ready' }, async page => {
-  await notify(page, 'run', { run: run() });
-  await notify(page, 'metrics', { records: metrics(100), samples: [], reset: true });
-  await page.waitForSelector('#panel[data-metrics="101"]');
+  // Steps between which the axes end at 2,000: where they get another end all charts are drawn.
+  await notify(page, 'run', { run: run({ started: { ...run().started!, total_steps: 10_000 } }) });
+  const before = metrics(1600);
+  await notify(page, 'metrics', { records: before, samples: [], reset: true });
+  await page.waitForSelector(`#panel[data-metrics="${before.length}"]`);
   await countDrawings(page);
   const begun = Date.now();
-  const records = metrics(400).filter(record => 'loss' in record);
-  for (let step = 100; step < 400; step += 3) {
+  const records = metrics(1900).filter(record => 'loss' in record);
+  for (let step = 1600; step < 1900; step += 3) {
     await notify(page, 'metrics', { records: records.slice(step, step + 3), samples: [], reset: false });
     await page.waitForTimeout(15);
   }
   const seconds = (Date.now() - begun) / 1000;
-  const last = records[399] as { loss: number; learning_rate: number };
+  const last = records[1899] as { loss: number; learning_rate: number };
   await page.waitForFunction(text => document.getElementById('now-learning-rate')!.textContent === text, formatNumber(last.learning_rate));
   await page.waitForFunction(text => document.getElementById('now-loss')!.textContent!.startsWith(`train ${text}`), formatNumber(last.loss));
   const counts = await drawings(page);

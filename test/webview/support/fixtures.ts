@@ -169,6 +169,7 @@ export const VIEWS: Record<string, PanelView> = {
   },
   preparing: { experiment: experiment(), run: run({ status: 'preparing', started: null, progress: { message: 'Reading train.jsonl', fraction: 0.35 } }), metrics: [] },
   running: { experiment: experiment(), run: run(), metrics: metrics(300), telemetry: telemetry(90, true) },
+  elsewhere: { experiment: experiment(), run: run({ status: 'elsewhere', started: { ...STARTED, device: '', trainable_parameters: 0, all_parameters: 0 }, elsewhere: { pid: 4711, own: true } }), metrics: metrics(300) },
   sweep: { experiment: experiment(), run: run({ sweep: SWEEP }), metrics: metrics(300) },
   paused: { experiment: experiment(), run: run({ status: 'paused', saving: true }), metrics: metrics(300), telemetry: telemetry(40) },
   full: {

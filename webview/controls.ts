@@ -29,6 +29,7 @@ export function controls(host: Host): Part {
     choiceRow('Device', ['engine', 'device'], edit),
     choiceRow('Base weights', ['engine', 'precision'], edit),
   ];
+  const evaluate = choiceRow('Evaluate', ['training', 'eval_strategy'], edit);
   const more: Row[] = [
     textRow('Max. length', ['training', 'max_length'], edit),
     textRow('Max. steps', ['training', 'max_steps'], edit),
@@ -37,7 +38,7 @@ export function controls(host: Host): Part {
     textRow('Warm-up steps', ['training', 'warmup_steps'], edit),
     textRow('Weight decay', ['training', 'weight_decay'], edit),
     textRow('Max. gradient norm', ['training', 'max_grad_norm'], edit),
-    choiceRow('Evaluate', ['training', 'eval_strategy'], edit),
+    evaluate,
     choiceRow('Save checkpoints', ['training', 'save_strategy'], edit),
     textRow('Seed', ['training', 'seed'], edit),
     boxRow('Shuffle examples', ['training', 'shuffle'], edit),
@@ -51,6 +52,7 @@ export function controls(host: Host): Part {
   const fixedText = h('span', {});
   const fixed = h('p', { class: 'fixed', id: 'settings-fixed', hidden: true }, drawn('lock'), fixedText);
   const moreBox = h('details', { class: 'more', id: 'more-settings' }, h('summary', {}, 'More settings'), h('div', { class: 'rows' }, ...more.map(row => row.element)));
+  let marked = false;
 
   return {
     element: h('section', { class: 'settings', id: 'settings', 'aria-label': 'Settings' },
@@ -66,6 +68,10 @@ export function controls(host: Host): Part {
       rank.setStops(rankStops(rankLimit(view)));
       alpha.setStops(rankStops(2 * rankLimit(view)));
       const { byKey } = sortProblems(view.experiment?.problems ?? [], shown);
+      // What is marked in there can be seen, until the person closes it.
+      const marks = more.some(row => byKey.has(keyOf(row.path)));
+      if (marks && !marked) moreBox.open = true;
+      marked = marks;
       for (const row of rows) {
         const problem = byKey.get(keyOf(row.path));
         const failure = view.edits.failure(row.path);
@@ -73,7 +79,7 @@ export function controls(host: Host): Part {
           value: valueAt(view.values, row.path), disabled: view.active || wholeModel(row, view),
           // The file's problem is about its old value while a new one is on its way.
           problem: failure ? `not saved: ${failure.cause}` : problem && !view.edits.has(row.path) ? problemText(problem) : aboveLimit(row, rank, view),
-          note: row === alpha && !wholeModel(row, view) ? scalingNote(view) : wholeModel(row, view) ? (row === rank ? WHOLE_MODEL : undefined) : row === epochs && view.values.training.max_steps > 0 ? 'Ignored: max. steps is set' : undefined,
+          note: row === alpha && !wholeModel(row, view) ? scalingNote(view) : wholeModel(row, view) ? (row === rank ? WHOLE_MODEL : undefined) : row === epochs && view.values.training.max_steps > 0 ? 'Ignored: max. steps is set' : row === evaluate && view.values.dataset.eval === null ? 'There is no evaluation data (dataset.eval)' : undefined,
         });
       }
       targets.update(view);

@@ -92,12 +92,11 @@ function checkSame(source: ExperimentFile, sweep: Sweep, earlier: SweepSummary):
 }
 
 /** The steps after which a halving compares. Errors `sweep.start` and `sweep.halving` for what does not go together. */
-function haltingSteps({ experiment: { lora, training, dataset } }: ExperimentFile, { members, halving }: Sweep, prepared: Prepared): number[] {
+function haltingSteps({ experiment: { lora, training } }: ExperimentFile, { members, halving }: Sweep, prepared: Prepared): number[] {
   const key = members.flatMap(member => Object.keys(member)).find(name => name.startsWith('lora.'));
   if (prepared.plan.subtracts_start) throw new LabError({ code: 'sweep.start', where: 'lora.init_lora_weights', cause: `"${lora.init_lora_weights}" takes the start from the base weights, which the members of a sweep share unchanged`, action: 'set it to true or "gaussian", or run the experiments one by one' });
   if (lora.init_adapter !== null && key) throw new LabError({ code: 'sweep.start', where: 'lora.init_adapter', cause: `fixes ${key}`, action: `remove init_adapter, or ${key} from the sweep` });
   if (!halving) return [];
-  if (dataset.eval === null || training.eval_strategy !== 'epoch') throw new LabError({ code: 'sweep.halving', where: 'sweep.halving', cause: 'needs an evaluation at the end of each epoch', action: 'give dataset.eval, and set training.eval_strategy to "epoch"' });
   const { total_steps, steps_per_epoch } = planSchedule(rowsOf(prepared), training);
   const found = rungs(halving, total_steps / steps_per_epoch);
   if (!found.length) throw new LabError({ code: 'sweep.halving', where: 'sweep.halving', cause: `min_epochs is ${halving.min_epochs}, and the members end after ${total_steps / steps_per_epoch} epochs`, action: 'compare earlier, or train longer' });

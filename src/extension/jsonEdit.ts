@@ -1,6 +1,7 @@
 /** Reading and editing experiment files as text, so that comments and layout survive. Pure. */
 import { findNodeAtLocation, modify, applyEdits, parse, parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
-import { parseExperiment, SECTIONS, SETTINGS, type Problem } from '../protocol/experiment';
+import { defaultStrategy } from '../protocol/evaluations';
+import { parseExperiment, SECTIONS, settingAt, SETTINGS, valueProblem, type Problem } from '../protocol/experiment';
 import { faultInWords } from '../protocol/jsonFault';
 import { parseSweep, sweepSize } from '../protocol/sweep';
 import type { ExperimentValues } from '../protocol/panel';
@@ -72,12 +73,16 @@ function spanOf(tree: Node | undefined, path: readonly string[]): Span {
   return { start: tree?.offset ?? 0, end: (tree?.offset ?? 0) + 1 };
 }
 
-/** Every value that is right, and defaults in place of the others; an empty `target_modules` stays empty. */
+/**
+ * Every value that is right by itself, and defaults in place of the others; an empty `target_modules` stays empty. One that only does not go with another is shown as it is: a choice that
+ * had the default in its place could not be set to that.
+ */
 function lenientValues(json: unknown, problems: readonly Problem[]): ExperimentValues {
   const copy = isObject(json) ? structuredClone(json) : {};
   for (const { path } of problems) {
     const parent = path.slice(0, -1).reduce<unknown>((value, key) => (isObject(value) ? value[key] : undefined), copy);
-    if (isObject(parent)) delete parent[path[path.length - 1]];
+    const key = path[path.length - 1];
+    if (isObject(parent) && !(settingAt(path) && valueProblem(path, parent[key]) === undefined)) delete parent[key];
   }
   const section = (name: 'experiment' | (typeof SECTIONS)[number]): Record<string, unknown> => {
     const given = name === 'experiment' ? copy : copy[name];
@@ -90,6 +95,7 @@ function lenientValues(json: unknown, problems: readonly Problem[]): ExperimentV
   const targets = isObject(json) && isObject(json.lora) ? json.lora.target_modules : undefined;
   if (Array.isArray(targets) && targets.length === 0) values.lora.target_modules = [];
   if (isObject(json) && json.lora === null) values.lora.full = true;
+  if (!isObject(copy.training) || copy.training.eval_strategy === undefined) values.training.eval_strategy = defaultStrategy(values.dataset.eval);
   return values;
 }
 

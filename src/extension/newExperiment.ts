@@ -49,7 +49,7 @@ async function experimentText(target: string, model: string, train: string): Pro
     task,
     dataset: { train: relative(train), ...(hasEval ? { eval: relative(evaluation) } : {}), ...names },
     lora: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
-    training: { per_device_train_batch_size: 16, num_train_epochs: 3, learning_rate: 5e-4, ...(hasEval ? {} : { eval_strategy: 'no' }) },
+    training: { per_device_train_batch_size: 16, num_train_epochs: 3, learning_rate: 5e-4 },
     // Experiments on the same data are not to take each other's runs for their own.
     output_dir: `runs/${path.basename(target).replace(/\.lora\.json$/, '')}`,
   };

@@ -3,6 +3,7 @@
  * The parser below, the JSON schema, the editor hovers and the panel all derive from this table.
  * Key names are Hugging Face's: `LoraConfig` for `lora`, `TrainingArguments` for `training`.
  */
+import { defaultStrategy, evaluationProblems } from './evaluations';
 import { isDefault, LORA_FIELDS } from './loraFields';
 import { SAVING_NAMES, SAVINGS } from './savings';
 
@@ -132,7 +133,7 @@ export const SETTINGS = {
     max_length: integer(128, { minimum: 2 }, 'Longest example in tokens; the rest is cut off. Default: 128, or as many as the model has positions.'),
     max_target_length: optionalInteger({ minimum: 2 }, 'Longest target in tokens; the rest is cut off, but for the end-of-text token. Default: `max_length`. Only for `SEQ_2_SEQ_LM`.'),
     packing: boolean(false, 'Puts several short examples into one row of up to `max_length` tokens, by best fit and without cutting one, as TRL does. They do not see each other and their positions restart, so the loss stays the same; `per_device_train_batch_size` and epochs then count rows. Evaluation is not changed by it. Only for `CAUSAL_LM`.'),
-    eval_strategy: choice('epoch', STRATEGIES, 'When to evaluate.'),
+    eval_strategy: choice('epoch', STRATEGIES, 'When to evaluate. Default: `epoch`, without `dataset.eval` `no`.'),
     eval_steps: optionalInteger({ minimum: 1 }, 'Steps between evaluations with `eval_strategy: "steps"`; default `logging_steps`.'),
     predict_with_generate: boolean(false, 'Write at each evaluation what the targets should be, greedily, and measure `exact_match`, `rouge1`, `rouge2` and `rougeL`: the target of each source (`SEQ_2_SEQ_LM`), or of `CAUSAL_LM` the completion or the last turn of the assistant. The base weights are in memory twice meanwhile.'),
     generation_max_length: optionalInteger({ minimum: 2 }, 'Longest text in tokens with `predict_with_generate`: the target with its start token, or prompt and completion together. Default: as long as the examples may be.'),
@@ -197,7 +198,7 @@ export function settingAt(path: readonly (string | number)[]): AnySetting | unde
 }
 
 /**
- * Checks the parsed JSON of an experiment file, all but its section `sweep` (sweep.ts), and fills in the defaults.
+ * Checks the parsed JSON of an experiment file, all but its section `sweep` (sweep.ts) without the evaluations that it needs, and fills in the defaults.
  * Returns the experiment, or every problem found; unknown keys are problems too, with the nearest known key.
  */
 export function parseExperiment(json: unknown): { experiment: Experiment; problems: [] } | { experiment: undefined; problems: Problem[] } {
@@ -215,9 +216,11 @@ export function parseExperiment(json: unknown): { experiment: Experiment; proble
     const values = readSection(name, value, [name], problems);
     return [name, name === 'lora' && json.lora === null ? { ...values, full: true } : values] as const;
   });
+  const experiment = { ...top, ...Object.fromEntries(sections) } as unknown as Experiment;
+  if (!isObject(json.training) || json.training.eval_strategy === undefined) experiment.training.eval_strategy = defaultStrategy(experiment.dataset.eval);
   if (json.lora === null) problems.push(...adapterOnly(json));
-  if (problems.length) return { experiment: undefined, problems };
-  return { experiment: { ...top, ...Object.fromEntries(sections) } as unknown as Experiment, problems: [] };
+  problems.push(...evaluationProblems(experiment, isObject(json.sweep) && (json.sweep.halving ?? null) !== null));
+  return problems.length ? { experiment: undefined, problems } : { experiment, problems: [] };
 }
 
 /** Keys that mean nothing, or cannot be, where the whole model is trained. */

@@ -146,7 +146,7 @@ test('what does not go together is refused, before anything is written', () => i
   };
   await refused('pissa', 'sweep.start', GRID, { ...UPPER, lora: { ...UPPER.lora, init_lora_weights: 'pissa' } });
   await refused('start', 'sweep.start', GRID, { ...UPPER, lora: { init_adapter: 'adapter_start' } });
-  await refused('no-eval', 'sweep.halving', { ...GRID, halving: {} }, { ...UPPER, dataset: { eval: null } });
+  await refused('no-eval', 'experiment.problem', { ...GRID, halving: {} }, { ...UPPER, dataset: { eval: null } });
   await refused('late', 'sweep.halving', { ...GRID, halving: { min_epochs: 3 } });
   await refused('rank', 'lora.rank-too-high', { 'lora.r': [4, 40] });
   const file = sweepIn(join(folder, 'changed'), GRID);

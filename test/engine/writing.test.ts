@@ -86,6 +86,5 @@ test('beams, and writing where nothing is written, are refused by name', () => i
   await refused('t5-qv', { ...WRITES, generation_num_beams: 4 }, 'generation_num_beams', /is 4, and beam search/);
   await refused('linear', WRITES, 'predict_with_generate', /SEQ_CLS, which writes nothing/);
   await refused('gpt2-text', WRITES, 'predict_with_generate', /needs prompts/);
-  await refused('t5-qv', { ...WRITES, eval_strategy: 'no' }, 'predict_with_generate', /needs evaluations/);
   await refused('t5-qv', { generation_max_length: 20 }, 'generation_max_length', /predict_with_generate alone/);
 }));

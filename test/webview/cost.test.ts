@@ -54,6 +54,15 @@ test('memory holds the engine, weights packed for both directions, optimizer sta
   assert.equal(of({}, 'webgpu').weights, 4 * 109_483_778, 'a GPU holds weights once');
 });
 
+test('DoRA takes the adapted weights once more, for the lengths of their rows, and what each adapted layer gives before it is brought to its length', () => {
+  const [plain, dora] = [false, true].map(use_dora => estimateMemory(BERT_BASE, { ...settings(), lora: { ...settings().lora, use_dora } }));
+  const [layers, width, tokens] = [12, 768, 512];
+  assert.equal(dora.weights - plain.weights, 4 * layers * 2 * width * width);
+  // Of the last layer nothing but queries, keys and values of all tokens is kept.
+  assert.equal(dora.activations - plain.activations, 4 * (layers - 1) * 2 * width * tokens);
+  assert.equal(dora.training - plain.training, 58 * layers * 2 * width, 'magnitudes');
+});
+
 /** What JavaScript has not cleared away in a long run: what of 32 MB is not counted with what is trained. */
 const left = (lora: MemorySettings['lora'] = settings().lora): number => estimateMemory(BERT_BASE, { ...settings(), lora }).beside;
 

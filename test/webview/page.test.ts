@@ -61,6 +61,22 @@ test('a number that cannot be used is said beside its field and not written', ()
   assert.deepEqual(await asked(page, 'edit'), []);
 }));
 
+test('evaluations that are chosen without data for them are said to be wrong beside the choice, which can be taken back', () => inPanel({}, async page => {
+  const without = (eval_strategy: string) => { const all = values(); return { ...all, dataset: { ...all.dataset, eval: null }, training: { ...all.training, eval_strategy } } as typeof all; };
+  const message = page.locator('#message-training\\.eval_strategy');
+  await notify(page, 'experiment', { experiment: experiment({ values: without('no') }) });
+  await eventually(page, '#message-training\\.eval_strategy', 'There is no evaluation data (dataset.eval)');
+  assert.equal(await message.isVisible(), false, 'among settings that few people need');
+  const problem = { path: ['training', 'eval_strategy'], cause: 'is "epoch", and there is no evaluation data', action: 'give dataset.eval, or set it to "no"' };
+  await notify(page, 'experiment', { experiment: experiment({ values: without('epoch'), problems: [problem] }) });
+  await message.filter({ hasText: 'is "epoch", and there is no evaluation data: give dataset.eval, or set it to "no"' }).waitFor();
+  assert.ok(await message.isVisible(), 'the place that the list of problems speaks of can be seen');
+  await page.click('vscode-dropdown[data-key="training.eval_strategy"]');
+  await page.click('vscode-dropdown[data-key="training.eval_strategy"] vscode-option[value="no"]');
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
+  assert.deepEqual(await asked(page, 'edit'), [{ path: ['training', 'eval_strategy'], value: 'no' }]);
+}));
+
 test('a notification does not overwrite what a person is typing', () => inPanel({}, async page => {
   const field = page.locator('vscode-text-field[data-key="lora.r"]');
   await field.click();

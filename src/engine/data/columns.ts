@@ -30,7 +30,7 @@ export function checkColumns({ experiment: { task, problem_type, dataset, traini
 }
 
 /** Errors `training.predict-with-generate`: there is nothing to write, or no way to write it. */
-function checkWriting(task: Task, dataset: DatasetSettings, { predict_with_generate, generation_max_length, generation_num_beams, eval_strategy }: TrainingSettings): void {
+function checkWriting(task: Task, dataset: DatasetSettings, { predict_with_generate, generation_max_length, generation_num_beams }: TrainingSettings): void {
   const refuse = (key: string, cause: string, action: string): LabError => new LabError({ code: 'training.predict-with-generate', where: `training.${key}`, cause, action });
   if ((generation_num_beams ?? 1) > 1) throw refuse('generation_num_beams', `is ${generation_num_beams}, and beam search is not supported`, 'remove it or set it to 1: texts are written greedily');
   if (!predict_with_generate) {
@@ -39,5 +39,4 @@ function checkWriting(task: Task, dataset: DatasetSettings, { predict_with_gener
   }
   if (task !== 'SEQ_2_SEQ_LM' && task !== 'CAUSAL_LM') throw refuse('predict_with_generate', `is not used by ${task}, which writes nothing`, 'remove it');
   if (task === 'CAUSAL_LM' && languageForm(dataset) === 'text') throw refuse('predict_with_generate', 'needs prompts, and text_column has whole texts', 'give prompt_column and completion_column, or messages_column');
-  if (dataset.eval === null || eval_strategy === 'no') throw refuse('predict_with_generate', 'needs evaluations, and there are none', 'give dataset.eval, and set eval_strategy to "epoch" or "steps"');
 }

@@ -41,26 +41,13 @@ export interface BestRule {
   load: boolean;
 }
 
-/**
- * What an experiment asks for. Errors, each with its key: `training.metric` for a metric that the task does not have,
- * `training.best-model` if there would be no evaluation, or no checkpoint of the evaluated steps.
- */
-export function bestRule({ dataset, training }: Pick<Experiment, 'dataset' | 'training'>, kind: Kind): BestRule {
+/** What an experiment asks for. Error `training.metric` for a metric that the task does not have. */
+export function bestRule({ training }: Pick<Experiment, 'training'>, kind: Kind): BestRule {
   const { early_stopping_patience: patience, early_stopping_threshold: threshold, load_best_model_at_end: load, metric_for_best_model, greater_is_better } = training;
   const asked = (metric_for_best_model ?? 'loss').replace(/^eval_/, '');
   const possible = [...METRICS[kind], ...(training.predict_with_generate ? WRITTEN : [])];
   const metric = possible.find(name => name === asked);
   if (!metric) throw new LabError({ code: 'training.metric', where: 'training.metric_for_best_model', cause: `"${metric_for_best_model}" is not measured here`, action: `give one of: ${possible.join(', ')}` });
-  const key = patience !== null ? 'early_stopping_patience' : load ? 'load_best_model_at_end' : null;
-  const wrong = (where: string, cause: string, action: string): LabError => new LabError({ code: 'training.best-model', where: `training.${where}`, cause, action });
-  if (key && (training.eval_strategy === 'no' || dataset.eval === null)) {
-    throw wrong(key, 'needs evaluations, and there are none', 'give dataset.eval, and set eval_strategy to "epoch" or "steps"');
-  }
-  if (load) {
-    const [evals, saves] = [training.eval_steps ?? training.logging_steps, training.save_steps];
-    if (training.save_strategy !== training.eval_strategy) throw wrong('save_strategy', `is "${training.save_strategy}" and eval_strategy is "${training.eval_strategy}"; load_best_model_at_end needs a checkpoint of what was evaluated`, 'set both to the same');
-    if (training.save_strategy === 'steps' && saves % evals !== 0) throw wrong('save_steps', `is ${saves}, not a multiple of eval_steps ${evals}; load_best_model_at_end needs a checkpoint of what was evaluated`, 'make it a multiple');
-  }
   return { metric, greater_is_better: greater_is_better ?? !/(loss|perplexity)$/.test(metric), patience, threshold, load };
 }
 

@@ -65,10 +65,10 @@ const SLOTS = 2;
 const BYTES_PER_TOKEN = 4;
 
 /**
- * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, and all others once, or rounded ones
+ * Bytes that training needs at most. On the CPU: the process; linear weights packed for both directions, or for one where no gradient passes, with DoRA those of adapted layers once more, and all others once, or rounded ones
  * in as many copies and a part of them once more, these and all others while they are loaded also where they are made; 58 bytes for each trained parameter; and, unless
  * reading the weights takes more, for the T tokens of one portion (512, more where much is trained: `trainedPortion`; or one longer text) the outputs of every linear layer, what every norm reads, the attention probabilities, or where they are computed again what attention keeps instead,
- * the masks of dropout and what adapters keep, of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
+ * the masks of dropout and what adapters keep (A's and DoRA's outputs), of all layers from the lowest one in which something is trained, or with `gradient_checkpointing` the inputs of these layers and the whole of one.
  * A GPU takes 64 bytes for each trained parameter, 100 in a linear layer that is trained whole, and holds weights once, in half precision those of all layers and embeddings, and the copies of rounded ones. A kept prefix counts with the states of all tokens that the data's size allows, up to what it may take in memory. The process of a long run grows by up to 32 MB that JavaScript has not cleared away.
  * T has no gap: a portion of shorter texts is as full as one of the longest, and packed rows are. Every example counts with `max_length` tokens, or the data's longest if that is known; of an encoder-decoder that is the source, and the target counts with `max_target_length` in the decoder, which has two attentions in each layer.
  */
@@ -127,8 +127,10 @@ export function estimateMemory(model: MemoryModel, settings: Omit<MemorySettings
   const tied = written?.type === 'Embedding' ? output : 0;
   const frozen_weights: Held = { linear, below, output, tied, all: model.base_parameters };
   const held = (copies: number): number => heldWeights(frozen_weights, engine.precision, gpu, copies);
+  // For the lengths of their rows DoRA reads adapted weights neither packed nor in half precision; int8 and int4 it refuses.
+  const unpacked = FLOAT * (lora.use_dora && (!gpu || engine.precision === 'fp16') ? sum(model.modules.filter(module => module.type === 'Linear' && count.adapters.some(({ name }) => name === module.name)).map(elements)) : 0);
   // A model that is trained whole has no frozen weights: its values are counted with their gradients and moments.
-  const weights = lora.full ? 0 : held(PACKED);
+  const weights = lora.full ? 0 : held(PACKED) + unpacked;
   const state = FLOAT * (gpu ? TRAINED_GPU * count.trainable_parameters + (lora.full ? TRAINED_GPU_LINEAR * linear : 0) : TRAINED * count.trainable_parameters);
   const process = gpu ? 0 : PROCESS + weights * BESIDE_WEIGHTS;
   const split = frozen > 0 && keepsPrefix(settings, model.rows) && !model.dropout?.hidden && !model.dropout?.attention;
@@ -237,14 +239,14 @@ function frozenLayers(modules: readonly ModuleInfo[], layers: readonly Layer[], 
 }
 
 /**
- * Floats of one token that each layer keeps beside its own: of the base's dropout the masks, of each adapter what A makes, and with dropout mask and input. Without, what a
- * trained linear layer reads is kept already, but for what an activation makes of the layer before it; gates count with theirs.
+ * Floats of one token that each layer keeps beside its own: of the base's dropout the masks, of each adapter what A makes, with DoRA the output before it is scaled, and with dropout mask and
+ * input. Without, what a trained linear layer reads is kept already, but for what an activation makes of the layer before it; gates count with theirs.
  */
 function besideOf({ dropout }: MemoryModel, layers: readonly Layer[], { adapters }: AdapterCount, lora: MemorySettings['lora']): number[] {
   return layers.map(({ name, hidden, gated }) => {
     const own = adapters.filter(adapter => adapter.name.startsWith(name));
     const inputs = lora.lora_dropout ? sum(own.map(({ A }) => 2 * A[1])) : gated ? 0 : Math.max(0, ...own.map(({ A }) => A[1]).filter(width => width > hidden));
-    return (dropout?.hidden ?? 0) / layers.length + sum(own.map(({ A }) => A[0])) + inputs;
+    return (dropout?.hidden ?? 0) / layers.length + sum(own.map(({ A, B }) => A[0] + (lora.use_dora ? B[0] : 0))) + inputs;
   });
 }
 

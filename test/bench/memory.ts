@@ -18,8 +18,9 @@ const [bert, gpt2, qwen2, long] = [ROWS[0], ROWS[5], ROWS[7], ROWS[13]];
 const recomputed = { gradient_checkpointing: true };
 /** Dropout of the base, of its attention too, and of the adapters. */
 const dropped = { dropout: 0.1 };
+const dora = { lora: { use_dora: true } };
 const pairs = (length: number): Partial<Row> => ({ base: 't5-small', target_modules: ['q', 'v'], lengths: dense(6, length), targets: dense(6, length), batch: 2 });
-/** Beside the rows of the bench: long portions, with and without recomputation and dropout, an encoder-decoder, models trained whole, much trained in adapters, base weights in few bits, and what is trained in an output layer. */
+/** Beside the rows of the bench: long portions, with and without recomputation and dropout, an encoder-decoder, models trained whole, much trained in adapters, base weights in few bits, what is trained in an output layer, and DoRA. */
 const MORE: Row[] = [
   { ...bert, name: 'BERT-base, 3 × 512 tokens', lengths: dense(9, 512), batch: 3 },
   { ...bert, name: 'the same, recomputed', lengths: dense(9, 512), batch: 3, training: recomputed },
@@ -40,6 +41,10 @@ const MORE: Row[] = [
   ...[
     { name: 'c_attn and an adapter on the output layer', target_modules: ['c_attn', 'lm_head'] }, { name: 'c_attn and the output layer trained', lora: { modules_to_save: ['lm_head'] } }, { name: '"lora": null', full: true as const },
   ].map(({ name, ...part }): Row => ({ ...gpt2, base: 'gpt2-untied', name: `GPT-2 of 4 layers of width 256 and an output layer of its own, ${name}, 8 × 256 tokens`, ...part })),
+  { ...bert, name: 'BERT-base, query and value with DoRA, 16 × 128 tokens', ...dora },
+  { ...bert, name: 'the same with dropout 0.1', ...dora, ...dropped },
+  { ...bert, name: 'BERT-base, all-linear with DoRA, 16 × 128 tokens', target_modules: 'all-linear', ...dora },
+  { ...gpt2, name: 'GPT-2 small, c_attn with DoRA, 8 × 256 tokens', ...dora },
 ];
 export const MEMORY_ROWS: Row[] = [...ROWS, ...MORE];
 

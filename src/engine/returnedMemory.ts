@@ -10,12 +10,19 @@ const resizable = (bytes: number): Resizable => new (ArrayBuffer as unknown as n
 export class ReturnedMemory {
   private readonly buffers: Resizable[] = [];
 
-  /** So many bytes, all zero. Reading from them in JavaScript takes longer than from other memory. */
-  readonly take = (bytes: number): ArrayBuffer => {
+  /** So many bytes, all zero. To read and write them one by one in JavaScript takes longer than other memory: whole arrays do not. */
+  take(bytes: number): ArrayBuffer {
     const buffer = resizable(bytes);
     this.buffers.push(buffer);
     return buffer;
-  };
+  }
+
+  /** The bytes of an array, which can be used for something else. */
+  copy({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+    const bytes = new Uint8Array(this.take(byteLength));
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength));
+    return bytes;
+  }
 
   /** Gives all of it back at once. Arrays in it are empty from then on. */
   giveBack(): void {

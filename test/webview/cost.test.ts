@@ -356,8 +356,8 @@ test('on an automatic device that was CUDA the last time, nothing is offered tha
 });
 
 test('a GPU that is known to compute half precision is offered it before int4, with what it needs then, and no other device is', () => {
-  const offered = (given: ExperimentValues, half_precision: boolean | undefined, device = 'webgpu on NVIDIA L4 (onnxruntime)') => {
-    const measured = [record({ settings: settingsOf(given) }, { device, gpu_memory_bytes: 7e8, device_memory_bytes: 5e8, half_precision })];
+  const offered = (given: ExperimentValues, half_precision: boolean | undefined, device = 'webgpu on NVIDIA L4 (onnxruntime)', device_memory_bytes = 5e8) => {
+    const measured = [record({ settings: settingsOf(given) }, { device, gpu_memory_bytes: 7e8, device_memory_bytes, half_precision })];
     return costOf(BERT_BASE, given, { available_bytes: costOf(BERT_BASE, given).memory.total - 1, measuring: false, silent: null, held: null, measured }).memory.changes.filter(({ label }) => label.startsWith('Base weights'));
   };
   const labels = (...args: Parameters<typeof offered>): string[] => offered(...args).map(({ label }) => label);
@@ -366,7 +366,9 @@ test('a GPU that is known to compute half precision is offered it before int4, w
   const [half, rounded] = offered(webgpu, true);
   assert.deepEqual([half.label, half.edits, rounded.label], ['Base weights in fp16', [{ path: ['engine', 'precision'], value: 'fp16' }], 'Base weights in int4']);
   assert.equal(half.total, 7e8 - 2 * BERT_BASE.base_parameters, 'half of four bytes for each weight');
-  assert.deepEqual(labels({ ...webgpu, lora: { ...webgpu.lora, use_dora: true } }, true), ['Base weights in fp16'], 'with DoRA too, which int4 refuses');
+  const dora = offered({ ...webgpu, lora: { ...webgpu.lora, use_dora: true } }, true, undefined, 6e8);
+  assert.deepEqual(dora.map(({ label }) => label), ['Base weights in fp16'], 'with DoRA too, which int4 refuses');
+  assert.equal(dora[0].total - half.total, 4 * 12 * 2 * 768 ** 2, 'and which needs the adapted weights in fp32 beside them');
   assert.deepEqual(labels(on('auto'), true), ['Base weights in fp16', 'Base weights in int4'], 'automatic was WebGPU the last time');
   for (const unknown of [false, undefined]) assert.deepEqual(labels(webgpu, unknown), ['Base weights in int4'], 'an adapter without shader-f16, or one of which an earlier version kept nothing');
   assert.deepEqual(labels(on('cuda'), true, 'cuda on NVIDIA L4 (onnxruntime)'), []);

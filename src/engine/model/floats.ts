@@ -15,9 +15,8 @@ export function fromBF16(bits: Uint16Array, out = new Float32Array(bits.length))
 }
 
 /** float32 → IEEE half precision bits. Above 65519 the result is infinite; below 2⁻²⁵ zero. */
-export function toF16(values: Float32Array): Uint16Array {
+export function toF16(values: Float32Array, out: Uint16Array = new Uint16Array(values.length)): Uint16Array {
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  const out = new Uint16Array(values.length);
   for (let i = 0; i < words.length; i++) {
     const sign = (words[i] >>> 16) & 0x8000;
     const magnitude = words[i] & 0x7fffffff;

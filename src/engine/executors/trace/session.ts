@@ -9,7 +9,7 @@ import { LabError } from '../../errors';
 import { toF16 } from '../../model/floats';
 import { touchAhead } from '../../memoryAhead';
 import { ReturnedMemory } from '../../returnedMemory';
-import { packWeight, type Take } from '../../model/quantize';
+import { packWeight, roomFor } from '../../model/quantize';
 import { readTensor } from '../../model/safetensors';
 import type { Traced } from './trace';
 import { encodeModel, type Initializer } from './onnx';
@@ -69,7 +69,7 @@ export async function createSession(program: Program, traced: Traced, settings: 
   const shared = commonFolder(used.map(u => u.weight));
   const rounded = graph.packed.length > 0 || used.some(({ half, weight }) => half && !(shared !== undefined && weight.source === 'file' && weight.ref.dtype === 'F16'));
   const memory = new ReturnedMemory();
-  const { initializers, casts, files, folder } = rounded ? inMemory(program, graph, used, read, memory.take) : inFiles(used, shared);
+  const { initializers, casts, files, folder } = rounded ? inMemory(program, graph, used, read, memory) : inFiles(used, shared);
   const stop = gradients && settings.provider === 'cpu' && savings.touched_memory ? await touchAhead(packedSizes(traced, used)) : undefined;
   const bytes = encodeModel({
     graph, initializers, outputs: traced.outputs,
@@ -136,44 +136,47 @@ function inFiles(used: Used, folder: string | undefined): Initializers {
 
 /**
  * Weights in few bits and the others beside them, each as a file that is in memory only, which ONNX Runtime copies: it takes all
- * external data from memory or none, and a model of many gigabytes fits in no protobuf. The files are in memory of `take`.
+ * external data from memory or none, and a model of many gigabytes fits in no protobuf. The files are in `memory`.
  */
-function inMemory(program: Program, graph: Graph, used: Used, read: ReadonlySet<string>, take: Take): Initializers {
+function inMemory(program: Program, graph: Graph, used: Used, read: ReadonlySet<string>, memory: ReturnedMemory): Initializers {
   const initializers: Initializer[] = [], files: Initializers['files'] = [];
-  const add = ({ name, shape, dtype }: Value, data: ArrayBufferView, variable = false): void => {
+  const add = ({ name, shape, dtype }: Value, data: Uint8Array, variable = false): void => {
     const path = `weight-${files.length}`;
-    files.push({ path, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
+    files.push({ path, data });
     initializers.push({ name, shape, dtype: dtype as 'float32' | 'float16' | 'int8' | 'uint8', location: path, offset: 0, bytes: data.byteLength, variable });
   };
+  const rounded = graph.packed.filter(({ data }) => read.has(data.name));
+  // What is rounded is read to the same place, and rounded in the same.
+  const halves = new Uint16Array(Math.max(0, ...used.filter(({ half }) => half).map(({ weight }) => sizeOf(shapeOf(weight)))));
+  const place = new Float32Array(Math.max(halves.length, ...rounded.map(({ weight }) => sizeOf(shapeOf(program.weights.get(weight)!)))));
+  const room = roomFor(rounded.map(({ layout }) => layout));
+  const here = (size: number): Float32Array => place.subarray(0, size);
   for (const { value, weight, half, name } of used) {
     const shape = shapeOf(weight);
-    if (half) add({ name: value, dtype: 'float16', shape }, halfOf(name, weight), true);
-    else add({ name: value, dtype: 'float32', shape }, valuesOf(weight, size => new Float32Array(take(FLOAT_BYTES * size))));
+    if (half) add({ name: value, dtype: 'float16', shape }, memory.copy(halfOf(name, weight, valuesOf(weight, here), halves)), true);
+    else add({ name: value, dtype: 'float32', shape }, bytesOf(valuesOf(weight, size => new Float32Array(memory.take(FLOAT_BYTES * size)))));
   }
   // Both copies of a weight one after the other, so that it is read once.
   let last: { name: string; values: Float32Array } | undefined;
-  // All of them are read to the same place.
-  const place = new Float32Array(Math.max(0, ...graph.packed.map(packed => sizeOf(shapeOf(program.weights.get(packed.weight)!)))));
-  for (const { weight: name, layout, data, scale } of [...graph.packed].sort((a, b) => (a.weight < b.weight ? -1 : a.weight > b.weight ? 1 : 0))) {
-    if (!read.has(data.name)) continue;
-    last = last?.name === name ? last : { name, values: valuesOf(program.weights.get(name)!, size => place.subarray(0, size)) };
-    const packed = packWeight(last.values, layout, take);
-    add(data, packed.data);
-    add(scale, packed.scale);
+  for (const { weight: name, layout, data, scale } of rounded.sort((a, b) => (a.weight < b.weight ? -1 : a.weight > b.weight ? 1 : 0))) {
+    last = last?.name === name ? last : { name, values: valuesOf(program.weights.get(name)!, here) };
+    const packed = packWeight(last.values, layout, room);
+    add(data, memory.copy(packed.data));
+    add(scale, memory.copy(packed.scale));
   }
   return { initializers, casts: [], files };
 }
 
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array => new Uint8Array(buffer, byteOffset, byteLength);
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 const shapeOf = (weight: Weight): number[] => (weight.source === 'memory' ? weight.shape : weight.ref.shape);
 /** Those in a file are read to where `place` says. */
 const valuesOf = (weight: Weight, place?: (size: number) => Float32Array): Float32Array => (weight.source === 'memory' ? weight.data : readTensor(weight.ref, place?.(sizeOf(weight.ref.shape))));
 
-/** The weight in half precision. Error `checkpoint.range` if that cannot hold one of its values. */
-function halfOf(name: string, weight: Weight): Uint16Array {
-  const values = valuesOf(weight);
+/** The values of a weight in half precision, in `room`. Error `checkpoint.range` if that cannot hold one of them. */
+function halfOf(name: string, weight: Weight, values: Float32Array, room: Uint16Array): Uint16Array {
   const large = values.find(value => Math.abs(value) > LARGEST_HALF);
-  if (large === undefined) return toF16(values);
+  if (large === undefined) return toF16(values, room.subarray(0, values.length));
   throw new LabError({
     code: 'checkpoint.range', file: weight.source === 'file' ? weight.ref.file : undefined, where: `tensor "${name}"`,
     cause: `holds ${large}, and half precision ends at ${LARGEST_HALF}`, action: 'set engine.precision to "fp32"',

@@ -174,7 +174,7 @@ async function main() {
   }
   if (builds) {
     const quick = ['unit', 'webview', 'engine'].filter(wanted).flatMap(builtTests);
-    if (quick.length) await part('Unit and engine tests', () => nodeTests(quick, { concurrency: 2, each: 3 * MINUTE, limit: 15 * MINUTE }));
+    if (quick.length) await part('Unit and engine tests', () => nodeTests(quick, { concurrency: 2, each: 6 * MINUTE, limit: 30 * MINUTE }));
     const extension = wanted('extension') && builtTests('extension').length > 0;
     const workbench = !wanted('workbench') || !existsSync(join(root, 'test/workbench')) ? []
       : readdirSync(join(root, 'test/workbench')).filter((name) => name.endsWith('.test.mjs')).sort().map((name) => join(root, 'test/workbench', name));

@@ -184,7 +184,7 @@ export async function webviewFrame(page, selector, timeout = 30_000) {
 }
 
 /** The frame of the experiment panel once it shows the given status (of `RunStatus`) and has drawn it. */
-export async function panelFrame(page, status, timeout = 30_000) {
+export async function panelFrame(page, status, timeout = 60_000) {
   const frame = await webviewFrame(page, `main#panel[data-status${status ? `="${status}"` : ''}]`, timeout);
   await frame.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   return frame;

@@ -48,7 +48,7 @@ test('a run of a terminal is followed, has no buttons that cannot reach it, and 
   // A reloaded window has all of it, and goes on following.
   const made = await metrics(panel);
   await lab.page.reload();
-  const again = await lab.panel('elsewhere');
+  const again = await lab.panel('elsewhere', START_MS);
   await until('all steps are back', async () => await metrics(again) >= made);
   await grows(again);
 

@@ -81,11 +81,11 @@ async function loadClassifier({ base, adapter: folder, task: asked_task, labels:
 async function classify({ step, model, tokenizer, words, longest }: Classifier, texts: readonly (string | string[])[], pairs: readonly string[] | undefined): Promise<Prediction[]> {
   if (words) {
     const split = texts.map(wordsOf).map(own => ({ split: own, ...words.encode(own, longest) }));
-    checkTokens(split);
+    refuseEmpty(split);
     return tagWords(step, split, model);
   }
   const examples = texts.map(textOf).map((text, i) => ({ ...tokenizer.encode(text, longest, pairs?.[i]), label: 0 }));
-  checkTokens(examples);
+  refuseEmpty(examples);
   const predictions: Prediction[] = [];
   // Every text by itself, where the result depends on what is beside it.
   const size = step.depends_on_batch ? 1 : BATCH;
@@ -99,7 +99,7 @@ async function classify({ step, model, tokenizer, words, longest }: Classifier, 
 }
 
 /** Error `predict.no-texts`: the tokenizer of a model that puts nothing around a text makes no token of an empty one. */
-function checkTokens(examples: readonly { input_ids: Int32Array }[]): void {
+function refuseEmpty(examples: readonly { input_ids: Int32Array }[]): void {
   const empty = examples.findIndex(({ input_ids }) => !input_ids.length);
   if (empty >= 0) throw new LabError({ code: 'predict.no-texts', where: examples.length > 1 ? `text ${empty + 1}` : undefined, cause: 'an empty text gives this model nothing to read', action: 'give at least one word' });
 }

@@ -18,6 +18,7 @@ export class SweepHistory {
     if (this.shown === null) return;
     if (!this.records.has(this.shown)) this.records.set(this.shown, []);
     const shown = this.records.get(this.shown)!;
+    // As many as a whole log may come at once: more than a call may have arguments.
     for (const record of records) shown.push(record);
   }
 

@@ -5,13 +5,12 @@ import { join } from 'node:path';
 import { ROOT, built } from '../support/paths';
 import { isEvalRecord, type MetricRecord, type Summary, type SweepSummary, type TrainRecord } from '../../src/protocol/metrics';
 import { parseSweep, type Changes } from '../../src/protocol/sweep';
-import { speedAfterWarmUp, stepSeconds, sweepSpeed, warmUp, type Speed } from './arithmetic';
+import { speedAfterWarmUp, sweepSpeed, warmUp, type Speed } from './arithmetic';
 import { writeExperiment } from './experiment';
 import { ownBase, ownFolder, started } from './places';
 import type { Row } from './rows';
 
-/** `step_seconds`: of each step after the warm-up, of our single runs. */
-export interface Measurement extends Speed { peak_memory_bytes: number; first_step_seconds: number; losses: number[]; step_seconds?: number[] }
+export interface Measurement extends Speed { peak_memory_bytes: number; first_step_seconds: number; losses: number[] }
 
 /** A Python with torch, transformers and peft. */
 export const python = process.env.LORA_LAB_PYTHON;
@@ -47,7 +46,7 @@ export async function measureOurs(row: Row, env: NodeJS.ProcessEnv = {}, program
   const { out, seen } = await timed(program, 'train', env, { first: () => existsSync(metrics) && readFileSync(metrics, 'utf8').includes('\n') });
   const summary = JSON.parse(out) as Summary;
   const records = readRecords(metrics);
-  return { ...speedAfterWarmUp(row, records), peak_memory_bytes: summary.peak_memory_bytes, first_step_seconds: seen.first!, losses: records.map(record => Number(record.loss)), step_seconds: stepSeconds(row, records) };
+  return { ...speedAfterWarmUp(row, records), peak_memory_bytes: summary.peak_memory_bytes, first_step_seconds: seen.first!, losses: records.map(record => Number(record.loss)) };
 }
 
 /**

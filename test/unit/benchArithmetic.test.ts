@@ -1,7 +1,7 @@
 /** What the bench computes from times, and what of the rows its comparison rests on. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { median, speedAfterWarmUp, stepSeconds, sweepSpeed, warmUp } from '../bench/arithmetic';
+import { besideCount, median, quantile, quietest, speedAfterWarmUp, stepsOfTurn, sweepSpeed, warmUp } from '../bench/arithmetic';
 import type { Measurement } from '../bench/measure';
 import { inOrder, ROWS, type Row } from '../bench/rows';
 import { alike } from '../bench/speed';
@@ -13,12 +13,31 @@ test('the median of an even number of rounds lies between the two in the middle'
   assert.equal(median([9, 1, 4, 2]), 3);
 });
 
+test('a quarter of the values lie below the first quartile', () => {
+  assert.deepEqual([quantile([4, 1, 3, 2, 5], 0.25), quantile([4, 1, 3, 2, 5], 0.75), quantile([1, 2, 3, 4], 0.25), quantile([7], 0.75)], [2, 4, 1.75, 7]);
+});
+
+test('the first step of a turn, which begins with sleeping threads, is left out, and so is what lies between two turns', () => {
+  assert.deepEqual(stepsOfTurn([10, 19, 20, 22]), [1, 2]);
+});
+
+test('a point is as fast as counted if its step takes as much longer as it issues more, whatever the machine does between two turns', () => {
+  const first = { seconds: [1, 2, 1], issued: 10 };
+  assert.deepEqual(besideCount([2, 4, 4], 20, first), [1, 1, 0.5]);
+  assert.deepEqual(besideCount(first.seconds, first.issued, first), [1, 1, 1]);
+});
+
+test('the quietest turns are those in which all points together were quickest, however long the steps of each are', () => {
+  const short = [1, 1.1, 1.5, 1.2], long = [12, 10, 10, 11];
+  assert.deepEqual(quietest([short, long], 0.5), [1, 0]);
+  assert.deepEqual(quietest([short, long], 0.1), [1], 'at least one');
+});
+
 test('speed is that of the steps after the warm-up, or of all where the first one counts', () => {
   const records = [{ step: 1, tokens: 100, time: 10 }, { step: 2, tokens: 150, time: 11 }, { step: 3, tokens: 250, time: 14 }];
   assert.deepEqual(speedAfterWarmUp({ batch: 4 }, records), { tokens_per_second: 37.5, examples_per_second: 2 });
   assert.deepEqual(speedAfterWarmUp({ batch: 4, warm_up: 2 }, records), { tokens_per_second: 100 / 3, examples_per_second: 4 / 3 });
   assert.deepEqual(speedAfterWarmUp({ batch: 7, counts_first: true }, records), { tokens_per_second: 250 / 14, examples_per_second: 1.5 });
-  assert.deepEqual([stepSeconds({}, records), stepSeconds({ warm_up: 2 }, records), stepSeconds({ counts_first: true }, records)], [[1, 3], [3], [10, 1, 3]], 'of each step by itself');
 });
 
 test('speed of a sweep is that of all steps of all its experiments', () => {

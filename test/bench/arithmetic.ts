@@ -30,23 +30,12 @@ export function speedAfterWarmUp(row: Pick<Row, 'counts_first' | 'warm_up' | 'ba
 /** Seconds of the steps of a turn but its first, of the times after each step and, before them, after the last one of the turn before. */
 export const stepsOfTurn = (times: readonly number[]): number[] => times.slice(2).map((time, i) => time - times[i + 1]);
 
-/**
- * By how much speeds are those that the count of operations predicts, turn by turn: of each point, its speed beside the first point's in the same turn, times
- * what it issues of operations beside it. `seconds` are those of a step, which has the same tokens at each point.
- */
-export function besideCount(seconds: readonly number[], issued: number, first: { seconds: readonly number[]; issued: number }): number[] {
-  return seconds.map((own, turn) => (first.seconds[turn] / own) * (issued / first.issued));
-}
+/** What issues so many operations in a step, and the seconds of its steps in each turn. */
+export interface Counted { issued: number; turns: readonly (readonly number[])[] }
 
-/**
- * Numbers of the quietest turns, that `share` of them: those in which all points together were quickest, each measured by its own step in the middle, so that
- * none counts more than another. Of the others something else on the machine took a part, and from a program that needs its caches more than from one that does not.
- */
-export function quietest(seconds: readonly (readonly number[])[], share: number): number[] {
-  const middles = seconds.map(median);
-  const whole = seconds[0].map((_, turn) => seconds.reduce((sum, own, i) => sum + own[turn] / middles[i], 0));
-  return [...whole.keys()].sort((a, b) => whole[a] - whole[b]).slice(0, Math.max(1, Math.round(share * whole.length)));
-}
+/** How fast a point is beside what its count of operations predicts from the first point. `seconds` says how long a step takes, of the steps of all turns. */
+export const besideCount = (point: Counted, first: Counted, seconds: (turns: Counted['turns']) => number): number =>
+  (seconds(first.turns) / seconds(point.turns)) * (point.issued / first.issued);
 
 /** Speed of so many experiments in `seconds` as if each had made all steps of the row, whose examples are of one length. */
 export function sweepSpeed({ steps, batch, lengths }: Pick<Row, 'steps' | 'batch' | 'lengths'>, experiments: number, seconds: number): Speed {

@@ -1,7 +1,7 @@
 /** What the bench computes from times, and what of the rows its comparison rests on. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { besideCount, median, quantile, quietest, speedAfterWarmUp, stepsOfTurn, sweepSpeed, warmUp } from '../bench/arithmetic';
+import { besideCount, median, quantile, speedAfterWarmUp, stepsOfTurn, sweepSpeed, warmUp } from '../bench/arithmetic';
 import type { Measurement } from '../bench/measure';
 import { inOrder, ROWS, type Row } from '../bench/rows';
 import { alike } from '../bench/speed';
@@ -21,16 +21,11 @@ test('the first step of a turn, which begins with sleeping threads, is left out,
   assert.deepEqual(stepsOfTurn([10, 19, 20, 22]), [1, 2]);
 });
 
-test('a point is as fast as counted if its step takes as much longer as it issues more, whatever the machine does between two turns', () => {
-  const first = { seconds: [1, 2, 1], issued: 10 };
-  assert.deepEqual(besideCount([2, 4, 4], 20, first), [1, 1, 0.5]);
-  assert.deepEqual(besideCount(first.seconds, first.issued, first), [1, 1, 1]);
-});
-
-test('the quietest turns are those in which all points together were quickest, however long the steps of each are', () => {
-  const short = [1, 1.1, 1.5, 1.2], long = [12, 10, 10, 11];
-  assert.deepEqual(quietest([short, long], 0.5), [1, 0]);
-  assert.deepEqual(quietest([short, long], 0.1), [1], 'at least one');
+test('a point is as fast as counted if its steps take as much longer as they issue more', () => {
+  const first = { issued: 10, turns: [[1, 1.5], [1.25]] }, second = (...step: number[]): typeof first => ({ issued: 20, turns: [step] });
+  const fastest = (turns: readonly (readonly number[])[]): number => Math.min(...turns.flat());
+  assert.deepEqual([first, second(2, 3), second(4)].map(point => besideCount(point, first, fastest)), [1, 1, 0.5]);
+  assert.equal(besideCount(second(2.5), first, turns => median(turns.flat())), 1);
 });
 
 test('speed is that of the steps after the warm-up, or of all where the first one counts', () => {

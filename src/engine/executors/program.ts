@@ -28,8 +28,23 @@ export function evaluateProgram(
   }, by, undefined, true);
   const whole = inputs[addTo] as tf.Tensor | undefined;
   const own = grads.map((gradient, i) => gradient ?? tf.zeros(by[i].shape));
-  if (whole) return { forward: outputs, gradients: { [GRADIENTS]: tf.add(tf.concat(own.map(gradient => tf.reshape(gradient, [-1]))), whole) } };
-  return { forward: outputs, gradients: Object.fromEntries(program.parts!.parts.map((part, i) => [partOf(GRADIENTS, part), tf.add(own[i], inputs[partOf(addTo, part)])])) };
+  if (whole) return { forward: outputs, gradients: { [GRADIENTS]: tf.add(joined(own), whole) } };
+  const names = program.parts!.parts.map(part => partOf(GRADIENTS, part));
+  const sums = lastFirst(own, (gradient, i) => tf.add(gradient, inputs[partOf(addTo, program.parts!.parts[i])]));
+  return { forward: outputs, gradients: Object.fromEntries(names.map((name, i) => [name, sums[i]])) };
+}
+
+/** Gradients of any shapes behind each other, [N]. Each is reshaped to what none of them is, and so has a node of its own. */
+const joined = (gradients: tf.Tensor[]): tf.Tensor => tf.reshape(tf.concat(lastFirst(gradients, gradient => tf.reshape(gradient, [1, 1, -1])), 2), [-1]);
+
+/**
+ * What `record` makes of each gradient, recorded the sooner the later the backward pass comes to it: what ends a graph, or is joined there, ONNX Runtime computes from the node
+ * that was recorded last to the first one. A gradient that is computed at the end keeps its layer's dy until then.
+ */
+function lastFirst(gradients: tf.Tensor[], record: (gradient: tf.Tensor, i: number) => tf.Tensor): tf.Tensor[] {
+  const results: tf.Tensor[] = [];
+  for (const i of [...gradients.keys()].sort((a, b) => gradients[b].id - gradients[a].id)) results[i] = record(gradients[i], i);
+  return results;
 }
 
 function cutParts(program: Program, inputs: Record<string, tf.Tensor>): Record<string, tf.Tensor> {

@@ -1,5 +1,5 @@
 /** Which buttons a person can press, and why not. Pure. */
-import { isActive, isTraining, type ExperimentView, type PanelAction, type RunStatus, type RunView } from '../src/protocol/panel';
+import { isActive, isTraining, sentence, WHOLE_MODEL as WHOLE_MODEL_REPORT, type ExperimentView, type PanelAction, type RunStatus, type RunView } from '../src/protocol/panel';
 
 export interface ButtonState {
   visible: boolean;
@@ -18,7 +18,7 @@ export const STATUS_TEXT: Record<RunStatus, string> = {
 export const trainedElsewhere = (pid: number): string => `Trained by process ${pid}, in a terminal or another window: it is stopped there.`;
 
 /** Why no adapter can be set up. */
-export const WHOLE_MODEL = 'The experiment says "lora": null: the whole model is trained, without an adapter.';
+export const WHOLE_MODEL = sentence(WHOLE_MODEL_REPORT.cause);
 
 /** Why a run cannot be started, or undefined if it can. */
 export function startBlocked(experiment: ExperimentView | null): string | undefined {

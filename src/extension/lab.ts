@@ -3,12 +3,13 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { countAdapter, matchedModules, type AdapterCount } from '../protocol/adapterMath';
 import type { ErrorReport } from '../protocol/engine';
-import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView } from '../protocol/panel';
+import { EMPTY_RUN, WHOLE_MODEL, type ExperimentView, type ModelView, type PanelView } from '../protocol/panel';
 import { CurrentExperiment } from './currentExperiment';
 import { Disposables } from './disposables';
 import { liveEngines, withEngine, type EngineOptions } from './engineClient';
 import type { ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
+import type { Change } from './jsonEdit';
 import { MemoryProbe, type MemorySubject } from './memoryProbe';
 import { heldBy, ReportedError, toReport } from './reports';
 import { ownerOf, readRunFolder, readSweep } from './runFolders';
@@ -85,6 +86,17 @@ export class Lab {
       memory: this.memory.view(this.subject(this.document)),
       trusted: vscode.workspace.isTrusted,
     };
+  }
+
+  /** Changes an experiment for a tick, a command or a control of the panel. Errors: those of `requireEditable` and of `ExperimentDocument.edit`. */
+  async edit(document: ExperimentDocument, changes: readonly Change[]): Promise<void> {
+    for (const { path } of changes) this.requireEditable(document, path[0]);
+    await document.edit(changes);
+  }
+
+  /** Throws where a section of an experiment cannot be changed: `lora.whole-model` where there is no adapter. */
+  requireEditable(document: ExperimentDocument, section: string): void {
+    if (section === 'lora' && document.reading.values.lora.full) throw new ReportedError({ ...WHOLE_MODEL, file: document.file });
   }
 
   /** Reads the checkpoint again, also if it did not change. */

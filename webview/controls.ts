@@ -1,5 +1,6 @@
 /** The settings column: adapter, target modules, cost, training. Each control edits one key of the experiment file. */
 import { rankLimit, scalingOf } from '../src/protocol/adapterMath';
+import { formatReport, settingsFixed } from '../src/protocol/panel';
 import { WHOLE_MODEL } from './actions';
 import { costBox } from './costBox';
 import { h, setText, show } from './dom';
@@ -63,8 +64,9 @@ export function controls(host: Host): Part {
       group('Training', ...training.map(row => row.element), moreBox)),
     update(view) {
       if (!view.values) return;
-      show(fixed, view.active);
-      setText(fixedText, view.run.elsewhere ? 'Settings are fixed while another process trains.' : 'Settings are fixed while a run is active. Stop it to change them.');
+      const why = settingsFixed(view.run);
+      show(fixed, why !== undefined);
+      if (why) setText(fixedText, formatReport(why));
       problems.update(view);
       rank.setStops(rankStops(highestRank(view)));
       alpha.setStops(rankStops(2 * highestRank(view)));

@@ -3,7 +3,7 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { countAdapter, matchedModules, type AdapterCount } from '../protocol/adapterMath';
 import type { ErrorReport } from '../protocol/engine';
-import { EMPTY_RUN, WHOLE_MODEL, type ExperimentView, type ModelView, type PanelView } from '../protocol/panel';
+import { EMPTY_RUN, settingsFixed, WHOLE_MODEL, type ExperimentView, type ModelView, type PanelView } from '../protocol/panel';
 import { CurrentExperiment } from './currentExperiment';
 import { Disposables } from './disposables';
 import { liveEngines, withEngine, type EngineOptions } from './engineClient';
@@ -94,9 +94,11 @@ export class Lab {
     await document.edit(changes);
   }
 
-  /** Throws where a section of an experiment cannot be changed: `lora.whole-model` where there is no adapter. */
+  /** Throws where a section of an experiment cannot be changed: `run.active` while its run is trained, `lora.whole-model` where there is no adapter. */
   requireEditable(document: ExperimentDocument, section: string): void {
-    if (section === 'lora' && document.reading.values.lora.full) throw new ReportedError({ ...WHOLE_MODEL, file: document.file });
+    const whole = section === 'lora' && document.reading.values.lora.full;
+    const report = settingsFixed(this.runs.get(document.file)?.view ?? EMPTY_RUN) ?? (whole ? WHOLE_MODEL : undefined);
+    if (report) throw new ReportedError({ ...report, file: document.file });
   }
 
   /** Reads the checkpoint again, also if it did not change. */

@@ -143,6 +143,12 @@ export interface PanelNotifications {
   focusTry: { chosen: ChosenAdapter | null };
 }
 
+/** Why the settings of an experiment cannot be changed, or undefined if they can. A run that is trained, here or elsewhere, could not go on with others. */
+export function settingsFixed({ status, elsewhere }: RunView): ErrorReport | undefined {
+  if (isActive(status)) return { code: 'run.active', cause: 'settings are fixed while a run is active', action: 'stop it to change them' };
+  return elsewhere?.own ? { code: 'run.active', cause: 'settings are fixed while another process trains', action: 'stop it there to change them' } : undefined;
+}
+
 /** Why no adapter can be set up. */
 export const WHOLE_MODEL: ErrorReport = {
   code: 'lora.whole-model', where: 'lora', cause: 'the experiment says "lora": null: the whole model is trained, without an adapter', action: 'write "lora": {} to train an adapter',

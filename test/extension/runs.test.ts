@@ -3,7 +3,7 @@ import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import type { Change } from '../../src/extension/jsonEdit';
-import { inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
+import { inWorkspace, isAlive, isTicked, itemOf, lab, node, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
 
 const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
@@ -109,6 +109,27 @@ suite('Runs', () => {
     const seen = await steps();
     await until('the first goes on', async () => await steps() > seen);
     await stop(ended);
+  });
+
+  test('while a run trains or is paused no tick and no command changes its settings, so that it can go on', async () => {
+    const { ended } = await startEndless('fixed');
+    const file = inWorkspace('fixed.lora.json');
+    const before = await textOf(file);
+    const refused = async (): Promise<void> => {
+      for (const [command, ...args] of [['selectAttention', {}], ['selectTargetModules', {}], ['setRank', await node('layer 0'), undefined, 4, {}]] as const) {
+        await assert.rejects(async () => vscode.commands.executeCommand(`loraLab.${command}`, ...args), /settings are fixed while a run is active\. Stop it/, command);
+      }
+      await (await lab()).modelTree.tick([[await node('layer 0', 'attention', 'self.key'), vscode.TreeItemCheckboxState.Checked]]);
+      assert.equal(isTicked(await itemOf('layer 0', 'attention', 'self.key')), false);
+      assert.equal(await textOf(file), before);
+    };
+    await refused();
+    await vscode.commands.executeCommand('loraLab.pause');
+    await until('it is paused', () => statusIs('paused'));
+    await refused();
+    await stop(ended);
+    await vscode.commands.executeCommand('loraLab.selectAttention', {});
+    assert.notEqual(await textOf(file), before, 'afterwards they can be changed');
   });
 
   test('metrics can be copied as CSV', async () => {

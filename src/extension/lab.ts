@@ -1,5 +1,6 @@
 /** What the extension knows: the current experiment, its checkpoint, its run. Trees, panel, status bar and commands look here. */
 import * as path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import { countAdapter, matchedModules, type AdapterCount } from '../protocol/adapterMath';
 import type { ErrorReport } from '../protocol/engine';
@@ -15,6 +16,9 @@ import { heldBy, ReportedError, toReport } from './reports';
 import { ownerOf, readRunFolder, readSweep } from './runFolders';
 import { TryEngine } from './tryEngine';
 
+/** Whoever types a path has not done with it for this long after a key. */
+const TYPING_MS = 300;
+
 export type ModelState = { state: 'none' } | { state: 'loading' } | { state: 'error'; error: ErrorReport } | { state: 'ready'; model: ModelView };
 
 export class Lab {
@@ -26,6 +30,10 @@ export class Lab {
   private readonly outputs = new Map<string, string | undefined>();
   /** Checkpoint folder and task that `modelState` is about. */
   private modelKey: string | undefined;
+  /** The experiment that named them last. */
+  private modelOf: string | undefined;
+  /** Ends the engine that reads the checkpoint. */
+  private inspection = new AbortController();
   private modelState: ModelState = { state: 'none' };
 
   readonly memory: MemoryProbe;
@@ -103,7 +111,7 @@ export class Lab {
 
   /** Reads the checkpoint again, also if it did not change. */
   async refreshModel(): Promise<void> {
-    this.modelKey = undefined;
+    this.modelKey = this.modelOf = undefined;
     await this.update();
   }
 
@@ -210,21 +218,27 @@ export class Lab {
     const values = document?.reading.values;
     const dataset = document && values?.dataset.train ? { ...values.dataset, train: document.resolve(values.dataset.train), eval: values.dataset.eval && document.resolve(values.dataset.eval) } : undefined;
     const key = document && values?.base_model && vscode.workspace.isTrusted ? JSON.stringify([values.task, values.problem_type, document.resolve(values.base_model), dataset]) : undefined;
+    const typed = this.modelOf === document?.file;
+    this.modelOf = document?.file;
     if (key === this.modelKey) return;
     this.modelKey = key;
+    this.inspection.abort();
+    const { signal } = this.inspection = new AbortController();
     if (!key) return this.setModel({ state: 'none' });
     this.setModel({ state: 'loading' });
+    if (typed) await sleep(TYPING_MS);
+    if (signal.aborted) return;
     const folder = document!.resolve(values!.base_model);
     let state: ModelState;
     try {
       const inspection = await vscode.window.withProgress({ location: { viewId: 'loraLab.model' } }, () =>
-        withEngine(this.engineOptions, engine => engine.request('inspect', { folder, task: values!.task, problem_type: values!.problem_type, dataset })));
+        withEngine(this.engineOptions, engine => engine.request('inspect', { folder, task: values!.task, problem_type: values!.problem_type, dataset }), signal));
       state = { state: 'ready', model: inspection };
     } catch (error) {
       state = { state: 'error', error: toReport(error) };
     }
     // Another checkpoint may have been asked for meanwhile; only the latest answer counts.
-    if (this.modelKey === key) this.setModel(state);
+    if (!signal.aborted) this.setModel(state);
   }
 
   private setModel(state: ModelState): void {

@@ -56,8 +56,11 @@ export class Lab {
   get document(): ExperimentDocument | undefined { return this.current.document; }
   get model(): ModelState { return this.modelState; }
   get engineOptions(): EngineOptions {
-    const folder = this.document && vscode.workspace.getWorkspaceFolder(this.document.uri) || vscode.workspace.workspaceFolders?.[0];
-    return { extensionPath: this.context.extensionPath, cwd: folder?.uri.fsPath, runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
+    const { document } = this;
+    const folder = document ? vscode.workspace.getWorkspaceFolder(document.uri) : vscode.workspace.workspaceFolders?.[0];
+    // Default run folders go there: those of an experiment that lies in no folder of the workspace beside it.
+    const cwd = folder?.uri.fsPath ?? document?.folder;
+    return { extensionPath: this.context.extensionPath, cwd, runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
   }
 
   /** The run of the current experiment, whether it is active or lies on disk. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import type { Change } from '../../src/extension/jsonEdit';
@@ -130,6 +131,22 @@ suite('Runs', () => {
     await stop(ended);
     await vscode.commands.executeCommand('loraLab.selectAttention', {});
     assert.notEqual(await textOf(file), before, 'afterwards they can be changed');
+  });
+
+  test('the run of an experiment that lies in no folder of the workspace, and names none, lies beside it', async () => {
+    await useExperiment('inside');
+    const outside = realpathSync(mkdtempSync(join(tmpdir(), 'lora-lab-outside-')));
+    const experiment = join(outside, 'alone.lora.json');
+    writeFileSync(experiment, JSON.stringify({ base_model: inWorkspace('model'), dataset: { train: inWorkspace('few.jsonl') }, training: { max_steps: 2 } }));
+    try {
+      await start({ experiment });
+      const { run } = await state();
+      assert.equal(run.status, 'finished', JSON.stringify(run.error));
+      assert.equal(join(run.folder!, '..'), join(outside, '.lora', 'runs'));
+    } finally {
+      await useExperiment('inside');
+      rmSync(outside, { recursive: true, maxRetries: 5 });
+    }
   });
 
   test('metrics can be copied as CSV', async () => {

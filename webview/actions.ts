@@ -1,5 +1,5 @@
 /** Which buttons a person can press, and why not. Pure. */
-import { isActive, isTraining, type ExperimentView, type PanelAction, type RunStatus, type RunView } from '../src/protocol/panel';
+import { isActive, isTraining, sentence, settingsFixed, WHOLE_MODEL as WHOLE_MODEL_REPORT, type ExperimentView, type PanelAction, type RunStatus, type RunView } from '../src/protocol/panel';
 
 export interface ButtonState {
   visible: boolean;
@@ -18,7 +18,7 @@ export const STATUS_TEXT: Record<RunStatus, string> = {
 export const trainedElsewhere = (pid: number): string => `Trained by process ${pid}, in a terminal or another window: it is stopped there.`;
 
 /** Why no adapter can be set up. */
-export const WHOLE_MODEL = 'The experiment says "lora": null: the whole model is trained, without an adapter.';
+export const WHOLE_MODEL = sentence(WHOLE_MODEL_REPORT.cause);
 
 /** Why a run cannot be started, or undefined if it can. */
 export function startBlocked(experiment: ExperimentView | null): string | undefined {
@@ -35,6 +35,7 @@ export function buttonStates(experiment: ExperimentView | null, run: RunView, re
   const active = isActive(run.status);
   const blocked = startBlocked(experiment);
   const { elsewhere } = run;
+  const fixed = settingsFixed(run);
   // No button reaches another process.
   const here = elsewhere === null;
   const start: ButtonState = active ? { visible: true, enabled: false, reason: 'A run is active.' } : elsewhere?.own ? { visible: true, enabled: false, reason: trainedElsewhere(elsewhere.pid) } : { visible: true, enabled: !blocked, reason: blocked };
@@ -57,7 +58,7 @@ export function buttonStates(experiment: ExperimentView | null, run: RunView, re
     showLog: { visible: true, enabled: true },
     openFile: { visible: true, enabled: true },
     selectTargets: {
-      visible: true, enabled: !active && !elsewhere?.own && !!experiment?.model && !experiment.values.lora.full, reason: experiment?.values.lora.full ? WHOLE_MODEL : active || elsewhere?.own ? 'Settings are fixed while a run is active.' : 'The base model has not been read.',
+      visible: true, enabled: !fixed && !!experiment?.model && !experiment.values.lora.full, reason: experiment?.values.lora.full ? WHOLE_MODEL : fixed ? sentence(fixed.cause) : 'The base model has not been read.',
     },
   };
 }

@@ -1,8 +1,10 @@
 /** The settings column: adapter, target modules, cost, training. Each control edits one key of the experiment file. */
+import { rankLimit, scalingOf } from '../src/protocol/adapterMath';
+import { formatReport, settingsFixed } from '../src/protocol/panel';
 import { WHOLE_MODEL } from './actions';
 import { costBox } from './costBox';
 import { h, setText, show } from './dom';
-import { boxRow, choiceRow, sliderRow, textRow, type Row, type SliderRow } from './fields';
+import { boxRow, choiceRow, sliderRow, textRow, type Row } from './fields';
 import { formatNumber } from './format';
 import { drawn } from './icons';
 import { decades, doublings, evenly, rankStops } from './ranges';
@@ -13,8 +15,8 @@ import type { Host, Part, View } from './view';
 /** Where the base model is not known yet, sliders reach as far as usual ranks. */
 const USUAL_RANK_LIMIT = 256;
 
-/** Rank limit of the slider: the smallest dimension of the adapted matrices. */
-const rankLimit = (view: View): number => view.cost?.count.rank_limit || USUAL_RANK_LIMIT;
+/** The highest rank on the slider. */
+const highestRank = (view: View): number => view.cost?.count.rank_limit || USUAL_RANK_LIMIT;
 
 /** The whole column. */
 export function controls(host: Host): Part {
@@ -62,11 +64,12 @@ export function controls(host: Host): Part {
       group('Training', ...training.map(row => row.element), moreBox)),
     update(view) {
       if (!view.values) return;
-      show(fixed, view.active);
-      setText(fixedText, view.run.elsewhere ? 'Settings are fixed while another process trains.' : 'Settings are fixed while a run is active. Stop it to change them.');
+      const why = settingsFixed(view.run);
+      show(fixed, why !== undefined);
+      if (why) setText(fixedText, formatReport(why));
       problems.update(view);
-      rank.setStops(rankStops(rankLimit(view)));
-      alpha.setStops(rankStops(2 * rankLimit(view)));
+      rank.setStops(rankStops(highestRank(view)));
+      alpha.setStops(rankStops(2 * highestRank(view)));
       const { byKey } = sortProblems(view.experiment?.problems ?? [], shown);
       // What is marked in there can be seen, until the person closes it.
       const marks = more.some(row => byKey.has(keyOf(row.path)));
@@ -78,7 +81,7 @@ export function controls(host: Host): Part {
         row.update({
           value: valueAt(view.values, row.path), disabled: view.active || wholeModel(row, view),
           // The file's problem is about its old value while a new one is on its way.
-          problem: failure ? `not saved: ${failure.cause}` : problem && !view.edits.has(row.path) ? problemText(problem) : aboveLimit(row, rank, view),
+          problem: failure ? `not saved: ${failure.cause}` : problem && !view.edits.has(row.path) ? problemText(problem) : row === rank ? rankProblem(view) : undefined,
           note: row === alpha && !wholeModel(row, view) ? scalingNote(view) : wholeModel(row, view) ? (row === rank ? WHOLE_MODEL : undefined) : row === epochs && view.values.training.max_steps > 0 ? 'Ignored: max. steps is set' : row === evaluate && view.values.dataset.eval === null ? 'There is no evaluation data (dataset.eval)' : undefined,
         });
       }
@@ -95,15 +98,19 @@ function group(title: string, ...children: HTMLElement[]): HTMLElement {
 /** True for what means nothing where the whole model is trained. */
 const wholeModel = (row: Row, { values }: View): boolean => row.path[0] === 'lora' && values?.lora.full === true;
 
-function aboveLimit(row: Row, rank: SliderRow, view: View): string | undefined {
-  const limit = view.cost?.count.rank_limit ?? 0;
-  const r = view.values!.lora.r;
-  return row === rank && limit > 0 && r > limit ? `is ${r}: give at most ${limit}, the smallest dimension of the adapted matrices` : undefined;
+/** A rank that a matrix is too small for: that of the slider, or one of `rank_pattern`, which has no control of its own. */
+function rankProblem({ cost, values }: View): string | undefined {
+  if (!cost) return undefined;
+  const { adapters, rank_limit } = cost.count;
+  const { r } = values!.lora;
+  if (rank_limit > 0 && r > rank_limit) return `is ${r}: give at most ${rank_limit}, the smallest dimension of the matrices that get this rank`;
+  const over = adapters.find(adapter => adapter.r > rankLimit(adapter));
+  return over && `rank_pattern gives ${over.name} ${over.r}: give at most ${rankLimit(over)}, the smaller dimension of its matrix`;
 }
 
 function scalingNote({ values }: View): string {
-  const { r, lora_alpha } = values!.lora;
-  return `Scaling lora_alpha / r = ${formatNumber(lora_alpha / r)}`;
+  const { r, lora_alpha, use_rslora } = values!.lora;
+  return `Scaling lora_alpha / ${use_rslora ? '√' : ''}r = ${formatNumber(scalingOf(lora_alpha, r, use_rslora))}`;
 }
 
 /** Problems of the file that concern no control, each with a link to its place. */

@@ -7,15 +7,32 @@ export const pathOf = (key: string): string[] => key.split('.');
 
 export type Read = { value: unknown } | { wrong: string };
 
+/** Digits in groups of three, as `1,000`. No group of thousands begins with 0: `0,001` is a decimal fraction. */
+const GROUPED = /^[+-]?[1-9]\d{0,2}(?:,\d{3})+$/;
+
+/**
+ * A number as people type it, with a decimal point or comma, or with commas between thousands; NaN for what is none.
+ * Where a fraction is possible, `1,000` may be a thousand or one: that is wrong.
+ */
+export function readNumber(text: string, whole: boolean): { value: number } | { wrong: string } {
+  const trimmed = text.trim();
+  const grouped = GROUPED.test(trimmed);
+  const plain = trimmed.replaceAll(',', '');
+  if (grouped && !whole && trimmed.split(',').length === 2) return { wrong: `give ${plain} or ${trimmed.replace(',', '.')}, without a comma` };
+  return { value: trimmed === '' ? NaN : Number(grouped ? plain : trimmed.replace(',', '.')) };
+}
+
 /** The value that `text` gives a key, or what is wrong with it. */
 export function readText(path: readonly string[], text: string): Read {
   const setting = settingAt(path)!;
   const trimmed = text.trim();
   if (setting.type !== 'number' && setting.type !== 'integer') return trimmed ? { value: trimmed } : setting.nullable ? { value: null } : { wrong: 'give a text' };
   if (trimmed === '' && setting.nullable) return { value: null };
-  const value = Number(trimmed.replace(',', '.'));
+  const read = readNumber(trimmed, setting.type === 'integer');
+  if ('wrong' in read) return read;
+  const { value } = read;
   const { minimum, exclusiveMinimum, maximum } = setting;
-  if (trimmed === '' || !Number.isFinite(value)) return { wrong: 'give a number' };
+  if (!Number.isFinite(value)) return { wrong: 'give a number' };
   if (setting.type === 'integer' && !Number.isSafeInteger(value)) return { wrong: 'give a whole number' };
   if (minimum !== undefined && value < minimum) return { wrong: `give at least ${minimum}` };
   if (exclusiveMinimum !== undefined && value <= exclusiveMinimum) return { wrong: `give a number above ${exclusiveMinimum}` };

@@ -1,5 +1,5 @@
 /** What every part of the panel is drawn from, and what it may ask of the host. */
-import { isActive, isTraining, type ExperimentValues, type ModelView, type PanelAction, type TryResult, type WriteSettings, type WrittenPair } from '../src/protocol/panel';
+import { isTraining, settingsFixed, type ExperimentValues, type ModelView, type PanelAction, type TryResult, type WriteSettings, type WrittenPair } from '../src/protocol/panel';
 import type { MemoryView } from '../src/protocol/memory';
 import { costOf, type Cost } from './cost';
 import type { Edits } from './edits';
@@ -49,5 +49,5 @@ export function viewOf(state: PanelState, edits: Edits): View {
   const { experiment, run } = state;
   const values = experiment ? edits.apply(experiment.values) : undefined;
   const cost = experiment?.model && values ? lastCost(experiment.model, values, experiment.memory) : undefined;
-  return { ...state, values, cost, active: isActive(run.status) || run.elsewhere?.own === true, training: isTraining(run.status), edits };
+  return { ...state, values, cost, active: settingsFixed(run) !== undefined, training: isTraining(run.status), edits };
 }

@@ -2,6 +2,7 @@
 import { GENERATION, wrongSetting, type GenerationKey } from '../src/protocol/generation';
 import type { WriteSettings } from '../src/protocol/panel';
 import { h, setAttributes, setText, show } from './dom';
+import { readNumber } from './settingsForm';
 import { dropdown, setDisabled, setField, textField, type TextField } from './ui';
 
 const MODES = ['Greedy', 'Sampled'] as const;
@@ -30,18 +31,20 @@ export function writeForm(changed: () => void): WriteForm {
   });
   const shown = (): GenerationKey[] => [...fields.keys()].filter(key => mode === 'Sampled' || !DRAWN.includes(key));
 
-  function field(key: GenerationKey): { element: HTMLElement; input: TextField; value(): number } {
+  function field(key: GenerationKey): { element: HTMLElement; input: TextField; read(): ReturnType<typeof readNumber> } {
     const input = textField(NAMES[key]!, `write.${key}`, redraw, () => {});
     setField(input, String(SAMPLED[key] ?? GENERATION[key].default));
     input.title = GENERATION[key].doc;
     setAttributes(input, { 'aria-describedby': 'write-problem' });
-    return { element: h('div', { class: 'write-field' }, h('span', { class: 'label', 'aria-hidden': 'true', title: GENERATION[key].doc }, NAMES[key]!), input), input, value: () => Number(input.value.trim().replace(',', '.') || NaN) };
+    return { element: h('div', { class: 'write-field' }, h('span', { class: 'label', 'aria-hidden': 'true', title: GENERATION[key].doc }, NAMES[key]!), input), input, read: () => readNumber(input.value, GENERATION[key].type === 'integer') };
   }
 
   /** The first field that holds what is not possible. A temperature of 0 would be greedy. */
   const problem = (): { key: GenerationKey; text: string } | undefined => {
     for (const key of shown()) {
-      const value = fields.get(key)!.value();
+      const read = fields.get(key)!.read();
+      if ('wrong' in read) return { key, text: `${NAMES[key]}: ${read.wrong}` };
+      const { value } = read;
       const right = key === 'temperature' && value === 0 ? 'a number above 0, or choose Greedy' : wrongSetting(key, value);
       if (right) return { key, text: `${NAMES[key]}: give ${right}` };
     }
@@ -69,7 +72,10 @@ export function writeForm(changed: () => void): WriteForm {
     element,
     settings() {
       if (problem()) return undefined;
-      return Object.fromEntries(shown().map(key => [key, fields.get(key)!.value()]));
+      return Object.fromEntries(shown().flatMap(key => {
+        const read = fields.get(key)!.read();
+        return 'value' in read ? [[key, read.value]] : [];
+      }));
     },
     setDisabled(disabled) {
       for (const { input } of fields.values()) setDisabled(input, disabled);

@@ -8,6 +8,7 @@ import { requireTrust, type Lab } from './lab';
 import { ReportedError } from './reports';
 import { baseOfAdapter, isAdapter, isCheckpointFolder } from './runFolders';
 import type { RunNode } from './runTree';
+import { showFolder } from './showFolder';
 
 export interface SaveArguments { from?: string; to?: string }
 export interface MergeArguments { base?: string; adapter?: string; out?: string }
@@ -97,7 +98,7 @@ async function requireAdapter(folder: string): Promise<void> {
 }
 
 async function offerToReveal(message: string, folder: string): Promise<void> {
-  if (await vscode.window.showInformationMessage(message, 'Show folder')) await vscode.commands.executeCommand('revealFileInOS', vscode.Uri.file(folder));
+  if (await vscode.window.showInformationMessage(message, 'Show folder')) await showFolder(folder);
 }
 
 const defaultParent = (lab: Lab): string => lab.document?.folder ?? vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? '';

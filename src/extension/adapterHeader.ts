@@ -4,7 +4,8 @@ import type { AdapterShape } from '../protocol/adapterMath';
 
 /** Headers of adapters are kilobytes; anything far beyond that is not one. */
 const MOST_HEADER_BYTES = 8 * 1024 * 1024;
-const LORA_KEY = /^(?:base_model\.model\.)?(.+)\.lora_([AB])\.(?:[^.]+\.)?weight$/;
+/** A and B of a linear layer, or of an embedding. */
+const LORA_KEY = /^(?:base_model\.model\.)?(.+)\.(?:lora_([AB])\.(?:[^.]+\.)?weight|lora_embedding_([AB]))$/;
 /** DoRA's magnitudes and the bias of B, [out] each. */
 const VECTOR_KEY = /^(?:base_model\.model\.)?(.+)\.(?:lora_magnitude_vector|lora_B\.bias)$/;
 
@@ -17,7 +18,7 @@ export async function readAdapterShapes(file: string, scalingOf: (module: string
     const shape = (entry as { shape?: unknown }).shape;
     if (!match || !Array.isArray(shape) || shape.length !== 2 || !shape.every(Number.isSafeInteger)) continue;
     const module = modules.get(match[1]) ?? {};
-    module[match[2] as 'A' | 'B'] = shape as [number, number];
+    module[(match[2] ?? match[3]) as 'A' | 'B'] = shape as [number, number];
     modules.set(match[1], module);
   }
   const vectors = Object.keys(header ?? {}).map(name => VECTOR_KEY.exec(name)?.[1]);

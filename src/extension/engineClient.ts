@@ -56,10 +56,12 @@ export class EngineClient {
     live.add(this);
   }
 
-  /** Starts an engine and checks that it speaks this version of the protocol. */
-  static async start({ extensionPath, cwd, runtimes, log }: EngineOptions): Promise<EngineClient> {
+  /** Starts an engine and checks that it speaks this version of the protocol. `signal` kills it, also while it starts. */
+  static async start({ extensionPath, cwd, runtimes, log }: EngineOptions, signal?: AbortSignal): Promise<EngineClient> {
+    signal?.throwIfAborted();
     const client = new EngineClient(forkEngine(path.join(extensionPath, 'dist', 'engine', 'main.js'), { cwd, runtimes, log }), log, cwd);
     client.connection.listen();
+    signal?.addEventListener('abort', () => client.kill(), { once: true });
     try {
       const { protocol, pid } = await client.request('hello', { protocol: PROTOCOL_VERSION });
       if (protocol !== PROTOCOL_VERSION) {
@@ -167,9 +169,9 @@ export class EngineClient {
   }
 }
 
-/** Runs `work` with an engine of its own, which ends with it. */
-export async function withEngine<T>(options: EngineOptions, work: (engine: EngineClient) => Promise<T>): Promise<T> {
-  const engine = await EngineClient.start(options);
+/** Runs `work` with an engine of its own, which ends with it, or before by `signal`. */
+export async function withEngine<T>(options: EngineOptions, work: (engine: EngineClient) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  const engine = await EngineClient.start(options, signal);
   try {
     return await work(engine);
   } finally {

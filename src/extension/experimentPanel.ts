@@ -100,7 +100,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       },
       edit: async ({ path, value }) => {
         if (!settingAt(path)) throw new ReportedError({ code: 'panel.unknown-key', where: path.join('.'), cause: 'is no key of an experiment', action: 'report this as a fault of the extension' });
-        await this.lab.document?.edit([{ path, value }]);
+        if (this.lab.document) await this.lab.edit(this.lab.document, [{ path, value }]);
         return null;
       },
       act: async ({ action }) => {

@@ -1,6 +1,7 @@
 /** What hovers say, as Markdown. Pure: no editor, no files. */
 import { countAdapter, formatCount, formatInteger, type AdapterCount, type AdapterSettings, type AdapterShape, type ModelShape } from '../protocol/adapterMath';
-import { settingAt, type Setting } from '../protocol/experiment';
+import { settingAt, valueProblem, type Setting } from '../protocol/experiment';
+import { keywordArguments, pythonLiteral, pythonTokens } from './pythonLiteral';
 
 /** Keys that change which modules are adapted, or what is trained. */
 const SHAPING = ['layers_to_transform', 'layers_pattern', 'use_dora', 'lora_bias', 'bias', 'modules_to_save', 'use_rslora'];
@@ -79,23 +80,21 @@ export function pythonLoraConfig(text: string, offset: number): PythonConfig | u
   return undefined;
 }
 
+/** What the call gives as a literal that the key can have, and PEFT's defaults. */
 function settingsOf(call: string): AdapterSettings {
-  const number = (name: string): string | undefined => new RegExp(`\\b${name}\\s*=\\s*(\\d[\\d.]*)\\s*(?:,|$)`).exec(call)?.[1];
-  const isTrue = (name: string): boolean => new RegExp(`\\b${name}\\s*=\\s*True\\b`).test(call);
-  const targets = /\btarget_modules\s*=\s*(\[[^\]]*\]|\([^)]*\)|\{[^}]*\}|r?"[^"]*"|r?'[^']*')/.exec(call)?.[1];
-  const strings = targets ? [...targets.matchAll(/"([^"]*)"|'([^']*)'/g)].map(m => m[1] ?? m[2]) : [];
-  return {
-    r: Number(number('r') ?? 8),
-    lora_alpha: Number(number('lora_alpha') ?? 8),
-    target_modules: targets === undefined ? null : /^[[({]/.test(targets) ? strings : strings[0],
-    use_rslora: isTrue('use_rslora'), use_dora: isTrue('use_dora'), lora_bias: isTrue('lora_bias'),
-    bias: /\bbias\s*=\s*["'](all|lora_only)["']/.exec(call)?.[1],
-  };
+  const given = [...keywordArguments(call)].map(([key, source]) => [key, pythonLiteral(source)] as const).filter(([key, value]) => isPossible(key, value));
+  return { r: 8, lora_alpha: 8, target_modules: null, ...Object.fromEntries(given) as Partial<AdapterSettings> };
+}
+
+/** An empty list of targets is one that matches nothing, not the default. */
+function isPossible(key: string, value: unknown): boolean {
+  if (value === undefined || !settingAt(['lora', key])) return false;
+  return valueProblem(['lora', key], value) === undefined || key === 'target_modules' && Array.isArray(value) && value.length === 0;
 }
 
 /** The same text with spaces in place of comments, so that offsets stay. */
 function blankComments(python: string): string {
-  return python.replace(/"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|#[^\n]*/g, token => (token.startsWith('#') ? ' '.repeat(token.length) : token));
+  return python.replace(pythonTokens('#[^\\n]*'), token => (token.startsWith('#') ? ' '.repeat(token.length) : token));
 }
 
 /** The keyword whose name or value stands at `offset` of a call's arguments. */
@@ -107,7 +106,7 @@ function keywordAt(call: string, offset: number): string | undefined {
 /** Offset of the bracket that closes the call, or the end of the text while it is being typed. Skips strings and comments. */
 function closingBracket(text: string, start: number): number {
   let depth = 1;
-  for (const token of text.slice(start).matchAll(/"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|#[^\n]*|[()[\]{}]/g)) {
+  for (const token of text.slice(start).matchAll(pythonTokens('#[^\\n]*'))) {
     if ('([{'.includes(token[0])) depth++;
     else if (')]}'.includes(token[0]) && --depth === 0) return start + token.index;
   }

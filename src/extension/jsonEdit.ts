@@ -42,6 +42,9 @@ function editOne(text: string, { path, value }: Change): string {
     return tree && findNodeAtLocation(tree, path) ? applyEdits(text, modify(text, path, undefined, { formattingOptions })) : text;
   }
   let node = nodeAt(text, path);
+  const section = path.length > 1 ? nodeAt(text, path.slice(0, -1)) : undefined;
+  // The parser takes a section that is null for an empty one.
+  if (section?.type === 'null') text = `${text.slice(0, section.offset)}{}${text.slice(section.offset + section.length)}`;
   if (!node) {
     text = applyEdits(text, modify(text, path, null, { formattingOptions }));
     node = nodeAt(text, path)!;

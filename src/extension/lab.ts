@@ -1,18 +1,23 @@
 /** What the extension knows: the current experiment, its checkpoint, its run. Trees, panel, status bar and commands look here. */
 import * as path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import { countAdapter, matchedModules, type AdapterCount } from '../protocol/adapterMath';
 import type { ErrorReport } from '../protocol/engine';
-import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView } from '../protocol/panel';
+import { EMPTY_RUN, settingsFixed, WHOLE_MODEL, type ExperimentView, type ModelView, type PanelView } from '../protocol/panel';
 import { CurrentExperiment } from './currentExperiment';
 import { Disposables } from './disposables';
 import { liveEngines, withEngine, type EngineOptions } from './engineClient';
 import type { ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
+import type { Change } from './jsonEdit';
 import { MemoryProbe, type MemorySubject } from './memoryProbe';
 import { heldBy, ReportedError, toReport } from './reports';
 import { ownerOf, readRunFolder, readSweep } from './runFolders';
 import { TryEngine } from './tryEngine';
+
+/** Whoever types a path has not done with it for this long after a key. */
+const TYPING_MS = 300;
 
 export type ModelState = { state: 'none' } | { state: 'loading' } | { state: 'error'; error: ErrorReport } | { state: 'ready'; model: ModelView };
 
@@ -25,6 +30,10 @@ export class Lab {
   private readonly outputs = new Map<string, string | undefined>();
   /** Checkpoint folder and task that `modelState` is about. */
   private modelKey: string | undefined;
+  /** The experiment that named them last. */
+  private modelOf: string | undefined;
+  /** Ends the engine that reads the checkpoint. */
+  private inspection = new AbortController();
   private modelState: ModelState = { state: 'none' };
 
   readonly memory: MemoryProbe;
@@ -47,8 +56,11 @@ export class Lab {
   get document(): ExperimentDocument | undefined { return this.current.document; }
   get model(): ModelState { return this.modelState; }
   get engineOptions(): EngineOptions {
-    const folder = this.document && vscode.workspace.getWorkspaceFolder(this.document.uri) || vscode.workspace.workspaceFolders?.[0];
-    return { extensionPath: this.context.extensionPath, cwd: folder?.uri.fsPath, runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
+    const { document } = this;
+    const folder = document ? vscode.workspace.getWorkspaceFolder(document.uri) : vscode.workspace.workspaceFolders?.[0];
+    // Default run folders go there: those of an experiment that lies in no folder of the workspace beside it.
+    const cwd = folder?.uri.fsPath ?? document?.folder;
+    return { extensionPath: this.context.extensionPath, cwd, runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
   }
 
   /** The run of the current experiment, whether it is active or lies on disk. */
@@ -87,9 +99,22 @@ export class Lab {
     };
   }
 
+  /** Changes an experiment for a tick, a command or a control of the panel. Errors: those of `requireEditable` and of `ExperimentDocument.edit`. */
+  async edit(document: ExperimentDocument, changes: readonly Change[]): Promise<void> {
+    for (const { path } of changes) this.requireEditable(document, path[0]);
+    await document.edit(changes);
+  }
+
+  /** Throws where a section of an experiment cannot be changed: `run.active` while its run is trained, `lora.whole-model` where there is no adapter. */
+  requireEditable(document: ExperimentDocument, section: string): void {
+    const whole = section === 'lora' && document.reading.values.lora.full;
+    const report = settingsFixed(this.runs.get(document.file)?.view ?? EMPTY_RUN) ?? (whole ? WHOLE_MODEL : undefined);
+    if (report) throw new ReportedError({ ...report, file: document.file });
+  }
+
   /** Reads the checkpoint again, also if it did not change. */
   async refreshModel(): Promise<void> {
-    this.modelKey = undefined;
+    this.modelKey = this.modelOf = undefined;
     await this.update();
   }
 
@@ -196,21 +221,27 @@ export class Lab {
     const values = document?.reading.values;
     const dataset = document && values?.dataset.train ? { ...values.dataset, train: document.resolve(values.dataset.train), eval: values.dataset.eval && document.resolve(values.dataset.eval) } : undefined;
     const key = document && values?.base_model && vscode.workspace.isTrusted ? JSON.stringify([values.task, values.problem_type, document.resolve(values.base_model), dataset]) : undefined;
+    const typed = this.modelOf === document?.file;
+    this.modelOf = document?.file;
     if (key === this.modelKey) return;
     this.modelKey = key;
+    this.inspection.abort();
+    const { signal } = this.inspection = new AbortController();
     if (!key) return this.setModel({ state: 'none' });
     this.setModel({ state: 'loading' });
+    if (typed) await sleep(TYPING_MS);
+    if (signal.aborted) return;
     const folder = document!.resolve(values!.base_model);
     let state: ModelState;
     try {
       const inspection = await vscode.window.withProgress({ location: { viewId: 'loraLab.model' } }, () =>
-        withEngine(this.engineOptions, engine => engine.request('inspect', { folder, task: values!.task, problem_type: values!.problem_type, dataset })));
+        withEngine(this.engineOptions, engine => engine.request('inspect', { folder, task: values!.task, problem_type: values!.problem_type, dataset }), signal));
       state = { state: 'ready', model: inspection };
     } catch (error) {
       state = { state: 'error', error: toReport(error) };
     }
     // Another checkpoint may have been asked for meanwhile; only the latest answer counts.
-    if (this.modelKey === key) this.setModel(state);
+    if (!signal.aborted) this.setModel(state);
   }
 
   private setModel(state: ModelState): void {

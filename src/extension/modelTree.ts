@@ -121,7 +121,7 @@ export async function setTicked(lab: Lab, ticked: ReadonlySet<string>): Promise<
   if (lora.exclude_modules !== null && matched.length < ticked.size) changes.push({ path: ['lora', 'exclude_modules'], value: undefined });
   // The names say by themselves which layers are meant.
   if (lora.layers_to_transform !== null) changes.push({ path: ['lora', 'layers_to_transform'], value: undefined }, { path: ['lora', 'layers_pattern'], value: undefined });
-  await document.edit(changes);
+  await lab.edit(document, changes);
 }
 
 function tooltip(node: ModuleNode, state: NodeState): vscode.MarkdownString {

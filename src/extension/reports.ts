@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 import type { ErrorReport } from '../protocol/engine';
 import { LOCK_NAME } from '../machine/folderOwner';
 import { formatReport, lineOf } from '../protocol/panel';
+import { showFolder } from './showFolder';
 
 /** An error with a report. What the engine answers and what the host finds wrong both arrive as one of these. */
 export class ReportedError extends Error {
@@ -37,11 +38,11 @@ export async function showReport(report: ErrorReport): Promise<void> {
   if (choice) await openAt(report.file!, report.where);
 }
 
-/** Opens a file in a text editor, at the line or the JSON key that `where` names; a folder is shown in the system's file manager. */
+/** Opens a file in a text editor, at the line or the JSON key that `where` names; a folder is shown where it lies. */
 export async function openAt(file: string, where?: string): Promise<void> {
   const uri = vscode.Uri.file(file);
   if (!await isTextFile(file)) {
-    await vscode.commands.executeCommand('revealFileInOS', uri);
+    await showFolder(file);
     return;
   }
   const document = await vscode.workspace.openTextDocument(uri);

@@ -8,6 +8,7 @@ import { requireTrust } from './lab';
 import { heldBy, ReportedError } from './reports';
 import { ownerOf } from './runFolders';
 import type { RunNode, RunTree } from './runTree';
+import { showFolder } from './showFolder';
 
 export interface StartArguments {
   /** Experiment file; default: the current experiment. */
@@ -77,7 +78,7 @@ async function refuseHeld(folder: string, action: string): Promise<void> {
 const DELETE_HELD = 'stop it there first';
 
 export async function reveal(folder: string | null | undefined): Promise<void> {
-  if (folder) await vscode.commands.executeCommand('revealFileInOS', vscode.Uri.file(folder));
+  if (folder) await showFolder(folder);
 }
 
 export const folderOfNode = (node: RunNode): string => (node.kind === 'run' ? node.run.folder : node.folder);

@@ -58,7 +58,7 @@ export async function setOverride(lab: Lab, key: 'r' | 'lora_alpha', nodes: read
   if (wrong) throw new ReportedError({ code: 'panel.bad-value', file: document.file, where: `lora.${patternKey}`, cause: `${value} cannot be used`, action: wrong });
   const names = model.modules.filter(m => m.adaptable).map(m => m.name);
   const next = withPatternValue(pattern, fallback, new Set(modules.map(m => m.name)), value, names);
-  await document.edit([{ path: ['lora', patternKey], value: Object.keys(next).length ? next : undefined }]);
+  await lab.edit(document, [{ path: ['lora', patternKey], value: Object.keys(next).length ? next : undefined }]);
 }
 
 async function askNumber(key: 'r' | 'lora_alpha', modules: readonly ModuleInfo[], current: number, limit: number): Promise<number | undefined> {
@@ -81,5 +81,7 @@ function ready(lab: Lab) {
   if (!document) throw new ReportedError({ code: 'experiment.none', cause: 'no experiment is open', action: 'open or create one (command "LoRA Lab: Open experiment")' });
   if (model.state === 'error') throw new ReportedError(model.error);
   if (model.state !== 'ready') throw new ReportedError({ code: 'model.not-read', file: document.file, where: 'base_model', cause: 'the checkpoint has not been read yet', action: 'wait a moment, then try again' });
+  // Before anything is asked for.
+  lab.requireEditable(document, 'lora');
   return { document, model: model.model };
 }

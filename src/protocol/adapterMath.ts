@@ -59,7 +59,7 @@ export interface AdapterCount {
   all_parameters: number;
   /** Bytes of tensor data in `adapter_model.safetensors` (float32). */
   adapter_bytes: number;
-  /** Smallest dimension among the adapted matrices: no rank may exceed it. 0 if nothing is adapted. */
+  /** Smallest dimension among the matrices that `r` itself decides the rank of, which it may not exceed. 0 if there is none. */
   rank_limit: number;
   /** Entries of `target_modules` that match no module. */
   unmatched: string[];
@@ -136,6 +136,9 @@ export function adapterShape(module: Pick<ModuleInfo, 'name' | 'shape' | 'type'>
   return { name: module.name, r, lora_alpha, scaling: scalingOf(lora_alpha, r, lora.use_rslora), A: [r, inner], B: [out, r], parameters: r * (inner + out) + vectors * out };
 }
 
+/** The highest rank that an adapter can have: the smaller dimension of its matrix. */
+export const rankLimit = ({ A, B }: Pick<AdapterShape, 'A' | 'B'>): number => Math.min(A[1], B[0]);
+
 /** Counts as `print_trainable_parameters` does. */
 export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterCount {
   if (lora.full) {
@@ -144,6 +147,7 @@ export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterC
   }
   const matched = matchedModules(model, lora);
   const adapters = matched.map(module => adapterShape(module, lora));
+  const ofRank = adapters.filter(({ name }) => patternValue(lora.rank_pattern, name, 0) === 0);
   const saved = model.modules.filter(module => isSaved(module, lora));
   const added = sum(adapters.map(a => a.parameters)) + sum(saved.map(m => m.parameters)) + tokenParameters(model.modules, lora.trainable_token_indices);
   // Biases are trained where they are; of a saved module they are part of its copy.
@@ -159,7 +163,7 @@ export function countAdapter(model: ModelShape, lora: AdapterSettings): AdapterC
     all_parameters: model.base_parameters + added,
     // A start from the base weight is saved with the adapter, as more of A and B.
     adapter_bytes: 4 * (added + biases + (/^(pissa|olora)/.test(String(lora.init_lora_weights)) ? sum(adapters.map(a => a.r * (a.A[1] + a.B[0]))) : 0)),
-    rank_limit: matched.length ? Math.min(...matched.map(m => Math.min(m.shape[0], m.shape[1]))) : 0,
+    rank_limit: ofRank.length ? Math.min(...ofRank.map(rankLimit)) : 0,
     unmatched: entries.filter(entry => !adaptable.some(m => matchesNames(m.name, typeof targets === 'string' ? entry : [entry]))),
   };
 }

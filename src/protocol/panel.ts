@@ -143,6 +143,17 @@ export interface PanelNotifications {
   focusTry: { chosen: ChosenAdapter | null };
 }
 
+/** Why the settings of an experiment cannot be changed, or undefined if they can. A run that is trained, here or elsewhere, could not go on with others. */
+export function settingsFixed({ status, elsewhere }: RunView): ErrorReport | undefined {
+  if (isActive(status)) return { code: 'run.active', cause: 'settings are fixed while a run is active', action: 'stop it to change them' };
+  return elsewhere?.own ? { code: 'run.active', cause: 'settings are fixed while another process trains', action: 'stop it there to change them' } : undefined;
+}
+
+/** Why no adapter can be set up. */
+export const WHOLE_MODEL: ErrorReport = {
+  code: 'lora.whole-model', where: 'lora', cause: 'the experiment says "lora": null: the whole model is trained, without an adapter', action: 'write "lora": {} to train an adapter',
+};
+
 export const EMPTY_RUN: RunView = {
   attempt: 0, status: 'none', started: null, progress: null, error: null, blocked: null, silent: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, elsewhere: null, sweep: null,
 };
@@ -166,8 +177,9 @@ export function lineOf(where: string | undefined): number | undefined {
 /** `file: where: cause. Action.` on one line. */
 export function formatReport(report: ErrorReport): string {
   const place = [report.file, report.where].filter(Boolean).join(': ');
-  const action = capital(report.action);
-  return `${place ? `${place}: ${report.cause}` : capital(report.cause)}. ${action}${/[.?!]$/.test(action) ? '' : '.'}`;
+  return `${place ? `${place}: ${report.cause}` : capital(report.cause)}. ${sentence(report.action)}`;
 }
 
+/** A part of a report as a sentence of its own. */
+export const sentence = (text: string): string => `${capital(text)}${/[.?!]$/.test(text) ? '' : '.'}`;
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
 import { fixture } from '../support/paths';
-import { inWorkspace, lineOf, state, until, useExperiment } from './support';
+import { inWorkspace, isAlive, lineOf, state, until, useExperiment } from './support';
 
 /** Texts of the problems that VS Code underlines in a file. */
 const problemsOf = (uri: vscode.Uri, source?: string): string[] =>
@@ -141,6 +141,39 @@ suite('Experiment file', () => {
     assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')).dataset, { train: 'reviews.parquet', text_column: 'sentence', label_column: 'label' });
     await until('it is the current experiment', async () => (await state()).experiment === file);
     assert.deepEqual((await state()).problems, []);
+  });
+
+  test('while a path is typed no engine is started for each key, and one that reads what was there before is ended', async function () {
+    const file = await useExperiment('typed');
+    const document = await vscode.workspace.openTextDocument(file);
+    const type = async (base_model: string): Promise<void> => {
+      const { index, 0: before } = /(?<="base_model": ")[^"]*/.exec(document.getText())!;
+      const edit = new vscode.WorkspaceEdit();
+      edit.replace(document.uri, new vscode.Range(document.positionAt(index), document.positionAt(index + before.length)), base_model);
+      await vscode.workspace.applyEdit(edit);
+    };
+    const ready = () => until('the checkpoint is read', async () => (await state()).model.state === 'ready');
+    const engines = new Set<number>();
+    const watch = setInterval(() => void state().then(now => now.engines.forEach(pid => engines.add(pid))), 10);
+    for (const typed of ['m', 'mo', 'mod', 'mode', 'model']) await type(typed);
+    await ready();
+    clearInterval(watch);
+    assert.ok(engines.size < 3, `${engines.size} engines: a slow machine may take a pause between two keys for the last one, not between all`);
+
+    // Windows cannot hold a process.
+    if (process.platform === 'win32') return this.skip();
+    await until('no engine is left', async () => (await state()).engines.length === 0);
+    await type('mode');
+    const held = await until('an engine reads', async () => (await state()).engines[0]);
+    process.kill(held, 'SIGSTOP');
+    try {
+      await type('model');
+      await until('it is ended', () => !isAlive(held));
+      await ready();
+    } finally {
+      if (isAlive(held)) process.kill(held, 'SIGKILL');
+      await document.save();
+    }
   });
 
   test('a checkpoint that cannot be read shows in the tree, and the next one is read', async () => {

@@ -103,6 +103,15 @@ suite('Model tree', () => {
     assert.equal(await lineOf(file, 'target_modules'), '"target_modules": ["query", "value"],');
   });
 
+  test('where the whole model is trained there is nothing to tick, and the palette says so', async () => {
+    const whole = await useExperiment('tree-whole', [{ path: ['lora'], value: null }]);
+    const before = await textOf(whole);
+    for (const command of ['selectQueryValue', 'selectAttention', 'selectAllLinear', 'selectNone', 'selectTargetModules']) {
+      await assert.rejects(async () => vscode.commands.executeCommand(`loraLab.${command}`, {}), /"lora": null: the whole model is trained, without an adapter/, command);
+    }
+    assert.equal(await textOf(whole), before);
+  });
+
   test('typing in the file ticks the tree, and undo takes a tick back', async () => {
     const document = await vscode.workspace.openTextDocument(file);
     await vscode.window.showTextDocument(document);

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import type { Change } from '../../src/extension/jsonEdit';
-import { inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
+import { inWorkspace, isAlive, isTicked, itemOf, lab, node, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
 
 const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
@@ -109,6 +110,43 @@ suite('Runs', () => {
     const seen = await steps();
     await until('the first goes on', async () => await steps() > seen);
     await stop(ended);
+  });
+
+  test('while a run trains or is paused no tick and no command changes its settings, so that it can go on', async () => {
+    const { ended } = await startEndless('fixed');
+    const file = inWorkspace('fixed.lora.json');
+    const before = await textOf(file);
+    const refused = async (): Promise<void> => {
+      for (const [command, ...args] of [['selectAttention', {}], ['selectTargetModules', {}], ['setRank', await node('layer 0'), undefined, 4, {}]] as const) {
+        await assert.rejects(async () => vscode.commands.executeCommand(`loraLab.${command}`, ...args), /settings are fixed while a run is active\. Stop it/, command);
+      }
+      await (await lab()).modelTree.tick([[await node('layer 0', 'attention', 'self.key'), vscode.TreeItemCheckboxState.Checked]]);
+      assert.equal(isTicked(await itemOf('layer 0', 'attention', 'self.key')), false);
+      assert.equal(await textOf(file), before);
+    };
+    await refused();
+    await vscode.commands.executeCommand('loraLab.pause');
+    await until('it is paused', () => statusIs('paused'));
+    await refused();
+    await stop(ended);
+    await vscode.commands.executeCommand('loraLab.selectAttention', {});
+    assert.notEqual(await textOf(file), before, 'afterwards they can be changed');
+  });
+
+  test('the run of an experiment that lies in no folder of the workspace, and names none, lies beside it', async () => {
+    await useExperiment('inside');
+    const outside = realpathSync(mkdtempSync(join(tmpdir(), 'lora-lab-outside-')));
+    const experiment = join(outside, 'alone.lora.json');
+    writeFileSync(experiment, JSON.stringify({ base_model: inWorkspace('model'), dataset: { train: inWorkspace('few.jsonl') }, training: { max_steps: 2 } }));
+    try {
+      await start({ experiment });
+      const { run } = await state();
+      assert.equal(run.status, 'finished', JSON.stringify(run.error));
+      assert.equal(join(run.folder!, '..'), join(outside, '.lora', 'runs'));
+    } finally {
+      await useExperiment('inside');
+      rmSync(outside, { recursive: true, maxRetries: 5 });
+    }
   });
 
   test('metrics can be copied as CSV', async () => {

@@ -43,6 +43,16 @@ test('a field takes what the key takes and says what else to give', () => {
   assert.deepEqual(readText(['training', 'eval_steps'], ''), { value: null });
 });
 
+test('a comma between thousands is understood, or asked about where it may be a decimal comma', () => {
+  assert.deepEqual(readText(['training', 'max_steps'], '1,000'), { value: 1000 });
+  assert.deepEqual(readText(['training', 'max_steps'], '12,345,678'), { value: 12345678 });
+  assert.deepEqual(readText(['training', 'warmup_steps'], '1,000,000'), { value: 1e6 });
+  assert.deepEqual(readText(['training', 'warmup_steps'], '1,000'), { wrong: 'give 1000 or 1.000, without a comma' });
+  assert.deepEqual(readText(['training', 'learning_rate'], '0,125'), { value: 0.125 });
+  assert.deepEqual(readText(['training', 'num_train_epochs'], '1,5'), { value: 1.5 });
+  assert.deepEqual(readText(['training', 'max_steps'], '1,5'), { wrong: 'give a whole number' });
+});
+
 test('what a field shows reads back as the same value', () => {
   for (const value of [8, 0.1, 3e-3, 5e-5, 1e-8, 0, 128, 0.000123]) assert.deepEqual(readText(['training', 'weight_decay'], showValue(value)), { value });
   assert.equal(showValue(5e-5), '5e-5');

@@ -8,6 +8,7 @@ import type { Page } from 'playwright-core';
 import type { TrainRecord } from '../../src/protocol/metrics';
 import { axisStart } from '../../webview/axis';
 import { formatNumber } from '../../webview/format';
+import { rankStops } from '../../webview/ranges';
 import { bertModel, experiment, memory, metrics, run, SWEEP, telemetry, values, VIEWS } from './support/fixtures';
 import { asked, eventually, inPanel, notify, text } from './support/panelPage';
 
@@ -59,6 +60,28 @@ test('a number that cannot be used is said beside its field and not written', ()
   await eventually(page, '#message-training\\.learning_rate', 'give a number above 0');
   await page.waitForTimeout(300);
   assert.deepEqual(await asked(page, 'edit'), []);
+}));
+
+test('the scaling beside alpha is the one that is trained with', () => inPanel({}, async page => {
+  const note = '#message-lora\\.lora_alpha';
+  await eventually(page, note, 'Scaling lora_alpha / r = 2');
+  await notify(page, 'experiment', { experiment: experiment({ values: values({ r: 16, lora_alpha: 16, use_rslora: true }) }) });
+  await eventually(page, note, 'Scaling lora_alpha / √r = 4');
+}));
+
+test('a rank is held against the matrices that get it, as the engine does, also one of rank_pattern', () => inPanel({}, async page => {
+  const model = bertModel();
+  // As where several heads share their keys and values.
+  const grouped = { ...model, modules: model.modules.map(module => (/self\.(key|value)$/.test(module.name) ? { ...module, shape: [32, 128] } : module)) };
+  const shown = (lora: Parameters<typeof values>[0]) => notify(page, 'experiment', { experiment: experiment({ model: grouped, values: values(lora) }) });
+  const message = '#message-lora\\.r';
+  await shown({ r: 100 });
+  await eventually(page, message, 'is 100: give at most 32, the smallest dimension of the matrices that get this rank');
+  await shown({ r: 100, rank_pattern: { value: 32 } });
+  await eventually(page, message, '');
+  assert.equal(await page.locator('input[type=range][data-key="lora.r"]').evaluate((slider: HTMLInputElement) => slider.max), String(rankStops(128).length - 1), 'the slider reaches what queries can have');
+  await shown({ r: 8, rank_pattern: { value: 33 } });
+  await eventually(page, message, 'rank_pattern gives bert.encoder.layer.0.attention.self.value 33: give at most 32, the smaller dimension of its matrix');
 }));
 
 test('evaluations that are chosen without data for them are said to be wrong beside the choice, which can be taken back', () => inPanel({}, async page => {

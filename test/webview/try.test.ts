@@ -42,12 +42,16 @@ test('Try writes with a language model: greedy or sampled, live, side by side', 
   assert.equal(await text(page, '#write-problem'), 'Top p: give a number above 0 and at most 1');
   assert.ok(await page.locator('#try-button').evaluate((button: HTMLButtonElement) => button.disabled));
   await field('top_p').fill('0.9');
+  await field('temperature').fill('1,000');
+  assert.equal(await text(page, '#write-problem'), 'Temperature: give 1000 or 1.000, without a comma');
+  await field('temperature').fill('1');
+  await field('top_k').fill('1,000');
   await field('max_new_tokens').fill('12');
   await page.locator('#try-button').click();
   await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.filter(entry => entry.method === 'write').length === 2);
   assert.deepEqual(await asked(page, 'write'), [
     { prompt: 'Line one.\nLine two.', settings: { max_new_tokens: 64 } },
-    { prompt: 'Line one.\nLine two.', settings: { max_new_tokens: 12, temperature: 1, top_p: 0.9, top_k: 50, seed: 42 } },
+    { prompt: 'Line one.\nLine two.', settings: { max_new_tokens: 12, temperature: 1, top_p: 0.9, top_k: 1000, seed: 42 } },
   ]);
 }));
 

@@ -29,6 +29,10 @@ test('Start, Pause, Resume and Stop', async () => {
   panel = await lab.panel('paused');
   await lab.page.locator('.statusbar-item', { hasText: 'paused · step' }).waitFor();
   const held = await metrics(panel);
+  const box = lab.row('self.key').locator('[role="checkbox"]');
+  await box.click();
+  await lab.page.locator('.notification-toast', { hasText: 'settings are fixed while a run is active' }).waitFor();
+  await until('the box is as it was', async () => await box.getAttribute('aria-checked') === 'false');
   await press('resume', panel);
   panel = await lab.panel('running');
   await until('steps go on', async () => await metrics(panel) > held + 5);

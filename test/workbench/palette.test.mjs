@@ -15,6 +15,10 @@ async function finished() {
   return lab.panel('finished', 90_000);
 }
 
+const toast = (text) => lab.page.locator('.notification-toast', { hasText: text });
+/** The selected row of the explorer, if it is a folder of that name. */
+const selected = (name) => lab.page.locator('.explorer-folders-view .monaco-list-row.selected', { hasText: new RegExp(`(^|\\W)${name}$`) });
+
 test('Start LoRA fine-tune opens the panel, where loss and trainable ratio move', async () => {
   await runCommand(lab.page, 'LoRA Lab: Start LoRA fine-tune');
   const panel = await lab.panel('running');
@@ -47,7 +51,23 @@ test('Merge adapter asks for a place and writes a checkpoint there', async () =>
   await runCommand(lab.page, 'LoRA Lab: Merge adapter into base model…');
   await lab.answerFileDialog(lab.path('merged'));
   await until('the merged checkpoint is there', () => existsSync(lab.path('merged/config.json')) && existsSync(lab.path('merged/model.safetensors')));
-  await lab.page.locator('.notification-toast', { hasText: 'Merged 8 modules' }).waitFor();
+  await toast('Merged 8 modules').locator('.monaco-button', { hasText: 'Show folder' }).click();
+  await selected('merged').waitFor();
+});
+
+test('the run folder is shown in the explorer; what lies outside of the workspace can be opened in a window of its own', async () => {
+  const panel = await finished();
+  await panel.locator('[data-action="openRunFolder"]').click();
+  await selected('sentiment').waitFor();
+  await runCommand(lab.page, 'LoRA Lab: Merge adapter into base model…');
+  const outside = lab.path('../outside');
+  await lab.answerFileDialog(outside);
+  await toast('Merged 8 modules').locator('.monaco-button', { hasText: 'Show folder' }).click();
+  const opened = lab.page.waitForEvent('popup');
+  await toast(`${outside} lies outside of this workspace`).locator('.monaco-button', { hasText: 'Open in new window' }).click();
+  const page = await opened;
+  assert.equal(new URL(page.url()).searchParams.get('folder'), outside);
+  await page.close();
 });
 
 test('the panel of a reloaded window shows the run as before', async () => {

@@ -49,7 +49,7 @@ export function loadTexts(options: LoadTextsOptions): ExampleSet {
   checkLength(max_length, limits.max_positions);
   const examples = new LearnedTokens();
   for (const { example: { ids, learned }, line } of learnedRows(options)) {
-    checkIds(ids, limits.vocab_size, { line }, file);
+    checkIds(ids, limits.vocab_size, { file, line });
     const length = Math.min(ids.length, max_length);
     const next = Int32Array.from({ length }, (_, i) => (i + 1 < length && learned(i + 1) ? ids[i + 1] : IGNORED));
     const some = next.some(target => target !== IGNORED);

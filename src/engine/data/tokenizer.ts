@@ -7,6 +7,7 @@ import { lookUp, readJsonObject } from '../files';
 import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
 import { readByteLevel } from './byteLevelTokenizer';
 import { ExactCharacterMap } from './characterMap';
+import { cleansUp, cleanUp, settledPart } from './cleanUp';
 import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
 import { builtClass, rebuilt } from './rebuiltTokenizers';
 import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
@@ -35,6 +36,8 @@ export interface LanguageTokenizer extends TextTokenizer {
   numberOf(token: string): number | undefined;
   /** The text that tokens stand for, without special tokens. */
   decode(ids: ArrayLike<number>): string;
+  /** The beginning of that text which stays as it is whatever tokens follow. */
+  certain(ids: ArrayLike<number>): string;
   /** Content of `tokenizer_config.json`. */
   config: Record<string, unknown>;
 }
@@ -127,10 +130,17 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
     // Without an unknown token the library gives undefined for what is not in the vocabulary; Rust's leaves it out.
     try { return limited(text).filter(id => id !== undefined); } catch (error) { throw unusable(error, file); }
   };
+  const cleans = cleansUp(json, config);
+  const written = (numbers: ArrayLike<number>): string => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   return {
     tokens: ids, before, around: { before, after }, config,
     numberOf: token => tokenizer.token_to_id(token),
-    decode: numbers => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: config.clean_up_tokenization_spaces === true }),
+    decode: numbers => (cleans ? cleanUp(written(numbers)) : written(numbers)),
+    certain(numbers) {
+      // Bytes of a character that is not complete yet decode to replacement characters.
+      const text = written(numbers).replace(/\ufffd+$/, '');
+      return cleans ? cleanUp(settledPart(text)) : text;
+    },
     encode(text, max_length, pair = null) {
       const [own, other] = [ids(text), pair === null ? [] : ids(pair)];
       const template = pair === null ? single : double ??= templateOf(tokenizer, 'pair', number);

@@ -46,6 +46,8 @@ export interface Prepared {
   rule: BestRule;
   /** What evaluating by writing takes; null without `predict_with_generate`. */
   writing: WritingSettings | null;
+  /** What the date and time in conversations are, if a chat template writes them. */
+  moment: Date;
   /** Hash over all tokens and labels: a run resumes only on the data that it began with. */
   data_fingerprint: string;
 }
@@ -72,8 +74,8 @@ export function openBase(source: ExperimentFile): Base {
   return { checkpoint, family, limits };
 }
 
-/** `labels` fixes the class names of a resumed run; `opened` is the base where it is open already. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
-export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>, opened?: Base): Prepared {
+/** `labels` and `moment` fix the class names and the time of a resumed run; `opened` is the base where it is open already. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
+export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>, opened?: Base, moment = new Date()): Prepared {
   const { experiment: { task, dataset, lora, training } } = source;
   report.progress({ message: 'Reading the checkpoint', fraction: null });
   const { checkpoint, family, limits } = opened ?? openBase(source);
@@ -98,7 +100,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const tied = model.parameters.find(p => p.output && p.kind === 'embedding' && plan.modules.some(module => weightOf(module) === p.name));
   if (tied) report.log({ level: 'warn', message: `${tied.name} is the output layer too (tie_word_embeddings): its adapter changes the input alone, and a merged checkpoint gets an output layer of its own` });
 
-  const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer);
+  const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer, moment);
   const load = (file: string, share: [number, number]): ExampleSet => {
     const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
     const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress };
@@ -119,7 +121,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
   const writing = training.predict_with_generate ? { tokenizer, ends: endTokens(checkpoint, tokenizer), repetition_penalty: repetitionPenalty(checkpoint.folder), longest: longestText(training, limits.max_positions, family.seq2seq !== undefined) } : null;
   if (writing && evaluation) checkWritingContext(family.layout(model.config, task), evaluation, writing.longest);
-  return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, writing, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, class_column) : null) };
+  return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, writing, moment, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, class_column) : null) };
 }
 
 /** Tokens of the longest text that is written: `generation_max_length`, else as many as an example may have, a decoder's start token included. */
@@ -135,8 +137,8 @@ export function prepareVariant(base: Prepared, { lora, training }: Experiment): 
 }
 
 /** What reading texts takes beside the file. */
-function languageOptions(source: ExperimentFile, checkpoint: Checkpoint, tokenizer: LanguageTokenizer) {
-  const template = languageForm(source.experiment.dataset) === 'messages' ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
+function languageOptions(source: ExperimentFile, checkpoint: Checkpoint, tokenizer: LanguageTokenizer, moment: Date) {
+  const template = languageForm(source.experiment.dataset) === 'messages' ? loadChatTemplate(checkpoint.folder, tokenizer.config, moment) : null;
   return { eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), template };
 }
 

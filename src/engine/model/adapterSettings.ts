@@ -21,7 +21,7 @@ export function checkAdapterSettings(adapter: Adapter, plan: AdapterPlan, model:
     const [then, now] = [settings[key], lora[key]].map(written);
     if (then !== now) throw differs(`the adapter was trained with ${key} ${then}, the experiment has ${now}`, key);
   }
-  const own = planAdapter(model, settings);
+  const own = planAdapter(model, settings, { stored: true });
   const theirs = new Map(own.modules.map(module => [module.name, module]));
   for (const { name, r, lora_alpha } of plan.modules) {
     const module = theirs.get(name);
@@ -42,7 +42,7 @@ export function checkAdapterTask({ folder, config }: Adapter, task: string): voi
 /** What the adapter adapts in this base by its own settings. What of them does not fit is a fault of the pair, not of an experiment. Errors: those of `planAdapter`, `adapter.wrong-base`. */
 export function planOf(adapter: Adapter, model: LoadedModel, lora: LoraSettings): AdapterPlan {
   checkBase(adapter, model);
-  return onThisBase(adapter, model.folder, () => planAdapter(model, lora));
+  return onThisBase(adapter, model.folder, () => planAdapter(model, lora, { stored: true }));
 }
 
 /** Has what `plan` says of settings that do not fit the base say so of the adapter's own. */

@@ -77,7 +77,7 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   const { family, lora, model } = describe(checkpoint, adapter, families);
   // PEFT trains the head of its own accord only if the adapter names its task.
   const heads = adapter.config.task_type == null ? [] : family.headModules(model.task);
-  const adapted = onThisBase(adapter, checkpoint.folder, () => matchTargets(adaptableModules(model.parameters), lora, family.default_target_modules, heads));
+  const adapted = onThisBase(adapter, checkpoint.folder, () => matchTargets(adaptableModules(model.parameters), lora, family.default_target_modules, heads, { stored: true }));
 
   const isSaved = savedBy([...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())]);
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);

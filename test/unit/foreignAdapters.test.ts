@@ -64,3 +64,24 @@ test('entries of an adapter\'s settings that match nothing are passed over, thos
   const nothing = await caseWith(join(folder, 'nothing'), 'llama-text', { target_modules: ['c_attn', 'query_key_value'] });
   await refused(folder, nothing, 'lora.target-not-found', nothing.file, /"c_attn" matches no linear layer.*Use the base that the adapter was trained on/);
 }));
+
+for (const [name, table] of [['llama-text', 'model.embed_tokens.weight'], ['gpt2-text', 'transformer.wte.weight']]) {
+  /** What PEFT's save_embedding_layers adds: both, also where they are one. */
+  const stored = (change: (tensor: Tensor) => Tensor) => (base: Map<string, Tensor>): Record<string, Tensor> => {
+    const embeddings = base.get(table)!;
+    return { [`base_model.model.${table}`]: change(embeddings), 'base_model.model.lm_head.weight': change(base.get('lm_head.weight') ?? embeddings) };
+  };
+
+  test(`${name}: an adapter that was saved with the base's embeddings, because they were resized, needs just that base`, () => inTemporaryFolder(async folder => {
+    const at = (part: string): string => join(folder, part);
+    const expected = await caseWith(at('plain'), name, {});
+    // As in bfloat16.
+    const same = await caseWith(at('same'), name, {}, stored(({ shape, data }) => ({ shape, data: data.map(value => value * (1 + 2 ** -9)) })));
+    assert.deepEqual(same.use(), expected.use());
+    assert.deepEqual(await merged(same), await merged(expected), 'the base\'s own values stay');
+    const longer = await caseWith(at('longer'), name, {}, stored(({ shape: [rows, width], data }) => ({ shape: [rows + 8, width], data: Float32Array.from({ length: (rows + 8) * width }, (_, i) => data[i] ?? 0) })));
+    await refused(folder, longer, 'adapter.base-layer', longer.weights, /has a row for each of 328 tokens, the base for 320: its vocabulary was resized before the adapter was trained.*resize_token_embeddings\(328\).*save_pretrained/);
+    const other = await caseWith(at('other'), name, {}, stored(({ shape, data }) => ({ shape, data: data.map((value, i) => (i === 7 ? value + 1 : value)) })));
+    await refused(folder, other, 'adapter.base-layer', other.weights, /holds other values than the .*Use the base that the adapter was trained on, or one with these values: PeftModel/);
+  }));
+}

@@ -85,3 +85,11 @@ for (const [name, table] of [['llama-text', 'model.embed_tokens.weight'], ['gpt2
     await refused(folder, other, 'adapter.base-layer', other.weights, /holds other values than the .*Use the base that the adapter was trained on, or one with these values: PeftModel/);
   }));
 }
+
+test('embeddings and output layer that were both trained whole on a base where they are one are refused for that, used or merged', () => inTemporaryFolder(async folder => {
+  const found = await caseWith(join(folder, 'case'), 'gpt2-text', { modules_to_save: ['wte', 'lm_head'] }, base => {
+    const trained = base.get('transformer.wte.weight')!;
+    return { 'base_model.model.transformer.wte.weight': trained, 'base_model.model.lm_head.weight': trained };
+  });
+  await refused(folder, found, 'lora.modules-to-save', found.file, /modules_to_save: "(wte|lm_head)" is embeddings and output layer in one.*use a base that stores an output layer of its own/);
+}));

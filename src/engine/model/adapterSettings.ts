@@ -45,14 +45,16 @@ export function planOf(adapter: Adapter, model: LoadedModel, lora: LoraSettings)
   return onThisBase(adapter, model.folder, () => planAdapter(model, lora, { stored: true }));
 }
 
+/** What is not supported is so on the adapter's own base too. */
+const OF_THE_ADAPTER = ['lora.target-tied', 'lora.modules-to-save'];
+
 /** Has what `plan` says of settings that do not fit the base say so of the adapter's own. */
 export function onThisBase<T>({ folder }: Adapter, base: string, plan: () => T): T {
   try { return plan(); } catch (error) {
     if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
     const { code, where, cause, action } = error.report;
     const file = join(folder, ADAPTER_CONFIG);
-    // What is not supported is so on its own base too.
-    if (code === 'lora.target-tied') throw new LabError({ code, file, where: 'target_modules', cause, action }, { cause: error });
+    if (OF_THE_ADAPTER.includes(code)) throw new LabError({ code, file, where: where?.replace('lora.', ''), cause, action }, { cause: error });
     throw new LabError({ code, file, where, cause, action: `use the base that the adapter was trained on, or one of its kind; this one is ${base}` }, { cause: error });
   }
 }

@@ -7,7 +7,7 @@ import type { LoraSettings } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { factorSuffixes } from './factors';
 import { checkStart, startsFromBase } from './startFactors';
-import { isInside, matchTargets, type AdaptableModule, type PlanOptions } from './targets';
+import { isInside, matchTargets, UNTIED, type AdaptableModule, type PlanOptions } from './targets';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { CLASSIFIER_HEADS } from './adapterConfig';
 import { OUTPUT_LAYER, TOKENS_KEY, trainedTokens } from './trainedTokens';
@@ -100,16 +100,27 @@ function wholeModel(parameters: readonly ParameterSpec[]): AdapterPlan {
 
 const moduleOf = (parameter: string): string => parameter.slice(0, parameter.lastIndexOf('.'));
 
+/** An entry of `modules_to_save` for embeddings that are the output layer too, or for that layer. */
+const tiedSave = (entry: string): LabError => new LabError({
+  code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is embeddings and output layer in one (tie_word_embeddings), of which only one use would be trained`, action: `remove it from modules_to_save, or ${UNTIED}`,
+});
+
+/** Error `lora.modules-to-save`: an output layer that is the embeddings is among the `entries`. */
+export function checkSavedOutput(parameters: readonly ParameterSpec[], entries: readonly string[]): void {
+  const entry = parameters.some(isTiedTable) ? entries.find(one => isSavedBy(OUTPUT_LAYER, one)) : undefined;
+  if (entry !== undefined) throw tiedSave(entry);
+}
+
+const isTiedTable = ({ kind, output }: ParameterSpec): boolean => kind === 'embedding' && output === true;
+
 function savedModules(parameters: readonly ParameterSpec[], asked: string | string[] | null, heads: string[], stored: boolean): string[] {
   const entries = [...new Set([...heads, ...(asked === null ? [] : [asked].flat())])];
   const modules = [...new Set(parameters.map(p => moduleOf(p.name)))];
   return [...new Set(entries.flatMap(entry => {
     // An entry may name a module that holds others, such as a whole pooler.
     const matched = modules.filter(name => isSavedBy(name, entry));
-    const tied = parameters.some(p => p.kind === 'embedding' && p.output && (matched.includes(moduleOf(p.name)) || isSavedBy(OUTPUT_LAYER, entry)));
-    if (tied) {
-      throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is embeddings and output layer in one (tie_word_embeddings), of which only one use would be trained`, action: 'remove it from modules_to_save' });
-    }
+    const tied = parameters.some(p => isTiedTable(p) && (matched.includes(moduleOf(p.name)) || isSavedBy(OUTPUT_LAYER, entry)));
+    if (tied) throw tiedSave(entry);
     const fixed = parameters.find(p => p.fixed !== undefined && matched.includes(moduleOf(p.name)));
     if (fixed) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" cannot be trained whole: ${fixed.fixed}`, action: 'remove it from modules_to_save' });
     // PEFT lists both usual names of a head in adapter_config.json, from where people copy them.

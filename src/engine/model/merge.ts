@@ -16,7 +16,7 @@ import { classWeight, type Family } from './family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
 import { checkBaseLayers } from './baseLayers';
 import { factorSuffixes, weightOf } from './factors';
-import { adaptableModules, adapterTensors, trainedBiases } from './lora';
+import { adaptableModules, adapterTensors, checkSavedOutput, trainedBiases } from './lora';
 import type { AdaptedModule } from './lora.types';
 import { changedJson, copyCompanions } from './mergeFiles';
 import { mergedChunks, type Delta } from './mergeTensor';
@@ -79,7 +79,9 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   const heads = adapter.config.task_type == null ? [] : family.headModules(model.task);
   const adapted = onThisBase(adapter, checkpoint.folder, () => matchTargets(adaptableModules(model.parameters), lora, family.default_target_modules, heads, { stored: true }));
 
-  const isSaved = savedBy([...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())]);
+  const entries = [...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())];
+  onThisBase(adapter, checkpoint.folder, () => checkSavedOutput(model.parameters, entries));
+  const isSaved = savedBy(entries);
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
   const modulesOf = (names: readonly string[]): string[] => [...new Set(names.map(name => name.slice(0, name.lastIndexOf('.'))))];
   const biases = trainedBiases(model.parameters, adapted.map(({ name }) => name), modulesOf(savedNames), lora.bias);

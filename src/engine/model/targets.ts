@@ -108,10 +108,13 @@ const invalidExpression = (expression: string, key: string, error: unknown): Lab
   code: 'lora.regex-invalid', where: `lora.${key}`, cause: `"${expression}" is not a valid regular expression: ${(error as Error).message.replace(/^Invalid regular expression: /, '')}`, action: 'correct the expression, or give a list of module names',
 }, { cause: error });
 
+/** What to do where embeddings and output layer are one and should not be. */
+export const UNTIED = `use a base that stores an output layer of its own (${OUTPUT_LAYER}.weight, with "tie_word_embeddings": false in config.json)`;
+
 /** PEFT puts an adapter on the one use of the weight as output layer. */
 const tiedOutput = (embeddings: string): LabError => new LabError({
   code: 'lora.target-tied', where: 'lora.target_modules', cause: `${OUTPUT_LAYER} is ${embeddings} in this model (tie_word_embeddings), and an adapter on such an output layer is not supported`,
-  action: `leave ${OUTPUT_LAYER} out, or use a base that stores an output layer of its own (${OUTPUT_LAYER}.weight, with "tie_word_embeddings": false in config.json)`,
+  action: `leave ${OUTPUT_LAYER} out, or ${UNTIED}`,
 });
 
 /** Every entry must match at least one module: a name that is misspelt must not be left out unseen. */

@@ -6,11 +6,12 @@ import { checkColumns } from './data/columns';
 import { endOfText } from './data/endOfText';
 import { checkSameClasses, loadExamples, scanLabels, writtenClasses, type ExampleSet } from './data/examples';
 import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
-import { languageForm, loadTexts } from './data/languageExamples';
+import { languageForm, loadTexts, nothingLeft } from './data/languageExamples';
 import { packRows } from './data/packing';
 import { loadPairs } from './data/pairExamples';
 import { loadTags, scanTags } from './data/tagExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
+import { endOf } from './data/truncation';
 import { wordTokenizer } from './data/wordTokenizer';
 import { endTokens } from './generation/endTokens';
 import { repetitionPenalty } from './generation/generationConfig';
@@ -112,8 +113,8 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const train = load(files.train, [0, files.eval ? 0.8 : 1]);
   const evaluation = files.eval ? load(files.eval, [0.8, 1]) : null;
   for (const [name, examples] of [['train', train], ['eval', evaluation]] as const) {
-    if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
-    if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples nothing is learned: ${task === 'TOKEN_CLS' ? 'no word has both tokens and a tag' : `their prompts alone fill max_length ${training.max_length}`}` });
+    if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off ${endOf(tokenizer.truncation_side)}` });
+    if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples nothing is learned: ${task === 'TOKEN_CLS' ? 'no word has both tokens and a tag' : nothingLeft(tokenizer.truncation_side, training.max_length)}` });
   }
   const rows = training.packing ? packRows(Array.from({ length: train.length }, (_, i) => train.get(i).input_ids.length), training.max_length) : null;
   if (rows) report.log({ level: 'info', message: `${train.length} training examples in ${rows.length} rows of up to ${training.max_length} tokens, ${Math.round(100 * train.tokens / (rows.length * training.max_length))} % full` });

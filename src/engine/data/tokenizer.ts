@@ -12,13 +12,14 @@ import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
 import { builtClass, rebuilt } from './rebuiltTokenizers';
 import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
 import { isT5Tokenizer, t5Tokenizer } from './t5Tokenizer';
+import { keptRange, sideOf, type Side } from './truncation';
 import { buildTokenizer } from './vocabulary';
 import { withPrefixSpace } from './wordTokenizer';
 
 export interface TextTokenizer {
   /**
    * Tokens of a text, or of a text and its `pair`, with the special tokens around them, at most `max_length` in all: own tokens
-   * are cut at the end, of a pair those of the longer text first. `token_type_ids` are null where all are 0. `cut` tells whether tokens were left out.
+   * are cut at the end that `truncation_side` says, of a pair those of the longer text first. `token_type_ids` are null where all are 0. `cut` tells whether tokens were left out.
    * Error: `tokenizer.too-slow`, only for tokenizers that split with regular expressions of their own.
    */
   encode(text: string, max_length: number, pair?: string | null): { input_ids: Int32Array; token_type_ids: Int32Array | null; cut: boolean };
@@ -28,6 +29,8 @@ export interface TextTokenizer {
 export interface LanguageTokenizer extends TextTokenizer {
   /** A text's own tokens, special tokens within it included. Error: as `encode`. */
   tokens(text: string): number[];
+  /** The end at which texts that are too long are cut. */
+  truncation_side: Side;
   /** Special tokens that belong before a text, such as a BOS token. */
   before: readonly number[];
   /** The special tokens on either side of a text. */
@@ -130,10 +133,12 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
     // Without an unknown token the library gives undefined for what is not in the vocabulary; Rust's leaves it out.
     try { return limited(text).filter(id => id !== undefined); } catch (error) { throw unusable(error, file); }
   };
+  const truncation_side = sideOf(json, config);
+  const keep = (ids: number[], count: number): number[] => ids.slice(...keptRange(ids.length, count, truncation_side));
   const cleans = cleansUp(json, config);
   const written = (numbers: ArrayLike<number>): string => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   return {
-    tokens: ids, before, around: { before, after }, config,
+    tokens: ids, truncation_side, before, around: { before, after }, config,
     numberOf: token => tokenizer.token_to_id(token),
     decode: numbers => (cleans ? cleanUp(written(numbers)) : written(numbers)),
     certain(numbers) {
@@ -146,7 +151,7 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
       const template = pair === null ? single : double ??= templateOf(tokenizer, 'pair', number);
       const room = Math.max(0, max_length - template.special);
       const [kept, keptOther] = pair === null ? [Math.min(own.length, room), 0] : longestFirst(own.length, other.length, room);
-      const filled = fillTemplate(template, own.slice(0, kept), other.slice(0, keptOther));
+      const filled = fillTemplate(template, keep(own, kept), keep(other, keptOther));
       return { input_ids: filled.input_ids, token_type_ids: segments ? filled.token_type_ids : null, cut: kept < own.length || keptOther < other.length };
     },
   };

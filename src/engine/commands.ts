@@ -80,6 +80,14 @@ function asOption(error: unknown): unknown {
   return place ? new LabError({ ...(error as LabError).report, where: `--${place[1]}` }, { cause: error }) : error;
 }
 
+/** What is said of one of the texts that were given. */
+const OF_A_TEXT = ['predict.no-texts', 'dataset.token-beyond-vocabulary', 'dataset.token-type'];
+
+/** An error about a text names the file that the texts came from. */
+function inInput(error: unknown, file: string): unknown {
+  return error instanceof LabError && OF_A_TEXT.includes(error.report.code) ? new LabError({ ...error.report, file }, { cause: error }) : error;
+}
+
 /** A run or a sweep, which a signal ends with a checkpoint. */
 async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], started?: StartedWorker): Promise<EngineRequests[M][1]> {
   const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
@@ -143,12 +151,9 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
         process.stderr.write(since === null ? 'the GPU has answered\n' : `warn: ${formatReport(silentReport(since, 'Ctrl+C ends it', 'the work'))}\n`);
       });
       watch.start();
-      return answer(engine).catch(error => { throw asOption(error); }).finally(() => watch.stop());
+      return answer(engine).catch(error => { throw asOption(inInput(error, required(options, 'input'))); }).finally(() => watch.stop());
     };
-    const classify = (request: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'>): Promise<unknown> => asked(engine => engine.request('predict', { ...model, ...request }).catch((error: unknown) => {
-      if (!(error instanceof LabError) || error.report.code !== 'predict.no-texts') throw error;
-      throw new LabError({ ...error.report, file: required(options, 'input') });
-    }));
+    const classify = (request: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'>): Promise<unknown> => asked(engine => engine.request('predict', { ...model, ...request }));
     if (task === 'TOKEN_CLS') {
       const [unused] = [...Object.keys(settings), ...(options.chat ? ['chat'] : []), ...(column('text_pair_column') === null ? [] : ['text_pair_column'])];
       if (unused !== undefined) throw usageError(`--${unused} is not used by ${task}`);

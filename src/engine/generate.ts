@@ -1,6 +1,7 @@
 /** Continuing prompts with a language model, or writing targets for sources with an encoder-decoder, alone or with an adapter. */
 import { join } from 'node:path';
 import { loadChatTemplate, type ChatTemplate } from './data/chatTemplate';
+import { checkIds } from './data/examples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { LabError } from './errors';
 import { KEEPS_NOTHING, type Loaded, type LoadedModels } from './loadedModels';
@@ -33,7 +34,7 @@ export interface GenerateOptions {
 /**
  * A completion of each prompt, or the target of each source (both called prompts), until the model writes an end-of-text token, `max_new_tokens` (default 64) are reached or its
  * positions are used up. Greedy unless `temperature` is above 0; what is drawn follows from `seed` (default 42) and the place of the prompt. `repetition_penalty` is by default the checkpoint's.
- * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.context`, `predict.setting`.
+ * Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`, `predict.too-long`, `predict.context`, `predict.setting`, `dataset.token-beyond-vocabulary`.
  */
 export async function generate(request: Omit<EngineRequests['generate'][0], 'device'>, { device = 'auto', onText, between, loaded = KEEPS_NOTHING }: GenerateOptions = {}): Promise<Completion[]> {
   const { base, adapter, prompts, chat = false, precision, threads } = request;
@@ -81,20 +82,20 @@ async function loadWriter({ base, adapter: folder, device, precision, threads }:
     begins(prompts, chat, { seed, max_new_tokens }) {
       if (chat && seq2seq) throw new LabError({ code: 'predict.setting', where: 'chat', cause: 'is not possible with an encoder-decoder, which has no conversations', action: 'leave it out' });
       const template = chat ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
-      return prompts.map((prompt, i) => beginText(prompt, { template, tokenizer, limits, start, random: random(seed, `completion-${i}`), max_new_tokens }));
+      return prompts.map((prompt, i) => beginText(prompt, { template, tokenizer, limits, start, random: random(seed, `completion-${i}`), max_new_tokens, where: prompts.length > 1 ? `prompt ${i + 1}` : undefined }));
     },
   };
 }
 
-interface TextOptions { template: ChatTemplate | null; tokenizer: LanguageTokenizer; limits: { max_positions: number; vocab_size: number }; start: number | undefined; random: Random; max_new_tokens: number }
+interface TextOptions { template: ChatTemplate | null; tokenizer: LanguageTokenizer; limits: { max_positions: number; vocab_size: number }; start: number | undefined; random: Random; max_new_tokens: number; where: string | undefined }
 
 /** A prompt that is to be continued; of an encoder-decoder, which has a start token, a source whose target is to be written. */
-function beginText(prompt: string, { template, tokenizer, limits: { max_positions, vocab_size }, start, random, max_new_tokens }: TextOptions): Continuation {
+function beginText(prompt: string, { template, tokenizer, limits: { max_positions, vocab_size }, start, random, max_new_tokens, where }: TextOptions): Continuation {
   const source = start === undefined ? [] : Array.from(tokenizer.encode(prompt, Number.MAX_SAFE_INTEGER).input_ids);
   const ids = start === undefined ? template ? tokenizer.tokens(asUser(template, prompt)) : [...tokenizer.before, ...tokenizer.tokens(prompt)] : [start];
   if (ids.length === 0 || (start !== undefined && !source.length)) throw new LabError({ code: 'predict.no-texts', cause: 'an empty prompt gives this model nothing to begin with', action: 'give at least one word' });
   if (ids.length >= max_positions) throw new LabError({ code: 'predict.too-long', cause: `the prompt "${prompt.slice(0, 40)}…" has ${ids.length} tokens, the model has ${max_positions} positions`, action: 'shorten it' });
-  if ([...source, ...ids].some(id => id >= vocab_size)) throw new LabError({ code: 'dataset.token-beyond-vocabulary', cause: `the tokenizer makes tokens that the model, with a vocabulary of ${vocab_size}, does not know`, action: 'check that tokenizer.json belongs to this checkpoint' });
+  checkIds([...source, ...ids], vocab_size, { where });
   return new Continuation({ tokenizer, random, ids, source, longest: Math.min(max_positions, ids.length + max_new_tokens) });
 }
 

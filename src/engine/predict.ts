@@ -1,4 +1,5 @@
 /** Classifying texts, or the words of texts, with a base model, alone or with an adapter. */
+import { checkIds, checkTypes } from './data/examples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
 import { wordTokenizer, type WordTokenizer } from './data/wordTokenizer';
 import { LabError } from './errors';
@@ -8,7 +9,7 @@ import { ADAPTER_CONFIG, fillTrainables, PREFIX, readAdapter, settingsFromAdapte
 import { checkAdapterTask, planOf } from './model/adapterSettings';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
-import { classWeight } from './model/family';
+import { classWeight, type Family } from './model/family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './model/loadModel';
 import { problemTypeOf, VALUE_LABELS } from './model/problemType';
 import type { LoadedModel } from './model/weights';
@@ -25,7 +26,8 @@ const { training: TRAINING, lora: LORA } = parseExperiment({ base_model: '-', da
 /**
  * Logits and class probabilities of each text. Without an adapter a head that the checkpoint lacks is random, and
  * `labels` names its classes. `pairs` are the second texts of pairs. Texts are cut to `max_length` tokens (default: as many as the model has positions).
- * For `TOKEN_CLS` a text is a list of words, or is split at spaces, and every word gets a tag. Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`.
+ * For `TOKEN_CLS` a text is a list of words, or is split at spaces, and every word gets a tag. Errors: those of the checkpoint, the tokenizer and the adapter; `predict.no-texts`,
+ * `dataset.token-beyond-vocabulary`, `dataset.token-type`.
  */
 export async function predict({ texts, pairs, ...which }: PredictRequest, { loaded = KEEPS_NOTHING, warn }: PredictOptions = {}): Promise<Prediction[]> {
   if (!texts.length) throw new LabError({ code: 'predict.no-texts', cause: 'there is no text to classify', action: 'give at least one text' });
@@ -49,6 +51,7 @@ interface Classifier extends Loaded {
   tokenizer: LanguageTokenizer;
   /** Of words, for a task that tags them. */
   words: WordTokenizer | null;
+  limits: ReturnType<Family['limits']>;
   /** Longest text in tokens. */
   longest: number;
 }
@@ -72,20 +75,20 @@ async function loadClassifier({ base, adapter: folder, task: asked_task, labels:
   const trainables = adapter && plan ? fillTrainables(plan, adapter, model) : new Float32Array(0);
 
   const tokenizer = loadTokenizer(checkpoint.folder, { words: task === 'TOKEN_CLS' });
-  const { max_positions } = family.limits(checkpoint.config);
-  const longest = Math.min(max_length ?? max_positions, max_positions);
+  const limits = family.limits(checkpoint.config);
+  const longest = Math.min(max_length ?? limits.max_positions, limits.max_positions);
   const step = await createTrainingStep({ model, plan, lora, training: TRAINING, device, precision, threads, trainables, train: false });
-  return { step, model, tokenizer, words: task === 'TOKEN_CLS' ? wordTokenizer(tokenizer) : null, longest, dispose: () => step.dispose() };
+  return { step, model, tokenizer, words: task === 'TOKEN_CLS' ? wordTokenizer(tokenizer) : null, limits, longest, dispose: () => step.dispose() };
 }
 
-async function classify({ step, model, tokenizer, words, longest }: Classifier, texts: readonly (string | string[])[], pairs: readonly string[] | undefined): Promise<Prediction[]> {
+async function classify({ step, model, tokenizer, words, limits, longest }: Classifier, texts: readonly (string | string[])[], pairs: readonly string[] | undefined): Promise<Prediction[]> {
   if (words) {
     const split = texts.map(wordsOf).map(own => ({ split: own, ...words.encode(own, longest) }));
-    refuseEmpty(split);
+    checkTexts(split, limits);
     return tagWords(step, split, model);
   }
   const examples = texts.map(textOf).map((text, i) => ({ ...tokenizer.encode(text, longest, pairs?.[i]), label: 0 }));
-  refuseEmpty(examples);
+  checkTexts(examples, limits);
   const predictions: Prediction[] = [];
   // Every text by itself, where the result depends on what is beside it.
   const size = step.depends_on_batch ? 1 : BATCH;
@@ -98,10 +101,17 @@ async function classify({ step, model, tokenizer, words, longest }: Classifier, 
   return predictions;
 }
 
-/** Error `predict.no-texts`: the tokenizer of a model that puts nothing around a text makes no token of an empty one. */
-function refuseEmpty(examples: readonly { input_ids: Int32Array }[]): void {
-  const empty = examples.findIndex(({ input_ids }) => !input_ids.length);
-  if (empty >= 0) throw new LabError({ code: 'predict.no-texts', where: examples.length > 1 ? `text ${empty + 1}` : undefined, cause: 'an empty text gives this model nothing to read', action: 'give at least one word' });
+/**
+ * Errors `predict.no-texts`, where the tokenizer of a model that puts nothing around a text makes no token of an empty one,
+ * `dataset.token-beyond-vocabulary`, `dataset.token-type`.
+ */
+function checkTexts(examples: readonly { input_ids: Int32Array; token_type_ids?: Int32Array | null }[], { vocab_size, type_vocab_size }: Classifier['limits']): void {
+  examples.forEach(({ input_ids, token_type_ids = null }, i) => {
+    const where = examples.length > 1 ? `text ${i + 1}` : undefined;
+    if (!input_ids.length) throw new LabError({ code: 'predict.no-texts', where, cause: 'an empty text gives this model nothing to read', action: 'give at least one word' });
+    checkIds(input_ids, vocab_size, { where });
+    checkTypes(token_type_ids, type_vocab_size, { where });
+  });
 }
 
 const wordsOf = (text: string | string[]): string[] => (Array.isArray(text) ? text : text.split(/\s+/).filter(word => word !== ''));

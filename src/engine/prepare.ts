@@ -6,11 +6,12 @@ import { checkColumns } from './data/columns';
 import { endOfText } from './data/endOfText';
 import { checkSameClasses, loadExamples, scanLabels, writtenClasses, type ExampleSet } from './data/examples';
 import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
-import { languageForm, loadTexts } from './data/languageExamples';
+import { languageForm, loadTexts, nothingLeft } from './data/languageExamples';
 import { packRows } from './data/packing';
 import { loadPairs } from './data/pairExamples';
 import { loadTags, scanTags } from './data/tagExamples';
 import { loadTokenizer, type LanguageTokenizer } from './data/tokenizer';
+import { endOf } from './data/truncation';
 import { wordTokenizer } from './data/wordTokenizer';
 import { endTokens } from './generation/endTokens';
 import { repetitionPenalty } from './generation/generationConfig';
@@ -46,6 +47,8 @@ export interface Prepared {
   rule: BestRule;
   /** What evaluating by writing takes; null without `predict_with_generate`. */
   writing: WritingSettings | null;
+  /** What the date and time in conversations are, if a chat template writes them. */
+  moment: Date;
   /** Hash over all tokens and labels: a run resumes only on the data that it began with. */
   data_fingerprint: string;
 }
@@ -72,8 +75,8 @@ export function openBase(source: ExperimentFile): Base {
   return { checkpoint, family, limits };
 }
 
-/** `labels` fixes the class names of a resumed run; `opened` is the base where it is open already. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
-export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>, opened?: Base): Prepared {
+/** `labels` and `moment` fix the class names and the time of a resumed run; `opened` is the base where it is open already. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
+export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>, opened?: Base, moment = new Date()): Prepared {
   const { experiment: { task, dataset, lora, training } } = source;
   report.progress({ message: 'Reading the checkpoint', fraction: null });
   const { checkpoint, family, limits } = opened ?? openBase(source);
@@ -98,7 +101,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const tied = model.parameters.find(p => p.output && p.kind === 'embedding' && plan.modules.some(module => weightOf(module) === p.name));
   if (tied) report.log({ level: 'warn', message: `${tied.name} is the output layer too (tie_word_embeddings): its adapter changes the input alone, and a merged checkpoint gets an output layer of its own` });
 
-  const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer);
+  const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer, moment);
   const load = (file: string, share: [number, number]): ExampleSet => {
     const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
     const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress };
@@ -110,8 +113,8 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const train = load(files.train, [0, files.eval ? 0.8 : 1]);
   const evaluation = files.eval ? load(files.eval, [0.8, 1]) : null;
   for (const [name, examples] of [['train', train], ['eval', evaluation]] as const) {
-    if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off` });
-    if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples nothing is learned: ${task === 'TOKEN_CLS' ? 'no word has both tokens and a tag' : `their prompts alone fill max_length ${training.max_length}`}` });
+    if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off ${endOf(tokenizer.truncation_side)}` });
+    if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples nothing is learned: ${task === 'TOKEN_CLS' ? 'no word has both tokens and a tag' : nothingLeft(tokenizer.truncation_side, training.max_length)}` });
   }
   const rows = training.packing ? packRows(Array.from({ length: train.length }, (_, i) => train.get(i).input_ids.length), training.max_length) : null;
   if (rows) report.log({ level: 'info', message: `${train.length} training examples in ${rows.length} rows of up to ${training.max_length} tokens, ${Math.round(100 * train.tokens / (rows.length * training.max_length))} % full` });
@@ -119,7 +122,7 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
   const writing = training.predict_with_generate ? { tokenizer, ends: endTokens(checkpoint, tokenizer), repetition_penalty: repetitionPenalty(checkpoint.folder), longest: longestText(training, limits.max_positions, family.seq2seq !== undefined) } : null;
   if (writing && evaluation) checkWritingContext(family.layout(model.config, task), evaluation, writing.longest);
-  return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, writing, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, class_column) : null) };
+  return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, writing, moment, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, class_column) : null) };
 }
 
 /** Tokens of the longest text that is written: `generation_max_length`, else as many as an example may have, a decoder's start token included. */
@@ -135,8 +138,8 @@ export function prepareVariant(base: Prepared, { lora, training }: Experiment): 
 }
 
 /** What reading texts takes beside the file. */
-function languageOptions(source: ExperimentFile, checkpoint: Checkpoint, tokenizer: LanguageTokenizer) {
-  const template = languageForm(source.experiment.dataset) === 'messages' ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
+function languageOptions(source: ExperimentFile, checkpoint: Checkpoint, tokenizer: LanguageTokenizer, moment: Date) {
+  const template = languageForm(source.experiment.dataset) === 'messages' ? loadChatTemplate(checkpoint.folder, tokenizer.config, moment) : null;
   return { eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), template };
 }
 

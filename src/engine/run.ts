@@ -1,6 +1,7 @@
 /** One experiment, from its file to the saved adapter. */
 import { join } from 'node:path';
 import { RunControl, StopRequested } from './control';
+import { momentOf, stamp } from './data/strftime';
 import { LabError } from './errors';
 import { hasHalf } from './executors/devices';
 import { spaceFor } from './fullDisk';
@@ -50,7 +51,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     const base = folder && openBase(source);
     const found = folder && findState(folder, source, report);
     const card = GpuMemory.before(source.experiment.engine.device);
-    const prepared = prepare(source, found?.state.labels ?? null, report, base);
+    const prepared = prepare(source, found?.state.labels ?? null, report, base, momentOf(found?.state.moment));
     const optimizer = found && readOptimizer(found.checkpoint, found.state, prepared);
     control.throwIfStopped();
 
@@ -107,10 +108,10 @@ export function findState(folder: RunFolder, source: ExperimentFile, report: Rep
 }
 
 /** The state before the first step. */
-export function freshState({ model, data_fingerprint }: Prepared): TrainerState {
+export function freshState({ model, moment, data_fingerprint }: Prepared): TrainerState {
   return {
     step: 0, evaluated: 0, eval_before: null, eval: null, best: NONE_YET, loss_sum: 0, tokens: 0, seconds: 0, unlogged: { steps: 0, loss_sum: 0, tokens: 0, seconds: 0 },
-    labels: model.labels, base_fingerprint: model.fingerprint, data_fingerprint,
+    moment: stamp(moment), labels: model.labels, base_fingerprint: model.fingerprint, data_fingerprint,
   };
 }
 

@@ -1,6 +1,7 @@
 /** Several experiments on one base and one data set in one process: one program, one base in memory, frozen layers computed once for all. */
 import { join } from 'node:path';
 import { RunControl, StopRequested } from './control';
+import { momentOf, stamp } from './data/strftime';
 import { LabError } from './errors';
 import { readExperimentFile, type ExperimentFile } from './experimentFile';
 import { lookUp, readJsonObject } from './files';
@@ -40,7 +41,7 @@ export async function runSweep({ experiment_file, resume, cwd, control, report, 
     const earlier = folder?.read();
     if (earlier) checkSame(source, source.sweep, earlier);
     const card = GpuMemory.before(source.experiment.engine.device);
-    const prepared = prepare(source, null, report);
+    const prepared = prepare(source, null, report, undefined, momentOf(earlier?.moment));
     const steps = haltingSteps(source, source.sweep, prepared);
     control.throwIfStopped();
 
@@ -191,7 +192,7 @@ class SweepTable {
     const members = this.rows();
     const summary: SweepSummary = {
       state, metric: this.evaluates ? `eval_${prepared.rule.metric}` : 'train_loss', greater_is_better: this.greater, members, best: members[0].value === null ? null : members[0].name,
-      folder: this.folder.path, device, seconds: (performance.now() - begun) / 1000, ...peakMemory(), ...peaks?.summary(),
+      folder: this.folder.path, device, moment: stamp(prepared.moment), seconds: (performance.now() - begun) / 1000, ...peakMemory(), ...peaks?.summary(),
     };
     await withRoom(() => this.folder.write(summary), { folder: this.folder.path, control, report, what: 'the ranking', where: 'sweep.json', bytes: 1 << 16, lastGoodCheckpoint: undefined });
     return summary;

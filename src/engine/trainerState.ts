@@ -36,6 +36,8 @@ export interface TrainerState {
   unlogged: { steps: number; loss_sum: number; tokens: number; seconds: number };
   /** Of a run with rounded weights, if it was compared with float32. */
   first_step?: RoundingDifference;
+  /** `stamp` of the moment whose date and time conversations hold; earlier versions wrote none. */
+  moment?: string;
   labels: string[];
   base_fingerprint: string;
   data_fingerprint: string;

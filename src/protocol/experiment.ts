@@ -130,7 +130,7 @@ export const SETTINGS = {
     max_grad_norm: number(1, { minimum: 0 }, 'Gradients are scaled down to this norm; 0 turns clipping off.'),
     seed: integer(42, { minimum: 0, maximum: 4294967295 }, 'Seed of adapter, head, shuffling and dropout.'),
     shuffle: boolean(true, 'Draw the examples in a new random order each epoch.'),
-    max_length: integer(128, { minimum: 2 }, 'Longest example in tokens; the rest is cut off. Default: 128, or as many as the model has positions.'),
+    max_length: integer(128, { minimum: 2 }, 'Longest example in tokens; the rest is cut off, at the end unless the tokenizer has `truncation_side` "left". Default: 128, or as many as the model has positions.'),
     max_target_length: optionalInteger({ minimum: 2 }, 'Longest target in tokens; the rest is cut off, but for the end-of-text token. Default: `max_length`. Only for `SEQ_2_SEQ_LM`.'),
     packing: boolean(false, 'Puts several short examples into one row of up to `max_length` tokens, by best fit and without cutting one, as TRL does. They do not see each other and their positions restart, so the loss stays the same; `per_device_train_batch_size` and epochs then count rows. Evaluation is not changed by it. Only for `CAUSAL_LM`.'),
     eval_strategy: choice('epoch', STRATEGIES, 'When to evaluate. Default: `epoch`, without `dataset.eval` `no`.'),

@@ -154,6 +154,8 @@ export interface SweepSummary extends MachinePeaks {
   /** Absolute path. */
   folder: string;
   device: string;
+  /** The local time that chat templates write into the conversations of all members. */
+  moment?: string;
   seconds: number;
   peak_memory_bytes: number;
   peak_with_fp32?: true;

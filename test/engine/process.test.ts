@@ -13,6 +13,9 @@ import { inTemporaryFolder } from '../support/faults';
 import { built, fixture, ROOT } from '../support/paths';
 import { copyCase, readMetrics } from '../support/runs';
 
+/** Of a `tokenizer.json`. */
+interface Tokenizer { added_tokens: object[] }
+
 interface Ended { code: number | null; out: string; err: string }
 
 function lab(args: string[], onStart?: (child: ChildProcess) => void): Promise<Ended> {
@@ -121,6 +124,34 @@ test('an empty text gives a classifier without special tokens nothing to read, i
     const { code, err } = await lab(['predict', '--base', join(folder, 'model'), '--input', input]);
     assert.ok(code === 2 && says.test(err), err);
   }
+}));
+
+test('a text with a token or a segment that the model does not know is named, as in a run, by a model that classifies, tags or writes', () => inTemporaryFolder(async folder => {
+  /** A copy of a reference's checkpoint with keys of its tokenizer's files changed. */
+  const base = (name: string, change: (tokenizer: Tokenizer, vocab_size: number) => object, config: object = {}): string => {
+    const place = join(folder, name);
+    cpSync(fixture('references', name, 'model'), place, { recursive: true });
+    const json = (file: string): object => JSON.parse(readFileSync(join(place, file), 'utf8')) as object;
+    const [tokenizer, { vocab_size }] = [json('tokenizer.json') as Tokenizer, json('config.json') as { vocab_size: number }];
+    writeFileSync(join(place, 'tokenizer.json'), JSON.stringify({ ...tokenizer, ...change(tokenizer, vocab_size) }));
+    writeFileSync(join(place, 'tokenizer_config.json'), JSON.stringify({ ...json('tokenizer_config.json'), ...config }));
+    return place;
+  };
+  const widened = ({ added_tokens }: Tokenizer, id: number): object => ({ added_tokens: [...added_tokens, { ...added_tokens[0], id, content: 'zyx', special: false }] });
+  const input = join(folder, 'texts.jsonl');
+  const refused = async (model: string, row: (text: string) => object, says: RegExp, ...args: string[]): Promise<void> => {
+    writeFileSync(input, ['a film', 'a zyx'].map(text => JSON.stringify(row(text))).join('\n'));
+    const { code, out, err } = await lab(['predict', '--base', model, '--input', input, ...args]);
+    assert.deepEqual([code, out], [2, ''], err);
+    assert.match(err, says);
+  };
+  await refused(base('linear', widened), text => ({ text }), /texts\.jsonl: text 2: the tokenizer makes the token 116 of this text, the model knows the tokens 0 to 115\. Check that tokenizer\.json/);
+  await refused(base('bert-tags', widened), text => ({ tokens: text.split(' ') }), /texts\.jsonl: text 2: the tokenizer makes the token 116/);
+  await refused(base('llama-text', widened), text => ({ text }), /texts\.jsonl: prompt 2: the tokenizer makes the token \d+ of this text/);
+  const special = (id: string, type_id: number): object => ({ SpecialToken: { id, type_id } });
+  const [first, second] = ['A', 'B'].map((id, type_id) => ({ Sequence: { id, type_id } }));
+  const segments = base('roberta-pairs', () => ({ post_processor: { type: 'TemplateProcessing', single: [special('<s>', 0), first], pair: [special('<s>', 0), first, second], special_tokens: {} } }), { tokenizer_class: 'PreTrainedTokenizerFast' });
+  await refused(segments, text => ({ text, other: 'b' }), /texts\.jsonl: text 1: the tokenizer gives the segment number 1, the model knows 1\. Check/, '--text_pair_column', 'other');
 }));
 
 test('classes from a base without a classifier are said to mean nothing; with one, or an adapter, there is nothing to say', () => inTemporaryFolder(async folder => {

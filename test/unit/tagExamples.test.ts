@@ -12,7 +12,7 @@ import { inTemporaryFolder } from '../support/faults';
 const dataset = { tokens_column: 'tokens', tags_column: 'ner_tags' };
 const letters = (word: string): number[] => Array.from(word, letter => letter.charCodeAt(0) - 87);
 /** A token for each letter, between 1 and 2. */
-const tokenizer = wordTokenizer({ tokens: letters, around: { before: [1], after: [2] } });
+const tokenizer = wordTokenizer({ tokens: letters, around: { before: [1], after: [2] }, truncation_side: 'right' });
 const limits = { vocab_size: 40, max_positions: 20, type_vocab_size: 2 };
 
 const withRows = <T>(rows: unknown[], use: (file: string) => T, name = 'train.jsonl'): Promise<T> => inTemporaryFolder(folder => {
@@ -33,7 +33,7 @@ test('the first token of each word learns its tag; other tokens, words without t
 test('a list of words without tokens is refused with its line where the tokenizer puts nothing around it', async () => {
   const rows = [{ tokens: ['a'], ner_tags: ['X'] }, { tokens: [], ner_tags: [] }];
   assert.equal((await load(rows, ['X', 'Y'])).length, 2);
-  const bare = wordTokenizer({ tokens: letters, around: { before: [], after: [] } });
+  const bare = wordTokenizer({ tokens: letters, around: { before: [], after: [] }, truncation_side: 'right' });
   await assert.rejects(withRows(rows, file => loadTags({ file, dataset, tokenizer: bare, labels: labelsFromNames(['X', 'Y']), max_length: 20, limits })), (error: unknown) => error instanceof LabError && error.report.code === 'dataset.no-tokens' && /line 2: the words in "tokens" have no tokens/.test(error.message));
 });
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
 import { LabError } from '../errors';
 import { lookUp, readText } from '../files';
+import { strftime } from './strftime';
 import { specialToken } from './tokenizer';
 
 export interface Message { role: string; content: string }
@@ -17,14 +18,18 @@ export interface ChatTemplate {
 /** Stand for the two tags in a rendered text: characters that no text holds. */
 const [BEGIN, END] = ['\ufdd0', '\ufdd1'];
 
+/** The library declares a `strftime_now` that writes months in the system's language. It takes no variable of a name that it has, so the template itself sets another. */
+const [OWN_CLOCK, SET_CLOCK] = ['lab_strftime_now', '{% set strftime_now = lab_strftime_now %}\n'];
+
 const LARGEST_TEMPLATE = 1 << 20;
 const SPECIAL_TOKENS = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'];
 
 /**
- * The checkpoint's template: `chat_template.jinja`, else `chat_template` of `tokenizer_config.json` (the one named "default" of a list).
+ * The checkpoint's template: `chat_template.jinja`, else `chat_template` of `tokenizer_config.json` (the one named "default" of a list). What
+ * it writes of the date and time is that of `moment`.
  * Errors: `tokenizer.no-chat-template`, `tokenizer.chat-template` if it is no valid Jinja.
  */
-export function loadChatTemplate(folder: string, config: Record<string, unknown>): ChatTemplate {
+export function loadChatTemplate(folder: string, config: Record<string, unknown>, moment = new Date()): ChatTemplate {
   const file = join(folder, 'chat_template.jinja');
   const own = lookUp(file)?.isFile === true;
   const source = own ? readText(file, LARGEST_TEMPLATE) : fromConfig(config.chat_template);
@@ -32,15 +37,15 @@ export function loadChatTemplate(folder: string, config: Record<string, unknown>
   if (source === undefined) throw new LabError({ code: 'tokenizer.no-chat-template', file: folder, cause: 'the checkpoint has no chat template', action: 'use a checkpoint that was made for conversations, or write the data as prompt_column and completion_column' });
   let template: Template, marking: Template | undefined;
   try {
-    template = new Template(source);
+    template = new Template(SET_CLOCK + source);
     const marked = markGenerations(source);
-    if (marked !== source) marking = new Template(marked);
+    if (marked !== source) marking = new Template(SET_CLOCK + marked);
   } catch (error) {
     throw new LabError({ code: 'tokenizer.chat-template', file: place, where: 'chat_template', cause: `is not a template that can be used: ${(error as Error).message}`, action: 'use the chat template that belongs to this checkpoint' }, { cause: error });
   }
   const tokens = Object.fromEntries(SPECIAL_TOKENS.flatMap(name => { const token = specialToken(config, name); return token === null ? [] : [[`${name}_token`, token]]; }));
   const render = (by: Template, messages: readonly Message[], add_generation_prompt: boolean): string =>
-    by.render({ ...tokens, messages: structuredClone(messages), tools: null, documents: null, add_generation_prompt });
+    by.render({ ...tokens, messages: structuredClone(messages), tools: null, documents: null, add_generation_prompt, [OWN_CLOCK]: (format: string) => strftime(moment, format) });
   return Object.assign((messages: readonly Message[], prompt: boolean) => render(template, messages, prompt), marking && { marked: (messages: readonly Message[]) => placesOf(render(marking, messages, false)) });
 }
 

@@ -151,12 +151,15 @@ function* parquetRows({ file, columns, keys, onRead }: RecordOptions<Columns>): 
 /** A line of a text file, or a row of a Parquet file. */
 export interface Place { file: string; line: number }
 
+/** Where a text stands: in a data file, or among others that were given by themselves. */
+export type TextPlace = Place | { where: string | undefined };
+
 /** The place in words. */
 export const placeIn = ({ file, line }: Place): string => `${isParquet(file) ? 'row' : 'line'} ${line}`;
 
 export const isParquet = (file: string): boolean => extname(file).toLowerCase() === '.parquet';
 
-export const problem = (code: string, at: Place, cause: string, action: string): LabError => new LabError({ code, file: at.file, where: placeIn(at), cause, action });
+export const problem = (code: string, at: TextPlace, cause: string, action: string): LabError => new LabError({ code, ...('line' in at ? { file: at.file, where: placeIn(at) } : at), cause, action });
 
 function parseObject(json: string, at: Place): Record<string, unknown> {
   let value: unknown;

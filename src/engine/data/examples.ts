@@ -2,7 +2,7 @@
 import type { DatasetSettings, ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import type { Example } from '../training/step.types';
-import { isParquet, placeIn, problem, readRows, type Place, type Row } from './dataset';
+import { isParquet, placeIn, problem, readRows, type Place, type TextPlace } from './dataset';
 import { GrowingIntegers } from './growingIntegers';
 import { exampleLabels } from './exampleLabels';
 import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
@@ -88,11 +88,12 @@ export function loadExamples({ file, dataset, problem_type = 'single_label_class
   let longest = 0;
   for (const row of readRows({ file, ...columns(dataset), problem_type, onRead: onProgress })) {
     const encoded = tokenizer.encode(row.text, max_length, row.pair);
-    checkTokens(encoded.input_ids, { file, line: row.line }, `the text in "${dataset.text_column}" has`, 'a text');
+    const at = { file, line: row.line };
+    checkTokens(encoded.input_ids, at, `the text in "${dataset.text_column}" has`, 'a text');
     targets.add(row);
-    checkIds(encoded.input_ids, limits.vocab_size, row, file);
+    checkIds(encoded.input_ids, limits.vocab_size, at);
+    checkTypes(encoded.token_type_ids, limits.type_vocab_size, at);
     if (encoded.token_type_ids && limits.type_vocab_size > 0) {
-      checkTypes(encoded.token_type_ids, limits.type_vocab_size, row, file);
       types.resize(tokens.length);
       types.append(encoded.token_type_ids);
     }
@@ -126,20 +127,16 @@ export function checkTokens({ length }: ArrayLike<number>, at: Place, what: stri
 
 const columns = ({ text_column, text_pair_column, label_column }: Columns): Columns => ({ text_column, text_pair_column, label_column });
 
-export function checkIds(ids: ArrayLike<number> & Iterable<number>, vocab_size: number, { line }: { line: number }, file: string): void {
+/** Error `dataset.token-beyond-vocabulary`: the model's table has no row for a token. */
+export function checkIds(ids: ArrayLike<number> & Iterable<number>, vocab_size: number, at: TextPlace): void {
   const wrong = Array.prototype.find.call(ids, (id: number) => id < 0 || id >= vocab_size) as number | undefined;
   if (wrong === undefined) return;
-  throw new LabError({
-    code: 'dataset.token-beyond-vocabulary', file, where: placeIn({ file, line }), cause: `the tokenizer makes the token ${wrong} of this text, the model knows the tokens 0 to ${vocab_size - 1}`,
-    action: 'check that tokenizer.json or vocab.txt belongs to this checkpoint',
-  });
+  throw problem('dataset.token-beyond-vocabulary', at, `the tokenizer makes the token ${wrong} of this text, the model knows the tokens 0 to ${vocab_size - 1}`, 'check that tokenizer.json or vocab.txt belongs to this checkpoint');
 }
 
-function checkTypes(types: Int32Array, type_vocab_size: number, { line }: Row, file: string): void {
-  const wrong = types.find(type => type < 0 || type >= type_vocab_size);
+/** Error `dataset.token-type`: the model's table has no row for a segment number. A model without segments, `type_vocab_size` 0, takes any. */
+export function checkTypes(types: Int32Array | null, type_vocab_size: number, at: TextPlace): void {
+  const wrong = type_vocab_size > 0 ? types?.find(type => type < 0 || type >= type_vocab_size) : undefined;
   if (wrong === undefined) return;
-  throw new LabError({
-    code: 'dataset.token-type', file, where: placeIn({ file, line }), cause: `the tokenizer gives the segment number ${wrong}, the model knows ${type_vocab_size}`,
-    action: 'check that tokenizer.json belongs to this checkpoint',
-  });
+  throw problem('dataset.token-type', at, `the tokenizer gives the segment number ${wrong}, the model knows ${type_vocab_size}`, 'check that tokenizer.json belongs to this checkpoint');
 }

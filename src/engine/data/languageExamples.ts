@@ -7,6 +7,7 @@ import { describe, problem, readRecords, textColumn, textOf, type Column, type P
 import { checkIds, checkLength, type ExampleSet } from './examples';
 import { LearnedTokens } from './learnedTokens';
 import type { LanguageTokenizer } from './tokenizer';
+import { keptRange, type Side } from './truncation';
 
 export type LanguageForm = 'text' | 'completion' | 'messages';
 type LanguageColumns = Pick<DatasetSettings, 'text_column' | 'prompt_column' | 'completion_column' | 'messages_column'>;
@@ -36,8 +37,8 @@ export function languageForm({ prompt_column, completion_column, messages_column
   return messages_column !== null ? 'messages' : prompt_column !== null ? 'completion' : 'text';
 }
 
-/** Tokens of one example, and for each of them whether it is learned. */
-interface Learned { ids: number[]; learned: (i: number) => boolean }
+/** Tokens of one example, how many special tokens stand before its text, and for each token whether it is learned. */
+interface Learned { ids: number[]; before?: number; learned: (i: number) => boolean }
 
 /**
  * Tokenizes every row of a file. The end-of-text token follows every text that does not end with it, and is learned, even where it is the padding token too.
@@ -48,19 +49,26 @@ export function loadTexts(options: LoadTextsOptions): ExampleSet {
   const { file, max_length, limits } = options;
   checkLength(max_length, limits.max_positions);
   const examples = new LearnedTokens();
-  for (const { example: { ids, learned }, line } of learnedRows(options)) {
-    checkIds(ids, limits.vocab_size, { line }, file);
+  const { truncation_side } = options.tokenizer;
+  for (const { example: { ids, before = 0, learned }, line } of learnedRows(options)) {
+    checkIds(ids, limits.vocab_size, { file, line });
     const length = Math.min(ids.length, max_length);
-    const next = Int32Array.from({ length }, (_, i) => (i + 1 < length && learned(i + 1) ? ids[i + 1] : IGNORED));
+    const [cut] = keptRange(ids.length, max_length, truncation_side);
+    /** Of a token that is left, its place in the whole text. As tokenizers have it, special tokens before the text stay. */
+    const placeOf = (i: number): number => (i < before ? i : cut + i);
+    const next = Int32Array.from({ length }, (_, i) => (i + 1 < length && learned(placeOf(i + 1)) ? ids[placeOf(i + 1)] : IGNORED));
     const some = next.some(target => target !== IGNORED);
     if (!some && length === ids.length) throw problem('dataset.nothing-to-learn', { file, line }, 'the example has no token that is learned', 'give it a text, a completion or a turn of the assistant');
-    examples.add(Int32Array.from(ids.slice(0, length)), next, length < ids.length);
+    examples.add(Int32Array.from({ length }, (_, i) => ids[placeOf(i)]), next, length < ids.length);
   }
   if (examples.nothing) {
-    throw new LabError({ code: 'dataset.nothing-to-learn', file, cause: `nothing is left to learn: every prompt alone is longer than max_length ${max_length}`, action: 'raise training.max_length, or shorten the prompts' });
+    throw new LabError({ code: 'dataset.nothing-to-learn', file, cause: `nothing is left to learn: ${nothingLeft(truncation_side, max_length)}`, action: 'raise training.max_length, or shorten the prompts' });
   }
   return examples.set();
 }
+
+/** Why nothing is learned of texts that were cut. */
+export const nothingLeft = (side: Side, max_length: number): string => (side === 'left' ? `the last ${max_length} tokens of a text hold none that is learned` : `the prompt alone is longer than max_length ${max_length}`);
 
 function* learnedRows({ file, dataset, tokenizer, eos, template, onProgress: onRead }: LoadTextsOptions): Generator<{ example: Learned; line: number }> {
   const form = languageForm(dataset);
@@ -73,10 +81,10 @@ function* learnedRows({ file, dataset, tokenizer, eos, template, onProgress: onR
       const given = [...tokenizer.before, ...tokenizer.tokens(prompt)];
       const whole = ended([...tokenizer.before, ...tokenizer.tokens(prompt + completion)], eos, given.length);
       const begin = common(whole, given);
-      yield { example: { ids: whole, learned: i => i >= begin }, line };
+      yield { example: { ids: whole, before: tokenizer.before.length, learned: i => i >= begin }, line };
     }
   } else {
-    for (const { values: { text }, line } of readRecords({ file, columns: { text: textColumn(dataset.text_column) }, keys, onRead })) yield { example: { ids: ended([...tokenizer.before, ...tokenizer.tokens(text)], eos, tokenizer.before.length), learned: () => true }, line };
+    for (const { values: { text }, line } of readRecords({ file, columns: { text: textColumn(dataset.text_column) }, keys, onRead })) yield { example: { ids: ended([...tokenizer.before, ...tokenizer.tokens(text)], eos, tokenizer.before.length), before: tokenizer.before.length, learned: () => true }, line };
   }
 }
 

@@ -36,7 +36,7 @@ export function loadPairs({ file, dataset, tokenizer, eos, start, max_length, ma
     const source = tokenizer.encode(values.source, max_length);
     checkTokens(source.input_ids, { file, line }, `the text in "${dataset.source_column}" has`, 'a text');
     const target = targetTokens(values.target, tokenizer, eos, max_target_length);
-    for (const { input_ids } of [source, target]) checkIds(input_ids, limits.vocab_size, { line }, file);
+    for (const { input_ids } of [source, target]) checkIds(input_ids, limits.vocab_size, { file, line });
     sources.append(source.input_ids);
     source_ends.push(sources.length);
     targets.append(target.input_ids);

@@ -49,7 +49,7 @@ export function loadTags({ file, dataset, tokenizer, labels, max_length, limits,
   for (const { values: { words, tags }, line } of taggedRows(file, dataset, onProgress)) {
     const encoded = tokenizer.encode(words, max_length);
     checkTokens(encoded.input_ids, { file, line }, `the words in "${dataset.tokens_column}" have`, 'words');
-    checkIds(encoded.input_ids, limits.vocab_size, { line }, file);
+    checkIds(encoded.input_ids, limits.vocab_size, { file, line });
     const wanted = new Int32Array(encoded.input_ids.length).fill(IGNORED);
     tags.forEach((tag, word) => {
       const number = tag === IGNORED ? IGNORED : classOf(tag, { line }, labels, file);

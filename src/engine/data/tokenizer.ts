@@ -7,17 +7,19 @@ import { lookUp, readJsonObject } from '../files';
 import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
 import { readByteLevel } from './byteLevelTokenizer';
 import { ExactCharacterMap } from './characterMap';
+import { cleansUp, cleanUp, settledPart } from './cleanUp';
 import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
 import { builtClass, rebuilt } from './rebuiltTokenizers';
 import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
 import { isT5Tokenizer, t5Tokenizer } from './t5Tokenizer';
+import { keptRange, sideOf, type Side } from './truncation';
 import { buildTokenizer } from './vocabulary';
 import { withPrefixSpace } from './wordTokenizer';
 
 export interface TextTokenizer {
   /**
    * Tokens of a text, or of a text and its `pair`, with the special tokens around them, at most `max_length` in all: own tokens
-   * are cut at the end, of a pair those of the longer text first. `token_type_ids` are null where all are 0. `cut` tells whether tokens were left out.
+   * are cut at the end that `truncation_side` says, of a pair those of the longer text first. `token_type_ids` are null where all are 0. `cut` tells whether tokens were left out.
    * Error: `tokenizer.too-slow`, only for tokenizers that split with regular expressions of their own.
    */
   encode(text: string, max_length: number, pair?: string | null): { input_ids: Int32Array; token_type_ids: Int32Array | null; cut: boolean };
@@ -27,6 +29,8 @@ export interface TextTokenizer {
 export interface LanguageTokenizer extends TextTokenizer {
   /** A text's own tokens, special tokens within it included. Error: as `encode`. */
   tokens(text: string): number[];
+  /** The end at which texts that are too long are cut. */
+  truncation_side: Side;
   /** Special tokens that belong before a text, such as a BOS token. */
   before: readonly number[];
   /** The special tokens on either side of a text. */
@@ -35,6 +39,8 @@ export interface LanguageTokenizer extends TextTokenizer {
   numberOf(token: string): number | undefined;
   /** The text that tokens stand for, without special tokens. */
   decode(ids: ArrayLike<number>): string;
+  /** The beginning of that text which stays as it is whatever tokens follow. */
+  certain(ids: ArrayLike<number>): string;
   /** Content of `tokenizer_config.json`. */
   config: Record<string, unknown>;
 }
@@ -127,16 +133,25 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
     // Without an unknown token the library gives undefined for what is not in the vocabulary; Rust's leaves it out.
     try { return limited(text).filter(id => id !== undefined); } catch (error) { throw unusable(error, file); }
   };
+  const truncation_side = sideOf(json, config);
+  const keep = (ids: number[], count: number): number[] => ids.slice(...keptRange(ids.length, count, truncation_side));
+  const cleans = cleansUp(json, config);
+  const written = (numbers: ArrayLike<number>): string => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   return {
-    tokens: ids, before, around: { before, after }, config,
+    tokens: ids, truncation_side, before, around: { before, after }, config,
     numberOf: token => tokenizer.token_to_id(token),
-    decode: numbers => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: config.clean_up_tokenization_spaces === true }),
+    decode: numbers => (cleans ? cleanUp(written(numbers)) : written(numbers)),
+    certain(numbers) {
+      // Bytes of a character that is not complete yet decode to replacement characters.
+      const text = written(numbers).replace(/\ufffd+$/, '');
+      return cleans ? cleanUp(settledPart(text)) : text;
+    },
     encode(text, max_length, pair = null) {
       const [own, other] = [ids(text), pair === null ? [] : ids(pair)];
       const template = pair === null ? single : double ??= templateOf(tokenizer, 'pair', number);
       const room = Math.max(0, max_length - template.special);
       const [kept, keptOther] = pair === null ? [Math.min(own.length, room), 0] : longestFirst(own.length, other.length, room);
-      const filled = fillTemplate(template, own.slice(0, kept), other.slice(0, keptOther));
+      const filled = fillTemplate(template, keep(own, kept), keep(other, keptOther));
       return { input_ids: filled.input_ids, token_type_ids: segments ? filled.token_type_ids : null, cut: kept < own.length || keptOther < other.length };
     },
   };

@@ -96,9 +96,7 @@ export class Continuation {
     this.ids.push(token);
     if (ends.has(token)) this.stopped = 'end';
     else if (this.ids.length >= this.longest) this.stopped = 'length';
-    const { text } = this;
-    // Bytes of a character that is not complete yet decode to a replacement character.
-    if (this.stopped === null && text.endsWith('\ufffd')) return '';
+    const text = this.stopped === null ? this.options.tokenizer.certain(this.tokens) : this.text;
     const piece = text.slice(this.told.length);
     this.told = text;
     return piece;

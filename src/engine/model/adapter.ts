@@ -129,14 +129,14 @@ function parseLabels(json: string | undefined): string[] | null {
 
 /**
  * The adapter's values as the flat vector of a plan. An adapter that names no task comes without a head: it keeps the base's.
- * Errors: `adapter.wrong-base` (recorded for other base weights), `adapter.missing`, `adapter.unexpected`, `adapter.shape`.
+ * Errors: `adapter.wrong-base` (recorded for other base weights), `adapter.base-layer`, `adapter.missing`, `adapter.unexpected`, `adapter.shape`.
  */
-export function fillTrainables(plan: AdapterPlan, adapter: Adapter, model: Pick<LoadedModel, 'folder' | 'fingerprint' | 'missing' | 'weights'>): Float32Array {
+export function fillTrainables(plan: AdapterPlan, adapter: Adapter, model: Pick<LoadedModel, 'folder' | 'fingerprint' | 'missing' | 'weights' | 'parameters'>): Float32Array {
   checkBase(adapter, model);
-  checkBaseLayers(adapter, model);
+  const stored = checkBaseLayers(adapter, model);
   const file = join(adapter.folder, ADAPTER_WEIGHTS);
   const own = adapter.config.task_type == null ? plan.trainables.filter(({ name, parameter }) => !adapter.tensors.has(name) && baseWeight(model, parameter)) : [];
-  checkKeys(plan.trainables.filter(t => !own.includes(t)).map(t => t.name), adapter, model.missing);
+  checkKeys(plan.trainables.filter(t => !own.includes(t)).map(t => t.name), adapter, [...stored, ...model.missing.map(name => PREFIX + name)]);
   const values = new Float32Array(plan.trainable_parameters);
   for (const { parameter, offset } of own) values.set(readTensor(baseWeight(model, parameter)!), offset);
   for (const { name, shape, offset } of plan.trainables.filter(t => !own.includes(t))) {
@@ -174,7 +174,7 @@ export function checkBase(adapter: Adapter, base: { folder: string; fingerprint:
   });
 }
 
-/** Errors `adapter.missing` and `adapter.unexpected`. `tolerated` are parameters that may be there or not. */
+/** Errors `adapter.missing` and `adapter.unexpected`. `tolerated` are keys that may be there or not. */
 export function checkKeys(expected: readonly string[], adapter: Adapter, tolerated: readonly string[] = []): void {
   const file = join(adapter.folder, ADAPTER_WEIGHTS);
   const known = new Set(expected);
@@ -182,7 +182,7 @@ export function checkKeys(expected: readonly string[], adapter: Adapter, tolerat
   // With "bias": "all" PEFT stores the biases of saved modules twice more, under its wrapper's names; the first copy is the one it reads.
   const isCopy = (name: string): boolean => adapter.config.bias === 'all' && /\.(modules_to_save|original_module)\.(.+\.)?bias$/.test(name);
   const isKnownLayer = (name: string): boolean => isBaseLayer(name) && expected.some(other => other.startsWith(name.replace(/base_layer\.weight$/, 'lora_')));
-  const unexpected = [...adapter.tensors.keys()].filter(name => !known.has(name) && !isCopy(name) && !isKnownLayer(name) && !tolerated.some(other => PREFIX + other === name));
+  const unexpected = [...adapter.tensors.keys()].filter(name => !known.has(name) && !isCopy(name) && !isKnownLayer(name) && !tolerated.includes(name));
   const list = (names: string[]): string => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
   const action = 'use the target_modules and modules_to_save that the adapter was trained with, and a base of the same architecture';
   if (missing.length) throw new LabError({ code: 'adapter.missing', file, cause: `the adapter lacks ${list(missing)}`, action });

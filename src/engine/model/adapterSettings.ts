@@ -21,7 +21,7 @@ export function checkAdapterSettings(adapter: Adapter, plan: AdapterPlan, model:
     const [then, now] = [settings[key], lora[key]].map(written);
     if (then !== now) throw differs(`the adapter was trained with ${key} ${then}, the experiment has ${now}`, key);
   }
-  const own = planAdapter(model, settings);
+  const own = planAdapter(model, settings, { stored: true });
   const theirs = new Map(own.modules.map(module => [module.name, module]));
   for (const { name, r, lora_alpha } of plan.modules) {
     const module = theirs.get(name);
@@ -42,8 +42,11 @@ export function checkAdapterTask({ folder, config }: Adapter, task: string): voi
 /** What the adapter adapts in this base by its own settings. What of them does not fit is a fault of the pair, not of an experiment. Errors: those of `planAdapter`, `adapter.wrong-base`. */
 export function planOf(adapter: Adapter, model: LoadedModel, lora: LoraSettings): AdapterPlan {
   checkBase(adapter, model);
-  return onThisBase(adapter, model.folder, () => planAdapter(model, lora));
+  return onThisBase(adapter, model.folder, () => planAdapter(model, lora, { stored: true }));
 }
+
+/** What is not supported is so on the adapter's own base too. */
+const OF_THE_ADAPTER = ['lora.target-tied', 'lora.modules-to-save'];
 
 /** Has what `plan` says of settings that do not fit the base say so of the adapter's own. */
 export function onThisBase<T>({ folder }: Adapter, base: string, plan: () => T): T {
@@ -51,8 +54,7 @@ export function onThisBase<T>({ folder }: Adapter, base: string, plan: () => T):
     if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
     const { code, where, cause, action } = error.report;
     const file = join(folder, ADAPTER_CONFIG);
-    // What is not supported is so on its own base too.
-    if (code === 'lora.target-tied') throw new LabError({ code, file, where: 'target_modules', cause, action }, { cause: error });
+    if (OF_THE_ADAPTER.includes(code)) throw new LabError({ code, file, where: where?.replace('lora.', ''), cause, action }, { cause: error });
     throw new LabError({ code, file, where, cause, action: `use the base that the adapter was trained on, or one of its kind; this one is ${base}` }, { cause: error });
   }
 }

@@ -7,7 +7,7 @@ import type { LoraSettings } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { factorSuffixes } from './factors';
 import { checkStart, startsFromBase } from './startFactors';
-import { isInside, matchTargets, type AdaptableModule } from './targets';
+import { isInside, matchTargets, UNTIED, type AdaptableModule, type PlanOptions } from './targets';
 import type { AdaptedModule, AdapterPlan, Trainable } from './lora.types';
 import { CLASSIFIER_HEADS } from './adapterConfig';
 import { OUTPUT_LAYER, TOKENS_KEY, trainedTokens } from './trainedTokens';
@@ -55,15 +55,15 @@ export function trainedBiases(parameters: readonly ParameterSpec[], adapted: rea
 }
 
 /** Resolves `lora` against the model. Throws LabError for targets that match nothing, ranks that are too large, and keys that exclude each other. */
-export function planAdapter(model: Pick<LoadedModel, 'family' | 'config' | 'parameters' | 'task'>, lora: LoraSettings): AdapterPlan {
+export function planAdapter(model: Pick<LoadedModel, 'family' | 'config' | 'parameters' | 'task'>, lora: LoraSettings, { stored = false }: PlanOptions = {}): AdapterPlan {
   if (lora.full) return wholeModel(model.parameters);
   checkCombination(lora);
   const heads = model.family.headModules(model.task);
-  const modules_to_save = savedModules(model.parameters, lora.modules_to_save, heads);
+  const modules_to_save = savedModules(model.parameters, lora.modules_to_save, heads, stored);
   const whole = [...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())];
   const candidates = adaptableModules(model.parameters).filter(m => !whole.some(entry => isInside(m.name, entry)));
   checkUnread(lora.target_modules, unreadModules(model.parameters));
-  const modules = matchTargets(candidates, lora, model.family.default_target_modules, heads);
+  const modules = matchTargets(candidates, lora, model.family.default_target_modules, heads, { stored });
   checkStart(lora, modules);
   checkEmbeddings(lora, modules);
 
@@ -100,20 +100,31 @@ function wholeModel(parameters: readonly ParameterSpec[]): AdapterPlan {
 
 const moduleOf = (parameter: string): string => parameter.slice(0, parameter.lastIndexOf('.'));
 
-function savedModules(parameters: readonly ParameterSpec[], asked: string | string[] | null, heads: string[]): string[] {
+/** An entry of `modules_to_save` for embeddings that are the output layer too, or for that layer. */
+const tiedSave = (entry: string): LabError => new LabError({
+  code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is embeddings and output layer in one (tie_word_embeddings), of which only one use would be trained`, action: `remove it from modules_to_save, or ${UNTIED}`,
+});
+
+/** Error `lora.modules-to-save`: an output layer that is the embeddings is among the `entries`. */
+export function checkSavedOutput(parameters: readonly ParameterSpec[], entries: readonly string[]): void {
+  const entry = parameters.some(isTiedTable) ? entries.find(one => isSavedBy(OUTPUT_LAYER, one)) : undefined;
+  if (entry !== undefined) throw tiedSave(entry);
+}
+
+const isTiedTable = ({ kind, output }: ParameterSpec): boolean => kind === 'embedding' && output === true;
+
+function savedModules(parameters: readonly ParameterSpec[], asked: string | string[] | null, heads: string[], stored: boolean): string[] {
   const entries = [...new Set([...heads, ...(asked === null ? [] : [asked].flat())])];
   const modules = [...new Set(parameters.map(p => moduleOf(p.name)))];
   return [...new Set(entries.flatMap(entry => {
     // An entry may name a module that holds others, such as a whole pooler.
     const matched = modules.filter(name => isSavedBy(name, entry));
-    const tied = parameters.some(p => p.kind === 'embedding' && p.output && (matched.includes(moduleOf(p.name)) || isSavedBy(OUTPUT_LAYER, entry)));
-    if (tied) {
-      throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is embeddings and output layer in one (tie_word_embeddings), of which only one use would be trained`, action: 'remove it from modules_to_save' });
-    }
+    const tied = parameters.some(p => isTiedTable(p) && (matched.includes(moduleOf(p.name)) || isSavedBy(OUTPUT_LAYER, entry)));
+    if (tied) throw tiedSave(entry);
     const fixed = parameters.find(p => p.fixed !== undefined && matched.includes(moduleOf(p.name)));
     if (fixed) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" cannot be trained whole: ${fixed.fixed}`, action: 'remove it from modules_to_save' });
     // PEFT lists both usual names of a head in adapter_config.json, from where people copy them.
-    if (matched.length || CLASSIFIER_HEADS.includes(entry)) return matched;
+    if (matched.length || stored || CLASSIFIER_HEADS.includes(entry)) return matched;
     throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" is no module of this model`, action: `name one of: ${modules.slice(-6).join(', ')}` });
   }))];
 }

@@ -16,7 +16,7 @@ import { classWeight, type Family } from './family';
 import { configLabels, familyOf, modelOf, storedTensor, usualTask } from './loadModel';
 import { checkBaseLayers } from './baseLayers';
 import { factorSuffixes, weightOf } from './factors';
-import { adaptableModules, adapterTensors, trainedBiases } from './lora';
+import { adaptableModules, adapterTensors, checkSavedOutput, trainedBiases } from './lora';
 import type { AdaptedModule } from './lora.types';
 import { changedJson, copyCompanions } from './mergeFiles';
 import { mergedChunks, type Delta } from './mergeTensor';
@@ -77,16 +77,18 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   const { family, lora, model } = describe(checkpoint, adapter, families);
   // PEFT trains the head of its own accord only if the adapter names its task.
   const heads = adapter.config.task_type == null ? [] : family.headModules(model.task);
-  const adapted = onThisBase(adapter, checkpoint.folder, () => matchTargets(adaptableModules(model.parameters), lora, family.default_target_modules, heads));
+  const adapted = onThisBase(adapter, checkpoint.folder, () => matchTargets(adaptableModules(model.parameters), lora, family.default_target_modules, heads, { stored: true }));
 
-  const isSaved = savedBy([...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())]);
+  const entries = [...heads, ...(lora.modules_to_save === null ? [] : [lora.modules_to_save].flat())];
+  onThisBase(adapter, checkpoint.folder, () => checkSavedOutput(model.parameters, entries));
+  const isSaved = savedBy(entries);
   const savedNames = model.parameters.map(spec => spec.name).filter(isSaved);
   const modulesOf = (names: readonly string[]): string[] => [...new Set(names.map(name => name.slice(0, name.lastIndexOf('.'))))];
   const biases = trainedBiases(model.parameters, adapted.map(({ name }) => name), modulesOf(savedNames), lora.bias);
   const tokens = onThisBase(adapter, checkpoint.folder, () => trainedTokens(model, lora.trainable_token_indices, [...adapted.map(({ name }) => name), ...modulesOf(savedNames)]));
   const keys = [...adapted.flatMap(module => adapterTensors(module, lora).map(([suffix]) => `${module.name}.${suffix}`)), ...tokens.map(({ name }) => `${name}.${TOKENS_KEY}`)];
-  checkKeys([...keys, ...savedNames, ...biases.values()].map(name => PREFIX + name), adapter, model.missing);
-  checkBaseLayers(adapter, model);
+  const stored = checkBaseLayers(adapter, model);
+  checkKeys([...keys, ...savedNames, ...biases.values()].map(name => PREFIX + name), adapter, [...stored, ...model.missing.map(name => PREFIX + name)]);
   if (tokens.some(({ name, weight, readers }) => readers.length === 1 && name !== OUTPUT_LAYER && `${name}.weight` !== weight)) throw sharedEmbeddings(adapter, tokens[0].name);
   const shared = adapted.find(module => module.embedding && module.weight !== undefined);
   if (shared) throw sharedEmbeddings(adapter, shared.name);
@@ -108,7 +110,7 @@ function planMerge(checkpoint: Checkpoint, adapter: Adapter, families: readonly 
   const saved = new Map<string, { shape: number[]; data: Float32Array }>();
   for (const spec of model.parameters) {
     const key = PREFIX + (biases.get(spec.name) ?? spec.name);
-    if (adapter.tensors.has(key)) saved.set(spec.name, { shape: spec.shape, data: matrix(adapter, key, spec.shape) });
+    if (adapter.tensors.has(key) && !stored.includes(key)) saved.set(spec.name, { shape: spec.shape, data: matrix(adapter, key, spec.shape) });
   }
   if (lora.lora_bias) for (const module of adapted) saved.set(`${module.name}.bias`, withLoraBias(module, adapter, model, saved.get(`${module.name}.bias`)?.data));
   const names = new Map<string, string>();

@@ -21,6 +21,12 @@ export interface AdaptableModule {
   output?: boolean;
 }
 
+/** Whose settings they are. */
+export interface PlanOptions {
+  /** An adapter's that is there already: as to PEFT, an entry counts for nothing that matches nothing while others match. An experiment's must all match. */
+  stored?: boolean;
+}
+
 /** What decides which modules are adapted. */
 export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'use_rslora' | 'target_modules' | 'exclude_modules' | 'layers_to_transform' | 'layers_pattern' | 'rank_pattern' | 'alpha_pattern' | 'modules_to_save'>;
 
@@ -31,7 +37,7 @@ export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'use_rslora
  * Errors: `lora.target-not-found` (an entry or expression matches nothing), `lora.target-tied`, `lora.regex-invalid`, `lora.layers`,
  * `lora.rank-too-high`, `lora.rank-invalid`, `lora.pattern-not-found`, `lora.nothing-to-adapt`, `lora.modules-to-save` (trained whole and adapted).
  */
-export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSettings, defaults: readonly string[], heads: readonly string[]): AdaptedModule[] {
+export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSettings, defaults: readonly string[], heads: readonly string[], { stored = false }: PlanOptions = {}): AdaptedModule[] {
   const names = modules.map(module => module.name);
   const whole = [...heads, ...namesOf(lora.modules_to_save)];
   const isWhole = (name: string) => whole.some(saved => isInside(name, saved));
@@ -45,11 +51,11 @@ export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSe
   if (!isAllLinear(targets)) {
     const tied = modules.find(module => module.tied);
     if (tied && isTarget(OUTPUT_LAYER) && adaptable(OUTPUT_LAYER)) throw tiedOutput(tied.name);
-    checkTargets(targets, names, isWhole);
+    if (!stored || !names.some(name => isTarget(name) && !isWhole(name))) checkTargets(targets, names, isWhole);
   }
   const candidates = modules.filter(module => adaptable(module.name) && isTarget(module.name));
   const layers = [lora.layers_to_transform ?? []].flat();
-  if (layers.length || lora.layers_pattern !== null) checkLayers(targets, layers, lora.layers_pattern, candidates.map(module => module.name));
+  if (layers.length || lora.layers_pattern !== null) checkLayers(targets, layers, lora.layers_pattern, candidates.map(module => module.name), stored);
   // A full name is no matter of layers.
   const matched = candidates.filter(({ name }) => typeof targets === 'string' || targets.includes(name) || isInLayers(name, lora));
   if (!matched.length) throw new LabError({ code: 'lora.nothing-to-adapt', where: 'lora.target_modules', cause: 'no module is left to adapt', action: `loosen exclude_modules, or target one of: ${suffixes(names).join(', ')}` });
@@ -59,8 +65,7 @@ export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSe
     if (entry !== undefined) throw new LabError({ code: 'lora.modules-to-save', where: 'lora.modules_to_save', cause: `"${entry}" trains ${name} whole, as PEFT compares the ends of names, and an adapter is put on it`, action: 'name the modules to save more exactly, or exclude this one by exclude_modules' });
   }
 
-  checkPatternKeys(lora.rank_pattern, 'rank_pattern', names);
-  checkPatternKeys(lora.alpha_pattern, 'alpha_pattern', names);
+  if (!stored) for (const key of ['rank_pattern', 'alpha_pattern'] as const) checkPatternKeys(lora[key], key, names);
   return matched.map(module => adapt(module, lora));
 }
 
@@ -103,10 +108,13 @@ const invalidExpression = (expression: string, key: string, error: unknown): Lab
   code: 'lora.regex-invalid', where: `lora.${key}`, cause: `"${expression}" is not a valid regular expression: ${(error as Error).message.replace(/^Invalid regular expression: /, '')}`, action: 'correct the expression, or give a list of module names',
 }, { cause: error });
 
+/** What to do where embeddings and output layer are one and should not be. */
+export const UNTIED = `use a base that stores an output layer of its own (${OUTPUT_LAYER}.weight, with "tie_word_embeddings": false in config.json)`;
+
 /** PEFT puts an adapter on the one use of the weight as output layer. */
 const tiedOutput = (embeddings: string): LabError => new LabError({
   code: 'lora.target-tied', where: 'lora.target_modules', cause: `${OUTPUT_LAYER} is ${embeddings} in this model (tie_word_embeddings), and an adapter on such an output layer is not supported`,
-  action: `leave ${OUTPUT_LAYER} out, or use a base that stores an output layer of its own (${OUTPUT_LAYER}.weight, with "tie_word_embeddings": false in config.json)`,
+  action: `leave ${OUTPUT_LAYER} out, or ${UNTIED}`,
 });
 
 /** Every entry must match at least one module: a name that is misspelt must not be left out unseen. */
@@ -122,11 +130,12 @@ function checkTargets(targets: string | readonly string[], names: string[], isWh
   }
 }
 
-/** As PEFT, layers are counted only where `target_modules` is a list; unlike PEFT, a layer that is not there is an error. */
-function checkLayers(targets: string | readonly string[], layers: readonly number[], pattern: LoraSettings['layers_pattern'], names: readonly string[]): void {
+/** As PEFT, layers are counted only where `target_modules` is a list; unlike PEFT, a layer that is not there is an error in an experiment. */
+function checkLayers(targets: string | readonly string[], layers: readonly number[], pattern: LoraSettings['layers_pattern'], names: readonly string[], stored: boolean): void {
   const problem = (key: string, cause: string, action: string): LabError => new LabError({ code: 'lora.layers', where: `lora.${key}`, cause, action });
   if (!layers.length) throw problem('layers_pattern', 'is given without layers_to_transform', 'name the layers, or remove it');
   if (typeof targets === 'string') throw problem('layers_to_transform', `cannot be used with the expression "${targets}"`, 'give target_modules as a list, or name the layers in the expression');
+  if (stored) return;
   const found = [...new Set(names.map(name => layerOf(name, pattern)).filter(layer => layer !== undefined))];
   const absent = layers.find(layer => !found.includes(layer));
   if (absent === undefined) return;

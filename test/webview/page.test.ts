@@ -302,6 +302,14 @@ test('the metrics of a classifier stand in a narrow editor without scrolling', (
   assert.match(await row.innerText(), /0\.4 s$/);
 }));
 
+test('evaluations are those of the run that is shown, also where another had as many at the same steps', () => inPanel({ state: 'finished' }, async page => {
+  const evaluated = (eval_accuracy: number) => notify(page, 'metrics', { records: [{ step: 564, epoch: 3, eval_loss: 0.2, eval_accuracy, eval_runtime: 1, time: 40 }], samples: [], reset: true });
+  for (const [accuracy, shown] of [[0.9, '90.0 %'], [0.5, '50.0 %']] as const) {
+    await evaluated(accuracy);
+    await eventually(page, '#evaluations tbody tr:only-child td:nth-child(4)', shown);
+  }
+}));
+
 test('a model that is trained whole has a size of its own and no chart over ranks', () => inPanel({ state: 'wholeModel' }, async page => {
   assert.equal(await text(page, '#trainable-ratio'), '100.0 %');
   assert.match(await text(page, '#cost'), /Model size.*in float32.*The whole model is trained980,354Frozen base0/);

@@ -126,6 +126,21 @@ test('an error names file, place, cause and action, opens the file there and goe
   assert.deepEqual(await asked(page, 'act'), [{ action: 'continueRun' }]);
 }));
 
+test('Start says what could not be written to the file, and starts when it is pressed again', () => inPanel({}, async page => {
+  await page.evaluate(() => { (window as unknown as { mock: { refused: object } }).mock.refused = { code: 'experiment.read-only', cause: 'the file could not be changed', action: 'check that it is not read-only' }; });
+  const start = page.locator('.toolbar [data-action="start"]');
+  await page.locator('input[type=range][data-key="lora.r"]').press('ArrowLeft');
+  await eventually(page, '#message-lora\\.r', 'not saved: the file could not be changed');
+  await start.click();
+  const card = page.locator('#failures [role="alert"]');
+  assert.match(await card.innerText(), /Nothing was started.*The file could not be changed\..*not read-only; or start with the settings as they are shown/s);
+  assert.deepEqual(await asked(page, 'act'), []);
+  await start.click();
+  await card.waitFor({ state: 'detached' });
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'act'));
+  assert.deepEqual(await asked(page, 'act'), [{ action: 'start' }]);
+}));
+
 test('a language model is measured by perplexity and token accuracy, and its loss does not fall below zero', () => inPanel({ state: 'language' }, async page => {
   assert.deepEqual(await page.locator('#evaluations th').allInnerTexts(), ['Step', 'Epoch', 'Loss', 'Perplexity', 'Token accuracy', 'Time']);
   const summary = await text(page, '#summary');

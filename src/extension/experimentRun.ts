@@ -3,7 +3,7 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { RunStarted } from '../protocol/engine';
 import type { MetricRecord, Summary, SweepSummary, TelemetrySample } from '../protocol/metrics';
-import { EMPTY_RUN, isActive, TELEMETRY_KEPT, type RunView } from '../protocol/panel';
+import { EMPTY_RUN, isActive, TELEMETRY_KEPT, type ChosenAdapter, type RunView } from '../protocol/panel';
 import { EngineClient, type EngineOptions } from './engineClient';
 import { endedSilent, silentReport } from '../protocol/silentGpu';
 import { ForeignRun, type News } from './foreignRun';
@@ -266,6 +266,11 @@ export class ExperimentRun {
     // A sweep that says it runs was killed.
     await this.showSweep({ ...sweep, folder, state: sweep.state === 'running' ? 'stopped' : sweep.state });
     await this.lookAtFolder();
+  }
+
+  /** Has an adapter tried instead of the run's own, until another run is shown or begins; null for the own one. */
+  tryWith(chosen: ChosenAdapter | null): void {
+    this.update({ chosen });
   }
 
   /** Forgets a run whose folder was deleted. */

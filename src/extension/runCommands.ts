@@ -40,6 +40,7 @@ export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): 
   if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) {
     await lab.run.load(run.folder, experiment !== undefined);
   }
+  lab.run?.tryWith(null);
   panel.show();
 }
 

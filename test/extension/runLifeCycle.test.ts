@@ -81,6 +81,26 @@ suite('Runs one after the other', () => {
     assert.deepEqual([own.folder, own.resumable, own.step], [latest.folder, true, latest.step]);
   });
 
+  test('an adapter that was chosen in the tree is tried until the own one is asked for, a run is shown or one begins', async () => {
+    await train('tried');
+    const { adapter } = await train('tried');
+    const earlier = await row('tried.1');
+    const tried = async (): Promise<string | null> => (await state()).run.tried;
+    const choose = async (): Promise<void> => {
+      await vscode.commands.executeCommand('loraLab.tryAdapter', earlier);
+      assert.equal(await tried(), inWorkspace('runs/tried.1/adapter'));
+    };
+    await choose();
+    await vscode.commands.executeCommand('loraLab.tryAdapter');
+    assert.equal(await tried(), adapter, 'asked for');
+    await choose();
+    await vscode.commands.executeCommand('loraLab.openRun', await row('tried'));
+    assert.equal(await tried(), adapter, 'shown');
+    await choose();
+    await train('tried');
+    assert.equal(await tried(), adapter, 'trained anew');
+  });
+
   test('an earlier run is tried on the base that it was trained on', async () => {
     await train('based');
     cpSync(inWorkspace('model'), inWorkspace('other-model'), { recursive: true });

@@ -18,6 +18,16 @@ const row = async (name: string): Promise<RunNode & { kind: 'run' }> => {
   return until(`${name} is in the tree`, async () => (await runTree.getChildren()).flatMap(node => (node.kind === 'run' && node.run.name === name ? [node] : []))[0]);
 };
 
+/** Puts the sample's model into another folder, with a last weight of another value where it is to be `changed`. */
+function copyModel(name: string, { changed = false } = {}): void {
+  cpSync(inWorkspace('model'), inWorkspace(name), { recursive: true });
+  if (!changed) return;
+  const weights = inWorkspace(name, 'model.safetensors');
+  const bytes = readFileSync(weights);
+  bytes[bytes.length - 4] ^= 1;
+  writeFileSync(weights, bytes);
+}
+
 /** Starts something, and stops it as soon as its engine is there, or as soon as it is shown that it begins. */
 async function cancelled(begin: () => Thenable<unknown>, stopped: 'engine' | 'shown' = 'engine'): Promise<void> {
   await none();
@@ -103,15 +113,26 @@ suite('Runs one after the other', () => {
 
   test('an earlier run is tried on the base that it was trained on', async () => {
     await train('based');
-    cpSync(inWorkspace('model'), inWorkspace('other-model'), { recursive: true });
-    const weights = inWorkspace('other-model/model.safetensors');
-    const bytes = readFileSync(weights);
-    bytes[bytes.length - 4] ^= 1;
-    writeFileSync(weights, bytes);
+    copyModel('other-model', { changed: true });
     await train('based', [{ path: ['base_model'], value: 'other-model' }]);
     await vscode.commands.executeCommand('loraLab.openRun', await row('based.1'));
     const { base, adapter } = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text: 'A wonderful evening.' });
     assert.notDeepEqual(base[0].probabilities, adapter[0].probabilities);
+  });
+
+  test('a run is tried and merged on the base that it was trained on, whatever the experiment names since; where that was moved, on the experiment\'s', async () => {
+    copyModel('trained-on');
+    copyModel('named-since', { changed: true });
+    await train('rebased', [{ path: ['base_model'], value: 'trained-on' }]);
+    const text = 'A wonderful evening.';
+    const { adapter } = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text });
+    await useExperiment('rebased', [{ path: ['base_model'], value: 'named-since' }]);
+    assert.deepEqual((await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text })).adapter, adapter);
+    const out = inWorkspace('rebased-merged');
+    assert.equal(await vscode.commands.executeCommand('loraLab.mergeAdapter', { out }), out);
+    renameSync(inWorkspace('trained-on'), inWorkspace('moved-to'));
+    await useExperiment('rebased', [{ path: ['base_model'], value: 'moved-to' }]);
+    assert.deepEqual((await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text })).adapter, adapter);
   });
 
   test('a sweep that goes on keeps the curves of the members that had ended', async () => {

@@ -97,6 +97,7 @@ async function tryAdapter(lab: Lab, panel: ExperimentPanel, args: TryArguments |
   if (!chosen) return undefined;
   if (!lab.document) await lab.current.initialize();
   if (!lab.document) return askAndTry(lab, chosen);
+  await lab.shown;
   await chooseForTry(lab, chosen);
   return panel.focusTry();
 }

@@ -39,6 +39,8 @@ export class ExperimentRun {
   private readonly history = new RunHistory();
   private members: SweepHistory | undefined;
   private own = true;
+  /** How many times a run was taken up or begun: of several that are read at the same time the last one that was asked for is shown. */
+  private asked = 0;
   /** What is shown, where another process trains it. */
   private foreign: ForeignRun | undefined;
   private samples: TelemetrySample[] = [];
@@ -72,6 +74,7 @@ export class ExperimentRun {
     this.samples = [];
     this.replaceHistory(this.metrics);
     const attempt = ++attempts;
+    this.asked += 1;
     const before: Shown = { view: this.current, records: [...this.metrics], members: this.members, own: this.own };
     if (admission && !await this.admitted(admission, attempt)) return undefined;
     this.foreign = undefined;
@@ -166,14 +169,16 @@ export class ExperimentRun {
    * Continue goes on with. A run that another process still trains is `elsewhere`; `look` follows it.
    */
   async load(folder: string, own = true): Promise<void> {
+    const asked = ++this.asked;
+    const stale = (): boolean => this.active || asked !== this.asked;
     const pid = await ownerOf(folder);
-    if (pid !== undefined) return this.follow(folder, { pid, own });
+    if (pid !== undefined) return this.follow(folder, { pid, own }, stale);
     const sweep = await readSweep(folder);
-    if (sweep && !this.active) return this.loadSweep(sweep, folder, own);
+    if (sweep) return this.loadSweep(sweep, folder, own, stale);
     const run = await readRunFolder(folder);
-    if (!run || this.active) return;
+    if (!run) return;
     const [records, summary] = await Promise.all([readMetrics(folder), readSummary(folder)]);
-    if (this.active) return;
+    if (stale()) return;
     this.own = own;
     this.foreign = undefined;
     this.members = undefined;
@@ -182,10 +187,10 @@ export class ExperimentRun {
     await this.lookAtFolder();
   }
 
-  private async follow(folder: string, elsewhere: { pid: number; own: boolean }): Promise<void> {
+  private async follow(folder: string, elsewhere: { pid: number; own: boolean }, stale: () => boolean): Promise<void> {
     const foreign = new ForeignRun(folder);
     const news = await foreign.look(true);
-    if (this.active) return;
+    if (stale()) return;
     this.own = elsewhere.own;
     this.foreign = foreign;
     this.members = undefined;
@@ -220,7 +225,7 @@ export class ExperimentRun {
     const { foreign } = this;
     const ranking = await readSweep(folder!);
     if (this.foreign !== foreign) return;
-    if (ranking) return this.loadSweep(ranking, folder!, this.own);
+    if (ranking) return this.loadSweep(ranking, folder!, this.own, () => this.foreign !== foreign);
     const [run, summary] = await Promise.all([readRunFolder(folder!).catch(() => undefined), readSummary(folder!)]);
     // A process that has taken it over meanwhile is found by the next look.
     if (this.foreign !== foreign || run?.status === 'active') return;
@@ -243,24 +248,28 @@ export class ExperimentRun {
 
   /** A sweep that has ended: its best member is what can be tried, saved and merged. */
   private async showSweep(sweep: SweepSummary): Promise<void> {
+    const { members } = this;
     const best = sweep.best === null ? null : path.join(sweep.folder, sweep.best);
-    const summary = best === null ? null : await readSummary(best);
-    this.members?.show(sweep.best);
-    this.replaceHistory(best === null ? [] : await readMetrics(best));
+    const [summary, records] = best === null ? [null, []] : await Promise.all([readSummary(best), readMetrics(best)]);
+    // Another run may be shown by now.
+    if (this.members !== members) return;
+    members?.show(sweep.best);
+    this.replaceHistory(records);
     this.update({
       status: sweep.state === 'stopped' ? 'stopped' : 'finished', summary, folder: best ?? sweep.folder,
       // The summary's path is that of where the sweep was trained; its folder may have been renamed or copied since.
       adapter: best !== null && summary && !summary.full_finetuning ? path.join(best, 'adapter') : null,
       started: startedFrom(summary, best ?? sweep.folder), progress: null,
-      sweep: this.members?.view(sweep.members) ?? null,
+      sweep: members?.view(sweep.members) ?? null,
     });
   }
 
-  private async loadSweep(sweep: SweepSummary, folder: string, own: boolean): Promise<void> {
+  private async loadSweep(sweep: SweepSummary, folder: string, own: boolean, stale: () => boolean): Promise<void> {
+    const members = new SweepHistory();
+    for (const { name } of sweep.members) members.replace(name, await readMetrics(path.join(folder, name)));
+    if (stale()) return;
     this.own = own;
-    this.members = new SweepHistory();
-    for (const { name } of sweep.members) this.members.replace(name, await readMetrics(path.join(folder, name)));
-    if (this.active) return;
+    this.members = members;
     this.foreign = undefined;
     this.update(EMPTY_RUN);
     // A sweep that says it runs was killed.
@@ -276,6 +285,7 @@ export class ExperimentRun {
   /** Forgets a run whose folder was deleted. */
   clear(): void {
     if (this.active) return;
+    this.asked += 1;
     this.own = true;
     this.foreign = undefined;
     this.replaceHistory([]);
@@ -342,8 +352,8 @@ export class ExperimentRun {
       if (written.length > this.metrics.length) this.replaceHistory(written);
     }
     const trained = await isAdapter(adapter);
-    // The next run may have begun meanwhile.
-    if (this.current.attempt !== attempt) return;
+    // The next run may have begun meanwhile, or another one may be shown.
+    if (this.current.attempt !== attempt || this.current.folder !== folder) return;
     this.update({
       adapter: trained ? adapter : null, resumable: this.own && status !== 'finished' && (this.members !== undefined || newest !== undefined),
       // A process that died cannot say what it has saved.

@@ -23,6 +23,7 @@ export class Lab {
   private readonly runs = new Map<string, ExperimentRun>();
   /** Where the run of an experiment was looked for. */
   private readonly outputs = new Map<string, string | undefined>();
+  private showing: Promise<void> = Promise.resolve();
   /** Checkpoint folder and task that `modelState` is about. */
   private modelKey: string | undefined;
   private modelState: ModelState = { state: 'none' };
@@ -53,6 +54,8 @@ export class Lab {
 
   /** The run of the current experiment, whether it is active or lies on disk. */
   get run(): ExperimentRun | undefined { return this.document && this.runs.get(this.document.file); }
+  /** Fulfilled when the last run of the current experiment has been looked for and is shown: what is shown then is not replaced by it. */
+  get shown(): Promise<void> { return this.showing; }
   /** The folder that the current experiment names for its run; undefined where each run gets a new one. */
   get output(): string | undefined { return this.document && outputOf(this.document); }
   /** The run that this window trains now. One at a time: two would share the same device. */
@@ -187,7 +190,9 @@ export class Lab {
     if (this.document?.file !== this.triedFor) this.tries.end();
     this.triedFor = this.document?.file;
     this.experimentChanged.fire();
-    await Promise.all([this.inspect(), this.loadLastRun()]);
+    const [inspecting, loading] = [this.inspect(), this.loadLastRun()];
+    this.showing = Promise.allSettled([this.showing, loading]).then(() => undefined);
+    await Promise.all([inspecting, loading]);
   }
 
   /** Reads the checkpoint of the current experiment, if it is another one than before. */

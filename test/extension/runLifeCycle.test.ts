@@ -1,12 +1,14 @@
 /** Starts, stops and continuations that come close to each other, and runs that are not the current experiment's own. */
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import { EngineClient } from '../../src/extension/engineClient';
 import type { Change } from '../../src/extension/jsonEdit';
 import type { RunNode } from '../../src/extension/runTree';
 import type { TryResult } from '../../src/protocol/panel';
-import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
+import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
 
 const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
@@ -149,6 +151,25 @@ suite('Runs one after the other', () => {
     const { run } = await state();
     assert.equal(run.status, 'finished', JSON.stringify(run.error));
     assert.deepEqual(run.curves, { [sweep.members[0].name]: 8, [sweep.members[1].name]: 8 });
+  });
+
+  test('a member of a sweep that is shown from the tree stays shown, also where the window has not shown the sweep before', async () => {
+    const best = basename((await train('members', SWEEP)).folder!);
+    // A file that this window has not seen, as every file after a reload.
+    cpSync(inWorkspace('runs/members'), inWorkspace('runs/members-unseen'), { recursive: true });
+    const file = inWorkspace('members-unseen.lora.json');
+    writeFileSync(file, (await textOf(inWorkspace('members.lora.json'))).replace('runs/members', 'runs/members-unseen'));
+    const { runTree } = await lab();
+    const other = await until('the sweep is in the tree', async () => {
+      const sweep = (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.folder === inWorkspace('runs/members-unseen'));
+      const members = sweep ? await runTree.getChildren(sweep) : [];
+      return members.flatMap(node => (node.kind === 'run' && node.experiment === file && node.run.name !== best ? [node] : []))[0];
+    });
+    await vscode.commands.executeCommand('loraLab.openRun', other);
+    // What is read of the sweep beside it has been read by then.
+    await sleep(500);
+    const { experiment, run } = await state();
+    assert.deepEqual([experiment, run.folder, run.metrics > 0], [file, other.run.folder, true]);
   });
 
   test('the best member of a sweep whose folder was copied or renamed is tried from where it lies now', async () => {

@@ -64,6 +64,11 @@ export class ExperimentRun {
   /** Whether what is shown is what Continue goes on with: not an earlier run that was opened, nor another experiment's. */
   get isOwn(): boolean { return this.own; }
   get active(): boolean { return isActive(this.current.status); }
+  /** Whether it is trained by this window in a folder, as a run or as a sweep that has its members in there. */
+  trainsIn(output: string): boolean {
+    const { folder, sweep } = this.current;
+    return this.active && folder !== null && [folder, ...(sweep ? [path.dirname(folder)] : [])].some(at => path.normalize(at) === output);
+  }
 
   /**
    * Trains until the run ends, in an engine of its own, once `admission` admits it. Never rejects: what went wrong is in the view.

@@ -24,6 +24,8 @@ export class Lab {
   /** Where the run of an experiment was looked for. */
   private readonly outputs = new Map<string, string | undefined>();
   private showing: Promise<void> = Promise.resolve();
+  /** What `run` was when it was last told of. */
+  private toldRun: ExperimentRun | undefined;
   /** Checkpoint folder and task that `modelState` is about. */
   private modelKey: string | undefined;
   private modelState: ModelState = { state: 'none' };
@@ -52,8 +54,15 @@ export class Lab {
     return { extensionPath: this.context.extensionPath, cwd: folder?.uri.fsPath, runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
   }
 
-  /** The run of the current experiment, whether it is active or lies on disk. */
-  get run(): ExperimentRun | undefined { return this.document && this.runs.get(this.document.file); }
+  /**
+   * The run of the current experiment, whether it is active or lies on disk. What this window trains in its folder for another experiment,
+   * as for the file that it is a copy of or had before it was renamed, is that run.
+   */
+  get run(): ExperimentRun | undefined {
+    const { document, activeRun, output } = this;
+    if (!document) return undefined;
+    return output !== undefined && activeRun?.trainsIn(output) ? activeRun : this.runs.get(document.file);
+  }
   /** Fulfilled when the last run of the current experiment has been looked for and is shown: what is shown then is not replaced by it. */
   get shown(): Promise<void> { return this.showing; }
   /** The folder that the current experiment names for its run; undefined where each run gets a new one. */
@@ -172,7 +181,11 @@ export class Lab {
       const created = run = new ExperimentRun(file);
       this.runs.set(file, created);
       this.disposables.add(created);
-      this.disposables.add(created.onDidChange(() => this.runChanged.fire(created)));
+      this.disposables.add(created.onDidChange(() => {
+        this.runChanged.fire(created);
+        // It has begun, or ended, in the folder of another experiment.
+        if (this.run !== this.toldRun) void this.update();
+      }));
     }
     return run;
   }
@@ -189,6 +202,8 @@ export class Lab {
     this.memory.settingsAre(this.document?.file, this.document?.reading.values);
     if (this.document?.file !== this.triedFor) this.tries.end();
     this.triedFor = this.document?.file;
+    if (this.document) this.runOf(this.document.file);
+    this.toldRun = this.run;
     this.experimentChanged.fire();
     const [inspecting, loading] = [this.inspect(), this.loadLastRun()];
     this.showing = Promise.allSettled([this.showing, loading]).then(() => undefined);
@@ -232,6 +247,12 @@ export class Lab {
     if (!document) return;
     const run = this.runOf(document.file);
     const output = outputOf(document);
+    if (this.run !== run) {
+      // What was in the folder before is no longer there. What is in it now is looked for when it has ended.
+      run.clear();
+      this.outputs.delete(document.file);
+      return;
+    }
     const looked = this.outputs.has(document.file);
     if (looked && this.outputs.get(document.file) === output) return;
     this.outputs.set(document.file, output);

@@ -137,6 +137,28 @@ suite('Runs one after the other', () => {
     assert.deepEqual((await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text })).adapter, adapter);
   });
 
+  test('what this window trains is steered from every experiment that names its folder, and shown there with its end', async () => {
+    const { ended } = await startEndless('shared');
+    await useExperiment('shared-copy', [...ENDLESS, { path: ['output_dir'], value: 'runs/shared' }]);
+    assert.equal((await state()).run.status, 'running');
+    const seen = await steps();
+    await until('its steps are shown', async () => await steps() > seen);
+    await vscode.commands.executeCommand('loraLab.pause');
+    await until('it is paused', async () => (await state()).run.status === 'paused');
+    await vscode.commands.executeCommand('loraLab.stop');
+    await ended;
+    const run = await until('its end is shown', async () => { const now = (await state()).run; return now.resumable ? now : undefined; });
+    assert.deepEqual([run.status, run.folder, run.summary?.steps], ['stopped', inWorkspace('runs/shared'), run.step]);
+    // What the copy trains there next, the first one shows in the place of its own.
+    const next = start();
+    await until('steps are made', async () => (await state()).run.status === 'running' && await steps() > 0);
+    await useExperiment('shared', ENDLESS);
+    assert.equal((await state()).run.status, 'running');
+    await vscode.commands.executeCommand('loraLab.stop');
+    await next;
+    await until('the new end is shown', async () => { const now = (await state()).run; return now.status === 'stopped' && now.summary?.steps === now.step && now.step !== run.step; });
+  });
+
   test('a sweep that goes on keeps the curves of the members that had ended', async () => {
     await train('curves', SWEEP);
     const file = inWorkspace('runs/curves/sweep.json');

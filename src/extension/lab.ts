@@ -7,11 +7,11 @@ import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView } from '
 import { CurrentExperiment } from './currentExperiment';
 import { Disposables } from './disposables';
 import { liveEngines, withEngine, type EngineOptions } from './engineClient';
-import type { ExperimentDocument } from './experimentDocument';
+import { workFolder, type ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
 import { MemoryProbe, type MemorySubject } from './memoryProbe';
 import { heldBy, ReportedError, toReport } from './reports';
-import { ownerOf, readRunFolder, readSweep } from './runFolders';
+import { newestDefaultRun, ownerOf, readRunFolder, readSweep } from './runFolders';
 import { TryEngine } from './tryEngine';
 
 export type ModelState = { state: 'none' } | { state: 'loading' } | { state: 'error'; error: ErrorReport } | { state: 'ready'; model: ModelView };
@@ -50,8 +50,7 @@ export class Lab {
   get document(): ExperimentDocument | undefined { return this.current.document; }
   get model(): ModelState { return this.modelState; }
   get engineOptions(): EngineOptions {
-    const folder = this.document && vscode.workspace.getWorkspaceFolder(this.document.uri) || vscode.workspace.workspaceFolders?.[0];
-    return { extensionPath: this.context.extensionPath, cwd: folder?.uri.fsPath, runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
+    return { extensionPath: this.context.extensionPath, cwd: workFolder(this.document?.uri), runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
   }
 
   /**
@@ -256,7 +255,10 @@ export class Lab {
     const looked = this.outputs.has(document.file);
     if (looked && this.outputs.get(document.file) === output) return;
     this.outputs.set(document.file, output);
-    if (!looked && output && run.view.status === 'none') return showRun(run, output);
+    if (!looked && run.view.status === 'none') {
+      const last = output ?? await newestDefaultRun(document.name, workFolder(document.uri));
+      if (last !== undefined) return showRun(run, last);
+    }
     if (run.view.elsewhere?.own) run.clear();
     if (run.view.status === 'none') await this.lookForRun();
   }

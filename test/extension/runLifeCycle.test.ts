@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import * as vscode from 'vscode';
 import { EngineClient } from '../../src/extension/engineClient';
-import type { Change } from '../../src/extension/jsonEdit';
+import { editJson, type Change } from '../../src/extension/jsonEdit';
 import type { RunNode } from '../../src/extension/runTree';
 import type { TryResult } from '../../src/protocol/panel';
 import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
@@ -156,7 +157,29 @@ suite('Runs one after the other', () => {
     assert.equal((await state()).run.status, 'running');
     await vscode.commands.executeCommand('loraLab.stop');
     await next;
-    await until('the new end is shown', async () => { const now = (await state()).run; return now.status === 'stopped' && now.summary?.steps === now.step && now.step !== run.step; });
+    const summary: unknown = JSON.parse(readFileSync(inWorkspace('runs/shared/summary.json'), 'utf8'));
+    await until('the new end is shown', async () => isDeepStrictEqual((await state()).run.summary, summary));
+  });
+
+  test('the newest run of an experiment that names no folder is shown after a reload, and goes on from its row', async () => {
+    const nowhere: Change[] = [...ENDLESS, { path: ['output_dir'], value: undefined }];
+    await useExperiment('nowhere', nowhere);
+    const ended = start();
+    await until('steps are made', async () => (await state()).run.status === 'running' && await steps() > 3);
+    const before = await stop(ended);
+    // Under names that this window has not seen, as it has seen none after a reload.
+    const named = (name: string): string => before.folder!.replace(/nowhere$/, name);
+    cpSync(before.folder!, named('unseen'), { recursive: true });
+    await useExperiment('unseen', nowhere);
+    const run = await until('the run is shown', async () => { const now = (await state()).run; return now.resumable ? now : undefined; });
+    assert.deepEqual([run.folder, run.status, run.step, run.metrics], [named('unseen'), 'stopped', before.step, before.metrics]);
+
+    cpSync(before.folder!, named('untouched'), { recursive: true });
+    const file = inWorkspace('untouched.lora.json');
+    writeFileSync(file, editJson(await textOf(inWorkspace('nowhere.lora.json')), [{ path: ['training', 'max_steps'], value: before.step + 5 }]));
+    await vscode.commands.executeCommand('loraLab.resumeRun', await row(basename(named('untouched'))));
+    const now = await state();
+    assert.deepEqual([now.experiment, now.run.folder, now.run.status, now.run.step], [file, named('untouched'), 'finished', before.step + 5]);
   });
 
   test('a sweep that goes on keeps the curves of the members that had ended', async () => {

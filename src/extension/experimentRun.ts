@@ -121,7 +121,11 @@ export class ExperimentRun {
 
   /** The run that was shown before a start which was stopped before its first step, if it is still there: a new sweep has moved it aside when it evaluates. */
   private async showAgain({ view, records, members, own }: Shown, attempt: number): Promise<void> {
-    if (view.status === 'elsewhere') return this.load(view.folder!, own);
+    if (view.status === 'elsewhere') {
+      // What is active is not replaced by what lies on disk.
+      this.update({ ...EMPTY_RUN, attempt });
+      return this.load(view.folder!, own);
+    }
     const there = view.folder !== null && (await readSweep(view.folder) ?? await readRunFolder(view.folder).catch(() => undefined)) !== undefined;
     this.own = own || !there;
     this.members = there ? members : undefined;

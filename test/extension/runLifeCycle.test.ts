@@ -169,10 +169,10 @@ suite('Runs one after the other', () => {
     const before = await stop(ended);
     // Under names that this window has not seen, as it has seen none after a reload.
     const named = (name: string): string => before.folder!.replace(/nowhere$/, name);
-    cpSync(before.folder!, named('unseen'), { recursive: true });
-    await useExperiment('unseen', nowhere);
+    cpSync(before.folder!, named('found-again'), { recursive: true });
+    await useExperiment('found-again', nowhere);
     const run = await until('the run is shown', async () => { const now = (await state()).run; return now.resumable ? now : undefined; });
-    assert.deepEqual([run.folder, run.status, run.step, run.metrics], [named('unseen'), 'stopped', before.step, before.metrics]);
+    assert.deepEqual([run.folder, run.status, run.step, run.metrics], [named('found-again'), 'stopped', before.step, before.metrics]);
 
     cpSync(before.folder!, named('untouched'), { recursive: true });
     const file = inWorkspace('untouched.lora.json');

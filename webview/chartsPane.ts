@@ -199,16 +199,17 @@ function evaluationTable(): Part {
   const body = h('tbody', {});
   const element = h('div', { class: 'card', id: 'evaluations', hidden: true }, h('h2', {}, 'Evaluations'),
     h('div', { class: 'table', tabindex: 0, role: 'region', 'aria-label': 'Evaluations' }, h('table', {}, h('thead', {}, head), body)));
-  let drawn = -1;
+  let drawn = { version: -1, history: -1 };
   return {
     element,
     update({ series }) {
       show(element, series.evaluations.length > 0);
-      if (drawn === series.version) return;
-      drawn = series.version;
+      if (drawn.version === series.version) return;
+      const other = drawn.history !== series.history;
+      drawn = { version: series.version, history: series.history };
       // Newest first, and no more than a person reads.
       const records = series.evaluations.slice(-50).reverse();
-      if (body.childElementCount === records.length && body.firstElementChild?.firstElementChild?.textContent === String(records[0]?.step)) return;
+      if (!other && body.childElementCount === records.length && body.firstElementChild?.firstElementChild?.textContent === String(records[0]?.step)) return;
       const rows = records.map(record => ({ ...record, metrics: new Map(shownMetrics(record).map(({ name, text }) => [name, text])) }));
       const names = [...new Set(rows.flatMap(({ metrics }) => [...metrics.keys()]))];
       head.replaceChildren(...['Step', 'Epoch', 'Loss', ...names.map(capitalName), 'Time'].map(title => h('th', { scope: 'col' }, title)));

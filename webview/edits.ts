@@ -1,5 +1,6 @@
 /** Edits on their way to the experiment file. What a person sets shows at once and stays until the file says the same. */
 import type { ErrorReport } from '../src/protocol/engine';
+import type { Problem } from '../src/protocol/experiment';
 import type { ExperimentValues } from '../src/protocol/panel';
 import { keyOf, valueAt, withValue } from './settingsForm';
 
@@ -14,6 +15,8 @@ export class Edits {
   private readonly edits = new Map<string, Edit>();
   private readonly failures = new Map<string, ErrorReport>();
   private file: ExperimentValues | undefined;
+  /** The file's values and problems, to tell when it has changed. */
+  private said = '';
 
   /** `send` changes the file and rejects with a report; `changed` is called when a failure arrives or an edit is given up. */
   constructor(private readonly send: (path: string[], value: unknown) => Promise<unknown>, private readonly changed: () => void) {}
@@ -37,9 +40,22 @@ export class Edits {
     return this.failures.size === 0;
   }
 
-  /** Takes up what the file says now; edits that it holds are over. */
-  settle(values: ExperimentValues | undefined): void {
+  /**
+   * Why the file lacks what a person has set; undefined if it lacks nothing. It is told once: fields show what the file has, so that whoever
+   * starts again knowing this starts what he sees.
+   */
+  takeFailure(): ErrorReport | undefined {
+    const [report] = this.failures.values();
+    this.failures.clear();
+    return report;
+  }
+
+  /** Takes up what the file says now; edits that it holds are over, and so are the failures of a text that is no longer the same. */
+  settle(values: ExperimentValues | undefined, problems: readonly Problem[] = []): void {
     this.file = values;
+    const said = JSON.stringify([values, problems]);
+    if (said !== this.said) this.failures.clear();
+    this.said = said;
     for (const [key, edit] of this.edits) {
       if (edit.timer === undefined && (edit.answered || this.holds(edit))) this.edits.delete(key);
     }

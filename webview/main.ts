@@ -35,24 +35,18 @@ const render = (): void => {
 const edits = new Edits((path, value) => connection.request('edit', { path, value }), render);
 const host: Host = {
   async act(action) {
-    // A run or a merge reads the file: what the person has just set must be in it.
-    const saved = await edits.flush();
-    if (!saved && (action === 'start' || action === 'continueRun')) return render();
+    if (action === 'start' || action === 'continueRun') return onceWritten(() => connection.request('act', { action }));
+    // A merge, too, reads the file.
+    await edits.flush();
     await connection.request('act', { action }).catch(failed);
   },
   edit(path, value) {
     edits.set(path, value);
     render();
   },
-  async measure() {
-    if (await edits.flush()) await connection.request('measure', {}).catch(failed);
-    else render();
-  },
+  measure: () => void onceWritten(() => connection.request('measure', {})),
   cancelMeasure: () => void connection.request('cancelMeasure', {}).catch(failed),
-  async startAnyway() {
-    if (await edits.flush()) await connection.request('startAnyway', {}).catch(failed);
-    else render();
-  },
+  startAnyway: () => void onceWritten(() => connection.request('startAnyway', {})),
   predict: texts => connection.request('predict', { texts }),
   write: (prompt, settings) => connection.request('write', { prompt, settings }),
   stopWriting: () => void connection.request('stopWriting', {}).catch(failed),
@@ -94,6 +88,15 @@ function draw(): void {
   }
 }
 
+/** Asks for what reads the file, which must have what the person has just set. If it could not be written that is told instead. */
+async function onceWritten(ask: () => Promise<unknown>): Promise<void> {
+  failures.replaceChildren();
+  if (await edits.flush()) return void await ask().catch(failed);
+  const report = edits.takeFailure()!;
+  failures.replaceChildren(reportCard('Nothing was started: a setting could not be saved', { ...report, action: `${report.action}; or start with the settings as they are shown` }, host));
+  render();
+}
+
 function failed(report: ErrorReport): void {
   failures.replaceChildren(reportCard('That did not work', report, host));
 }
@@ -117,7 +120,7 @@ function took(before: string | undefined): void {
     failures.replaceChildren();
     api.setState({ file: experiment?.file });
   }
-  edits.settle(experiment?.values);
+  edits.settle(experiment?.values, experiment?.problems);
 }
 
 async function start(): Promise<void> {

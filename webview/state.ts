@@ -11,13 +11,9 @@ export interface PanelState {
   telemetry: TelemetrySample[];
   /** False until the host has answered `ready`. */
   ready: boolean;
-  /** An adapter from the Runs tree was chosen for the Try box. */
-  tryChosen: boolean;
-  /** Its task, where it names one: it may be of another experiment. */
-  tryTask: string | null;
 }
 
-export const initialState = (): PanelState => ({ experiment: null, run: EMPTY_RUN, series: new MetricSeries(), telemetry: [], ready: false, tryChosen: false, tryTask: null });
+export const initialState = (): PanelState => ({ experiment: null, run: EMPTY_RUN, series: new MetricSeries(), telemetry: [], ready: false });
 
 /** Takes up everything the host answers to `ready`. */
 export function receiveView(state: PanelState, { experiment, run, metrics, telemetry }: PanelView): PanelState {
@@ -29,11 +25,7 @@ export function receiveView(state: PanelState, { experiment, run, metrics, telem
 /** Takes up one notification. Metrics are appended in place: tens of thousands of records are never copied. */
 export function receive<K extends keyof PanelNotifications>(state: PanelState, method: K, params: PanelNotifications[K]): PanelState {
   switch (method) {
-    case 'experiment': {
-      const { experiment } = params as PanelNotifications['experiment'];
-      const same = experiment?.file === state.experiment?.file;
-      return { ...state, experiment, tryChosen: state.tryChosen && same, tryTask: same ? state.tryTask : null };
-    }
+    case 'experiment': return { ...state, experiment: (params as PanelNotifications['experiment']).experiment };
     case 'run': return { ...state, run: (params as PanelNotifications['run']).run };
     case 'metrics': {
       const { records, samples, reset } = params as PanelNotifications['metrics'];
@@ -41,7 +33,6 @@ export function receive<K extends keyof PanelNotifications>(state: PanelState, m
       state.series.append(records);
       return reset || samples.length ? { ...state, telemetry: [...(reset ? [] : state.telemetry), ...samples].slice(-TELEMETRY_KEPT) } : state;
     }
-    case 'focusTry': return { ...state, tryChosen: true, tryTask: (params as PanelNotifications['focusTry']).chosen?.task ?? null };
     default: return state;
   }
 }

@@ -2,6 +2,7 @@
 import type { ErrorReport } from '../src/protocol/engine';
 import type { WrittenPair } from '../src/protocol/panel';
 import { h, setAttributes, setText, show } from './dom';
+import { shortPath } from './format';
 import { reportCard } from './notices';
 import { classTable } from './tryClasses';
 import { button, progressRing, setDisabled } from './ui';
@@ -24,12 +25,13 @@ const WORDS: Record<Kind, Words> = {
 export function tryBox(host: Host): Part & { focus(): void; written(pair: WrittenPair): void } {
   const box = h('textarea', { id: 'try-text', spellcheck: false });
   const hint = h('p', { class: 'summary', id: 'try-hint' });
+  const other = h('p', { class: 'summary', id: 'try-adapter' });
   const results = h('div', { id: 'try-results', class: 'try-results', 'aria-live': 'polite' });
   const status = h('span', { id: 'try-status' });
   const ring = progressRing('Trying');
   // What stands beside the texts when they are written is said to screen readers alone.
   const state = h('span', { class: 'loading', role: 'status' }, ring, status);
-  let [busy, possible, kind, view] = [false, false, undefined as Kind | undefined, undefined as WrittenView | undefined];
+  let [busy, possible, kind, tried, view] = [false, false, undefined as Kind | undefined, undefined as string | undefined, undefined as WrittenView | undefined];
 
   const texts = (): string[] => (kind === 'classes' ? box.value.split('\n').map(line => line.trim()).filter(Boolean) : box.value.trim() ? [box.value] : []);
   const press = button({ label: 'Try', id: 'try-button', appearance: 'primary', press: () => void run() });
@@ -91,18 +93,22 @@ export function tryBox(host: Host): Part & { focus(): void; written(pair: Writte
   });
 
   return {
-    element: h('section', { class: 'card try', id: 'try', 'aria-labelledby': 'try-title' }, h('h2', { id: 'try-title' }, 'Try the adapter'), hint,
+    element: h('section', { class: 'card try', id: 'try', 'aria-labelledby': 'try-title' }, h('h2', { id: 'try-title' }, 'Try the adapter'), hint, other,
       h('div', { class: 'try-input' }, box, form.element, h('div', { class: 'buttons' }, press, stop, state)), results),
-    update({ experiment, run: { adapter }, tryChosen, tryTask, values }) {
-      possible = !!experiment?.trusted && (adapter !== null || tryChosen);
-      const next = kindOf(tryTask ?? values?.task, values);
-      if (next !== kind && !busy) {
-        kind = next;
+    update({ experiment, run: { adapter, chosen }, values }) {
+      possible = !!experiment?.trusted && (adapter !== null || chosen !== null);
+      const next = kindOf(chosen?.task ?? values?.task, values);
+      // What one adapter has made of a text is not to be taken for another one's.
+      if ((next !== kind || chosen?.folder !== tried) && !busy) {
+        [kind, tried] = [next, chosen?.folder];
         setAttributes(box, { 'aria-label': WORDS[kind].label, placeholder: WORDS[kind].placeholder, rows: WORDS[kind].rows });
         show(form.element, kind !== 'classes');
         results.replaceChildren();
         say('', false);
       }
+      setText(other, chosen ? `With ${shortPath(chosen.folder)}, not with the adapter of the run that is shown.` : '');
+      setAttributes(other, { title: chosen?.folder });
+      show(other, chosen !== null);
       setText(hint, possible ? WORDS[next].hint : 'Possible when a run has written an adapter, or with “Try adapter” in the Runs tree.');
       enable();
     },

@@ -22,6 +22,7 @@ import { NONE_YET } from './training/bestModel';
 import { planSchedule } from './training/schedule';
 import { createTrainingStep } from './training/step';
 import type { TrainingStep } from './training/step.types';
+import { newestRun } from '../protocol/defaultRuns';
 import type { Summary } from '../protocol/metrics';
 
 export interface RunOptions {
@@ -130,12 +131,7 @@ export function newFolder(source: ExperimentFile, cwd: string): string {
 export function folderToResume(source: ExperimentFile, cwd: string): string {
   if (source.experiment.output_dir !== null) return source.resolve(source.experiment.output_dir);
   const runs = join(cwd, '.lora', 'runs');
-  const names = new Set(lookUp(runs) ? listFolder(runs) : []);
-  // `<time>-<name>-2` is a second run of the same second where `<time>-<name>` is there too; else it belongs to an experiment of that name.
-  const newest = [...names].filter(name => {
-    const [, time, rest] = /^(\d{8}-\d{6}-)(.+)$/.exec(name) ?? [];
-    return rest === source.name || rest?.replace(/-\d+$/, '') === source.name && names.has(time + source.name);
-  }).pop();
+  const newest = newestRun(source.name, lookUp(runs) ? listFolder(runs) : []);
   if (newest) return join(runs, newest);
   throw new LabError({ code: 'run.nothing-to-resume', file: runs, cause: `there is no run of ${source.name} here`, action: 'start it without resuming' });
 }

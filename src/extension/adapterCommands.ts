@@ -63,15 +63,13 @@ export function adapterOfNode(node: RunNode | undefined): string | undefined {
   return node.kind === 'run' ? node.run.adapter ?? undefined : undefined;
 }
 
-/** The base model of an adapter: what the adapter names, else the current experiment's, else asked for. */
+/** The base model of an adapter: what the adapter names, else, where that was moved, the current experiment's, else asked for. */
 export async function baseFor(lab: Lab, adapter: string): Promise<string | undefined> {
   const { document } = lab;
-  const own = document && document.reading.values.base_model ? document.resolve(document.reading.values.base_model) : undefined;
-  // The run of the current experiment was trained on the current experiment's base, one that was only opened may have another.
-  if (own && lab.run?.isOwn && lab.run.view.adapter === adapter && await isCheckpointFolder(own)) return own;
   const folders = [...(document ? [document.folder] : []), ...(vscode.workspace.workspaceFolders ?? []).map(f => f.uri.fsPath)];
   const named = await baseOfAdapter(adapter, folders);
   if (named) return named;
+  const own = document && document.reading.values.base_model ? document.resolve(document.reading.values.base_model) : undefined;
   if (own && await isCheckpointFolder(own)) return own;
   const picked = await vscode.window.showOpenDialog({ title: 'Base model of the adapter', canSelectFolders: true, canSelectFiles: false, openLabel: 'Use as base model' });
   return picked?.[0].fsPath;

@@ -95,11 +95,11 @@ async function tryAdapter(lab: Lab, panel: ExperimentPanel, args: TryArguments |
   if (text !== undefined) return adapter && writes(await taskFor(lab, adapter)) ? writeAfter(lab, text, settings, undefined, adapter) : tryTexts(lab, [text], adapter);
   const chosen = adapter ?? await chooseAdapter(lab, 'Try adapter');
   if (!chosen) return undefined;
-  const own = chosen === lab.run?.view.adapter;
   if (!lab.document) await lab.current.initialize();
   if (!lab.document) return askAndTry(lab, chosen);
-  const shown = own ? null : await chooseForTry(lab, chosen);
-  return panel.focusTry(shown);
+  await lab.shown;
+  await chooseForTry(lab, chosen);
+  return panel.focusTry();
 }
 
 const isNode = (value: unknown): value is RunNode => typeof value === 'object' && value !== null && 'kind' in value;

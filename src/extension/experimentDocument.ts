@@ -7,6 +7,12 @@ import { ReportedError } from './reports';
 export const EXPERIMENT_GLOB = '**/*.lora.json';
 export const isExperimentFile = (uri: vscode.Uri): boolean => uri.scheme === 'file' && uri.path.endsWith('.lora.json');
 
+/** The name of an experiment, by which it is called and its runs are. */
+export const experimentName = (file: string): string => path.basename(file).replace(/\.lora\.json$/, '');
+/** Where the engine works for an experiment, and puts runs that are told no folder: beside an experiment that lies in no folder of the workspace. Undefined without an experiment if no folder is open. */
+export const workFolder = (uri?: vscode.Uri): string | undefined =>
+  (uri ? vscode.workspace.getWorkspaceFolder(uri)?.uri.fsPath ?? path.dirname(uri.fsPath) : vscode.workspace.workspaceFolders?.[0]?.uri.fsPath);
+
 export class ExperimentDocument {
   private cached: { version: number; reading: Reading } | undefined;
   private queue: Promise<unknown> = Promise.resolve();
@@ -20,7 +26,7 @@ export class ExperimentDocument {
   get uri(): vscode.Uri { return this.document.uri; }
   get file(): string { return this.document.uri.fsPath; }
   get folder(): string { return path.dirname(this.file); }
-  get name(): string { return path.basename(this.file).replace(/\.lora\.json$/, ''); }
+  get name(): string { return experimentName(this.file); }
 
   /** Values and problems of the text as it stands, saved or not. */
   get reading(): Reading {

@@ -1,6 +1,6 @@
 /** The experiment panel: one webview in the editor area that follows the current experiment. All its state lives in the host. */
 import * as vscode from 'vscode';
-import { EMPTY_RUN, isActive, PANEL_ACTIONS, TELEMETRY_KEPT, type ChosenAdapter, type PanelAction, type RunView, type WrittenPair } from '../protocol/panel';
+import { EMPTY_RUN, isActive, PANEL_ACTIONS, TELEMETRY_KEPT, type PanelAction, type RunView, type WrittenPair } from '../protocol/panel';
 import type { MetricRecord, TelemetrySample } from '../protocol/metrics';
 import { settingAt } from '../protocol/experiment';
 import { Disposables, throttle } from './disposables';
@@ -59,10 +59,10 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     }
   }
 
-  /** Puts the cursor into the box where a text is tried; `chosen` is the adapter to try if it is not the run's. */
-  focusTry(chosen: ChosenAdapter | null): void {
+  /** Puts the cursor into the box where a text is tried. */
+  focusTry(): void {
     this.show();
-    this.panel?.connection.notify('focusTry', { chosen });
+    this.panel?.connection.notify('focusTry', {});
   }
 
   async deserializeWebviewPanel(webview: vscode.WebviewPanel, state: unknown): Promise<void> {

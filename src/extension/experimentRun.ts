@@ -3,7 +3,7 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { RunStarted } from '../protocol/engine';
 import type { MetricRecord, Summary, SweepSummary, TelemetrySample } from '../protocol/metrics';
-import { EMPTY_RUN, isActive, TELEMETRY_KEPT, type RunView } from '../protocol/panel';
+import { EMPTY_RUN, isActive, TELEMETRY_KEPT, type ChosenAdapter, type RunView } from '../protocol/panel';
 import { EngineClient, type EngineOptions } from './engineClient';
 import { endedSilent, silentReport } from '../protocol/silentGpu';
 import { ForeignRun, type News } from './foreignRun';
@@ -39,6 +39,8 @@ export class ExperimentRun {
   private readonly history = new RunHistory();
   private members: SweepHistory | undefined;
   private own = true;
+  /** How many times a run was taken up or begun: of several that are read at the same time the last one that was asked for is shown. */
+  private asked = 0;
   /** What is shown, where another process trains it. */
   private foreign: ForeignRun | undefined;
   private samples: TelemetrySample[] = [];
@@ -62,6 +64,11 @@ export class ExperimentRun {
   /** Whether what is shown is what Continue goes on with: not an earlier run that was opened, nor another experiment's. */
   get isOwn(): boolean { return this.own; }
   get active(): boolean { return isActive(this.current.status); }
+  /** Whether it is trained by this window in a folder, as a run or as a sweep that has its members in there. */
+  trainsIn(output: string): boolean {
+    const { folder, sweep } = this.current;
+    return this.active && folder !== null && [folder, ...(sweep ? [path.dirname(folder)] : [])].some(at => path.normalize(at) === output);
+  }
 
   /**
    * Trains until the run ends, in an engine of its own, once `admission` admits it. Never rejects: what went wrong is in the view.
@@ -72,6 +79,7 @@ export class ExperimentRun {
     this.samples = [];
     this.replaceHistory(this.metrics);
     const attempt = ++attempts;
+    this.asked += 1;
     const before: Shown = { view: this.current, records: [...this.metrics], members: this.members, own: this.own };
     if (admission && !await this.admitted(admission, attempt)) return undefined;
     this.foreign = undefined;
@@ -113,7 +121,11 @@ export class ExperimentRun {
 
   /** The run that was shown before a start which was stopped before its first step, if it is still there: a new sweep has moved it aside when it evaluates. */
   private async showAgain({ view, records, members, own }: Shown, attempt: number): Promise<void> {
-    if (view.status === 'elsewhere') return this.load(view.folder!, own);
+    if (view.status === 'elsewhere') {
+      // What is active is not replaced by what lies on disk.
+      this.update({ ...EMPTY_RUN, attempt });
+      return this.load(view.folder!, own);
+    }
     const there = view.folder !== null && (await readSweep(view.folder) ?? await readRunFolder(view.folder).catch(() => undefined)) !== undefined;
     this.own = own || !there;
     this.members = there ? members : undefined;
@@ -166,14 +178,16 @@ export class ExperimentRun {
    * Continue goes on with. A run that another process still trains is `elsewhere`; `look` follows it.
    */
   async load(folder: string, own = true): Promise<void> {
+    const asked = ++this.asked;
+    const stale = (): boolean => this.active || asked !== this.asked;
     const pid = await ownerOf(folder);
-    if (pid !== undefined) return this.follow(folder, { pid, own });
+    if (pid !== undefined) return this.follow(folder, { pid, own }, stale);
     const sweep = await readSweep(folder);
-    if (sweep && !this.active) return this.loadSweep(sweep, folder, own);
+    if (sweep) return this.loadSweep(sweep, folder, own, stale);
     const run = await readRunFolder(folder);
-    if (!run || this.active) return;
+    if (!run) return;
     const [records, summary] = await Promise.all([readMetrics(folder), readSummary(folder)]);
-    if (this.active) return;
+    if (stale()) return;
     this.own = own;
     this.foreign = undefined;
     this.members = undefined;
@@ -182,10 +196,10 @@ export class ExperimentRun {
     await this.lookAtFolder();
   }
 
-  private async follow(folder: string, elsewhere: { pid: number; own: boolean }): Promise<void> {
+  private async follow(folder: string, elsewhere: { pid: number; own: boolean }, stale: () => boolean): Promise<void> {
     const foreign = new ForeignRun(folder);
     const news = await foreign.look(true);
-    if (this.active) return;
+    if (stale()) return;
     this.own = elsewhere.own;
     this.foreign = foreign;
     this.members = undefined;
@@ -220,7 +234,7 @@ export class ExperimentRun {
     const { foreign } = this;
     const ranking = await readSweep(folder!);
     if (this.foreign !== foreign) return;
-    if (ranking) return this.loadSweep(ranking, folder!, this.own);
+    if (ranking) return this.loadSweep(ranking, folder!, this.own, () => this.foreign !== foreign);
     const [run, summary] = await Promise.all([readRunFolder(folder!).catch(() => undefined), readSummary(folder!)]);
     // A process that has taken it over meanwhile is found by the next look.
     if (this.foreign !== foreign || run?.status === 'active') return;
@@ -243,24 +257,28 @@ export class ExperimentRun {
 
   /** A sweep that has ended: its best member is what can be tried, saved and merged. */
   private async showSweep(sweep: SweepSummary): Promise<void> {
+    const { members } = this;
     const best = sweep.best === null ? null : path.join(sweep.folder, sweep.best);
-    const summary = best === null ? null : await readSummary(best);
-    this.members?.show(sweep.best);
-    this.replaceHistory(best === null ? [] : await readMetrics(best));
+    const [summary, records] = best === null ? [null, []] : await Promise.all([readSummary(best), readMetrics(best)]);
+    // Another run may be shown by now.
+    if (this.members !== members) return;
+    members?.show(sweep.best);
+    this.replaceHistory(records);
     this.update({
       status: sweep.state === 'stopped' ? 'stopped' : 'finished', summary, folder: best ?? sweep.folder,
       // The summary's path is that of where the sweep was trained; its folder may have been renamed or copied since.
       adapter: best !== null && summary && !summary.full_finetuning ? path.join(best, 'adapter') : null,
       started: startedFrom(summary, best ?? sweep.folder), progress: null,
-      sweep: this.members?.view(sweep.members) ?? null,
+      sweep: members?.view(sweep.members) ?? null,
     });
   }
 
-  private async loadSweep(sweep: SweepSummary, folder: string, own: boolean): Promise<void> {
+  private async loadSweep(sweep: SweepSummary, folder: string, own: boolean, stale: () => boolean): Promise<void> {
+    const members = new SweepHistory();
+    for (const { name } of sweep.members) members.replace(name, await readMetrics(path.join(folder, name)));
+    if (stale()) return;
     this.own = own;
-    this.members = new SweepHistory();
-    for (const { name } of sweep.members) this.members.replace(name, await readMetrics(path.join(folder, name)));
-    if (this.active) return;
+    this.members = members;
     this.foreign = undefined;
     this.update(EMPTY_RUN);
     // A sweep that says it runs was killed.
@@ -268,9 +286,15 @@ export class ExperimentRun {
     await this.lookAtFolder();
   }
 
+  /** Has an adapter tried instead of the run's own, until another run is shown or begins; null for the own one. */
+  tryWith(chosen: ChosenAdapter | null): void {
+    this.update({ chosen });
+  }
+
   /** Forgets a run whose folder was deleted. */
   clear(): void {
     if (this.active) return;
+    this.asked += 1;
     this.own = true;
     this.foreign = undefined;
     this.replaceHistory([]);
@@ -337,8 +361,8 @@ export class ExperimentRun {
       if (written.length > this.metrics.length) this.replaceHistory(written);
     }
     const trained = await isAdapter(adapter);
-    // The next run may have begun meanwhile.
-    if (this.current.attempt !== attempt) return;
+    // The next run may have begun meanwhile, or another one may be shown.
+    if (this.current.attempt !== attempt || this.current.folder !== folder) return;
     this.update({
       adapter: trained ? adapter : null, resumable: this.own && status !== 'finished' && (this.members !== undefined || newest !== undefined),
       // A process that died cannot say what it has saved.

@@ -8,12 +8,12 @@ import { EMPTY_RUN, settingsFixed, WHOLE_MODEL, type ExperimentView, type ModelV
 import { CurrentExperiment } from './currentExperiment';
 import { Disposables } from './disposables';
 import { liveEngines, withEngine, type EngineOptions } from './engineClient';
-import type { ExperimentDocument } from './experimentDocument';
+import { workFolder, type ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
 import type { Change } from './jsonEdit';
 import { MemoryProbe, type MemorySubject } from './memoryProbe';
 import { heldBy, ReportedError, toReport } from './reports';
-import { ownerOf, readRunFolder, readSweep } from './runFolders';
+import { newestDefaultRun, ownerOf, readRunFolder, readSweep } from './runFolders';
 import { TryEngine } from './tryEngine';
 
 /** Whoever types a path has not done with it for this long after a key. */
@@ -28,6 +28,9 @@ export class Lab {
   private readonly runs = new Map<string, ExperimentRun>();
   /** Where the run of an experiment was looked for. */
   private readonly outputs = new Map<string, string | undefined>();
+  private showing: Promise<void> = Promise.resolve();
+  /** What `run` was when it was last told of. */
+  private toldRun: ExperimentRun | undefined;
   /** Checkpoint folder and task that `modelState` is about. */
   private modelKey: string | undefined;
   /** The experiment that named them last. */
@@ -56,15 +59,20 @@ export class Lab {
   get document(): ExperimentDocument | undefined { return this.current.document; }
   get model(): ModelState { return this.modelState; }
   get engineOptions(): EngineOptions {
-    const { document } = this;
-    const folder = document ? vscode.workspace.getWorkspaceFolder(document.uri) : vscode.workspace.workspaceFolders?.[0];
-    // Default run folders go there: those of an experiment that lies in no folder of the workspace beside it.
-    const cwd = folder?.uri.fsPath ?? document?.folder;
-    return { extensionPath: this.context.extensionPath, cwd, runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
+    return { extensionPath: this.context.extensionPath, cwd: workFolder(this.document?.uri), runtimes: path.join(this.context.globalStorageUri.fsPath, 'runtime'), log: this.log };
   }
 
-  /** The run of the current experiment, whether it is active or lies on disk. */
-  get run(): ExperimentRun | undefined { return this.document && this.runs.get(this.document.file); }
+  /**
+   * The run of the current experiment, whether it is active or lies on disk. What this window trains in its folder for another experiment,
+   * as for the file that it is a copy of or had before it was renamed, is that run.
+   */
+  get run(): ExperimentRun | undefined {
+    const { document, activeRun, output } = this;
+    if (!document) return undefined;
+    return output !== undefined && activeRun?.trainsIn(output) ? activeRun : this.runs.get(document.file);
+  }
+  /** Fulfilled when the last run of the current experiment has been looked for and is shown: what is shown then is not replaced by it. */
+  get shown(): Promise<void> { return this.showing; }
   /** The folder that the current experiment names for its run; undefined where each run gets a new one. */
   get output(): string | undefined { return this.document && outputOf(this.document); }
   /** The run that this window trains now. One at a time: two would share the same device. */
@@ -194,7 +202,11 @@ export class Lab {
       const created = run = new ExperimentRun(file);
       this.runs.set(file, created);
       this.disposables.add(created);
-      this.disposables.add(created.onDidChange(() => this.runChanged.fire(created)));
+      this.disposables.add(created.onDidChange(() => {
+        this.runChanged.fire(created);
+        // It has begun, or ended, in the folder of another experiment.
+        if (this.run !== this.toldRun) void this.update();
+      }));
     }
     return run;
   }
@@ -211,8 +223,12 @@ export class Lab {
     this.memory.settingsAre(this.document?.file, this.document?.reading.values);
     if (this.document?.file !== this.triedFor) this.tries.end();
     this.triedFor = this.document?.file;
+    if (this.document) this.runOf(this.document.file);
+    this.toldRun = this.run;
     this.experimentChanged.fire();
-    await Promise.all([this.inspect(), this.loadLastRun()]);
+    const [inspecting, loading] = [this.inspect(), this.loadLastRun()];
+    this.showing = Promise.allSettled([this.showing, loading]).then(() => undefined);
+    await Promise.all([inspecting, loading]);
   }
 
   /** Reads the checkpoint of the current experiment, if it is another one than before. */
@@ -258,10 +274,19 @@ export class Lab {
     if (!document) return;
     const run = this.runOf(document.file);
     const output = outputOf(document);
+    if (this.run !== run) {
+      // What was in the folder before is no longer there. What is in it now is looked for when it has ended.
+      run.clear();
+      this.outputs.delete(document.file);
+      return;
+    }
     const looked = this.outputs.has(document.file);
     if (looked && this.outputs.get(document.file) === output) return;
     this.outputs.set(document.file, output);
-    if (!looked && output && run.view.status === 'none') return showRun(run, output);
+    if (!looked && run.view.status === 'none') {
+      const last = output ?? await newestDefaultRun(document.name, workFolder(document.uri));
+      if (last !== undefined) return showRun(run, last);
+    }
     if (run.view.elsewhere?.own) run.clear();
     if (run.view.status === 'none') await this.lookForRun();
   }

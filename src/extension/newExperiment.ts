@@ -5,6 +5,7 @@ import { asyncBufferFromFile, parquetMetadataAsync, parquetSchema } from 'hyparq
 import * as vscode from 'vscode';
 import type { DatasetSettings, TASKS } from '../protocol/experiment';
 import { kindOfModel, type ModelKind } from '../protocol/modelTypes';
+import { experimentName } from './experimentDocument';
 import type { Lab } from './lab';
 import { ReportedError } from './reports';
 import { isCheckpointFolder } from './runFolders';
@@ -51,7 +52,7 @@ async function experimentText(target: string, model: string, train: string): Pro
     lora: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
     training: { per_device_train_batch_size: 16, num_train_epochs: 3, learning_rate: 5e-4 },
     // Experiments on the same data are not to take each other's runs for their own.
-    output_dir: `runs/${path.basename(target).replace(/\.lora\.json$/, '')}`,
+    output_dir: `runs/${experimentName(target)}`,
   };
   return `${JSON.stringify(experiment, null, 2)}\n`;
 }

@@ -26,6 +26,8 @@ export async function start(lab: Lab, panel: ExperimentPanel, { experiment, resu
   const document = await lab.current.require();
   if (!document) return;
   panel.show(true);
+  // What goes on keeps what is shown of it.
+  await lab.shown;
   await lab.train(document, resume, anyway);
 }
 
@@ -38,9 +40,11 @@ export async function saveCheckpoint(lab: Lab): Promise<string | undefined> { re
 export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): Promise<void> {
   const { run, experiment } = runOf(node);
   if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
+  await lab.shown;
   if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) {
     await lab.run.load(run.folder, experiment !== undefined);
   }
+  lab.run?.tryWith(null);
   panel.show();
 }
 

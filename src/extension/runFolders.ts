@@ -2,6 +2,7 @@
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { hasEnded, isOnThisMachine, LOCK_NAME, parseOwner } from '../machine/folderOwner';
+import { newestRun } from '../protocol/defaultRuns';
 import { isEvalRecord, shownMetrics, type ShownMetric, type MetricRecord, type Summary, type SweepSummary } from '../protocol/metrics';
 
 /** Enough of `metrics.jsonl` for the last train and evaluation lines. */
@@ -64,6 +65,17 @@ async function foldersInside(parents: readonly string[]): Promise<string[]> {
     return entries.filter(e => e.isDirectory() && !e.name.startsWith('.')).map(e => path.join(parent, e.name));
   }));
   return inside.flat();
+}
+
+/** Where the runs of experiments lie that name no folder. */
+export const defaultRuns = (folder: string): string => path.join(folder, '.lora', 'runs');
+
+/** The run of an experiment without `output_dir` that Continue goes on with: the newest below the folder that the engine works in; undefined if there is none. */
+export async function newestDefaultRun(experiment: string, folder: string | undefined): Promise<string | undefined> {
+  if (folder === undefined) return undefined;
+  const runs = defaultRuns(folder);
+  const newest = newestRun(experiment, await fs.readdir(runs).catch(() => []));
+  return newest && path.join(runs, newest);
 }
 
 /** Every line of `metrics.jsonl` that can be read. A torn last line is what a killed run leaves; it is dropped. */

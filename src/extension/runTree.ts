@@ -4,10 +4,11 @@ import * as vscode from 'vscode';
 import { LOCK_NAME } from '../machine/folderOwner';
 import { shownMetrics, type SweepSummary } from '../protocol/metrics';
 import { Disposables, throttle } from './disposables';
+import { experimentName, workFolder } from './experimentDocument';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
 import { readExperiment } from './jsonEdit';
-import { listRunFolders, listSweepFolders, type RunFolder } from './runFolders';
+import { defaultRuns, listRunFolders, listSweepFolders, newestDefaultRun, type RunFolder } from './runFolders';
 
 export type RunNode =
   | { kind: 'sweep'; folder: string; sweep: SweepSummary; time: number; active: boolean; runs: RunNode[] }
@@ -87,7 +88,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     const parents = [...new Set([
       ...(vscode.workspace.workspaceFolders ?? []).map(folder => folder.uri.fsPath),
       ...experiments.map(({ file }) => path.dirname(file)),
-    ])].map(folder => path.join(folder, '.lora', 'runs'));
+    ])].map(defaultRuns);
     // An earlier run in the same output_dir was moved to a folder beside it.
     parents.push(...experiments.flatMap(({ output }) => (output ? path.dirname(output) : [])));
     const folders = [...mine, ...experiments.flatMap(({ output }) => output ?? [])].map(folder => path.normalize(folder));
@@ -114,11 +115,12 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   }
 }
 
+/** Where the run of an experiment lies that Continue goes on with; undefined if it has none, or cannot be read. */
 async function outputFolder(uri: vscode.Uri): Promise<string | undefined> {
   try {
     const text = Buffer.from(await vscode.workspace.fs.readFile(uri)).toString('utf8');
     const output = readExperiment(text).values.output_dir;
-    return output ? path.resolve(path.dirname(uri.fsPath), output) : undefined;
+    return output ? path.resolve(path.dirname(uri.fsPath), output) : await newestDefaultRun(experimentName(uri.fsPath), workFolder(uri));
   } catch {
     return undefined;
   }

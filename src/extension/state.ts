@@ -5,6 +5,7 @@ import { EMPTY_RUN, type RunStatus } from '../protocol/panel';
 import { liveEngines } from './engineClient';
 import type { ExperimentPanel } from './experimentPanel';
 import type { Lab } from './lab';
+import { adapterToTry } from './tryAdapter';
 
 /** Facts about the extension, for tests. */
 export interface LabState {
@@ -18,6 +19,8 @@ export interface LabState {
   run: {
     status: RunStatus; step: number; total_steps: number; loss: number | null; metrics: number; samples: number; message: string | null;
     error: ErrorReport | null; summary: Summary | null; folder: string | null; adapter: string | null; resumable: boolean;
+    /** The adapter that the panel tries. */
+    tried: string | null;
     /** Points of the curve of each member of a sweep. */
     curves: Record<string, number>;
   };
@@ -44,7 +47,7 @@ export function readState(lab: Lab, panel: ExperimentPanel): LabState {
     all_parameters: count?.all_parameters ?? 0,
     run: {
       status, step: metrics.at(-1)?.step ?? 0, total_steps: started?.total_steps ?? 0, loss: trained ? Number(trained.loss) : null,
-      metrics: metrics.length, samples: lab.run?.telemetry.length ?? 0, message: progress?.message ?? null, error, summary, folder, adapter, resumable,
+      metrics: metrics.length, samples: lab.run?.telemetry.length ?? 0, message: progress?.message ?? null, error, summary, folder, adapter, resumable, tried: adapterToTry(lab) ?? null,
       curves: Object.fromEntries(Object.entries(sweep?.curves ?? {}).map(([name, points]) => [name, points.length])),
     },
     memory: { measuring: !!memory?.measuring, measured: memory?.measured[0]?.result ?? null, held: memory?.held ?? null },

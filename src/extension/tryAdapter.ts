@@ -1,22 +1,21 @@
 /** Base and adapter side by side: classes of texts, or what they write after a prompt. */
 import * as vscode from 'vscode';
 import type { Device } from '../protocol/experiment';
-import type { ChosenAdapter, TryResult, WrittenPair, WriteSettings } from '../protocol/panel';
+import type { TryResult, WrittenPair, WriteSettings } from '../protocol/panel';
 import { baseFor } from './adapterCommands';
 import { requireTrust, type Lab } from './lab';
 import { ReportedError } from './reports';
 import { taskOfAdapter } from './runFolders';
 import { Writing } from './writeTexts';
 
-/** The adapter that the panel tries: the current run's, unless another one was chosen in the Runs tree. */
-const chosen = new WeakMap<Lab, { adapter: string; run: unknown }>();
 /** What is being written for the panel: one text at a time. */
 const writing = new WeakMap<Lab, Writing>();
 
-/** Makes an adapter the one that the panel tries. */
-export async function chooseForTry(lab: Lab, adapter: string): Promise<ChosenAdapter> {
-  chosen.set(lab, { adapter, run: lab.run });
-  return { folder: adapter, task: await taskOfAdapter(adapter) };
+/** Makes an adapter the one that the panel tries with the run that it shows. */
+export async function chooseForTry(lab: Lab, adapter: string): Promise<void> {
+  const task = await taskOfAdapter(adapter);
+  const { run } = lab;
+  run?.tryWith(adapter === run.view.adapter ? null : { folder: adapter, task });
 }
 
 /** What an adapter was trained for: what it says itself, else the current experiment's task. */
@@ -96,7 +95,7 @@ async function foldersToTry(lab: Lab, adapter: string | undefined): Promise<{ ba
   return { base, adapter, device, threads };
 }
 
-function adapterToTry(lab: Lab): string | undefined {
-  const choice = chosen.get(lab);
-  return choice && choice.run === lab.run ? choice.adapter : lab.run?.view.adapter ?? undefined;
+/** The adapter that the panel tries: that of the run which it shows, unless another one was chosen. */
+export function adapterToTry({ run }: Lab): string | undefined {
+  return run?.view.chosen?.folder ?? run?.view.adapter ?? undefined;
 }

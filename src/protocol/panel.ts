@@ -74,6 +74,8 @@ export interface RunView {
   folder: string | null;
   /** PEFT folder that can be tried, saved and merged. */
   adapter: string | null;
+  /** What is tried instead of the run's own adapter, until another run is shown or begins. */
+  chosen: ChosenAdapter | null;
   /** A checkpoint exists from which an ended run can go on. */
   resumable: boolean;
   /** True while a checkpoint is written on request. */
@@ -107,7 +109,7 @@ export interface Written {
 }
 export interface WrittenPair { base: Written; adapter: Written }
 export type WriteSettings = Partial<GenerationSettings>;
-/** An adapter that was chosen elsewhere: its task, null where its config does not say. */
+/** An adapter that was chosen in the Runs tree: its PEFT folder, and its task, null where its config does not say. */
 export interface ChosenAdapter { folder: string; task: string | null }
 
 type Empty = Record<string, never>;
@@ -139,8 +141,8 @@ export interface PanelNotifications {
   /** Appended records and samples, everything since the last such message; `reset` replaces all that was shown. */
   metrics: { records: MetricRecord[]; samples: TelemetrySample[]; reset: boolean };
   written: WrittenPair;
-  /** Puts the cursor into the Try box; `chosen` is the adapter to try, null for the run's. */
-  focusTry: { chosen: ChosenAdapter | null };
+  /** Puts the cursor into the Try box. */
+  focusTry: Empty;
 }
 
 /** Why the settings of an experiment cannot be changed, or undefined if they can. A run that is trained, here or elsewhere, could not go on with others. */
@@ -155,7 +157,7 @@ export const WHOLE_MODEL: ErrorReport = {
 };
 
 export const EMPTY_RUN: RunView = {
-  attempt: 0, status: 'none', started: null, progress: null, error: null, blocked: null, silent: null, summary: null, folder: null, adapter: null, resumable: false, saving: false, elsewhere: null, sweep: null,
+  attempt: 0, status: 'none', started: null, progress: null, error: null, blocked: null, silent: null, summary: null, folder: null, adapter: null, chosen: null, resumable: false, saving: false, elsewhere: null, sweep: null,
 };
 
 /** Metrics as CSV (RFC 4180, lines end in \n) with one column for every key that occurs, in the order of first occurrence; `eval_f1_per_class` has one for each class. */

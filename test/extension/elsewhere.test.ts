@@ -1,9 +1,10 @@
 /** Runs that a terminal trains while the panel is open. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
+import { editJson } from '../../src/extension/jsonEdit';
 import type { LabState } from '../../src/extension/state';
 import { ENDLESS, inWorkspace, lab, start, state, steps, until, useExperiment } from './support';
 
@@ -91,6 +92,31 @@ suite('Runs of a terminal', () => {
     assert.ok(second.metrics > 0);
     const ended = await shows('it has ended', ({ status, adapter }) => status === 'finished' && adapter !== null);
     assert.deepEqual(ended.curves, { [one]: 120, [two]: 120 });
+  });
+
+  test('a start that is stopped at once shows the run of another process again that was open, and the next start trains', async () => {
+    const mine = await useExperiment('mine', ENDLESS);
+    const theirs = inWorkspace('theirs.lora.json');
+    writeFileSync(theirs, editJson(readFileSync(mine, 'utf8'), [{ path: ['output_dir'], value: 'runs/theirs' }]));
+    terminal('theirs');
+    await until('it trains', () => existsSync(inWorkspace('runs/theirs/metrics.jsonl')), START_MS);
+    // As that of somebody else: what an experiment of the workspace trains is shown with that experiment.
+    rmSync(theirs);
+    const { runTree } = await lab();
+    const node = await until('it is in the tree', async () => (await runTree.getChildren()).find(row => row.kind === 'run' && row.run.name === 'theirs' && !row.experiment));
+    await vscode.commands.executeCommand('loraLab.openRun', node);
+    await followed();
+    const ended = start();
+    await until('its engine starts', async () => (await state()).engines.length > 0);
+    await vscode.commands.executeCommand('loraLab.stop');
+    await ended;
+    assert.equal((await followed()).folder, inWorkspace('runs/theirs'));
+    await until('no engine is left', async () => (await state()).engines.length === 0);
+    const trained = start();
+    await shows('it trains', ({ status, step }) => status === 'running' && step > 0);
+    await vscode.commands.executeCommand('loraLab.stop');
+    await trained;
+    assert.deepEqual([(await state()).run.status, (await state()).run.folder], ['stopped', inWorkspace('runs/mine')]);
   });
 
   test('the row of a run elsewhere says its latest loss, and an experiment that names another folder is free to start', async () => {

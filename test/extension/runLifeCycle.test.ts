@@ -1,12 +1,15 @@
 /** Starts, stops and continuations that come close to each other, and runs that are not the current experiment's own. */
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import * as vscode from 'vscode';
 import { EngineClient } from '../../src/extension/engineClient';
-import type { Change } from '../../src/extension/jsonEdit';
+import { editJson, type Change } from '../../src/extension/jsonEdit';
 import type { RunNode } from '../../src/extension/runTree';
 import type { TryResult } from '../../src/protocol/panel';
-import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, train, until, useExperiment } from './support';
+import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
 
 const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
@@ -17,6 +20,16 @@ const row = async (name: string): Promise<RunNode & { kind: 'run' }> => {
   const { runTree } = await lab();
   return until(`${name} is in the tree`, async () => (await runTree.getChildren()).flatMap(node => (node.kind === 'run' && node.run.name === name ? [node] : []))[0]);
 };
+
+/** Puts the sample's model into another folder, with a last weight of another value where it is to be `changed`. */
+function copyModel(name: string, { changed = false } = {}): void {
+  cpSync(inWorkspace('model'), inWorkspace(name), { recursive: true });
+  if (!changed) return;
+  const weights = inWorkspace(name, 'model.safetensors');
+  const bytes = readFileSync(weights);
+  bytes[bytes.length - 4] ^= 1;
+  writeFileSync(weights, bytes);
+}
 
 /** Starts something, and stops it as soon as its engine is there, or as soon as it is shown that it begins. */
 async function cancelled(begin: () => Thenable<unknown>, stopped: 'engine' | 'shown' = 'engine'): Promise<void> {
@@ -81,17 +94,92 @@ suite('Runs one after the other', () => {
     assert.deepEqual([own.folder, own.resumable, own.step], [latest.folder, true, latest.step]);
   });
 
+  test('an adapter that was chosen in the tree is tried until the own one is asked for, a run is shown or one begins', async () => {
+    await train('tried');
+    const { adapter } = await train('tried');
+    const earlier = await row('tried.1');
+    const tried = async (): Promise<string | null> => (await state()).run.tried;
+    const choose = async (): Promise<void> => {
+      await vscode.commands.executeCommand('loraLab.tryAdapter', earlier);
+      assert.equal(await tried(), inWorkspace('runs/tried.1/adapter'));
+    };
+    await choose();
+    await vscode.commands.executeCommand('loraLab.tryAdapter');
+    assert.equal(await tried(), adapter, 'asked for');
+    await choose();
+    await vscode.commands.executeCommand('loraLab.openRun', await row('tried'));
+    assert.equal(await tried(), adapter, 'shown');
+    await choose();
+    await train('tried');
+    assert.equal(await tried(), adapter, 'trained anew');
+  });
+
   test('an earlier run is tried on the base that it was trained on', async () => {
     await train('based');
-    cpSync(inWorkspace('model'), inWorkspace('other-model'), { recursive: true });
-    const weights = inWorkspace('other-model/model.safetensors');
-    const bytes = readFileSync(weights);
-    bytes[bytes.length - 4] ^= 1;
-    writeFileSync(weights, bytes);
+    copyModel('other-model', { changed: true });
     await train('based', [{ path: ['base_model'], value: 'other-model' }]);
     await vscode.commands.executeCommand('loraLab.openRun', await row('based.1'));
     const { base, adapter } = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text: 'A wonderful evening.' });
     assert.notDeepEqual(base[0].probabilities, adapter[0].probabilities);
+  });
+
+  test('a run is tried and merged on the base that it was trained on, whatever the experiment names since; where that was moved, on the experiment\'s', async () => {
+    copyModel('trained-on');
+    copyModel('named-since', { changed: true });
+    await train('rebased', [{ path: ['base_model'], value: 'trained-on' }]);
+    const text = 'A wonderful evening.';
+    const { adapter } = await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text });
+    await useExperiment('rebased', [{ path: ['base_model'], value: 'named-since' }]);
+    assert.deepEqual((await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text })).adapter, adapter);
+    const out = inWorkspace('rebased-merged');
+    assert.equal(await vscode.commands.executeCommand('loraLab.mergeAdapter', { out }), out);
+    renameSync(inWorkspace('trained-on'), inWorkspace('moved-to'));
+    await useExperiment('rebased', [{ path: ['base_model'], value: 'moved-to' }]);
+    assert.deepEqual((await vscode.commands.executeCommand<TryResult>('loraLab.tryAdapter', { text })).adapter, adapter);
+  });
+
+  test('what this window trains is steered from every experiment that names its folder, and shown there with its end', async () => {
+    const { ended } = await startEndless('shared');
+    await useExperiment('shared-copy', [...ENDLESS, { path: ['output_dir'], value: 'runs/shared' }]);
+    assert.equal((await state()).run.status, 'running');
+    const seen = await steps();
+    await until('its steps are shown', async () => await steps() > seen);
+    await vscode.commands.executeCommand('loraLab.pause');
+    await until('it is paused', async () => (await state()).run.status === 'paused');
+    await vscode.commands.executeCommand('loraLab.stop');
+    await ended;
+    const run = await until('its end is shown', async () => { const now = (await state()).run; return now.resumable ? now : undefined; });
+    assert.deepEqual([run.status, run.folder, run.summary?.steps], ['stopped', inWorkspace('runs/shared'), run.step]);
+    // What the copy trains there next, the first one shows in the place of its own.
+    const next = start();
+    await until('steps are made', async () => (await state()).run.status === 'running' && await steps() > 0);
+    await useExperiment('shared', ENDLESS);
+    assert.equal((await state()).run.status, 'running');
+    await vscode.commands.executeCommand('loraLab.stop');
+    await next;
+    const summary: unknown = JSON.parse(readFileSync(inWorkspace('runs/shared/summary.json'), 'utf8'));
+    await until('the new end is shown', async () => isDeepStrictEqual((await state()).run.summary, summary));
+  });
+
+  test('the newest run of an experiment that names no folder is shown after a reload, and goes on from its row', async () => {
+    const nowhere: Change[] = [...ENDLESS, { path: ['output_dir'], value: undefined }];
+    await useExperiment('nowhere', nowhere);
+    const ended = start();
+    await until('steps are made', async () => (await state()).run.status === 'running' && await steps() > 3);
+    const before = await stop(ended);
+    // Under names that this window has not seen, as it has seen none after a reload.
+    const named = (name: string): string => before.folder!.replace(/nowhere$/, name);
+    cpSync(before.folder!, named('found-again'), { recursive: true });
+    await useExperiment('found-again', nowhere);
+    const run = await until('the run is shown', async () => { const now = (await state()).run; return now.resumable ? now : undefined; });
+    assert.deepEqual([run.folder, run.status, run.step, run.metrics], [named('found-again'), 'stopped', before.step, before.metrics]);
+
+    cpSync(before.folder!, named('untouched'), { recursive: true });
+    const file = inWorkspace('untouched.lora.json');
+    writeFileSync(file, editJson(await textOf(inWorkspace('nowhere.lora.json')), [{ path: ['training', 'max_steps'], value: before.step + 5 }]));
+    await vscode.commands.executeCommand('loraLab.resumeRun', await row(basename(named('untouched'))));
+    const now = await state();
+    assert.deepEqual([now.experiment, now.run.folder, now.run.status, now.run.step], [file, named('untouched'), 'finished', before.step + 5]);
   });
 
   test('a sweep that goes on keeps the curves of the members that had ended', async () => {
@@ -108,6 +196,25 @@ suite('Runs one after the other', () => {
     const { run } = await state();
     assert.equal(run.status, 'finished', JSON.stringify(run.error));
     assert.deepEqual(run.curves, { [sweep.members[0].name]: 8, [sweep.members[1].name]: 8 });
+  });
+
+  test('a member of a sweep that is shown from the tree stays shown, also where the window has not shown the sweep before', async () => {
+    const best = basename((await train('members', SWEEP)).folder!);
+    // A file that this window has not seen, as every file after a reload.
+    cpSync(inWorkspace('runs/members'), inWorkspace('runs/members-unseen'), { recursive: true });
+    const file = inWorkspace('members-unseen.lora.json');
+    writeFileSync(file, (await textOf(inWorkspace('members.lora.json'))).replace('runs/members', 'runs/members-unseen'));
+    const { runTree } = await lab();
+    const other = await until('the sweep is in the tree', async () => {
+      const sweep = (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.folder === inWorkspace('runs/members-unseen'));
+      const members = sweep ? await runTree.getChildren(sweep) : [];
+      return members.flatMap(node => (node.kind === 'run' && node.experiment === file && node.run.name !== best ? [node] : []))[0];
+    });
+    await vscode.commands.executeCommand('loraLab.openRun', other);
+    // What is read of the sweep beside it has been read by then.
+    await sleep(500);
+    const { experiment, run } = await state();
+    assert.deepEqual([experiment, run.folder, run.metrics > 0], [file, other.run.folder, true]);
   });
 
   test('the best member of a sweep whose folder was copied or renamed is tried from where it lies now', async () => {

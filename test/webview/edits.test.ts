@@ -19,6 +19,8 @@ async function withEdits(use: (at: { edits: Edits; sent: unknown[][]; pass: (ms:
   }
 }
 
+const refused = (): Promise<never> => Promise.reject({ code: 'x', cause: 'the file could not be changed', action: 'check it' });
+
 test('a moving slider shows each value at once and changes the file once', () => withEdits(async ({ edits, sent, pass }) => {
   for (const r of [9, 10, 12, 16]) {
     edits.set(['lora', 'r'], r);
@@ -67,7 +69,29 @@ test('an edit that fails falls back to the file and keeps its report until the n
   assert.equal(changes(), 1);
   edits.set(['lora', 'r'], 17);
   assert.equal(edits.failure(['lora', 'r']), undefined);
-}, () => Promise.reject({ code: 'x', cause: 'the file could not be changed', action: 'check it' })));
+}, refused));
+
+test('an edit that failed holds no start once the file is another, or once the person was told why', () => withEdits(async ({ edits, pass }) => {
+  const fail = async (): Promise<void> => {
+    edits.set(['lora', 'r'], 16);
+    await pass(150);
+    assert.equal(await edits.flush(), false);
+  };
+  await fail();
+  edits.settle(values());
+  assert.equal(await edits.flush(), false, 'news of something else, as of the memory that is free');
+  edits.settle(values({ lora_alpha: 32 }));
+  assert.equal(await edits.flush(), true, 'the file was changed');
+  const problem = { path: [], cause: 'not valid JSON: a comma is missing', action: 'correct the text at this place' };
+  edits.settle(values(), [problem]);
+  await fail();
+  edits.settle(values());
+  assert.equal(await edits.flush(), true, 'the file was corrected');
+  await fail();
+  assert.equal(edits.takeFailure()?.cause, 'the file could not be changed');
+  assert.equal(await edits.flush(), true, 'it has been told');
+  assert.equal(edits.takeFailure(), undefined);
+}, refused));
 
 test('Start waits for what was set a moment ago', () => withEdits(async ({ edits, sent }) => {
   edits.set(['lora', 'r'], 16);

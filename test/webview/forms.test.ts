@@ -98,12 +98,3 @@ test('notifications: records are appended, or replace what was shown', () => {
   state = receive(state, 'run', { run: run({ status: 'paused' }) });
   assert.equal(state.run.status, 'paused');
 });
-
-test('an adapter chosen in the Runs tree can be tried until another experiment is shown', () => {
-  let state = receive(receiveView(initialState(), VIEWS.ready), 'focusTry', { chosen: null });
-  assert.equal(state.tryChosen, true);
-  state = receive(state, 'experiment', { experiment: experiment({ trusted: true }) });
-  assert.equal(state.tryChosen, true);
-  state = receive(state, 'experiment', { experiment: experiment({ file: '/other.lora.json' }) });
-  assert.equal(state.tryChosen, false);
-});

@@ -149,6 +149,21 @@ test('an error names file, place, cause and action, opens the file there and goe
   assert.deepEqual(await asked(page, 'act'), [{ action: 'continueRun' }]);
 }));
 
+test('Start says what could not be written to the file, and starts when it is pressed again', () => inPanel({}, async page => {
+  await page.evaluate(() => { (window as unknown as { mock: { refused: object } }).mock.refused = { code: 'experiment.read-only', cause: 'the file could not be changed', action: 'check that it is not read-only' }; });
+  const start = page.locator('.toolbar [data-action="start"]');
+  await page.locator('input[type=range][data-key="lora.r"]').press('ArrowLeft');
+  await eventually(page, '#message-lora\\.r', 'not saved: the file could not be changed');
+  await start.click();
+  const card = page.locator('#failures [role="alert"]');
+  assert.match(await card.innerText(), /Nothing was started.*The file could not be changed\..*not read-only; or start with the settings as they are shown/s);
+  assert.deepEqual(await asked(page, 'act'), []);
+  await start.click();
+  await card.waitFor({ state: 'detached' });
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'act'));
+  assert.deepEqual(await asked(page, 'act'), [{ action: 'start' }]);
+}));
+
 test('a language model is measured by perplexity and token accuracy, and its loss does not fall below zero', () => inPanel({ state: 'language' }, async page => {
   assert.deepEqual(await page.locator('#evaluations th').allInnerTexts(), ['Step', 'Epoch', 'Loss', 'Perplexity', 'Token accuracy', 'Time']);
   const summary = await text(page, '#summary');
@@ -323,6 +338,14 @@ test('the metrics of a classifier stand in a narrow editor without scrolling', (
   assert.ok(Math.abs(await right('#evaluations .table') - await right('#evaluations tbody td:visible')) < 1, 'the last column ends where the table does');
   await page.setViewportSize({ width: 760, height: 900 });
   assert.match(await row.innerText(), /0\.4 s$/);
+}));
+
+test('evaluations are those of the run that is shown, also where another had as many at the same steps', () => inPanel({ state: 'finished' }, async page => {
+  const evaluated = (eval_accuracy: number) => notify(page, 'metrics', { records: [{ step: 564, epoch: 3, eval_loss: 0.2, eval_accuracy, eval_runtime: 1, time: 40 }], samples: [], reset: true });
+  for (const [accuracy, shown] of [[0.9, '90.0 %'], [0.5, '50.0 %']] as const) {
+    await evaluated(accuracy);
+    await eventually(page, '#evaluations tbody tr:only-child td:nth-child(4)', shown);
+  }
 }));
 
 test('a model that is trained whole has a size of its own and no chart over ranks', () => inPanel({ state: 'wholeModel' }, async page => {

@@ -1,7 +1,8 @@
 /** Trying texts in the panel: what is shown of base and adapter. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asked, inPanel, text } from './support/panelPage';
+import { VIEWS } from './support/fixtures';
+import { asked, eventually, inPanel, notify, text } from './support/panelPage';
 
 test('Try shows base and adapter side by side', () => inPanel({ state: 'finished' }, async page => {
   assert.ok((await text(page, '#summary')).includes('trainable params: 16,642 || all params: 1,000,450 || trainable%: 1.6635'));
@@ -10,6 +11,29 @@ test('Try shows base and adapter side by side', () => inPanel({ state: 'finished
   await page.waitForSelector('.tried');
   assert.deepEqual(await asked(page, 'predict'), [{ texts: ['A fine film.', 'Not for me.'] }]);
   assert.deepEqual(await page.locator('.tried .side').evaluateAll(sides => sides.map(side => (side as HTMLElement).dataset.label)), ['positive', 'positive', 'positive', 'negative']);
+}));
+
+test('Try names the adapter that was chosen in the Runs tree, has it in the place of the run\'s own, and drops what another has answered', () => inPanel({ state: 'finished' }, async page => {
+  const show = (folder: string | null) => notify(page, 'run', { run: { ...VIEWS.finished.run, chosen: folder === null ? null : { folder, task: null } } });
+  const adapter = page.locator('#try-adapter');
+  assert.equal(await adapter.isVisible(), false, 'the run that is shown is the one that is tried');
+  await show('/home/ada/runs/earlier/adapter');
+  await eventually(page, '#try-adapter', 'With /home/ada/runs/earlier/adapter, not with the adapter of the run that is shown.');
+  await page.fill('#try-text', 'A fine film.');
+  await page.press('#try-text', 'Control+Enter');
+  await page.waitForSelector('.tried');
+  await show(null);
+  await page.waitForSelector('.tried', { state: 'detached' });
+  assert.equal(await adapter.isVisible(), false);
+}));
+
+test('an adapter that was chosen in the Runs tree can be tried where no run has written one', () => inPanel({ state: 'ready' }, async page => {
+  const disabled = () => page.locator('#try-button').evaluate((button: HTMLButtonElement) => button.disabled);
+  await page.fill('#try-text', 'A fine film.');
+  assert.equal(await disabled(), true);
+  await notify(page, 'run', { run: { ...VIEWS.ready.run, chosen: { folder: '/tmp/adapter', task: 'CAUSAL_LM' } } });
+  await page.waitForSelector('[data-key="write.mode"]');
+  assert.equal(await disabled(), false, 'its own task counts');
 }));
 
 test('Try of token classification shows every word, and the tag of those that have one', () => inPanel({ state: 'finished' }, async page => {

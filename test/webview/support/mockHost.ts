@@ -2,6 +2,7 @@
  * A stand-in for VS Code around the panel's page: theme variables, and a host that answers from fixtures.
  * `?state=running&theme=dark`; `window.mock` lets a script look at what was asked and send notifications.
  */
+import type { ErrorReport } from '../../../src/protocol/engine';
 import type { PanelNotifications, PanelRequests, PanelView, WrittenPair } from '../../../src/protocol/panel';
 import { withValue } from '../../../webview/settingsForm';
 import { tagged, tried, VIEWS, WRITTEN } from './fixtures';
@@ -61,16 +62,20 @@ const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => Pa
   open: () => null,
 };
 
+/** `refused` is why the file cannot be changed. */
+const mock = { asked, notify, useTheme, view, refused: null as ErrorReport | null };
 Object.assign(window, {
   acquireVsCodeApi: () => ({
     postMessage({ id, method, params }: Message) {
       asked.push({ method, params });
-      void Promise.resolve((answers[method as keyof PanelRequests] as (params: unknown) => unknown)(params)).then(result => reply({ id, result }));
+      const { refused } = mock;
+      if (refused && method === 'edit') reply({ id, error: { code: -32000, message: refused.cause, data: refused } });
+      else void Promise.resolve((answers[method as keyof PanelRequests] as (params: unknown) => unknown)(params)).then(result => reply({ id, result }));
     },
     getState: () => undefined,
     setState: (state: unknown) => asked.push({ method: 'setState', params: state }),
   }),
-  mock: { asked, notify, useTheme, view },
+  mock,
 });
 
 useTheme(query.get('theme') ?? 'dark');

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { forgetExactStep, peakMemory } from '../../src/engine/peakMemory';
 import type { Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
+import { without } from '../support/integerProducts';
 import { built } from '../support/paths';
 import { makeBase, word } from '../bench/bases';
 
@@ -19,7 +20,7 @@ const WIDE = {
   },
 };
 
-test('a run in int8 that is compared with fp32 tells the peak that it has without the comparison, or that it cannot', () => inTemporaryFolder(async folder => {
+test('a run in int8 that is compared with fp32 tells the peak that it has without the comparison, or that it cannot', without('int8'), () => inTemporaryFolder(async folder => {
   await makeBase(join(folder, 'model'), WIDE);
   const text = Array.from({ length: 30 }, (_, i) => word(i)).join(' ');
   writeFileSync(join(folder, 'train.jsonl'), [0, 1, 0, 1].map(label => JSON.stringify({ text, label })).join('\n'));

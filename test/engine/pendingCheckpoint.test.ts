@@ -12,11 +12,11 @@ import { copyCase, startRun, trainRecords } from '../support/runs';
 /** Twelve steps with a checkpoint every `save_steps`. */
 const saving = (save_steps: number) => ({ training: { save_strategy: 'steps', save_steps, eval_strategy: 'no', max_steps: 12, shuffle: true } });
 const checkpoints = (run: string): number[] => readdirSync(run).flatMap(name => (name.startsWith('checkpoint-') ? [Number(name.slice(11))] : [])).sort((a, b) => a - b);
-/** What a checkpoint holds, but for the seconds that the run took and the place of its base. */
+/** What a checkpoint holds, but for when the run began, the seconds that it took and the place of its base. */
 const held = (folder: string): Record<string, unknown> => {
   const files = snapshot(folder);
   const read = (name: string): object => JSON.parse(Buffer.from(files[name], 'base64').toString()) as object;
-  return { ...files, 'manifest.json': '', 'trainer_state.json': { ...read('trainer_state.json'), seconds: 0 }, 'adapter_config.json': { ...read('adapter_config.json'), base_model_name_or_path: '' } };
+  return { ...files, 'manifest.json': '', 'trainer_state.json': { ...read('trainer_state.json'), moment: '', seconds: 0 }, 'adapter_config.json': { ...read('adapter_config.json'), base_model_name_or_path: '' } };
 };
 /** Checkpoints and losses of a run on a disk that takes no time. */
 async function straight(folder: string, save_steps: number): Promise<string> {

@@ -10,10 +10,14 @@ import type { Lab } from './lab';
 const SHOWN_MS = 1000;
 /** Otherwise nothing is read of the log. A process that was killed removes no lock, so nobody tells that it has ended. */
 const HIDDEN_MS = 10_000;
+/** While the panel is seen and nothing is trained: a run may begin in a folder that VS Code does not watch, or before it does. */
+const IDLE_MS = 5000;
 
 export class RunFollower {
   private readonly disposables = new Disposables();
   private timer: NodeJS.Timeout | undefined;
+  /** What the timer was set to. */
+  private waits: number | undefined;
   private looking = false;
   /** Something happened while it looked, which that may have missed. */
   private again = false;
@@ -23,7 +27,7 @@ export class RunFollower {
     this.disposables.add(lab.onDidChangeRun(() => this.arrange()));
     this.disposables.add(lab.onDidChangeExperiment(() => this.arrange()));
     this.disposables.add(panel.onDidChangeVisibility(() => this.lookNow()));
-    // A run that begins takes the lock of its folder, one that ends removes it. Folders outside of the workspace are looked at when a person comes back to window or panel.
+    // A run that begins takes the lock of its folder, one that ends removes it. Folders outside of the workspace are looked at now and then, and when a person comes back to window or panel.
     const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher(`**/${LOCK_NAME}`));
     for (const event of [watcher.onDidCreate, watcher.onDidChange, watcher.onDidDelete]) this.disposables.add(event(uri => this.concerns(uri) && this.lookNow()));
     this.disposables.add(vscode.window.onDidChangeWindowState(({ focused }) => focused && this.lookNow()));
@@ -63,15 +67,21 @@ export class RunFollower {
     }
   }
 
+  /** How long until the next look; undefined where there is nothing to look for. */
+  private get pace(): number | undefined {
+    const { lab: { run, output }, panel: { visible } } = this;
+    if (this.follows) return visible ? SHOWN_MS : HIDDEN_MS;
+    return visible && output !== undefined && !run?.active ? IDLE_MS : undefined;
+  }
+
   private arrange(): void {
-    if (!this.follows) {
-      clearTimeout(this.timer);
+    const { pace } = this;
+    if (this.looking || this.timer && pace === this.waits) return;
+    clearTimeout(this.timer);
+    this.waits = pace;
+    this.timer = pace === undefined ? undefined : setTimeout(() => {
       this.timer = undefined;
-    } else if (!this.looking) {
-      this.timer ??= setTimeout(() => {
-        this.timer = undefined;
-        void this.look();
-      }, this.panel.visible ? SHOWN_MS : HIDDEN_MS);
-    }
+      void this.look();
+    }, pace);
   }
 }

@@ -1,7 +1,9 @@
 /** Runs that a terminal trains while the panel is open. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { editJson } from '../../src/extension/jsonEdit';
@@ -65,6 +67,21 @@ suite('Runs of a terminal', () => {
     terminal('beside', ['--resume']);
     const again = await followed();
     assert.ok(again.step < killed.step + 10_000 && again.metrics === again.step, JSON.stringify([again.step, again.metrics]));
+  });
+
+  test('a run that begins in a folder outside of the workspace is followed too', async () => {
+    const outside = mkdtempSync(join(tmpdir(), 'lora-lab-outside-'));
+    try {
+      await useExperiment('outside', [...ENDLESS, { path: ['output_dir'], value: join(outside, 'run') }]);
+      const child = terminal('outside');
+      assert.equal((await followed()).folder, join(outside, 'run'));
+      const ended = once(child, 'close');
+      child.kill('SIGKILL');
+      await ended;
+      await shows('it is known to be dead', ({ status }) => status === 'failed');
+    } finally {
+      rmSync(outside, { recursive: true, force: true });
+    }
   });
 
   test('nothing is read of the log while the panel is hidden; when it is back all steps are there', async () => {

@@ -1,5 +1,6 @@
 /** The rows of the bench: ours and PEFT in turns, and the README's table of them. */
 import { cpus } from 'node:os';
+import { refusal } from './gpu/arms';
 import { measureOurs, measurePeft, prepare, python, type Measurement } from './measure';
 import type { Row } from './rows';
 import { isBelow, tableHead, tableRow, type Bf16, type RowResult } from './table';
@@ -13,7 +14,7 @@ export async function measureRows(rows: readonly Row[], { rounds, bf16, note = '
       table.push(tableRow(result));
       if (isBelow(result)) below.push(result.row.name);
       console.log(table.at(-1));
-      const gap = lossGap(result);
+      const gap = result.refused ? undefined : lossGap(result);
       if (gap) console.log(`  relative difference of the first loss: ${gap[0].toExponential(1)}; at most of the ${result.row.steps} losses, with another A on either side: ${Math.max(...gap).toExponential(1)}`);
     }
   }
@@ -26,9 +27,15 @@ async function measureGroup(group: readonly Row[], rounds: number, bf16?: Bf16):
   const results: RowResult[] = group.map(row => ({ row, ours: [], theirs, ...(bf16 ? { bf16: rounded } : {}) }));
   for (let round = 0; round < rounds; round++) {
     for (const [i, { row, ours }] of results.entries()) {
+      if (results[i].refused) continue;
       await prepare(row);
-      ours.push(await measureOurs(row));
-      if (i > 0 || !python) continue;
+      const measured = await measureOurs(row).catch((error: unknown) => {
+        // A processor may lack what base weights in few bits take; the other rows can be measured all the same.
+        if (row.engine?.precision === undefined || !/device\.precision|cannot be computed on/.test(String(error))) throw error;
+        results[i].refused = refusal(error);
+      });
+      if (measured) ours.push(measured);
+      if (i > 0 || !python || !measured) continue;
       theirs.push(await measurePeft(row));
       if (bf16) rounded.push(await measurePeft(row, { precision: bf16 }));
     }

@@ -7,8 +7,8 @@ import type { Row } from './rows';
 export const BF16 = { bf16: 'PEFT, bf16 autocast', 'bf16-base': 'PEFT, bf16 base and autocast' };
 export type Bf16 = keyof typeof BF16;
 
-/** All rounds of a row. `bf16` is PEFT in one of these, `fp32` ours on the same row with a base in fp32, each where it was measured. */
-export interface RowResult { row: Row; ours: Measurement[]; theirs: Measurement[]; bf16?: Measurement[]; fp32?: Measurement[] }
+/** All rounds of a row. `bf16` is PEFT in one of these, `fp32` ours on the same row with a base in fp32, each where it was measured. `refused` says why this machine cannot compute ours. */
+export interface RowResult { row: Row; ours: Measurement[]; theirs: Measurement[]; bf16?: Measurement[]; fp32?: Measurement[]; refused?: string }
 
 const GB = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 const number = (value: number): string => value.toFixed(value < 100 ? 1 : 0);
@@ -21,9 +21,9 @@ export function tableHead(bf16?: Bf16): string[] {
 }
 
 /** Ours ÷ what must be reached is compared with: PEFT, or our own fp32. Undefined where nothing is asked, or that was not measured. */
-function reached({ row, ours, theirs, fp32 }: RowResult): number | undefined {
+function reached({ row, ours, theirs, fp32, refused }: RowResult): number | undefined {
   const other = row.must_of_fp32 ? fp32 : theirs;
-  return row.must === undefined || !other?.length ? undefined : speed(row, ours) / speed(row, other);
+  return row.must === undefined || !other?.length || refused ? undefined : speed(row, ours) / speed(row, other);
 }
 
 /** Whether a row is slower than is asked of it. */
@@ -43,6 +43,7 @@ function must(result: RowResult): string {
 /** One line of the table. */
 export function tableRow(result: RowResult): string {
   const { row, ours, theirs, bf16 } = result;
+  if (result.refused) return `| ${row.name} | ${result.refused} |${' |'.repeat(bf16 ? 7 : 5)}`;
   const own = speed(row, ours);
   const middle = (list: readonly Measurement[], key: 'peak_memory_bytes' | 'first_step_seconds'): number => median(list.map(m => m[key]));
   const beside = (list: readonly Measurement[], more = (): string => ''): string[] => (list.length ? [`${number(speed(row, list))}${more()}`, `**${(own / speed(row, list)).toFixed(2)}**`] : ['not measured', '']);

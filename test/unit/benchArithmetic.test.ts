@@ -55,6 +55,13 @@ test('a row says what is asked of it, and whether that is missed', () => {
   assert.equal(isBelow(result({ must: 9 }, { theirs: [] })), false, 'without PEFT nothing is known');
 });
 
+test('a row that this machine cannot compute says why, in a table of the same columns, and misses nothing', () => {
+  const refused = result({}, { ours: [], refused: '"int8" cannot be computed on this CPU.' });
+  assert.equal(tableRow(refused), '| a row | "int8" cannot be computed on this CPU. | | | | | |');
+  for (const [line, bf16] of [[tableRow(refused)], [tableRow({ ...refused, bf16: [] }), 'bf16']] as const) assert.equal(line.match(/\|/g)!.length, tableHead(bf16)[0].match(/\|/g)!.length);
+  assert.equal(isBelow(refused), false);
+});
+
 test('what is asked of int4 is compared with our own fp32', () => {
   const int4 = { must: 0.9, must_of_fp32: true } as const;
   assert.match(tableRow(result(int4, { fp32: [measured(310)] })), /\| \*\*2\.00\*\* \| 0\.9 of our fp32: 0\.97 \|/);

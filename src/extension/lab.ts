@@ -116,7 +116,9 @@ export class Lab {
   /** Throws where a section of an experiment cannot be changed: `run.active` while its run is trained, `lora.whole-model` where there is no adapter. */
   requireEditable(document: ExperimentDocument, section: string): void {
     const whole = section === 'lora' && document.reading.values.lora.full;
-    const report = settingsFixed(this.runs.get(document.file)?.view ?? EMPTY_RUN) ?? (whole ? WHOLE_MODEL : undefined);
+    // As in the panel: also where this window trains in its folder for another experiment.
+    const run = document === this.document ? this.run : this.runs.get(document.file);
+    const report = settingsFixed(run?.view ?? EMPTY_RUN) ?? (whole ? WHOLE_MODEL : undefined);
     if (report) throw new ReportedError({ ...report, file: document.file });
   }
 

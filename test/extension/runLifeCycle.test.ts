@@ -146,6 +146,8 @@ suite('Runs one after the other', () => {
     await until('its steps are shown', async () => await steps() > seen);
     await vscode.commands.executeCommand('loraLab.pause');
     await until('it is paused', async () => (await state()).run.status === 'paused');
+    // As in the panel, which shows that run.
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.selectAttention', {}), /settings are fixed while a run is active/);
     await vscode.commands.executeCommand('loraLab.stop');
     await ended;
     const run = await until('its end is shown', async () => { const now = (await state()).run; return now.resumable ? now : undefined; });

@@ -29,9 +29,9 @@ export function evaluateProgram(
   const whole = inputs[addTo] as tf.Tensor | undefined;
   const own = grads.map((gradient, i) => gradient ?? tf.zeros(by[i].shape));
   if (whole) return { forward: outputs, gradients: { [GRADIENTS]: tf.add(joined(own), whole) } };
-  const names = program.parts!.parts.map(part => partOf(GRADIENTS, part));
-  const sums = lastFirst(own, (gradient, i) => tf.add(gradient, inputs[partOf(addTo, program.parts!.parts[i])]));
-  return { forward: outputs, gradients: Object.fromEntries(names.map((name, i) => [name, sums[i]])) };
+  const own_parts = program.parts!.parts;
+  const sums = lastFirst(own, (gradient, i) => tf.add(gradient, inputs[partOf(addTo, own_parts[i])]));
+  return { forward: outputs, gradients: Object.fromEntries(own_parts.map((part, i) => [partOf(GRADIENTS, part), sums[i]])) };
 }
 
 /** Gradients of any shapes behind each other, [N]. Each is reshaped to what none of them is, and so has a node of its own. */

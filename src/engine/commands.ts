@@ -11,7 +11,7 @@ import { startThread, type EngineThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
-import { onInterrupt } from './interrupts';
+import { onInterrupt, outliveReaders } from './interrupts';
 import type { StartedWorker } from './startWorker';
 import { Telemetry } from './telemetry';
 import { abandon } from './transaction';
@@ -238,6 +238,7 @@ function readWords(file: string, name: string): (string | string[])[] {
 
 /** Runs a command and ends the process. `started`: a worker that is booting already. */
 export async function main([name, ...args]: string[], started?: StartedWorker): Promise<void> {
+  outliveReaders();
   if (name === undefined || name === '--help' || name === 'help' || args.includes('--help')) {
     (name === undefined ? process.stderr : process.stdout).write(`${USAGE}\n`);
     process.exit(name === undefined ? 2 : 0);

@@ -118,7 +118,8 @@ function* csvRows({ file, columns, keys, onRead }: RecordOptions<Columns>, delim
   for (const { fields, line } of readCsv(file, delimiter, onRead)) {
     const at: Place = { file, line };
     if (!header) {
-      const repeated = fields.find((name, i) => fields.indexOf(name) !== i);
+      // Spreadsheets leave several columns without a name behind.
+      const repeated = Object.values(columns).find(({ name }) => fields.indexOf(name) !== fields.lastIndexOf(name))?.name;
       if (repeated !== undefined) throw problem('dataset.bad-line', at, `the header names the column "${repeated}" twice`, 'give every column its own name');
       if (fields.some(name => name.includes('\r'))) throw problem('dataset.bad-line', at, 'the lines end with a carriage return alone', 'save the file with line feeds');
       header = { size: fields.length, places: new Map(Object.values(columns).map(({ name }) => [name, columnOf(fields, name, keys, at)])) };

@@ -115,7 +115,7 @@ export const SETTINGS = {
   training: {
     per_device_train_batch_size: integer(8, { minimum: 1 }, 'Examples in one forward and backward pass; with `packing`, rows.'),
     per_device_eval_batch_size: integer(8, { minimum: 1 }, 'Examples in one evaluation pass.'),
-    gradient_accumulation_steps: integer(1, { minimum: 1 }, 'Batches whose gradients are summed before one optimizer step.'),
+    gradient_accumulation_steps: integer(1, { minimum: 1 }, 'Batches whose gradients are summed before one optimizer step. They count as one large batch; for classifiers transformers\' Trainer (5.18) adds up the means of the batches, so that its gradients grow with their number.'),
     gradient_checkpointing: boolean(false, 'Keep only the inputs of each layer for the backward pass, and compute the rest of it a second time: less memory, the same losses, about a third more time.'),
     num_train_epochs: number(3, { exclusiveMinimum: 0 }, 'Passes over the training data. Ignored if `max_steps` is positive.'),
     max_steps: integer(-1, { minimum: -1 }, 'Optimizer steps in total; -1 counts epochs instead.'),

@@ -11,7 +11,7 @@ import { startThread, type EngineThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
-import { onInterrupt } from './interrupts';
+import { onInterrupt, outliveReaders } from './interrupts';
 import type { StartedWorker } from './startWorker';
 import { Telemetry } from './telemetry';
 import { abandon } from './transaction';
@@ -44,13 +44,17 @@ const USAGE = `LoRA Lab
 Results go to standard output as JSON. Exit codes: 0 done, 2 the input is at fault, 1 a fault of the engine,
 130 interrupted: train and sweep wrote a checkpoint if a step was done, merge and install removed what was unfinished; a second Ctrl+C ends them at once.`;
 
-const usageError = (cause: string): LabError => new LabError({ code: 'cli.usage', cause, action: 'see: npm run --silent lab -- --help' });
+const usageError = (cause: string, action = 'see: npm run --silent lab -- --help'): LabError => new LabError({ code: 'cli.usage', cause, action });
 
 type Options = Record<string, string | boolean | undefined>;
 
 function parse(args: string[], options: NonNullable<ParseArgsConfig['options']>, positionals: number, names: string): { options: Options; positionals: string[] } {
   let parsed;
-  try { parsed = parseArgs({ args, options, allowPositionals: true, strict: true }); } catch (error) { throw usageError((error as Error).message.split('.')[0]); }
+  try { parsed = parseArgs({ args, options, allowPositionals: true, strict: true }); } catch (error) {
+    const { message } = error as Error;
+    const option = /^Option '(--\S+)' argument is ambiguous/.exec(message)?.[1];
+    throw option ? usageError(`the value of ${option} begins with a dash`, `write "${option}=${args[args.indexOf(option) + 1]}"`) : usageError(message.split(/\.\s/)[0]);
+  }
   if (parsed.positionals.length !== positionals) throw usageError(`${positionals ? `give ${names}` : 'there is an argument too many'}`);
   return { options: parsed.values as Options, positionals: parsed.positionals };
 }
@@ -176,7 +180,7 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     const source = readExperimentFile(path);
     const { base_model, task, problem_type, lora, dataset } = source.experiment;
     return engine.request('inspect', {
-      folder: source.resolve(base_model), task, problem_type, lora, dataset: { ...dataset, train: source.resolve(dataset.train) },
+      folder: source.resolve(base_model), task, problem_type, lora, dataset: { ...dataset, train: source.resolve(dataset.train), eval: dataset.eval === null ? null : source.resolve(dataset.eval) },
     }).catch((error: unknown) => {
       if (!(error instanceof LabError) || error.report.file !== undefined) throw error;
       throw new LabError({ ...error.report, file: source.file, where: source.place(error.report.where) });
@@ -238,6 +242,7 @@ function readWords(file: string, name: string): (string | string[])[] {
 
 /** Runs a command and ends the process. `started`: a worker that is booting already. */
 export async function main([name, ...args]: string[], started?: StartedWorker): Promise<void> {
+  outliveReaders();
   if (name === undefined || name === '--help' || name === 'help' || args.includes('--help')) {
     (name === undefined ? process.stderr : process.stdout).write(`${USAGE}\n`);
     process.exit(name === undefined ? 2 : 0);

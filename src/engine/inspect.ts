@@ -1,5 +1,5 @@
 /** What a checkpoint consists of and what a LoRA configuration does to it, from headers alone. */
-import { scanLabels, writtenClasses } from './data/examples';
+import { labelForm, scanLabels, writtenClasses } from './data/examples';
 import { labelsFor } from './data/labels';
 import { scanTags } from './data/tagExamples';
 import { openCheckpoint } from './model/checkpoint';
@@ -72,7 +72,8 @@ function sizeOf(dataset: EngineRequests['inspect'][0]['dataset']): number | null
 /** Class names of the data; null if it cannot be read, which a run will say with more to go by. */
 function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset']>, config: Record<string, unknown>, stored: number | null, task: string, problem_type: ProblemType): string[] | null {
   const { train: file, text_column, label_column } = dataset;
-  const values = (): Set<string | number> => (task === 'TOKEN_CLS' ? scanTags({ file, dataset }) : scanLabels({ file, dataset: { text_column, label_column }, problem_type }));
+  const options = { file, dataset: { text_column, label_column }, problem_type };
+  const values = (): Set<string | number> => (task === 'TOKEN_CLS' ? scanTags({ file, dataset }) : scanLabels({ ...options, form: labelForm(options) }));
   const written = (): string[] | null => writtenClasses(file, task === 'TOKEN_CLS' ? dataset.tags_column : label_column);
   try { return labelsFor(config, stored, values(), problem_type === 'multi_label_classification' ? 1 : 2, written()).names; } catch { return null; }
 }

@@ -1,4 +1,4 @@
-/** Ctrl+C, SIGTERM and a closed terminal (SIGHUP) on the command line. */
+/** Ctrl+C, SIGTERM, a closed terminal (SIGHUP) and a pipe without a reader on the command line. */
 
 /** Where npm runs a script without a shell between, one Ctrl+C comes twice: from the terminal and from npm. */
 const SAME_PRESS_MS = 300;
@@ -28,6 +28,12 @@ export function onInterrupt(first: () => void): void {
       process.kill(process.pid, 'SIGINT');
     });
   }
-  // What is still said to a terminal that is gone reaches nobody, and must not end what is being saved.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', (error: NodeJS.ErrnoException) => { if (error.code !== 'EIO') throw error; });
+}
+
+/** A terminal that is gone (EIO), and a pipe that nobody reads any more. */
+const NOBODY_READS = ['EIO', 'EPIPE', 'ERR_STREAM_DESTROYED'];
+
+/** What is said to a terminal or a pipe that is gone reaches nobody, and must not end a run or what is being saved. */
+export function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', (error: NodeJS.ErrnoException) => { if (!NOBODY_READS.includes(error.code!)) throw error; });
 }

@@ -73,7 +73,7 @@ export const SETTINGS = {
   experiment: {
     base_model: required('Folder of the base checkpoint, relative to this file: `config.json`, `*.safetensors` and `tokenizer.json`, `vocab.txt`, or `vocab.json` with `merges.txt`.', true),
     task: choice('SEQ_CLS', TASKS, 'What is learned. `SEQ_CLS`: one label for each text. `TOKEN_CLS`: a tag for each word, such as named entities. `CAUSAL_LM`: the next token, of whole texts, of completions or of assistant turns. `SEQ_2_SEQ_LM`: a target text for each source text (T5).'),
-    problem_type: optionalChoice(PROBLEM_TYPES, 'What the labels of `SEQ_CLS` are: one class (`single_label_classification`), a list of classes, any number of which may apply (`multi_label_classification`), or a number (`regression`). Default: `problem_type` of config.json, else one class.'),
+    problem_type: optionalChoice(PROBLEM_TYPES, 'What the labels of `SEQ_CLS` are: one class (`single_label_classification`), a list of classes, any number of which may apply, or of a 0 or 1 for each class (`multi_label_classification`), or a number (`regression`). Default: `problem_type` of config.json, else one class.'),
     output_dir: optionalText('Run folder, relative to this file. Default: `.lora/runs/<time>-<name>`.', true),
   },
   dataset: {
@@ -115,7 +115,7 @@ export const SETTINGS = {
   training: {
     per_device_train_batch_size: integer(8, { minimum: 1 }, 'Examples in one forward and backward pass; with `packing`, rows.'),
     per_device_eval_batch_size: integer(8, { minimum: 1 }, 'Examples in one evaluation pass.'),
-    gradient_accumulation_steps: integer(1, { minimum: 1 }, 'Batches whose gradients are summed before one optimizer step.'),
+    gradient_accumulation_steps: integer(1, { minimum: 1 }, 'Batches whose gradients are summed before one optimizer step. They count as one large batch; for classifiers transformers\' Trainer (5.18) adds up the means of the batches, so that its gradients grow with their number.'),
     gradient_checkpointing: boolean(false, 'Keep only the inputs of each layer for the backward pass, and compute the rest of it a second time: less memory, the same losses, about a third more time.'),
     num_train_epochs: number(3, { exclusiveMinimum: 0 }, 'Passes over the training data. Ignored if `max_steps` is positive.'),
     max_steps: integer(-1, { minimum: -1 }, 'Optimizer steps in total; -1 counts epochs instead.'),

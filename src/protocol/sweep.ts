@@ -55,7 +55,8 @@ export function parseSweep(json: unknown): { sweep: Sweep | null; problems: Prob
   const members = problems.length ? [] : listed === undefined ? combinations(grid as Record<string, Changes[string][]>) : listed as Changes[];
   if (!problems.length && members.length < 2) wrong([], `makes ${members.length} experiment${members.length === 1 ? '' : 's'}`, 'list two values or more');
   if (members.length > MOST_MEMBERS) wrong([], `makes ${members.length} experiments`, `make at most ${MOST_MEMBERS}`);
-  const same = members.findIndex((member, i) => members.slice(0, i).some(other => memberName(0, other) === memberName(0, member)));
+  const changes = members.map(member => JSON.stringify(Object.entries(member).sort()));
+  const same = changes.findIndex((change, i) => changes.indexOf(change) < i);
   if (same > 0) wrong(listed === undefined ? [] : ['members'], `makes one experiment twice: ${memberName(same, members[same])}`, 'remove one of them');
   return { sweep: problems.length ? null : { members, halving: parseHalving(halving, wrong) }, problems };
 }

@@ -1,6 +1,7 @@
-/** A terminal that is closed while it trains: the run ends with a checkpoint, as after Ctrl+C. */
+/** A terminal that is closed while it trains: the run ends with a checkpoint, as after Ctrl+C. A pipe that is closed ends nothing. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -61,4 +62,19 @@ test('a closed terminal that is told of again and again, and what npm\'s end add
   } finally {
     child.kill('SIGKILL');
   }
+}));
+
+test('a run trains on when the pipe that its messages go to is closed, and a result that nobody reads is no fault', { skip: process.platform === 'win32' ? 'a closed pipe is tried on POSIX systems' : false }, () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { eval_strategy: 'steps', eval_steps: 1 } });
+  const run = spawn(process.execPath, [CLI, 'train', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+  run.stderr.once('data', () => run.stderr.destroy());
+  const [code] = await once(run, 'exit');
+  assert.equal(code, 0);
+  assert.equal((JSON.parse(readFileSync(join(folder, 'run/summary.json'), 'utf8')) as Summary).state, 'finished');
+
+  const predict = spawn(process.execPath, [CLI, 'predict', '--base', join(folder, 'model'), '--adapter', join(folder, 'run/adapter'), '--input', join(folder, 'eval.jsonl')], { stdio: ['ignore', 'pipe', 'pipe'] });
+  predict.stdout.destroy();
+  let said = '';
+  predict.stderr.on('data', data => { said += data; });
+  assert.deepEqual([...await once(predict, 'close'), said], [0, null, '']);
 }));

@@ -1,7 +1,7 @@
 /** The engine as a process: the command line with its exit codes, and the child of the extension host. */
 import assert from 'node:assert/strict';
 import { fork, spawn, type ChildProcess } from 'node:child_process';
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
@@ -60,6 +60,7 @@ test('train, predict, merge and inspect print JSON and agree with each other', (
 
   const inspected = JSON.parse((await lab(['inspect', file])).out) as Inspection;
   assert.deepEqual([inspected.trainable_parameters, inspected.all_parameters], [summary.trainable_parameters, summary.all_parameters]);
+  assert.equal(inspected.data_bytes, statSync(join(folder, 'train.jsonl')).size + statSync(join(folder, 'eval.jsonl')).size);
   assert.deepEqual(inspected.matched.map(({ name, A, B }) => [name.split('.').slice(-4).join('.'), A, B])[0], ['0.attention.self.query', [4, 32], [32, 4]]);
 }));
 
@@ -102,7 +103,10 @@ test('a language model is trained and continues texts; its tokens come with the 
   const predict = (...more: string[]): Promise<Ended> => lab(['predict', '--base', join(folder, 'model'), '--adapter', adapter, '--input', file, ...more]);
   const [first, second] = JSON.parse((await predict('--max_new_tokens', '5')).out) as Completion[];
   assert.deepEqual([first.prompt, second.prompt, first.tokens.length, first.stopped], ['the film was', 'a book', 5, 'length']);
-  assert.equal((await predict('--temperature', '-1')).code, 2);
+  const negative = await predict('--temperature', '-1');
+  assert.equal(negative.code, 2);
+  assert.match(negative.err, /The value of --temperature begins with a dash\. Write "--temperature=-1"/);
+  assert.match((await predict('--lora.r', '8')).err, /Unknown option '--lora\.r'\. See: /);
   assert.equal((await predict('--temperature', 'hot')).code, 2);
   for (const [threads, says] of [['0', /--threads: give a whole number at least 1/], ['two', /--threads is no number/], ['5000', /--threads: is 5000, and there (is|are) \d+ CPU/]] as const) {
     const { code, err } = await predict('--threads', threads);

@@ -105,6 +105,24 @@ test('class numbers that do not fit the checkpoint\'s head are said of the data 
   await assert.rejects(startRun(file).ended, (error: unknown) => refusal('dataset.labels', /from 1 to 2.*Number the classes from 0 on/)(error) && (error as LabError).report.file === train);
 }));
 
+test('multi-hot lists train as lists of the classes do, and the run says how they are read', () => inTemporaryFolder(async folder => {
+  const losses = async (name: string, changed: (labels: string[]) => unknown): Promise<[number[], string]> => {
+    const at = join(folder, name);
+    const file = copyCase(at, { training: { max_steps: 3, eval_strategy: 'no' } }, 'bert-several-classes');
+    for (const data of ['train.jsonl', 'eval.jsonl'].map(part => join(at, part))) {
+      const rows = readFileSync(data, 'utf8').trim().split('\n').map(line => JSON.parse(line) as { text: string; labels: string[] });
+      writeFileSync(data, rows.map(({ text, labels }) => JSON.stringify({ text, labels: changed(labels) })).join('\n'));
+    }
+    let said = '';
+    await startRun(file, { log: ({ message }) => { said += `${message}\n`; } }).ended;
+    return [trainRecords(join(at, 'run')).map(({ loss }) => Number(loss)), said];
+  };
+  const [expected] = await losses('lists', labels => labels);
+  const [found, said] = await losses('multi-hot', labels => ['a', 'b', 'c', 'd'].map(name => Number(labels.includes(name))));
+  assert.deepEqual(found, expected);
+  assert.match(said, /the lists in "labels" are read as a 0 or 1 for each of 4 classes/);
+}));
+
 test('a pause holds the run between two steps, where it can be saved, and costs no training time', () => inTemporaryFolder(async folder => {
   const file = copyCase(folder, { training: { max_steps: 20 } });
   const states: RunState[] = [];

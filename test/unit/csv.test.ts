@@ -62,6 +62,12 @@ test('whole numbers in csv are class numbers, everything else is a text', async 
   });
 });
 
+test('columns of a spreadsheet that have no name, several of them, are passed over', () => inTemporaryFolder(folder => {
+  const file = join(folder, 'a.csv');
+  writeFileSync(file, 'v1,v2,,,\nham,see you,,,\nspam,"win, now",more,,\n');
+  assert.deepEqual([...readRows({ file, text_column: 'v2', label_column: 'v1' })].map(({ text, label }) => [text, label]), [['see you', 'ham'], ['win, now', 'spam']]);
+}));
+
 test('a quote that swallows the rest of a large file is reported at its line, not at the end', async () => {
   await inTemporaryFolder(folder => {
     const file = join(folder, 'a.csv');

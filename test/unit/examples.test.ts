@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { loadExamples, scanLabels, type ExampleSet, type LoadExamplesOptions } from '../../src/engine/data/examples';
+import { labelForm, loadExamples, scanLabels, type ExampleSet, type LoadExamplesOptions } from '../../src/engine/data/examples';
 import { labelsFromNames, type LabelSet } from '../../src/engine/data/labels';
 import { loadTokenizer, type TextTokenizer } from '../../src/engine/data/tokenizer';
 import { LabError } from '../../src/engine/errors';
@@ -53,6 +53,39 @@ test('several classes for each example, an empty list and one that is named twic
   await assert.rejects(load([{ text: 'a', label: 'good' }], { problem_type }), refused('dataset.wrong-type', 'line 1', /"good", not a list.*problem_type/));
   await assert.rejects(load([{ text: 'a', label: ['good'] }, { text: 'a', label: ['fine'] }], { problem_type }), refused('dataset.unknown-label', 'line 2', /the label "fine" is none of the classes/));
   await assert.rejects(load([{ text: 'a', label: ['good'] }]), refused('dataset.wrong-type', 'line 1', /is a list.*multi_label_classification/));
+});
+
+test('multi-hot lists, as transformers has them, mean the classes that have a 1', async () => {
+  const problem_type = 'multi_label_classification';
+  const classes = async (train: unknown[], evaluation = train): Promise<number[][]> => {
+    const { form, names } = await withFile(train.map(label => ({ text: 'a', label })), file => {
+      const form = labelForm({ file, dataset, problem_type });
+      return { form, names: [...scanLabels({ file, dataset, problem_type, form })].map(String) };
+    });
+    const set = await load(evaluation.map(label => ({ text: 'a', label })), { problem_type, form, labels: labelsFromNames(names) });
+    return Array.from({ length: set.length }, (_, i) => [...set.get(i).classes!]);
+  };
+  assert.deepEqual(await classes([[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]), [[1, 3], [], [0]]);
+  assert.deepEqual(await classes([[1, 0], [0, 1], [1, 1]]), [[0], [1], [0, 1]], 'one list has a number twice');
+  assert.deepEqual(await classes([[true, false, true], [false, false, true]]), [[0, 2], [2]]);
+  assert.deepEqual(await classes([[0, 1], [1], []]), [[0, 1], [1], []], 'lists of classes');
+  assert.deepEqual(await classes([[0, 1], [1, 0]]), [[0, 1], [1, 0]], 'lists of classes');
+  assert.deepEqual(await classes([[0, 1, 2], [1, 2, 0]]), [[0, 1, 2], [1, 2, 0]], 'lists of classes');
+  await assert.rejects(classes([[0, 0, 1]], [[0, 0, 1], [2]]), refused('dataset.multi-hot', 'line 2', /not a 0 or 1 for each of the 3 classes/));
+  await assert.rejects(classes([[0, 1], [2]], [[0, 1, 1], [0, 0, 1]]), refused('dataset.multi-hot', 'column "label"', /those of the training data are classes/));
+});
+
+test('labels of a csv file are all texts where one of them is no whole number, also in the evaluation file', async () => {
+  const train = ['text,label', 'x,12', 'y,12A', 'z,007', 'z,N/A'];
+  const form = await withFile(train, file => labelForm({ file, dataset }), 'a.csv');
+  const found = await withFile(train, file => scanLabels({ file, dataset, form }), 'a.csv');
+  assert.deepEqual(found, new Set(['12', '12A', '007', 'N/A']));
+  const evaluated = (rows: string[], name = 'b.csv') => withFile(rows, file => loadExamples({ file, dataset, tokenizer: words, max_length: 8, limits, labels: labelsFromNames([...found]), form }), name);
+  const set = await evaluated(['text,label', 'x,007', 'y,12']);
+  assert.deepEqual([set.get(0).label, set.get(1).label], [2, 0]);
+  await assert.rejects(evaluated(['text,label', 'x,1']), refused('dataset.unknown-label', 'line 2', /the label "1" is none/));
+  await assert.rejects(evaluated(['{"text": "x", "label": 1}'], 'b.jsonl'), refused('dataset.unknown-label', 'line 1', /the label "1" is none/));
+  assert.equal(await withFile(['text,label', 'x,12', 'y,3'], file => labelForm({ file, dataset }), 'a.csv'), 'numbers');
 });
 
 test('values for regression, from JSON and from csv', async () => {

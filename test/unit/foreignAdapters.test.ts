@@ -23,7 +23,7 @@ async function caseWith(folder: string, name: string, config: object, more: (bas
   const [base, adapter] = ['model', 'adapter_final'].map(part => join(folder, part));
   const [file, weights] = ['adapter_config.json', 'adapter_model.safetensors'].map(part => join(adapter, part));
   writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')) as object, ...config }));
-  const tensors = [...tensorsOf(weights), ...Object.entries(more(tensorsOf(join(base, 'model.safetensors'))))];
+  const tensors = [...new Map([...tensorsOf(weights), ...Object.entries(more(tensorsOf(join(base, 'model.safetensors'))))])];
   rmSync(weights);
   await writeSafetensors(weights, tensors.map(([key, tensor]) => ({ name: key, dtype: 'F32', ...tensor })), { format: 'pt' });
   const model = loadModel(base, { task: 'CAUSAL_LM', labels: null, seed: 0, families });
@@ -63,6 +63,18 @@ test('entries of an adapter\'s settings that match nothing are passed over, thos
   checkAdapterSettings(readAdapter(found.adapter), planOf(readAdapter(expected.adapter), expected.model, own), expected.model, own);
   const nothing = await caseWith(join(folder, 'nothing'), 'llama-text', { target_modules: ['c_attn', 'query_key_value'] });
   await refused(folder, nothing, 'lora.target-not-found', nothing.file, /"c_attn" matches no linear layer.*Use the base that the adapter was trained on/);
+}));
+
+test('an adapter whose rank is above the smaller side of a matrix, as PEFT trains it, is used and merged', () => inTemporaryFolder(async folder => {
+  const [r, rank, lora_alpha] = [4, 32, 64];
+  const widened = ([name, { shape: [rows, width], data }]: [string, Tensor]): [string, Tensor] => (name.includes('lora_A')
+    ? [name, { shape: [rank, width], data: Float32Array.from({ length: rank * width }, (_, i) => data[i] ?? 0) }]
+    : [name, { shape: [rows, rank], data: Float32Array.from({ length: rows * rank }, (_, i) => (i % rank < r ? data[Math.floor(i / rank) * r + i % rank] : 0)) }]);
+  const narrow = tensorsOf(fixture('references', 'llama-text', 'adapter_final/adapter_model.safetensors'));
+  const wide = await caseWith(join(folder, 'wide'), 'llama-text', { r: rank, lora_alpha }, () => Object.fromEntries([...narrow].map(widened)));
+  assert.equal(wide.use().length, 8 * (await caseWith(join(folder, 'narrow'), 'llama-text', {})).use().length);
+  const [ours, expected] = [await merged(wide), await merged(await caseWith(join(folder, 'again'), 'llama-text', {}))];
+  for (const [name, { data }] of expected) data.forEach((value, i) => assert.ok(Math.abs(ours.get(name)!.data[i] - value) < 1e-6, name));
 }));
 
 for (const [name, table] of [['llama-text', 'model.embed_tokens.weight'], ['gpt2-text', 'transformer.wte.weight']]) {

@@ -56,6 +56,14 @@ test('without a stored head, names that have nothing to do with the data are lef
   assert.deepEqual(namesFor(named('entailment', 'neutral'), null, ['up', 'down', 'flat']), ['down', 'flat', 'up']);
 });
 
+test('without a stored head, class numbers keep the names of another one only where these name them all and the data file has none', () => {
+  assert.deepEqual(namesFor(named('NEGATIVE', 'POSITIVE'), null, [0, 1, 2, 3]), ['0', '1', '2', '3']);
+  assert.deepEqual(namesFor(named('NEGATIVE', 'POSITIVE'), null, [0, 1]), ['NEGATIVE', 'POSITIVE']);
+  assert.deepEqual(labelsFor(named('NEGATIVE', 'POSITIVE'), null, [0, 1], 2, ['plot', 'cast']).names, ['plot', 'cast']);
+  assert.deepEqual(labelsFor(named('a', 'b', 'c', 'd', 'e'), null, [0, 1], 2, ['plot', 'cast', 'sound']).names, ['plot', 'cast', 'sound']);
+  assert.deepEqual(labelsFor(named('NEGATIVE', 'POSITIVE'), 2, [0, 1], 2, ['plot', 'cast']).names, ['NEGATIVE', 'POSITIVE'], 'a head has the names it was trained with');
+});
+
 test('texts are sorted by code point, as Python sorts them', () => {
   assert.deepEqual(namesFor({}, null, ['b', 'B', 'ä', 'a', 'ab', '\u{1f600}', '\uff5e', '10', '9']), ['10', '9', 'B', 'a', 'ab', 'b', 'ä', '\uff5e', '\u{1f600}']);
   assert.deepEqual(namesFor(numbered(2), 2, ['true', 'false']), ['false', 'true']);

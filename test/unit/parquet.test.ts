@@ -133,6 +133,20 @@ test('an unknown codec is named with rows and column', async () => {
   await assert.rejects(rowsOfBytes(bytes), refused('dataset.codec', 'rows 1 to 8, column "text"', /compressed with LZO/));
 });
 
+test('a row group without rows, whose columns lie nowhere, is passed over', async () => {
+  const bytes = readFileSync(fixture('texts-none.parquet'));
+  // 21 rows in a list of three row groups, which becomes one of four.
+  const list = bytes.indexOf(Buffer.from([0x16, 42, 0x19, 0x3c]), bytes.length - 8 - bytes.readUInt32LE(bytes.length - 8)) + 3;
+  assert.ok(list > 3);
+  const column = (name: string, type: number): Buffer => Buffer.concat([
+    Buffer.from([0x26, 0, 0x1c, 0x15, 2 * type, 0x19, 0x05, 0x19, 0x18, name.length]), Buffer.from(name), Buffer.from([0x15, 0, 0x16, 0, 0x16, 0, 0x16, 0, 0x26, 0, 0, 0]),
+  ]);
+  const group = Buffer.concat([Buffer.from([0x4c, 0x19, 0x2c]), column('text', 6), column('label', 2), Buffer.from([0x16, 0, 0x16, 0, 0])]);
+  const changed = Buffer.concat([bytes.subarray(0, list), group, bytes.subarray(list + 1)]);
+  changed.writeUInt32LE(bytes.readUInt32LE(bytes.length - 8) + group.length - 1, changed.length - 8);
+  assert.deepEqual(await rowsOfBytes(changed), await rowsOfBytes(bytes));
+});
+
 /** A signed 64-bit number as Thrift's compact protocol writes it. */
 function varint(value: number): Buffer {
   const bytes: number[] = [];

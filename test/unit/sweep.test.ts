@@ -22,6 +22,13 @@ test('lists by key make every combination, a list of members only those', () => 
   assert.deepEqual(parseSweep({}), { sweep: null, problems: [] });
 });
 
+test('members are one experiment twice by what they change, in any order, not by the length of their names', () => {
+  const many = { 'training.learning_rate': 1e-4, 'training.adam_beta1': 0.9, 'training.adam_beta2': 0.999, 'training.adam_epsilon': 1e-8, 'training.max_grad_norm': 1, 'training.warmup_steps': 10, 'training.weight_decay': 0.01 };
+  const problems = (...last: object[]): string[] => parseSweep({ sweep: { members: last.map(one => ({ ...many, ...one })) } }).problems.map(({ cause }) => cause);
+  assert.deepEqual(problems({ 'lora.lora_alpha': 4 }, { 'lora.lora_alpha': 8 }), []);
+  assert.match(parseSweep({ sweep: { members: [{ 'lora.r': 4, 'lora.lora_alpha': 8 }, { 'lora.lora_alpha': 8, 'lora.r': 4 }] } }).problems[0].cause, /one experiment twice/);
+});
+
 test('halving compares after min_epochs, then after eta times as many, before the end', () => {
   assert.deepEqual(rungs({ eta: 2, min_epochs: 1 }, 8), [1, 2, 4]);
   assert.deepEqual(rungs({ eta: 3, min_epochs: 2 }, 7), [2, 6]);

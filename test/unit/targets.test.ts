@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LabError } from '../../src/engine/errors';
 import { pythonRegExp } from '../../src/protocol/pythonRegExp';
-import { matchTargets, type TargetSettings } from '../../src/engine/model/targets';
+import { matchTargets, type PlanOptions, type TargetSettings } from '../../src/engine/model/targets';
 
 const BERT = [0, 1].flatMap(i => [
   ...['query', 'key', 'value'].map(name => ({ name: `bert.encoder.layer.${i}.attention.self.${name}`, in_features: 16, out_features: 16 })),
@@ -11,9 +11,9 @@ const BERT = [0, 1].flatMap(i => [
   { name: `bert.encoder.layer.${i}.output.dense`, in_features: 24, out_features: 16 },
 ]).concat([{ name: 'bert.pooler.dense', in_features: 16, out_features: 16 }, { name: 'classifier', in_features: 16, out_features: 3 }]);
 
-const match = (lora: Partial<TargetSettings>) => matchTargets(BERT, {
+const match = (lora: Partial<TargetSettings>, options?: PlanOptions) => matchTargets(BERT, {
   r: 4, lora_alpha: 8, target_modules: null, exclude_modules: null, use_rslora: false, layers_to_transform: null, layers_pattern: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, ...lora,
-}, ['query', 'value'], ['classifier']);
+}, ['query', 'value'], ['classifier'], options);
 const names = (lora: Partial<TargetSettings>): string[] => match(lora).map(module => module.name.replace('bert.encoder.layer.', ''));
 
 function problem(lora: Partial<TargetSettings>): LabError['report'] {
@@ -107,4 +107,5 @@ test('ranks that a module cannot have', () => {
   assert.equal(names({ r: 16 }).length, 4);
   assert.equal(problem({ rank_pattern: { query: 17 } }).where, 'lora.rank_pattern');
   assert.equal(problem({ rank_pattern: { query: 2.5 } }).code, 'lora.rank-invalid');
+  assert.deepEqual(match({ r: 17 }, { stored: true }).map(m => m.r), [17, 17, 17, 17], 'of an adapter that is there already');
 });

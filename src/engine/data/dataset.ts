@@ -20,6 +20,9 @@ export interface Row {
   line: number;
 }
 
+/** How the labels of a data file are written: names or numbers of classes, or lists of a 0 or 1 for each class. */
+export type LabelForm = 'names' | 'numbers' | 'multi-hot';
+
 export interface RowOptions {
   file: string;
   text_column: string;
@@ -27,6 +30,8 @@ export interface RowOptions {
   label_column: string | null;
   /** What is read as a label; by default one class. */
   problem_type?: ProblemType;
+  /** With `names` a whole number of a csv file is a text as others are. */
+  form?: LabelForm;
   /** What names the columns, for messages; by default the keys of an experiment. */
   keys?: string;
   /** Gets the share of the file that was read, 0 to 1. */
@@ -34,10 +39,10 @@ export interface RowOptions {
 }
 
 /** The rows of a classifier's data file in their order. Errors: those of `readRecords`. */
-export function* readRows({ file, text_column, text_pair_column = null, label_column, problem_type = 'single_label_classification', keys, onRead }: RowOptions): Generator<Row> {
+export function* readRows({ file, text_column, text_pair_column = null, label_column, problem_type = 'single_label_classification', form, keys, onRead }: RowOptions): Generator<Row> {
   const columns: Columns = { text: textColumn(text_column) };
   if (text_pair_column !== null) columns.pair = textColumn(text_pair_column);
-  if (label_column !== null) columns[problem_type === 'multi_label_classification' ? 'labels' : 'label'] = { name: label_column, ...LABELS[problem_type] };
+  if (label_column !== null) columns[problem_type === 'multi_label_classification' ? 'labels' : 'label'] = { name: label_column, ...LABELS[problem_type], ...(form === 'names' ? { fromCsv: undefined } : {}) };
   const named = keys ?? `dataset.text_column${text_pair_column === null ? '' : ', text_pair_column'} and dataset.label_column`;
   for (const { values, line } of readRecords({ file, columns, keys: named, onRead })) yield { label: null, ...values as unknown as { text: string }, line };
 }
@@ -118,7 +123,8 @@ function* csvRows({ file, columns, keys, onRead }: RecordOptions<Columns>, delim
   for (const { fields, line } of readCsv(file, delimiter, onRead)) {
     const at: Place = { file, line };
     if (!header) {
-      const repeated = fields.find((name, i) => fields.indexOf(name) !== i);
+      // Spreadsheets leave several columns without a name behind.
+      const repeated = Object.values(columns).find(({ name }) => fields.indexOf(name) !== fields.lastIndexOf(name))?.name;
       if (repeated !== undefined) throw problem('dataset.bad-line', at, `the header names the column "${repeated}" twice`, 'give every column its own name');
       if (fields.some(name => name.includes('\r'))) throw problem('dataset.bad-line', at, 'the lines end with a carriage return alone', 'save the file with line feeds');
       header = { size: fields.length, places: new Map(Object.values(columns).map(({ name }) => [name, columnOf(fields, name, keys, at)])) };

@@ -2,9 +2,9 @@
 import type { DatasetSettings, ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import type { Example } from '../training/step.types';
-import { isParquet, placeIn, problem, readRows, type Place, type TextPlace } from './dataset';
+import { isParquet, placeIn, problem, readRows, type LabelForm, type Place, type TextPlace } from './dataset';
 import { GrowingIntegers } from './growingIntegers';
-import { exampleLabels } from './exampleLabels';
+import { BITS, exampleLabels } from './exampleLabels';
 import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
 import { parquetClassNames } from './parquetFooter';
 import type { TextTokenizer } from './tokenizer';
@@ -32,6 +32,8 @@ export interface LoadExamplesOptions {
   dataset: Columns;
   /** What the labels are; by default one class. */
   problem_type?: ProblemType;
+  /** How the training file writes its labels. */
+  form?: LabelForm;
   tokenizer: TextTokenizer;
   /** Longest example in tokens. */
   max_length: number;
@@ -41,14 +43,36 @@ export interface LoadExamplesOptions {
   onProgress?: (fraction: number) => void;
 }
 
+interface LabelOptions { file: string; dataset: Columns; problem_type?: ProblemType }
+
 /**
- * The distinct labels of a training file, in one pass.
+ * How a training file writes its labels. A csv file has no types: one label that is no whole number makes names of all, as in pandas.
+ * Lists are multi-hot where all have one length, nothing but 0 and 1, and somewhere one of them twice, which a list of classes has not.
+ * Errors: those of `readRows`.
+ */
+export function labelForm({ file, dataset, problem_type = 'single_label_classification' }: LabelOptions): LabelForm {
+  let size: number | undefined;
+  let repeated = false;
+  for (const { label, labels } of readRows({ file, ...columns(dataset), problem_type })) {
+    if (labels) {
+      size ??= labels.length;
+      if (labels.length !== size || !labels.every(one => BITS.has(one))) return typeof labels[0] === 'string' ? 'names' : 'numbers';
+      repeated ||= new Set(labels).size < size;
+    } else if (typeof label === 'string') return 'names';
+    else if (!/\.[ct]sv$/i.test(file)) return 'numbers';
+  }
+  return repeated ? 'multi-hot' : 'numbers';
+}
+
+/**
+ * The distinct labels of a training file, in one pass; of multi-hot lists the numbers of their places.
  * Errors: `dataset.labels` with the first line that shows the problem, and those of `readRows`.
  */
-export function scanLabels({ file, dataset, problem_type = 'single_label_classification' }: { file: string; dataset: Columns; problem_type?: ProblemType }): Set<string | number> {
+export function scanLabels({ file, dataset, problem_type = 'single_label_classification', form = 'numbers' }: LabelOptions & { form?: LabelForm }): Set<string | number> {
   const lines = new Map<string | number, number>();
   let rows = 0;
-  for (const { label, labels = [label!], line } of readRows({ file, ...columns(dataset), problem_type })) {
+  for (const { label, labels = [label!], line } of readRows({ file, ...columns(dataset), problem_type, form })) {
+    if (form === 'multi-hot') return new Set(labels.keys());
     rows += 1;
     for (const one of labels) if (!lines.has(one)) lines.set(one, line);
     if (lines.size > MOST_CLASSES) break;
@@ -75,18 +99,21 @@ export function checkSameClasses(train: string, evaluation: string, column: stri
 
 /**
  * Tokenizes every row of a file. Takes 4 bytes for each token and 8 for each example.
- * Errors: `training.max-length`, `dataset.no-tokens`, `dataset.unknown-label`, `dataset.token-beyond-vocabulary`, `dataset.token-type`, and those of `readRows`.
+ * Errors: `training.max-length`, `dataset.no-tokens`, `dataset.unknown-label`, `dataset.multi-hot`, `dataset.token-beyond-vocabulary`, `dataset.token-type`, and those of `readRows`.
  */
-export function loadExamples({ file, dataset, problem_type = 'single_label_classification', tokenizer, max_length, limits, onProgress, labels }: LoadExamplesOptions & { labels: LabelSet }): ExampleSet {
+export function loadExamples({ file, dataset, problem_type = 'single_label_classification', form = 'numbers', tokenizer, max_length, limits, onProgress, labels }: LoadExamplesOptions & { labels: LabelSet }): ExampleSet {
   checkLength(max_length, limits.max_positions);
   const tokens = new GrowingIntegers();
   /** Segment numbers of all tokens; stays empty while all are 0. */
   const types = new GrowingIntegers();
   const ends = new GrowingIntegers();
-  const targets = exampleLabels(problem_type, labels, file);
+  const targets = exampleLabels(problem_type, labels, file, form);
+  if (problem_type === 'multi_label_classification' && form !== 'multi-hot' && labelForm({ file, dataset, problem_type }) === 'multi-hot') {
+    throw new LabError({ code: 'dataset.multi-hot', file, where: `column "${dataset.label_column}"`, cause: 'the lists are a 0 or 1 for each class, those of the training data are classes', action: 'write the labels of both files in one way' });
+  }
   let cut = 0;
   let longest = 0;
-  for (const row of readRows({ file, ...columns(dataset), problem_type, onRead: onProgress })) {
+  for (const row of readRows({ file, ...columns(dataset), problem_type, form, onRead: onProgress })) {
     const encoded = tokenizer.encode(row.text, max_length, row.pair);
     const at = { file, line: row.line };
     checkTokens(encoded.input_ids, at, `the text in "${dataset.text_column}" has`, 'a text');

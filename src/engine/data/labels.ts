@@ -50,9 +50,10 @@ export function labelsFor(config: Record<string, unknown>, headClasses: number |
     const keep = named ? headClasses !== null || fitting > 0 : fitting === data.length;
     return keep ? fromConfig : labelsFromNames((data as string[]).sort(byCodePoint));
   }
-  if (named && (headClasses !== null || fitting > 0)) return fromConfig;
+  // Without a head, names that another one had are kept where all data fits and has no names of its own.
+  if (named && (headClasses !== null || !written && fitting === data.length)) return fromConfig;
   const classes = (data as number[]).reduce((most, number) => Math.max(most, number)) + 1;
-  const promised = Math.max(headClasses ?? 0, known.length);
+  const promised = Math.max(headClasses ?? 0, named ? 0 : known.length);
   if (written && classes <= written.length && promised <= written.length && namesNumbers(written)) return labelsFromNames(written);
   const lowest = (data as number[]).reduce((least, number) => Math.min(least, number));
   if (headClasses !== null && classes > headClasses && classes - lowest <= headClasses) {

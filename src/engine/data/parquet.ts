@@ -49,6 +49,8 @@ export function* readParquet(file: string, wanted: readonly string[], onRead?: (
     let row = 0;
     for (const group of metadata.row_groups) {
       const rows = Number(group.num_rows);
+      // Its columns may lie nowhere.
+      if (rows === 0) continue;
       const at = { file, fd, footer_begin, first: row, rows };
       checkSize(group, columns.map(({ element }) => element.name), at);
       const values = columns.map(column => columnValues(schema, column, group.columns, at));

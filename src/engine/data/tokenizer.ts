@@ -1,13 +1,12 @@
 /** From text to the token numbers of a checkpoint, equal to what transformers' fast tokenizers give. */
 import { join } from 'node:path';
 import { createContext, Script } from 'node:vm';
-import { BertNormalizer, PrecompiledNormalizer } from '@huggingface/tokenizers';
 import { LabError } from '../errors';
 import { lookUp, readJsonObject } from '../files';
-import { bertTokenizer, ExactBertNormalizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
+import { bertTokenizer, isBertTokenizer, readVocabulary } from './bertTokenizer';
 import { readByteLevel } from './byteLevelTokenizer';
-import { ExactCharacterMap } from './characterMap';
 import { cleansUp, cleanUp, settledPart } from './cleanUp';
+import { exactNormalizer, exactPreTokenizer } from './exactParts';
 import { fillTemplate, longestFirst, templateOf, type Template } from './pairs';
 import { builtClass, rebuilt } from './rebuiltTokenizers';
 import { isRobertaTokenizer, robertaTokenizer } from './robertaTokenizer';
@@ -113,9 +112,9 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
   // The library would find it inside of words, too.
   if (whole) throw new Error(`the added token "${whole.content}" stands for whole words only ("single_word"), which is not supported`);
   const tokenizer = buildTokenizer(json, config);
-  const { normalizer, model } = tokenizer;
-  if (normalizer instanceof BertNormalizer) tokenizer.normalizer = new ExactBertNormalizer(normalizer.config);
-  if (normalizer instanceof PrecompiledNormalizer) tokenizer.normalizer = new ExactCharacterMap(normalizer.config as ConstructorParameters<typeof ExactCharacterMap>[0]);
+  const { model } = tokenizer;
+  tokenizer.normalizer = exactNormalizer(tokenizer.normalizer);
+  tokenizer.pre_tokenizer = exactPreTokenizer(json.pre_tokenizer as Record<string, unknown> | null);
   const number = (token: string): number => {
     const id = tokenizer.token_to_id(token);
     if (!Number.isSafeInteger(id)) throw new Error(`the token "${token}" is not in the vocabulary`);

@@ -66,7 +66,7 @@ export function matchTargets(modules: readonly AdaptableModule[], lora: TargetSe
   }
 
   if (!stored) for (const key of ['rank_pattern', 'alpha_pattern'] as const) checkPatternKeys(lora[key], key, names);
-  return matched.map(module => adapt(module, lora));
+  return matched.map(module => adapt(module, lora, stored));
 }
 
 /** The value that `rank_pattern` or `alpha_pattern` gives a module: that of the first key that matches the end of its name as an expression. */
@@ -75,13 +75,14 @@ export function patternValue(pattern: Readonly<Record<string, number>>, name: st
   return key === undefined ? otherwise : pattern[key];
 }
 
-function adapt({ output: _, tied: __, ...module }: AdaptableModule, lora: TargetSettings): AdaptedModule {
+function adapt({ output: _, tied: __, ...module }: AdaptableModule, lora: TargetSettings, stored: boolean): AdaptedModule {
   const r = patternValue(lora.rank_pattern, module.name, lora.r);
   const lora_alpha = patternValue(lora.alpha_pattern, module.name, lora.lora_alpha);
   const limit = Math.min(module.in_features, module.out_features);
   const where = r === lora.r ? 'lora.r' : 'lora.rank_pattern';
   if (!Number.isSafeInteger(r) || r < 1) throw new LabError({ code: 'lora.rank-invalid', where, cause: `rank ${r} for ${module.name} is not a whole number of at least 1`, action: `give a whole number from 1 to ${limit}` });
-  if (r > limit) {
+  // PEFT trains such adapters, which cannot be changed any more.
+  if (r > limit && !stored) {
     throw new LabError({ code: 'lora.rank-too-high', where, cause: `rank ${r} is above the smaller dimension of ${module.name}, ${module.out_features} × ${module.in_features}`, action: `give a rank of at most ${limit}` });
   }
   return { ...module, r, lora_alpha, scaling: scalingOf(lora_alpha, r, lora.use_rslora) };

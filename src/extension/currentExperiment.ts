@@ -1,4 +1,5 @@
 /** Which experiment the trees and commands speak of, and the diagnostics of every open experiment file. */
+import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { Disposables } from './disposables';
 import { ExperimentDocument, EXPERIMENT_GLOB, isExperimentFile } from './experimentDocument';
@@ -29,6 +30,7 @@ export class CurrentExperiment {
     add(watcher.onDidCreate(() => void this.initialize()));
     add(watcher.onDidChange(uri => void this.reread(uri)));
     add(watcher.onDidDelete(uri => this.forget(uri)));
+    add(vscode.workspace.onDidRenameFiles(({ files }) => void this.followRename(files)));
     vscode.workspace.textDocuments.forEach(document => this.read(document));
   }
 
@@ -91,6 +93,16 @@ export class CurrentExperiment {
 
   private async follow(editor: vscode.TextEditor | undefined): Promise<void> {
     if (editor && isExperimentFile(editor.document.uri)) await this.choose(editor.document.uri);
+  }
+
+  /** Goes along with the current file, which is renamed itself or lies in a folder that is. Its deletion under the old name is told later, or earlier. */
+  private async followRename(files: readonly { oldUri: vscode.Uri; newUri: vscode.Uri }[]): Promise<void> {
+    const file = this.memory.get<string>('experiment');
+    for (const { oldUri, newUri } of files) {
+      if (file !== oldUri.fsPath && !file?.startsWith(oldUri.fsPath + path.sep)) continue;
+      const uri = vscode.Uri.file(newUri.fsPath + file.slice(oldUri.fsPath.length));
+      if (isExperimentFile(uri)) await this.choose(uri);
+    }
   }
 
   /** Underlines the problems of a document, and tells listeners if it is the current experiment. */

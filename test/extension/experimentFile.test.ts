@@ -39,6 +39,25 @@ suite('Experiment file', () => {
     assert.equal((await state()).experiment, last);
   });
 
+  test('the current experiment stays current when it, or a folder that it is in, is renamed while no editor shows it', async () => {
+    await useExperiment('beside-renamed');
+    const from = await useExperiment('renamed');
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+    const rename = async (before: string, after: string): Promise<void> => {
+      const edit = new vscode.WorkspaceEdit();
+      edit.renameFile(vscode.Uri.file(before), vscode.Uri.file(after));
+      assert.ok(await vscode.workspace.applyEdit(edit));
+    };
+    const isCurrent = (file: string): Promise<unknown> => until(`${file} is current`, async () => (await state()).experiment === file);
+    await rename(from, inWorkspace('of-a-folder/renamed.lora.json'));
+    await isCurrent(inWorkspace('of-a-folder/renamed.lora.json'));
+    await rename(inWorkspace('of-a-folder'), inWorkspace('of-another'));
+    await isCurrent(inWorkspace('of-another/renamed.lora.json'));
+    // By then it has been noticed that the files under the old names are gone.
+    await new Promise(resolve => setTimeout(resolve, 1000));
+    assert.equal((await state()).experiment, inWorkspace('of-another/renamed.lora.json'));
+  });
+
   test('a file that is no JSON says where, and starts nothing', async () => {
     const file = await useExperiment('syntax');
     const uri = vscode.Uri.file(file);

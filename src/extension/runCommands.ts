@@ -2,6 +2,7 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { metricsCsv } from '../protocol/panel';
+import { experimentName } from './experimentDocument';
 import type { ExperimentPanel } from './experimentPanel';
 import type { Lab } from './lab';
 import { requireTrust } from './lab';
@@ -36,15 +37,21 @@ export async function resume(lab: Lab): Promise<void> { await activeRun(lab).res
 export async function stop(lab: Lab): Promise<void> { await activeRun(lab).stop(); }
 export async function saveCheckpoint(lab: Lab): Promise<string | undefined> { return activeRun(lab).saveCheckpoint(); }
 
-/** Shows a run of the tree in the panel. */
+/** Shows a run of the tree in the panel. Error `run.active` while that shows another run, which trains. */
 export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): Promise<void> {
   const { run, experiment } = runOf(node);
   if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
+  // The panel is one of an experiment, also where it shows a run that is of none.
+  else if (!await lab.current.require()) return;
   await lab.shown;
-  if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) {
-    await lab.run.load(run.folder, experiment !== undefined);
+  const shown = lab.run!;
+  if (!shown.view.folder || path.normalize(shown.view.folder) !== run.folder) {
+    if (shown.active) {
+      throw new ReportedError({ code: 'run.active', file: run.folder, cause: `the panel shows the run of ${experimentName(shown.experimentFile)}, which is still training`, action: 'show this one when that has ended, or stop that first' });
+    }
+    await shown.load(run.folder, experiment !== undefined);
   }
-  lab.run?.tryWith(null);
+  shown.tryWith(null);
   panel.show();
 }
 

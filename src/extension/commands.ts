@@ -10,7 +10,7 @@ import type { ModuleNode } from './moduleNodes';
 import { installRuntime, type RuntimeArguments } from './installRuntime';
 import { newExperiment, type NewExperimentArguments } from './newExperiment';
 import { showReport, toReport } from './reports';
-import { copyMetrics, deleteRun, folderOfNode, openRun, pause, resume, resumeRun, reveal, saveCheckpoint, start, stop, type StartArguments } from './runCommands';
+import { copyMetrics, deleteRuns, folderOfNode, openRun, pause, resume, resumeRun, reveal, saveCheckpoint, start, stop, type StartArguments } from './runCommands';
 import type { RunNode, RunTree } from './runTree';
 import { pickTargets, select, setOverride } from './targetCommands';
 import { askAndTry, chooseForTry, taskFor, tryTexts, writeAfter, writes } from './tryAdapter';
@@ -20,7 +20,7 @@ export interface Parts { lab: Lab; panel: ExperimentPanel; modelTree: ModelTree;
 type Command = (...args: never[]) => unknown;
 
 export function commandTable({ lab, panel, runTree }: Parts): Record<string, Command> {
-  const nodes = (node?: ModuleNode, many?: ModuleNode[]): ModuleNode[] => (many?.length ? many : node ? [node] : []);
+  const chosen = <Node>(node?: Node, many?: Node[]): Node[] => (many?.length ? many : node ? [node] : []);
   return {
     start: (args?: StartArguments) => start(lab, panel, plain(args)),
     continueRun: () => start(lab, panel, { resume: true }),
@@ -44,8 +44,8 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
     selectAttention: () => select(lab, 'attention'),
     selectAllLinear: () => select(lab, 'all'),
     selectNone: () => select(lab, 'none'),
-    setRank: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'r', nodes(node, many), value),
-    setAlpha: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'lora_alpha', nodes(node, many), value),
+    setRank: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'r', chosen(node, many), value),
+    setAlpha: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'lora_alpha', chosen(node, many), value),
     refreshModel: () => lab.refreshModel(),
 
     saveAdapter: (args?: SaveArguments | RunNode) => saveAdapter(lab, isNode(args) ? { from: adapterOfNode(args) } : plain(args)),
@@ -54,7 +54,7 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
 
     openRun: (node: RunNode) => openRun(lab, panel, node),
     resumeRun: (node: RunNode) => resumeRun(lab, panel, node),
-    deleteRun: (node: RunNode, confirmed?: boolean) => deleteRun(lab, runTree, node, confirmed === true),
+    deleteRun: (node?: RunNode, many?: RunNode[], confirmed?: boolean) => deleteRuns(lab, runTree, chosen(node, many), confirmed === true),
     revealRun: (node: RunNode) => reveal(folderOfNode(node)),
     openRunFolder: () => reveal(lab.run?.view.folder),
     refreshRuns: () => runTree.refresh(),

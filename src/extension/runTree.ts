@@ -137,7 +137,7 @@ function sweepItem({ folder, sweep, active }: RunNode & { kind: 'sweep' }): vsco
   item.id = folder;
   item.description = [`sweep ${ended}/${sweep.members.length}`, ...(best === null || best === undefined ? [] : [`best ${sweep.metric} ${best.toFixed(3)}`])].join(' · ');
   item.iconPath = ICONS[status === 'running' ? 'active' : status];
-  item.contextValue = 'sweep';
+  item.contextValue = `sweep-${status}`;
   item.tooltip = `${folder}\n${status}, ${item.description}`;
   item.accessibilityInformation = { label: `sweep ${path.basename(folder)}, ${status}, ${item.description}` };
   return item;

@@ -270,7 +270,7 @@ suite('Runs one after the other', () => {
       const node = await row('foreign');
       const { description, contextValue } = runTree.getTreeItem(node);
       assert.match(`${contextValue} ${description}`, /^run-active.* running elsewhere/);
-      await vscode.commands.executeCommand('loraLab.deleteRun', node, true);
+      await vscode.commands.executeCommand('loraLab.deleteRun', node, undefined, true);
       assert.ok(existsSync(inWorkspace('runs/foreign/metrics.jsonl')));
       // A file that this window has not seen, as every file after a reload.
       await useExperiment('foreign-again', [...ENDLESS, { path: ['output_dir'], value: 'runs/foreign' }]);
@@ -280,7 +280,7 @@ suite('Runs one after the other', () => {
       await until('the run is shown and can go on', async () => (await state()).run.resumable);
       assert.deepEqual([(await state()).run.folder, (await state()).run.status], [inWorkspace('runs/foreign'), 'stopped']);
     } finally { engine.kill(); }
-    await vscode.commands.executeCommand('loraLab.deleteRun', await row('foreign'), true);
+    await vscode.commands.executeCommand('loraLab.deleteRun', await row('foreign'), undefined, true);
     assert.equal(existsSync(inWorkspace('runs/foreign')), false);
   });
 });

@@ -17,6 +17,12 @@ async function runRows(): Promise<string[]> {
   return (await runTree.getChildren()).map(node => runTree.getTreeItem(node)).map(item => `${item.label}: ${item.description}`);
 }
 
+/** Whether the menu of a row has a command. */
+function offered(command: string, { contextValue }: vscode.TreeItem): boolean {
+  const menu = vscode.extensions.getExtension('lora-lab.lora-lab')!.packageJSON.contributes.menus['view/item/context'] as { command: string; when: string }[];
+  return menu.some(entry => entry.command === `loraLab.${command}` && entry.when.includes('loraLab.runs') && new RegExp(/viewItem =~ \/(.*)\//.exec(entry.when)?.[1] ?? '').test(contextValue!));
+}
+
 suite('Runs', () => {
   teardown(async () => {
     if ((await state()).engines.length) await vscode.commands.executeCommand('loraLab.stop');
@@ -164,7 +170,7 @@ suite('Runs', () => {
     await train('unwanted');
     const { runTree } = await lab();
     const node = await until('the run is in the tree', async () => (await runTree.getChildren()).find(run => run.kind === 'run' && run.run.name === 'unwanted'));
-    await vscode.commands.executeCommand('loraLab.deleteRun', node, true);
+    await vscode.commands.executeCommand('loraLab.deleteRun', node, undefined, true);
     assert.equal(existsSync(inWorkspace('runs/unwanted')), false);
     assert.ok((await runRows()).every(row => !row.startsWith('unwanted:')));
     assert.equal((await state()).run.status, 'none');
@@ -184,6 +190,17 @@ suite('Runs', () => {
     const { peak_memory_bytes } = JSON.parse(readFileSync(inWorkspace('runs/swept/sweep.json'), 'utf8')) as { peak_memory_bytes: number };
     assert.equal((await state()).memory.measured?.peak_memory_bytes, peak_memory_bytes, 'what the sweep needed is remembered');
     assert.equal((await runTree.getChildren(members[1])).some(node => node.kind === 'adapter'), true);
+  });
+
+  test('a sweep is deleted with its runs', async () => {
+    await train('swept-unwanted', SWEEP);
+    const { runTree } = await lab();
+    const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.folder === inWorkspace('runs/swept-unwanted') && !node.active));
+    assert.ok(offered('deleteRun', runTree.getTreeItem(sweep)));
+    await vscode.commands.executeCommand('loraLab.deleteRun', sweep, [sweep, ...await runTree.getChildren(sweep)], true);
+    assert.equal(existsSync(inWorkspace('runs/swept-unwanted')), false);
+    assert.ok((await runRows()).every(row => !row.startsWith('swept-unwanted:')));
+    assert.equal((await state()).run.status, 'none');
   });
 
   test('a sweep that an earlier window trained is shown again, its best member with it', async () => {

@@ -27,15 +27,29 @@ export async function newExperiment(lab: Lab, args: NewExperimentArguments = {})
   }))?.[0].fsPath;
   if (!train) return undefined;
   const file = args.file ?? (await vscode.window.showSaveDialog({
-    title: 'New experiment (3 of 3): experiment file', filters: { Experiment: ['lora.json'] }, defaultUri: start && vscode.Uri.joinPath(start, 'experiment.lora.json'),
+    title: 'New experiment (3 of 3): experiment file', filters: { Experiment: ['lora.json'] }, defaultUri: start && vscode.Uri.file(await freeName(start.fsPath)),
   }))?.fsPath;
   if (!file) return undefined;
   const target = file.endsWith('.lora.json') ? file : `${file.replace(/\.json$/, '')}.lora.json`;
-  await fs.writeFile(target, await experimentText(target, model, train), { flag: 'wx' });
+  // The dialog has asked whether a file that is there is to be replaced, but only about the name that it knows.
+  const flag = args.file === undefined && target === file ? 'w' : 'wx';
+  await fs.writeFile(target, await experimentText(target, model, train), { flag }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+    throw new ReportedError({ code: 'experiment.exists', file: target, cause: 'there is an experiment of this name already', action: 'choose another name' });
+  });
   const uri = vscode.Uri.file(target);
   await lab.current.choose(uri);
   await vscode.window.showTextDocument(uri);
   return target;
+}
+
+/** The first of `experiment.lora.json`, `experiment-2.lora.json` … that is not there yet. */
+async function freeName(folder: string): Promise<string> {
+  const taken = await fs.readdir(folder).catch(() => [] as string[]);
+  for (let number = 1; ; number++) {
+    const name = `experiment${number > 1 ? `-${number}` : ''}.lora.json`;
+    if (!taken.includes(name)) return path.join(folder, name);
+  }
 }
 
 /** A complete experiment with the settings that people change first. */

@@ -140,8 +140,31 @@ suite('Experiment file', () => {
     await until('it is the current experiment, with PEFT\'s default targets', async () => (await state()).experiment === file && (await state()).ticked.length === 8);
     assert.deepEqual((await state()).problems, []);
     assert.equal(await lineOf(file, 'base_model'), '"base_model": "model",');
-    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file }), /EEXIST/);
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file }), /there is an experiment of this name already\. Choose another name/);
     await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('runs'), train: inWorkspace('train.jsonl'), file }), /no config\.json/);
+  });
+
+  test('a new experiment is offered a name that is free, and takes the place of a file that the dialog was told to replace', async () => {
+    const { showSaveDialog } = vscode.window;
+    const offered: string[] = [];
+    const made = async (file?: string): Promise<string | undefined> => {
+      const answer = async ({ defaultUri }: vscode.SaveDialogOptions): Promise<vscode.Uri> => {
+        offered.push(defaultUri!.fsPath);
+        return file === undefined ? defaultUri! : vscode.Uri.file(file);
+      };
+      Object.assign(vscode.window, { showSaveDialog: answer });
+      try {
+        return await vscode.commands.executeCommand<string>('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl') });
+      } finally { Object.assign(vscode.window, { showSaveDialog }); }
+    };
+    const first = inWorkspace('experiment.lora.json');
+    assert.equal(await made(), first);
+    assert.equal(await made(), inWorkspace('experiment-2.lora.json'));
+    assert.deepEqual(offered, [first, inWorkspace('experiment-2.lora.json')]);
+    writeFileSync(first, '{}');
+    assert.equal(await made(first), first);
+    assert.equal(JSON.parse(readFileSync(first, 'utf8')).base_model, 'model');
+    await assert.rejects(() => made(inWorkspace('experiment')), /there is an experiment of this name already/, 'the dialog knows of no other name');
   });
 
   test('two new experiments on the same data have folders of their own for their runs', async () => {

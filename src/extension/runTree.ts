@@ -24,19 +24,24 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   private readonly changed = this.disposables.add(new vscode.EventEmitter<RunNode | undefined>());
   private readonly refreshSoon = this.disposables.add(throttle(500, () => this.changed.fire(undefined)));
   private readonly updateSoon = this.disposables.add(throttle(ROW_MS, () => this.view.visible && this.shownActive && this.changed.fire(this.shownActive)));
-  /** The row of the run that is training or followed; statuses and folders of all runs when the disk was last read. */
+  /** The row of the run that is training or followed; statuses and folders of this window's runs when the disk was last read; the folders that were found then. */
   private shownActive: RunNode | undefined;
   private listed = '';
+  private shownFolders: string[] = [];
   readonly onDidChangeTreeData = this.changed.event;
   readonly view: vscode.TreeView<RunNode>;
 
   constructor(private readonly lab: Lab) {
     this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true }));
-    this.disposables.add(this.view.onDidChangeVisibility(({ visible }) => visible && this.updateSoon()));
+    this.disposables.add(this.view.onDidChangeVisibility(({ visible }) => visible && this.refreshSoon()));
     this.disposables.add(lab.onDidChangeRun(() => this.runChanged()));
     this.disposables.add(lab.onDidChangeExperiment(() => this.refreshSoon()));
     const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher(`**/{summary.json,sweep.json,adapter_config.json,${LOCK_NAME}}`));
     for (const event of [watcher.onDidCreate, watcher.onDidChange, watcher.onDidDelete]) this.disposables.add(event(() => this.refreshSoon()));
+    // Of a folder that is deleted or renamed with all that is in it the watcher tells only the folder, and of one outside of the workspace nothing.
+    const gone = this.disposables.add(vscode.workspace.createFileSystemWatcher('**/*', true, true));
+    this.disposables.add(gone.onDidDelete(({ fsPath }) => this.shownFolders.some(folder => folder === fsPath || folder.startsWith(fsPath + path.sep)) && this.refreshSoon()));
+    this.disposables.add(vscode.window.onDidChangeWindowState(({ focused }) => focused && this.view.visible && this.refreshSoon()));
   }
 
   refresh(): void {
@@ -103,6 +108,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
       const experiment = (owner?.isOwn ? owner.experimentFile : undefined) ?? experiments.find(e => e.output && [run.folder, ofSweep(run.folder)].includes(path.normalize(e.output)))?.file;
       return { kind: 'run' as const, run: active ? { ...run, status: 'active' as const } : run, experiment, active, followed, parent: undefined as RunNode | undefined };
     });
+    this.shownFolders = [...sweeps, ...runs].map(({ folder }) => folder);
     this.shownActive = nodes.find(node => node.active) ?? nodes.find(node => node.followed);
     const groups = sweeps.map(({ folder, sweep, time, held }) => {
       // The best first, as the sweep ranks them.

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
@@ -174,6 +174,26 @@ suite('Runs', () => {
     assert.equal(existsSync(inWorkspace('runs/unwanted')), false);
     assert.ok((await runRows()).every(row => !row.startsWith('unwanted:')));
     assert.equal((await state()).run.status, 'none');
+  });
+
+  test('the row of a run goes with its folder, and is named anew with it, however that is done', async () => {
+    for (const name of ['gone', 'moved']) await train(name);
+    const { runTree } = await lab();
+    const listed = async (...names: string[]): Promise<unknown> => until(`of these rows there are just ${names.join()}`, async () => {
+      const labels = (await runRows()).map(row => row.split(':')[0]);
+      return ['gone', 'moved', 'moved-here'].every(name => labels.includes(name) === names.includes(name));
+    });
+    await listed('gone', 'moved');
+    // What the runs themselves changed has been told by then.
+    await new Promise(resolve => setTimeout(resolve, 1500));
+    const refreshed = async (change: () => void): Promise<void> => {
+      const told = new Promise<void>(resolve => { const listener = runTree.onDidChangeTreeData(node => { if (node === undefined) { listener.dispose(); resolve(); } }); });
+      change();
+      await told;
+    };
+    await refreshed(() => rmSync(inWorkspace('runs/gone'), { recursive: true, maxRetries: 5 }));
+    await refreshed(() => renameSync(inWorkspace('runs/moved'), inWorkspace('runs/moved-here')));
+    await listed('moved-here');
   });
 
   test('Start on a sweep trains its members, and the tree shows them below it, the best first', async () => {

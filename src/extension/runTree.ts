@@ -8,12 +8,12 @@ import { experimentName, workFolder } from './experimentDocument';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
 import { readExperiment } from './jsonEdit';
-import { defaultRuns, listRunFolders, listSweepFolders, newestDefaultRun, type RunFolder } from './runFolders';
+import { defaultRuns, isAdapter, listRunFolders, listSweepFolders, newestDefaultRun, type RunFolder } from './runFolders';
 
 export type RunNode =
   | { kind: 'sweep'; folder: string; sweep: SweepSummary; time: number; active: boolean; runs: RunNode[] }
   | { kind: 'run'; run: RunFolder; experiment: string | undefined; active: ExperimentRun | undefined; followed: ExperimentRun | undefined; parent?: RunNode }
-  | { kind: 'checkpoint'; folder: string; step: number; parent: RunNode }
+  | { kind: 'checkpoint'; folder: string; step: number; adapter: boolean; parent: RunNode }
   | { kind: 'adapter'; folder: string; parent: RunNode };
 
 /** The row of a run that is training, or followed, says its latest loss at this pace. */
@@ -55,7 +55,8 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     const { adapter, checkpoints } = node.run;
     return [
       ...(adapter ? [{ kind: 'adapter' as const, folder: adapter, parent: node }] : []),
-      ...checkpoints.map(c => ({ kind: 'checkpoint' as const, ...c, parent: node })).reverse(),
+      // Where the whole model is trained they hold no adapter.
+      ...(await Promise.all(checkpoints.map(async c => ({ kind: 'checkpoint' as const, ...c, adapter: await isAdapter(c.folder), parent: node })))).reverse(),
     ];
   }
 
@@ -70,7 +71,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     item.id = node.folder;
     item.iconPath = new vscode.ThemeIcon(node.kind === 'adapter' ? 'package' : 'save');
     item.description = node.kind === 'adapter' ? 'PEFT' : undefined;
-    item.contextValue = node.kind;
+    item.contextValue = node.kind === 'checkpoint' && node.adapter ? 'checkpoint-adapter' : node.kind;
     item.tooltip = node.folder;
     return item;
   }

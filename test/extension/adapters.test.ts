@@ -6,7 +6,7 @@ import * as vscode from 'vscode';
 import type { TryResult } from '../../src/protocol/panel';
 import { EngineClient } from '../../src/extension/engineClient';
 import { writeLargeBase, writing } from '../support/largeBase';
-import { hoverText, inWorkspace, state, useExperiment } from './support';
+import { hoverText, inWorkspace, lab, offered, state, train, until, useExperiment, withSaveDialog } from './support';
 
 suite('Adapters', () => {
   let adapter: string;
@@ -29,6 +29,25 @@ suite('Adapters', () => {
     await assert.rejects(async () => vscode.commands.executeCommand('loraLab.saveAdapter', { to: join(adapter, 'copy') }), /inside/);
     assert.equal(readFileSync(inWorkspace('model/config.json'), 'utf8'), before);
     assert.equal(existsSync(join(adapter, 'copy')), false);
+  });
+
+  test('the adapter of a checkpoint is tried, saved and merged from its row', async () => {
+    const { folder } = await train('checkpoints', [{ path: ['training', 'save_strategy'], value: 'steps' }, { path: ['training', 'save_steps'], value: 4 }]);
+    const { runTree } = await lab();
+    const run = await until('the run is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'run' && node.run.folder === folder && node.run.adapter));
+    const checkpoint = (await runTree.getChildren(run)).find(node => node.kind === 'checkpoint' && node.step === 4)!;
+    const from = join(folder!, 'checkpoint-4');
+    for (const command of ['tryAdapter', 'saveAdapter', 'mergeAdapter']) assert.ok(offered(command, runTree.getTreeItem(checkpoint)), command);
+    await vscode.commands.executeCommand('loraLab.tryAdapter', checkpoint);
+    assert.equal((await state()).run.tried, from);
+    const saved = inWorkspace('saved/of-checkpoint');
+    assert.equal(await withSaveDialog(() => saved, () => vscode.commands.executeCommand('loraLab.saveAdapter', checkpoint)), saved);
+    assert.deepEqual(readdirSync(saved).sort(), ['adapter_config.json', 'adapter_model.safetensors'], 'and nothing to resume from');
+    assert.ok(readFileSync(join(saved, 'adapter_model.safetensors')).equals(readFileSync(join(from, 'adapter_model.safetensors'))));
+    const merged = inWorkspace('merged-checkpoint');
+    await withSaveDialog(() => merged, () => vscode.commands.executeCommand('loraLab.mergeAdapter', checkpoint));
+    assert.ok(existsSync(join(merged, 'model.safetensors')));
+    await useExperiment('adapters');
   });
 
   test('Merge adapter writes a checkpoint that can be a base model', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
 import { fixture } from '../support/paths';
-import { inWorkspace, isAlive, lineOf, state, until, useExperiment } from './support';
+import { inWorkspace, isAlive, lineOf, state, until, useExperiment, withSaveDialog } from './support';
 
 /** Texts of the problems that VS Code underlines in a file. */
 const problemsOf = (uri: vscode.Uri, source?: string): string[] =>
@@ -145,18 +145,11 @@ suite('Experiment file', () => {
   });
 
   test('a new experiment is offered a name that is free, and takes the place of a file that the dialog was told to replace', async () => {
-    const { showSaveDialog } = vscode.window;
     const offered: string[] = [];
-    const made = async (file?: string): Promise<string | undefined> => {
-      const answer = async ({ defaultUri }: vscode.SaveDialogOptions): Promise<vscode.Uri> => {
-        offered.push(defaultUri!.fsPath);
-        return file === undefined ? defaultUri! : vscode.Uri.file(file);
-      };
-      Object.assign(vscode.window, { showSaveDialog: answer });
-      try {
-        return await vscode.commands.executeCommand<string>('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl') });
-      } finally { Object.assign(vscode.window, { showSaveDialog }); }
-    };
+    const made = (file?: string): Promise<string> => withSaveDialog(name => {
+      offered.push(name);
+      return file ?? name;
+    }, () => vscode.commands.executeCommand<string>('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl') }));
     const first = inWorkspace('experiment.lora.json');
     assert.equal(await made(), first);
     assert.equal(await made(), inWorkspace('experiment-2.lora.json'));

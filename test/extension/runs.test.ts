@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import type { Change } from '../../src/extension/jsonEdit';
-import { inWorkspace, isAlive, isTicked, itemOf, lab, node, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
+import { inWorkspace, isAlive, isTicked, itemOf, lab, node, offered, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
 
 const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
@@ -15,12 +15,6 @@ const metricsOf = (folder: string): Record<string, number>[] => readFileSync(joi
 async function runRows(): Promise<string[]> {
   const { runTree } = await lab();
   return (await runTree.getChildren()).map(node => runTree.getTreeItem(node)).map(item => `${item.label}: ${item.description}`);
-}
-
-/** Whether the menu of a row has a command. */
-function offered(command: string, { contextValue }: vscode.TreeItem): boolean {
-  const menu = vscode.extensions.getExtension('lora-lab.lora-lab')!.packageJSON.contributes.menus['view/item/context'] as { command: string; when: string }[];
-  return menu.some(entry => entry.command === `loraLab.${command}` && entry.when.includes('loraLab.runs') && new RegExp(/viewItem =~ \/(.*)\//.exec(entry.when)?.[1] ?? '').test(contextValue!));
 }
 
 suite('Runs', () => {

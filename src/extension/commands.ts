@@ -52,9 +52,9 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
     mergeAdapter: (args?: MergeArguments | RunNode) => mergeAdapter(lab, isNode(args) ? { adapter: adapterOfNode(args) } : plain(args)),
     tryAdapter: (args?: TryArguments | RunNode) => tryAdapter(lab, panel, args),
 
-    openRun: (node: RunNode) => openRun(lab, panel, node),
+    openRun: (node: RunNode, _many?: RunNode[], preserveFocus?: boolean) => openRun(lab, panel, node, preserveFocus === true),
     resumeRun: (node: RunNode) => resumeRun(lab, panel, node),
-    deleteRun: (node?: RunNode, many?: RunNode[], confirmed?: boolean) => deleteRuns(lab, runTree, chosen(node, many), confirmed === true),
+    deleteRun: (node?: RunNode, many?: RunNode[], confirmed?: boolean) => deleteRuns(lab, runTree, node ? chosen(node, many) : runTree.view.selection, confirmed === true),
     revealRun: (node: RunNode) => reveal(folderOfNode(node)),
     openRunFolder: () => reveal(lab.run?.view.folder),
     refreshRuns: () => runTree.refresh(),

@@ -38,7 +38,7 @@ export async function stop(lab: Lab): Promise<void> { await activeRun(lab).stop(
 export async function saveCheckpoint(lab: Lab): Promise<string | undefined> { return activeRun(lab).saveCheckpoint(); }
 
 /** Shows a run of the tree in the panel. Error `run.active` while that shows another run, which trains. */
-export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): Promise<void> {
+export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode, preserveFocus = false): Promise<void> {
   const { run, experiment } = runOf(node);
   if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
   // The panel is one of an experiment, also where it shows a run that is of none.
@@ -52,7 +52,7 @@ export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): 
     await shown.load(run.folder, experiment !== undefined);
   }
   shown.tryWith(null);
-  panel.show();
+  panel.show(preserveFocus);
 }
 
 /** Goes on with a run of the tree from its newest checkpoint. */

@@ -32,7 +32,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   readonly view: vscode.TreeView<RunNode>;
 
   constructor(private readonly lab: Lab) {
-    this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true }));
+    this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true, canSelectMany: true }));
     this.disposables.add(this.view.onDidChangeVisibility(({ visible }) => visible && this.refreshSoon()));
     this.disposables.add(lab.onDidChangeRun(() => this.runChanged()));
     this.disposables.add(lab.onDidChangeExperiment(() => this.refreshSoon()));
@@ -176,6 +176,8 @@ function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   item.description = (status === 'finished' || status === 'running' ? numbers : [status, ...numbers]).join(' · ');
   item.iconPath = ICONS[run.status];
   item.contextValue = `run-${run.status}${run.adapter ? '-adapter' : ''}${run.checkpoints.length ? '-checkpoint' : ''}`;
+  // The keyboard stays in the list, where the next row may be wanted.
+  item.command = { command: 'loraLab.openRun', title: 'Show in panel', arguments: [node, undefined, true] };
   item.tooltip = `${run.folder}\n${parts.join(', ')}, ${run.steps} steps`;
   item.accessibilityInformation = { label: `run ${run.name}, ${parts.join(', ')}` };
   return item;

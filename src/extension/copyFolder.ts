@@ -38,6 +38,8 @@ async function syncTree(folder: string): Promise<void> {
     const child = path.join(folder, entry.name);
     if (entry.isDirectory()) await syncTree(child);
     else {
+      // The copy of a read-only file is the person's own. Windows forces no file to disk that it may not write.
+      await fs.chmod(child, (await fs.stat(child)).mode | 0o200);
       const file = await fs.open(child, 'r+');
       await file.sync().finally(() => file.close());
     }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
@@ -21,6 +21,17 @@ suite('Adapters', () => {
     assert.equal(await vscode.commands.executeCommand('loraLab.saveAdapter', { to }), to);
     for (const name of ['adapter_config.json', 'adapter_model.safetensors']) assert.ok(readFileSync(join(to, name)).equals(readFileSync(join(adapter, name))), name);
     assert.deepEqual(readdirSync(inWorkspace('saved')), ['adapter'], 'nothing temporary is left');
+  });
+
+  test('Save adapter copies read-only files, as of a folder that is shared, to files that can be written', async () => {
+    const [from, to] = [inWorkspace('read-only'), inWorkspace('saved/of-read-only')];
+    cpSync(adapter, from, { recursive: true });
+    for (const name of readdirSync(from)) chmodSync(join(from, name), 0o444);
+    await vscode.commands.executeCommand('loraLab.saveAdapter', { from, to });
+    for (const name of ['adapter_config.json', 'adapter_model.safetensors']) {
+      assert.ok(readFileSync(join(to, name)).equals(readFileSync(join(adapter, name))), name);
+      assert.ok(statSync(join(to, name)).mode & 0o200, name);
+    }
   });
 
   test('Save adapter never writes over anything', async () => {

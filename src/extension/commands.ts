@@ -81,7 +81,7 @@ export function registerCommands(parts: Parts): vscode.Disposable {
 
 async function openExperiment(lab: Lab, panel: ExperimentPanel, uri: vscode.Uri | undefined): Promise<void> {
   if (uri instanceof vscode.Uri && isExperimentFile(uri)) await lab.current.choose(uri);
-  else if ((await lab.current.list()).length > 1) await lab.current.pick();
+  else if ((await lab.current.list()).length > 1 && !await lab.current.pick()) return;
   if (await lab.current.require()) panel.show();
 }
 

@@ -74,17 +74,18 @@ export class CurrentExperiment {
     return this.current;
   }
 
-  /** Lets the person pick among the experiments of the workspace, or make one. */
-  async pick(): Promise<void> {
+  /** Lets the person pick among the experiments of the workspace, or make one. Returns whether there was a choice. */
+  async pick(): Promise<boolean> {
     const files = await this.list();
     const items = [
       ...files.map(uri => ({ label: `$(beaker) ${vscode.workspace.asRelativePath(uri)}`, uri })),
       { label: '$(add) New experiment…', uri: undefined },
     ];
     const picked = files.length === 0 ? items[0] : await vscode.window.showQuickPick(items, { title: 'LoRA experiment', placeHolder: 'Which experiment?' });
-    if (!picked) return;
-    if (picked.uri) await this.choose(picked.uri);
-    else await vscode.commands.executeCommand('loraLab.newExperiment');
+    if (!picked) return false;
+    if (!picked.uri) return await vscode.commands.executeCommand('loraLab.newExperiment') !== undefined;
+    await this.choose(picked.uri);
+    return true;
   }
 
   dispose(): void {

@@ -58,6 +58,19 @@ suite('Experiment file', () => {
     assert.equal((await state()).experiment, inWorkspace('of-another/renamed.lora.json'));
   });
 
+  test('Open experiment that is given up shows no panel', async () => {
+    await useExperiment('given-up');
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+    await until('the panel is closed', async () => !(await state()).panel.open);
+    let ended = false;
+    void vscode.commands.executeCommand('loraLab.openExperiment').then(() => { ended = true; });
+    await until('it is given up', async () => {
+      await vscode.commands.executeCommand('workbench.action.closeQuickOpen');
+      return ended;
+    });
+    assert.equal((await state()).panel.open, false);
+  });
+
   test('a file that is no JSON says where, and starts nothing', async () => {
     const file = await useExperiment('syntax');
     const uri = vscode.Uri.file(file);

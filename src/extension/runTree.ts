@@ -7,7 +7,7 @@ import { Disposables, throttle } from './disposables';
 import { experimentName, workFolder } from './experimentDocument';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
-import { readExperiment } from './jsonEdit';
+import { readExperiment, type Reading } from './jsonEdit';
 import { defaultRuns, isAdapter, listRunFolders, listSweepFolders, newestDefaultRun, type RunFolder } from './runFolders';
 
 export type RunNode =
@@ -28,6 +28,8 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   private shownActive: RunNode | undefined;
   private listed = '';
   private shownFolders: string[] = [];
+  /** The current experiment and its output folder, when they were last told. */
+  private experiment = '';
   readonly onDidChangeTreeData = this.changed.event;
   readonly view: vscode.TreeView<RunNode>;
 
@@ -35,7 +37,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true, canSelectMany: true }));
     this.disposables.add(this.view.onDidChangeVisibility(({ visible }) => visible && this.refreshSoon()));
     this.disposables.add(lab.onDidChangeRun(() => this.runChanged()));
-    this.disposables.add(lab.onDidChangeExperiment(() => this.refreshSoon()));
+    this.disposables.add(lab.onDidChangeExperiment(() => this.experimentChanged()));
     const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher(`**/{summary.json,sweep.json,adapter_config.json,${LOCK_NAME}}`));
     for (const event of [watcher.onDidCreate, watcher.onDidChange, watcher.onDidDelete]) this.disposables.add(event(() => this.refreshSoon()));
     // Of a folder that is deleted or renamed with all that is in it the watcher tells only the folder, and of one outside of the workspace nothing.
@@ -88,8 +90,17 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     this.listed = now;
   }
 
+  /** Of an experiment only the place of its runs matters here, not every key that is typed. */
+  private experimentChanged(): void {
+    const now = `${this.lab.document?.file} ${this.lab.output}`;
+    if (now !== this.experiment) this.refreshSoon();
+    this.experiment = now;
+  }
+
   private async runs(): Promise<RunNode[]> {
-    const experiments = await Promise.all((await this.lab.current.list()).map(async uri => ({ file: uri.fsPath, output: await outputFolder(uri) })));
+    const { document } = this.lab;
+    const readingOf = async (uri: vscode.Uri): Promise<Reading> => (uri.fsPath === document?.file ? document.reading : readExperiment(Buffer.from(await vscode.workspace.fs.readFile(uri)).toString('utf8')));
+    const experiments = await Promise.all((await this.lab.current.list()).map(async uri => ({ file: uri.fsPath, output: await readingOf(uri).then(reading => outputFolder(uri, reading)).catch(() => undefined) })));
     const mine = this.lab.allRuns.flatMap(run => run.view.folder ?? []);
     const parents = [...new Set([
       ...(vscode.workspace.workspaceFolders ?? []).map(folder => folder.uri.fsPath),
@@ -122,15 +133,9 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   }
 }
 
-/** Where the run of an experiment lies that Continue goes on with; undefined if it has none, or cannot be read. */
-async function outputFolder(uri: vscode.Uri): Promise<string | undefined> {
-  try {
-    const text = Buffer.from(await vscode.workspace.fs.readFile(uri)).toString('utf8');
-    const output = readExperiment(text).values.output_dir;
-    return output ? path.resolve(path.dirname(uri.fsPath), output) : await newestDefaultRun(experimentName(uri.fsPath), workFolder(uri));
-  } catch {
-    return undefined;
-  }
+/** Where the run of an experiment lies that Continue goes on with; undefined if it has none. */
+async function outputFolder(uri: vscode.Uri, { values: { output_dir } }: Reading): Promise<string | undefined> {
+  return output_dir ? path.resolve(path.dirname(uri.fsPath), output_dir) : newestDefaultRun(experimentName(uri.fsPath), workFolder(uri));
 }
 
 const timeOf = (node: RunNode & { kind: 'sweep' | 'run' }): number => (node.kind === 'sweep' ? node.time : node.run.time);

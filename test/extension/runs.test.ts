@@ -190,6 +190,23 @@ suite('Runs', () => {
     await listed('moved-here');
   });
 
+  test('what is typed in an experiment has no run folder read again, but for its output_dir', async () => {
+    await useExperiment('typed-in');
+    const { runTree } = await lab();
+    let refreshes = 0;
+    const listener = runTree.onDidChangeTreeData(node => { refreshes += node === undefined ? 1 : 0; });
+    try {
+      // What came before has been told by then.
+      await new Promise(resolve => setTimeout(resolve, 1500));
+      refreshes = 0;
+      await useExperiment('typed-in', [{ path: ['training', 'seed'], value: 7 }]);
+      await new Promise(resolve => setTimeout(resolve, 1500));
+      assert.equal(refreshes, 0);
+      await useExperiment('typed-in', [{ path: ['output_dir'], value: 'runs/typed-elsewhere' }]);
+      await until('they are read again', () => refreshes > 0);
+    } finally { listener.dispose(); }
+  });
+
   test('Start on a sweep trains its members, and the tree shows them below it, the best first', async () => {
     const run = await train('swept', SWEEP);
     const { runTree } = await lab();

@@ -56,13 +56,12 @@ async function freeName(folder: string): Promise<string> {
 async function experimentText(target: string, model: string, train: string): Promise<string> {
   const folder = path.dirname(target);
   const relative = (file: string): string => path.relative(folder, file).split(path.sep).join('/') || '.';
-  const evaluation = train.replace(/train(?=[^/\\]*$)/, 'eval');
-  const hasEval = evaluation !== train && await fs.access(evaluation).then(() => true, () => false);
+  const evaluation = await evaluationBeside(train);
   const { task, ...names } = await columns(train, await kindOf(model));
   const experiment = {
     base_model: relative(model),
     task,
-    dataset: { train: relative(train), ...(hasEval ? { eval: relative(evaluation) } : {}), ...names },
+    dataset: { train: relative(train), ...(evaluation ? { eval: relative(evaluation) } : {}), ...names },
     lora: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
     training: { per_device_train_batch_size: 16, num_train_epochs: 3, learning_rate: 5e-4 },
     // Experiments on the same data are not to take each other's runs for their own.
@@ -70,6 +69,21 @@ async function experimentText(target: string, model: string, train: string): Pro
   };
   return `${JSON.stringify(experiment, null, 2)}\n`;
 }
+
+/** The file that is called as the training data are, with the name of an evaluation set for "train". */
+async function evaluationBeside(train: string): Promise<string | undefined> {
+  const files = await fs.readdir(path.dirname(train));
+  const named = (set: string): string => path.basename(train).replace('train', set);
+  const found = ['eval', 'dev', 'validation', 'valid', 'val', 'test'].map(named).find(name => name !== path.basename(train) && files.includes(name));
+  return found && path.join(path.dirname(train), found);
+}
+
+/** Columns that make a pair of texts, as those of GLUE and SuperGLUE are called. */
+const PAIRS = [
+  [/^(sentence|text|question)_?(1|a)$/i, /^(sentence|text|question)_?(2|b)$/i],
+  [/^premise$/i, /^hypothesis$/i],
+  [/^(question|query)$/i, /^(sentence|passage|answer)$/i],
+];
 
 type Columns = { task: (typeof TASKS)[number] } & Partial<Record<keyof DatasetSettings, string>>;
 interface Header { names: string[]; lists: string[] }
@@ -87,17 +101,18 @@ async function kindOf(model: string): Promise<ModelKind> {
 async function columns(train: string, kind: ModelKind): Promise<Columns> {
   const { names, lists } = /\.parquet$/i.test(train) ? await parquetHeader(train) : headerOf(await firstLine(train), train);
   const found = (pattern: RegExp, among = names): string | undefined => among.find(name => pattern.test(name));
-  const text_column = found(/^(text|sentence|review|content|body)$/i) ?? 'text';
+  const [text_column = found(/^(text|sentence|review|content|body)$/i) ?? 'text', text_pair_column] = PAIRS.map(pair => pair.map(name => found(name))).find(pair => pair.every(Boolean)) ?? [];
+  const texts = { text_column, ...(text_pair_column ? { text_pair_column } : {}) };
   if (kind === 'encoder-decoder') return { task: 'SEQ_2_SEQ_LM', source_column: found(/^(source|input|prompt|question|article|document|text)$/i) ?? 'source', target_column: found(/^(target|output|completion|answer|summary|response)$/i) ?? 'target' };
   const [tokens_column, tags_column] = [/^(tokens|words)$/i, /^(tags|labels|.+_tags)$/i].map(pattern => found(pattern, lists));
   if (kind === 'encoder' && tokens_column && tags_column) return { task: 'TOKEN_CLS', tokens_column, tags_column };
-  if (kind === 'encoder') return { task: 'SEQ_CLS', text_column, label_column: found(/^(labels?|class|category|target)$/i) ?? 'label' };
+  if (kind === 'encoder') return { task: 'SEQ_CLS', ...texts, label_column: found(/^(labels?|class|category|target)$/i) ?? 'label' };
   const messages_column = found(/^(messages|conversations?)$/i, lists);
   if (messages_column) return { task: 'CAUSAL_LM', messages_column };
   const [prompt_column, completion_column] = [/^(prompt|instruction|question|input|source)$/i, /^(completion|response|output|answer|target)$/i].map(pattern => found(pattern));
   if (prompt_column && completion_column) return { task: 'CAUSAL_LM', prompt_column, completion_column };
   const label_column = found(/^(labels?|class|category)$/i);
-  return label_column ? { task: 'SEQ_CLS', text_column, label_column } : { task: 'CAUSAL_LM', text_column };
+  return label_column ? { task: 'SEQ_CLS', ...texts, label_column } : { task: 'CAUSAL_LM', text_column };
 }
 
 async function firstLine(train: string): Promise<string> {

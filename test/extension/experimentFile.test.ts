@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { fixture } from '../support/paths';
 import { inWorkspace, isAlive, lineOf, state, until, useExperiment, withSaveDialog } from './support';
@@ -144,6 +145,22 @@ suite('Experiment file', () => {
     assert.deepEqual(await made('qwen3-messages', { messages: [{ role: 'user', content: 'a' }] }), ['CAUSAL_LM', { messages_column: 'messages' }]);
     assert.deepEqual(await made('llama-text', { text: 'a', label: 1 }), ['SEQ_CLS', { text_column: 'text', label_column: 'label' }]);
     assert.deepEqual(await made('t5-qv', { article: 'a', summary: 'b' }), ['SEQ_2_SEQ_LM', { source_column: 'article', target_column: 'summary' }]);
+  });
+
+  test('a new experiment finds evaluation data by the usual names, and pairs of texts', async () => {
+    const made = async (row: object, sets: string[]): Promise<unknown> => {
+      const folder = inWorkspace(`data-${Math.random()}`);
+      mkdirSync(folder);
+      for (const set of ['train', ...sets]) writeFileSync(join(folder, `${set}-1.jsonl`), `${JSON.stringify(row)}\n`);
+      const file = join(folder, 'made.lora.json');
+      await vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: join(folder, 'train-1.jsonl'), file });
+      return (JSON.parse(readFileSync(file, 'utf8')) as { dataset: unknown }).dataset;
+    };
+    const train = 'train-1.jsonl', label_column = 'label';
+    assert.deepEqual(await made({ sentence1: 'a', sentence2: 'b', label: 0 }, ['test', 'validation']), { train, eval: 'validation-1.jsonl', text_column: 'sentence1', text_pair_column: 'sentence2', label_column });
+    assert.deepEqual(await made({ premise: 'a', hypothesis: 'b', label: 0 }, ['test']), { train, eval: 'test-1.jsonl', text_column: 'premise', text_pair_column: 'hypothesis', label_column });
+    assert.deepEqual(await made({ question: 'a', sentence: 'b', label: 0 }, ['dev']), { train, eval: 'dev-1.jsonl', text_column: 'question', text_pair_column: 'sentence', label_column });
+    assert.deepEqual(await made({ sentence: 'a', label: 0 }, ['other']), { train, text_column: 'sentence', label_column });
   });
 
   test('a new experiment is made from a checkpoint and a data file', async () => {

@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import type { WriteSettings } from '../protocol/panel';
 import { adapterOfNode, chooseAdapter, mergeAdapter, saveAdapter, type MergeArguments, type SaveArguments } from './adapterCommands';
+import { continueAdapter } from './continueAdapter';
 import type { ExperimentPanel } from './experimentPanel';
 import { isExperimentFile } from './experimentDocument';
 import type { Lab } from './lab';
@@ -10,7 +11,7 @@ import type { ModuleNode } from './moduleNodes';
 import { installRuntime, type RuntimeArguments } from './installRuntime';
 import { newExperiment, type NewExperimentArguments } from './newExperiment';
 import { showReport, toReport } from './reports';
-import { copyMetrics, deleteRuns, folderOfNode, openRun, pause, resume, resumeRun, reveal, saveCheckpoint, start, stop, type StartArguments } from './runCommands';
+import { copyMetrics, deleteRuns, folderOfNode, openRun, pause, resume, resumeRun, reveal, runOf, saveCheckpoint, start, stop, type StartArguments } from './runCommands';
 import type { RunNode, RunTree } from './runTree';
 import { pickTargets, select, setOverride } from './targetCommands';
 import { askAndTry, chooseForTry, taskFor, tryTexts, writeAfter, writes } from './tryAdapter';
@@ -55,6 +56,11 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
     openRun: (node: RunNode, _many?: RunNode[], preserveFocus?: boolean) => openRun(lab, panel, node, preserveFocus === true),
     resumeRun: (node: RunNode) => resumeRun(lab, panel, node),
     deleteRun: (node?: RunNode, many?: RunNode[], confirmed?: boolean) => deleteRuns(lab, runTree, node ? chosen(node, many) : runTree.view.selection, confirmed === true),
+    continueAdapter: async (node: RunNode) => {
+      const file = await continueAdapter(lab, runOf(node), adapterOfNode(node)!);
+      if (file) panel.show();
+      return file;
+    },
     revealRun: (node: RunNode) => reveal(folderOfNode(node)),
     openRunFolder: () => reveal(lab.run?.view.folder),
     refreshRuns: () => runTree.refresh(),

@@ -26,14 +26,19 @@ export async function newExperiment(lab: Lab, args: NewExperimentArguments = {})
     title: 'New experiment (2 of 3): training data', filters: { 'Training data': ['jsonl', 'csv', 'tsv', 'parquet'] }, openLabel: 'Train on this', defaultUri: start,
   }))?.[0].fsPath;
   if (!train) return undefined;
-  const file = args.file ?? (await vscode.window.showSaveDialog({
-    title: 'New experiment (3 of 3): experiment file', filters: { Experiment: ['lora.json'] }, defaultUri: start && vscode.Uri.file(await freeName(start.fsPath)),
-  }))?.fsPath;
+  return createExperiment(lab, { title: 'New experiment (3 of 3): experiment file', folder: start?.fsPath, name: 'experiment', given: args.file }, target => experimentText(target, model, train));
+}
+
+interface Place { title: string; folder: string | undefined; name: string; given?: string }
+
+/** Writes an experiment, asking where unless that is `given`, and opens it. Returns the new file, or undefined if the person gave up. Error `experiment.exists`. */
+export async function createExperiment(lab: Lab, { title, folder, name, given }: Place, text: (target: string) => Promise<string> | string): Promise<string | undefined> {
+  const file = given ?? (await vscode.window.showSaveDialog({ title, filters: { Experiment: ['lora.json'] }, defaultUri: folder === undefined ? undefined : vscode.Uri.file(await freeName(folder, name)) }))?.fsPath;
   if (!file) return undefined;
   const target = file.endsWith('.lora.json') ? file : `${file.replace(/\.json$/, '')}.lora.json`;
   // The dialog has asked whether a file that is there is to be replaced, but only about the name that it knows.
-  const flag = args.file === undefined && target === file ? 'w' : 'wx';
-  await fs.writeFile(target, await experimentText(target, model, train), { flag }).catch((error: NodeJS.ErrnoException) => {
+  const flag = given === undefined && target === file ? 'w' : 'wx';
+  await fs.writeFile(target, await text(target), { flag }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EEXIST') throw error;
     throw new ReportedError({ code: 'experiment.exists', file: target, cause: 'there is an experiment of this name already', action: 'choose another name' });
   });
@@ -43,19 +48,21 @@ export async function newExperiment(lab: Lab, args: NewExperimentArguments = {})
   return target;
 }
 
-/** The first of `experiment.lora.json`, `experiment-2.lora.json` … that is not there yet. */
-async function freeName(folder: string): Promise<string> {
+/** The first of `name.lora.json`, `name-2.lora.json` … that is not there yet. */
+async function freeName(folder: string, name: string): Promise<string> {
   const taken = await fs.readdir(folder).catch(() => [] as string[]);
   for (let number = 1; ; number++) {
-    const name = `experiment${number > 1 ? `-${number}` : ''}.lora.json`;
-    if (!taken.includes(name)) return path.join(folder, name);
+    const file = `${name}${number > 1 ? `-${number}` : ''}.lora.json`;
+    if (!taken.includes(file)) return path.join(folder, file);
   }
 }
 
+/** `file` as an experiment in `folder` names it. */
+export const relativeTo = (folder: string, file: string): string => path.relative(folder, file).split(path.sep).join('/') || '.';
+
 /** A complete experiment with the settings that people change first. */
 async function experimentText(target: string, model: string, train: string): Promise<string> {
-  const folder = path.dirname(target);
-  const relative = (file: string): string => path.relative(folder, file).split(path.sep).join('/') || '.';
+  const relative = (file: string): string => relativeTo(path.dirname(target), file);
   const evaluation = await evaluationBeside(train);
   const { task, ...names } = await columns(train, await kindOf(model));
   const experiment = {

@@ -119,7 +119,8 @@ function activeRun(lab: Lab) {
   return run;
 }
 
-function runOf(node: RunNode): RunNode & { kind: 'run' } {
+/** The run of a row: its own, or that of a checkpoint or adapter below it. Error `run.sweep`. */
+export function runOf(node: RunNode): RunNode & { kind: 'run' } {
   if (node.kind === 'sweep') throw new ReportedError({ code: 'run.sweep', file: node.folder, cause: 'this is a sweep, which is several runs', action: 'choose one of the runs below it' });
   return node.kind === 'run' ? node : runOf(node.parent);
 }

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import type { TryResult } from '../../src/protocol/panel';
 import { EngineClient } from '../../src/extension/engineClient';
+import type { Change } from '../../src/extension/jsonEdit';
 import { writeLargeBase, writing } from '../support/largeBase';
 import { hoverText, inWorkspace, lab, offered, state, train, until, useExperiment, withSaveDialog } from './support';
 
@@ -58,6 +59,26 @@ suite('Adapters', () => {
     const merged = inWorkspace('merged-checkpoint');
     await withSaveDialog(() => merged, () => vscode.commands.executeCommand('loraLab.mergeAdapter', checkpoint));
     assert.ok(existsSync(join(merged, 'model.safetensors')));
+    await useExperiment('adapters');
+  });
+
+  test('a new experiment goes on from an adapter of Runs, where that one ended, also of a start from the base weights', async () => {
+    const lora: [string, Change[]][] = [['begun', []], ['decomposed', [{ path: ['lora', 'init_lora_weights'], value: 'pissa' }, { path: ['lora', 'rank_pattern'], value: { 'layer.0.attention.self.query': 4 } }]]];
+    for (const [name, changes] of lora) {
+      const before = await train(name, [{ path: ['training', 'learning_rate'], value: 0.001 }, ...changes]);
+      const { runTree } = await lab();
+      const run = await until('the run is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'run' && node.run.folder === before.folder && node.run.adapter));
+      assert.ok(offered('continueAdapter', runTree.getTreeItem(run)));
+      const file = inWorkspace(`${name}-continued.lora.json`);
+      assert.equal(await withSaveDialog(suggested => suggested, () => vscode.commands.executeCommand('loraLab.continueAdapter', run)), file);
+      const { lora: { init_adapter }, dataset, output_dir, training: { learning_rate, seed } } = JSON.parse(readFileSync(file, 'utf8'));
+      assert.deepEqual([init_adapter, dataset, output_dir, learning_rate, seed], [`runs/${name}/adapter`, { train: 'few.jsonl', eval: 'few.jsonl' }, `runs/${name}-continued`, 0.001, undefined]);
+      await until('it is the current experiment', async () => (await state()).experiment === file);
+      await vscode.commands.executeCommand('loraLab.start', {});
+      const after = (await state()).run;
+      assert.equal(after.status, 'finished', JSON.stringify(after.error));
+      assert.ok(Math.abs(Number(after.summary!.eval_before!.loss) - Number(before.summary!.eval!.loss)) < 1e-4, JSON.stringify([before.summary!.eval, after.summary!.eval_before]));
+    }
     await useExperiment('adapters');
   });
 

@@ -6,12 +6,15 @@ import { copyFolderAtomic } from './copyFolder';
 import { withEngine } from './engineClient';
 import { requireTrust, type Lab } from './lab';
 import { ReportedError } from './reports';
-import { baseOfAdapter, isAdapter, isCheckpointFolder } from './runFolders';
+import { baseOfAdapter, CHECKPOINT_NAME, isAdapter, isCheckpointFolder } from './runFolders';
 import type { RunNode } from './runTree';
 import { showFolder } from './showFolder';
 
 export interface SaveArguments { from?: string; to?: string }
 export interface MergeArguments { base?: string; adapter?: string; out?: string }
+
+/** What the engine writes into a checkpoint beside the adapter, for a run to go on from. */
+const RESUMING = ['manifest.json', 'optimizer.safetensors', 'trainer_state.json'];
 
 /** Copies a PEFT folder to a chosen place. Arguments that are not given are asked for. Returns the new folder. */
 export async function saveAdapter(lab: Lab, args: SaveArguments = {}): Promise<string | undefined> {
@@ -20,7 +23,7 @@ export async function saveAdapter(lab: Lab, args: SaveArguments = {}): Promise<s
   await requireAdapter(from);
   const to = args.to ?? await chooseNewFolder('Save adapter as', path.join(defaultParent(lab), `${lab.document?.name ?? 'lora'}-adapter`));
   if (!to) return undefined;
-  await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'Saving the adapter' }, () => copyFolderAtomic(from, to));
+  await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'Saving the adapter' }, () => copyFolderAtomic(from, to, CHECKPOINT_NAME.test(path.basename(from)) ? RESUMING : []));
   if (args.to === undefined) void offerToReveal(`Adapter saved in ${vscode.workspace.asRelativePath(to)}.`, to);
   return to;
 }
@@ -59,7 +62,7 @@ export async function mergeAdapter(lab: Lab, args: MergeArguments = {}): Promise
 /** The folder that a tree node's command is about. */
 export function adapterOfNode(node: RunNode | undefined): string | undefined {
   if (!node) return undefined;
-  if (node.kind === 'adapter') return node.folder;
+  if (node.kind === 'adapter' || node.kind === 'checkpoint' && node.adapter) return node.folder;
   return node.kind === 'run' ? node.run.adapter ?? undefined : undefined;
 }
 

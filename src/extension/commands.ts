@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import type { WriteSettings } from '../protocol/panel';
 import { adapterOfNode, chooseAdapter, mergeAdapter, saveAdapter, type MergeArguments, type SaveArguments } from './adapterCommands';
+import { continueAdapter } from './continueAdapter';
 import type { ExperimentPanel } from './experimentPanel';
 import { isExperimentFile } from './experimentDocument';
 import type { Lab } from './lab';
@@ -10,7 +11,7 @@ import type { ModuleNode } from './moduleNodes';
 import { installRuntime, type RuntimeArguments } from './installRuntime';
 import { newExperiment, type NewExperimentArguments } from './newExperiment';
 import { showReport, toReport } from './reports';
-import { copyMetrics, deleteRun, folderOfNode, openRun, pause, resume, resumeRun, reveal, saveCheckpoint, start, stop, type StartArguments } from './runCommands';
+import { copyMetrics, deleteRuns, folderOfNode, openRun, pause, resume, resumeRun, reveal, runOf, saveCheckpoint, start, stop, type StartArguments } from './runCommands';
 import type { RunNode, RunTree } from './runTree';
 import { pickTargets, select, setOverride } from './targetCommands';
 import { askAndTry, chooseForTry, taskFor, tryTexts, writeAfter, writes } from './tryAdapter';
@@ -20,7 +21,7 @@ export interface Parts { lab: Lab; panel: ExperimentPanel; modelTree: ModelTree;
 type Command = (...args: never[]) => unknown;
 
 export function commandTable({ lab, panel, runTree }: Parts): Record<string, Command> {
-  const nodes = (node?: ModuleNode, many?: ModuleNode[]): ModuleNode[] => (many?.length ? many : node ? [node] : []);
+  const chosen = <Node>(node?: Node, many?: Node[]): Node[] => (many?.length ? many : node ? [node] : []);
   return {
     start: (args?: StartArguments) => start(lab, panel, plain(args)),
     continueRun: () => start(lab, panel, { resume: true }),
@@ -44,17 +45,22 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
     selectAttention: () => select(lab, 'attention'),
     selectAllLinear: () => select(lab, 'all'),
     selectNone: () => select(lab, 'none'),
-    setRank: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'r', nodes(node, many), value),
-    setAlpha: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'lora_alpha', nodes(node, many), value),
+    setRank: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'r', chosen(node, many), value),
+    setAlpha: (node?: ModuleNode, many?: ModuleNode[], value?: number) => setOverride(lab, 'lora_alpha', chosen(node, many), value),
     refreshModel: () => lab.refreshModel(),
 
     saveAdapter: (args?: SaveArguments | RunNode) => saveAdapter(lab, isNode(args) ? { from: adapterOfNode(args) } : plain(args)),
     mergeAdapter: (args?: MergeArguments | RunNode) => mergeAdapter(lab, isNode(args) ? { adapter: adapterOfNode(args) } : plain(args)),
     tryAdapter: (args?: TryArguments | RunNode) => tryAdapter(lab, panel, args),
 
-    openRun: (node: RunNode) => openRun(lab, panel, node),
+    openRun: (node: RunNode, _many?: RunNode[], preserveFocus?: boolean) => openRun(lab, panel, node, preserveFocus === true),
     resumeRun: (node: RunNode) => resumeRun(lab, panel, node),
-    deleteRun: (node: RunNode, confirmed?: boolean) => deleteRun(lab, runTree, node, confirmed === true),
+    deleteRun: (node?: RunNode, many?: RunNode[], confirmed?: boolean) => deleteRuns(lab, runTree, node ? chosen(node, many) : runTree.view.selection, confirmed === true),
+    continueAdapter: async (node: RunNode) => {
+      const file = await continueAdapter(lab, runOf(node), adapterOfNode(node)!);
+      if (file) panel.show();
+      return file;
+    },
     revealRun: (node: RunNode) => reveal(folderOfNode(node)),
     openRunFolder: () => reveal(lab.run?.view.folder),
     refreshRuns: () => runTree.refresh(),
@@ -81,7 +87,7 @@ export function registerCommands(parts: Parts): vscode.Disposable {
 
 async function openExperiment(lab: Lab, panel: ExperimentPanel, uri: vscode.Uri | undefined): Promise<void> {
   if (uri instanceof vscode.Uri && isExperimentFile(uri)) await lab.current.choose(uri);
-  else if ((await lab.current.list()).length > 1) await lab.current.pick();
+  else if ((await lab.current.list()).length > 1 && !await lab.current.pick()) return;
   if (await lab.current.require()) panel.show();
 }
 

@@ -5,11 +5,11 @@ import * as path from 'node:path';
 import { ReportedError } from './reports';
 
 /**
- * Copies the files of `from` (one level of sub-folders and all below) to the new folder `to`.
+ * Copies the files of `from` (one level of sub-folders and all below), but for the names in `leaveOut`, to the new folder `to`.
  * Writes under a temporary name beside `to`, forces every file to disk, then renames. An empty folder `to` is replaced.
  * Throws a ReportedError if `to` holds anything, lies inside `from`, or cannot be written; nothing is left behind then.
  */
-export async function copyFolderAtomic(from: string, to: string): Promise<void> {
+export async function copyFolderAtomic(from: string, to: string, leaveOut: readonly string[] = []): Promise<void> {
   const [source, target] = [path.resolve(from), path.resolve(to)];
   if (target === source || target.startsWith(source + path.sep)) {
     throw new ReportedError({ code: 'save.inside-source', file: target, cause: 'the target is the adapter folder itself or lies inside of it', action: 'choose another folder' });
@@ -22,7 +22,7 @@ export async function copyFolderAtomic(from: string, to: string): Promise<void> 
   const temporary = path.join(path.dirname(target), `.tmp-${path.basename(target)}-${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
     await fs.mkdir(path.dirname(target), { recursive: true });
-    await fs.cp(source, temporary, { recursive: true, errorOnExist: true, force: false, dereference: true });
+    await fs.cp(source, temporary, { recursive: true, errorOnExist: true, force: false, dereference: true, filter: file => !leaveOut.includes(path.basename(file)) });
     await syncTree(temporary);
     if (existing) await fs.rmdir(target);
     await fs.rename(temporary, target);
@@ -38,6 +38,8 @@ async function syncTree(folder: string): Promise<void> {
     const child = path.join(folder, entry.name);
     if (entry.isDirectory()) await syncTree(child);
     else {
+      // The copy of a read-only file is the person's own. Windows forces no file to disk that it may not write.
+      await fs.chmod(child, (await fs.stat(child)).mode | 0o200);
       const file = await fs.open(child, 'r+');
       await file.sync().finally(() => file.close());
     }

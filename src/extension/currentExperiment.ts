@@ -1,4 +1,5 @@
 /** Which experiment the trees and commands speak of, and the diagnostics of every open experiment file. */
+import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { Disposables } from './disposables';
 import { ExperimentDocument, EXPERIMENT_GLOB, isExperimentFile } from './experimentDocument';
@@ -29,6 +30,7 @@ export class CurrentExperiment {
     add(watcher.onDidCreate(() => void this.initialize()));
     add(watcher.onDidChange(uri => void this.reread(uri)));
     add(watcher.onDidDelete(uri => this.forget(uri)));
+    add(vscode.workspace.onDidRenameFiles(({ files }) => void this.followRename(files)));
     vscode.workspace.textDocuments.forEach(document => this.read(document));
   }
 
@@ -72,17 +74,18 @@ export class CurrentExperiment {
     return this.current;
   }
 
-  /** Lets the person pick among the experiments of the workspace, or make one. */
-  async pick(): Promise<void> {
+  /** Lets the person pick among the experiments of the workspace, or make one. Returns whether there was a choice. */
+  async pick(): Promise<boolean> {
     const files = await this.list();
     const items = [
       ...files.map(uri => ({ label: `$(beaker) ${vscode.workspace.asRelativePath(uri)}`, uri })),
       { label: '$(add) New experiment…', uri: undefined },
     ];
     const picked = files.length === 0 ? items[0] : await vscode.window.showQuickPick(items, { title: 'LoRA experiment', placeHolder: 'Which experiment?' });
-    if (!picked) return;
-    if (picked.uri) await this.choose(picked.uri);
-    else await vscode.commands.executeCommand('loraLab.newExperiment');
+    if (!picked) return false;
+    if (!picked.uri) return await vscode.commands.executeCommand('loraLab.newExperiment') !== undefined;
+    await this.choose(picked.uri);
+    return true;
   }
 
   dispose(): void {
@@ -91,6 +94,16 @@ export class CurrentExperiment {
 
   private async follow(editor: vscode.TextEditor | undefined): Promise<void> {
     if (editor && isExperimentFile(editor.document.uri)) await this.choose(editor.document.uri);
+  }
+
+  /** Goes along with the current file, which is renamed itself or lies in a folder that is. Its deletion under the old name is told later, or earlier. */
+  private async followRename(files: readonly { oldUri: vscode.Uri; newUri: vscode.Uri }[]): Promise<void> {
+    const file = this.memory.get<string>('experiment');
+    for (const { oldUri, newUri } of files) {
+      if (file !== oldUri.fsPath && !file?.startsWith(oldUri.fsPath + path.sep)) continue;
+      const uri = vscode.Uri.file(newUri.fsPath + file.slice(oldUri.fsPath.length));
+      if (isExperimentFile(uri)) await this.choose(uri);
+    }
   }
 
   /** Underlines the problems of a document, and tells listeners if it is the current experiment. */

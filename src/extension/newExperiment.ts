@@ -26,29 +26,49 @@ export async function newExperiment(lab: Lab, args: NewExperimentArguments = {})
     title: 'New experiment (2 of 3): training data', filters: { 'Training data': ['jsonl', 'csv', 'tsv', 'parquet'] }, openLabel: 'Train on this', defaultUri: start,
   }))?.[0].fsPath;
   if (!train) return undefined;
-  const file = args.file ?? (await vscode.window.showSaveDialog({
-    title: 'New experiment (3 of 3): experiment file', filters: { Experiment: ['lora.json'] }, defaultUri: start && vscode.Uri.joinPath(start, 'experiment.lora.json'),
-  }))?.fsPath;
+  return createExperiment(lab, { title: 'New experiment (3 of 3): experiment file', folder: start?.fsPath, name: 'experiment', given: args.file }, target => experimentText(target, model, train));
+}
+
+interface Place { title: string; folder: string | undefined; name: string; given?: string }
+
+/** Writes an experiment, asking where unless that is `given`, and opens it. Returns the new file, or undefined if the person gave up. Error `experiment.exists`. */
+export async function createExperiment(lab: Lab, { title, folder, name, given }: Place, text: (target: string) => Promise<string> | string): Promise<string | undefined> {
+  const file = given ?? (await vscode.window.showSaveDialog({ title, filters: { Experiment: ['lora.json'] }, defaultUri: folder === undefined ? undefined : vscode.Uri.file(await freeName(folder, name)) }))?.fsPath;
   if (!file) return undefined;
   const target = file.endsWith('.lora.json') ? file : `${file.replace(/\.json$/, '')}.lora.json`;
-  await fs.writeFile(target, await experimentText(target, model, train), { flag: 'wx' });
+  // The dialog has asked whether a file that is there is to be replaced, but only about the name that it knows.
+  const flag = given === undefined && target === file ? 'w' : 'wx';
+  await fs.writeFile(target, await text(target), { flag }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+    throw new ReportedError({ code: 'experiment.exists', file: target, cause: 'there is an experiment of this name already', action: 'choose another name' });
+  });
   const uri = vscode.Uri.file(target);
   await lab.current.choose(uri);
   await vscode.window.showTextDocument(uri);
   return target;
 }
 
+/** The first of `name.lora.json`, `name-2.lora.json` … that is not there yet. */
+async function freeName(folder: string, name: string): Promise<string> {
+  const taken = await fs.readdir(folder).catch(() => [] as string[]);
+  for (let number = 1; ; number++) {
+    const file = `${name}${number > 1 ? `-${number}` : ''}.lora.json`;
+    if (!taken.includes(file)) return path.join(folder, file);
+  }
+}
+
+/** `file` as an experiment in `folder` names it. */
+export const relativeTo = (folder: string, file: string): string => path.relative(folder, file).split(path.sep).join('/') || '.';
+
 /** A complete experiment with the settings that people change first. */
 async function experimentText(target: string, model: string, train: string): Promise<string> {
-  const folder = path.dirname(target);
-  const relative = (file: string): string => path.relative(folder, file).split(path.sep).join('/') || '.';
-  const evaluation = train.replace(/train(?=[^/\\]*$)/, 'eval');
-  const hasEval = evaluation !== train && await fs.access(evaluation).then(() => true, () => false);
+  const relative = (file: string): string => relativeTo(path.dirname(target), file);
+  const evaluation = await evaluationBeside(train);
   const { task, ...names } = await columns(train, await kindOf(model));
   const experiment = {
     base_model: relative(model),
     task,
-    dataset: { train: relative(train), ...(hasEval ? { eval: relative(evaluation) } : {}), ...names },
+    dataset: { train: relative(train), ...(evaluation ? { eval: relative(evaluation) } : {}), ...names },
     lora: { r: 8, lora_alpha: 16, lora_dropout: 0.05 },
     training: { per_device_train_batch_size: 16, num_train_epochs: 3, learning_rate: 5e-4 },
     // Experiments on the same data are not to take each other's runs for their own.
@@ -56,6 +76,21 @@ async function experimentText(target: string, model: string, train: string): Pro
   };
   return `${JSON.stringify(experiment, null, 2)}\n`;
 }
+
+/** The file that is called as the training data are, with the name of an evaluation set for "train". */
+async function evaluationBeside(train: string): Promise<string | undefined> {
+  const files = await fs.readdir(path.dirname(train));
+  const named = (set: string): string => path.basename(train).replace('train', set);
+  const found = ['eval', 'dev', 'validation', 'valid', 'val', 'test'].map(named).find(name => name !== path.basename(train) && files.includes(name));
+  return found && path.join(path.dirname(train), found);
+}
+
+/** Columns that make a pair of texts, as those of GLUE and SuperGLUE are called. */
+const PAIRS = [
+  [/^(sentence|text|question)_?(1|a)$/i, /^(sentence|text|question)_?(2|b)$/i],
+  [/^premise$/i, /^hypothesis$/i],
+  [/^(question|query)$/i, /^(sentence|passage|answer)$/i],
+];
 
 type Columns = { task: (typeof TASKS)[number] } & Partial<Record<keyof DatasetSettings, string>>;
 interface Header { names: string[]; lists: string[] }
@@ -73,17 +108,18 @@ async function kindOf(model: string): Promise<ModelKind> {
 async function columns(train: string, kind: ModelKind): Promise<Columns> {
   const { names, lists } = /\.parquet$/i.test(train) ? await parquetHeader(train) : headerOf(await firstLine(train), train);
   const found = (pattern: RegExp, among = names): string | undefined => among.find(name => pattern.test(name));
-  const text_column = found(/^(text|sentence|review|content|body)$/i) ?? 'text';
+  const [text_column = found(/^(text|sentence|review|content|body)$/i) ?? 'text', text_pair_column] = PAIRS.map(pair => pair.map(name => found(name))).find(pair => pair.every(Boolean)) ?? [];
+  const texts = { text_column, ...(text_pair_column ? { text_pair_column } : {}) };
   if (kind === 'encoder-decoder') return { task: 'SEQ_2_SEQ_LM', source_column: found(/^(source|input|prompt|question|article|document|text)$/i) ?? 'source', target_column: found(/^(target|output|completion|answer|summary|response)$/i) ?? 'target' };
   const [tokens_column, tags_column] = [/^(tokens|words)$/i, /^(tags|labels|.+_tags)$/i].map(pattern => found(pattern, lists));
   if (kind === 'encoder' && tokens_column && tags_column) return { task: 'TOKEN_CLS', tokens_column, tags_column };
-  if (kind === 'encoder') return { task: 'SEQ_CLS', text_column, label_column: found(/^(labels?|class|category|target)$/i) ?? 'label' };
+  if (kind === 'encoder') return { task: 'SEQ_CLS', ...texts, label_column: found(/^(labels?|class|category|target)$/i) ?? 'label' };
   const messages_column = found(/^(messages|conversations?)$/i, lists);
   if (messages_column) return { task: 'CAUSAL_LM', messages_column };
   const [prompt_column, completion_column] = [/^(prompt|instruction|question|input|source)$/i, /^(completion|response|output|answer|target)$/i].map(pattern => found(pattern));
   if (prompt_column && completion_column) return { task: 'CAUSAL_LM', prompt_column, completion_column };
   const label_column = found(/^(labels?|class|category)$/i);
-  return label_column ? { task: 'SEQ_CLS', text_column, label_column } : { task: 'CAUSAL_LM', text_column };
+  return label_column ? { task: 'SEQ_CLS', ...texts, label_column } : { task: 'CAUSAL_LM', text_column };
 }
 
 async function firstLine(train: string): Promise<string> {

@@ -35,7 +35,7 @@ export function heldBy(pid: number, folder: string, action: string): ErrorReport
 export async function showReport(report: ErrorReport): Promise<void> {
   const canOpen = report.file !== undefined && await isTextFile(report.file);
   const choice = await vscode.window.showErrorMessage(formatReport(shortened(report)), ...(canOpen ? ['Open file'] : []));
-  if (choice) await openAt(report.file!, report.where);
+  if (choice) await openAt(report.file!, report.where).catch(error => vscode.window.showErrorMessage(String(error)));
 }
 
 /** Opens a file in a text editor, at the line or the JSON key that `where` names; a folder is shown where it lies. */
@@ -45,7 +45,13 @@ export async function openAt(file: string, where?: string): Promise<void> {
     await showFolder(file);
     return;
   }
-  const document = await vscode.workspace.openTextDocument(uri);
+  // Extensions get no text above 50 MB; the editor itself opens it.
+  const document = await vscode.workspace.openTextDocument(uri).then(undefined, () => undefined);
+  if (!document) {
+    const start = lineOf(where) ?? 0;
+    await vscode.commands.executeCommand('vscode.open', uri, { selection: new vscode.Range(start, 0, start, 0), preview: false });
+    return;
+  }
   const line = lineOf(where) ?? lineOfKey(document, where);
   const selection = line === undefined ? undefined : document.lineAt(Math.min(line, document.lineCount - 1)).range;
   await vscode.window.showTextDocument(document, { selection, preview: false });

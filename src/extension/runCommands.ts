@@ -2,6 +2,7 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { metricsCsv } from '../protocol/panel';
+import { experimentName } from './experimentDocument';
 import type { ExperimentPanel } from './experimentPanel';
 import type { Lab } from './lab';
 import { requireTrust } from './lab';
@@ -36,16 +37,22 @@ export async function resume(lab: Lab): Promise<void> { await activeRun(lab).res
 export async function stop(lab: Lab): Promise<void> { await activeRun(lab).stop(); }
 export async function saveCheckpoint(lab: Lab): Promise<string | undefined> { return activeRun(lab).saveCheckpoint(); }
 
-/** Shows a run of the tree in the panel. */
-export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode): Promise<void> {
+/** Shows a run of the tree in the panel. Error `run.active` while that shows another run, which trains. */
+export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode, preserveFocus = false): Promise<void> {
   const { run, experiment } = runOf(node);
   if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
+  // The panel is one of an experiment, also where it shows a run that is of none.
+  else if (!await lab.current.require()) return;
   await lab.shown;
-  if (lab.run && !lab.run.active && lab.run.view.folder !== run.folder) {
-    await lab.run.load(run.folder, experiment !== undefined);
+  const shown = lab.run!;
+  if (!shown.view.folder || path.normalize(shown.view.folder) !== run.folder) {
+    if (shown.active) {
+      throw new ReportedError({ code: 'run.active', file: run.folder, cause: `the panel shows the run of ${experimentName(shown.experimentFile)}, which is still training`, action: 'show this one when that has ended, or stop that first' });
+    }
+    await shown.load(run.folder, experiment !== undefined);
   }
-  lab.run?.tryWith(null);
-  panel.show();
+  shown.tryWith(null);
+  panel.show(preserveFocus);
 }
 
 /** Goes on with a run of the tree from its newest checkpoint. */
@@ -57,20 +64,33 @@ export async function resumeRun(lab: Lab, panel: ExperimentPanel, node: RunNode)
   await start(lab, panel, { experiment, resume: true });
 }
 
-/** Moves a run folder to the trash after asking. `confirmed` skips the question. */
-export async function deleteRun(lab: Lab, tree: RunTree, node: RunNode, confirmed = false): Promise<void> {
-  const { run, active } = runOf(node);
-  if (active) throw new ReportedError({ code: 'run.active', file: run.folder, cause: 'this run is still training', action: 'stop it first' });
-  await refuseHeld(run.folder, DELETE_HELD);
-  const what = `Delete the run "${run.name}" with its ${run.checkpoints.length} checkpoints${run.adapter ? ' and its adapter' : ''}?`;
-  if (!confirmed && await vscode.window.showWarningMessage(what, { modal: true, detail: run.folder }, 'Delete') !== 'Delete') return;
-  await refuseHeld(run.folder, DELETE_HELD);
-  const uri = vscode.Uri.file(run.folder);
-  // Not every file system has a trash; the question has been answered, so then it is deleted for good.
-  await vscode.workspace.fs.delete(uri, { recursive: true, useTrash: true }).then(undefined, () => vscode.workspace.fs.delete(uri, { recursive: true }));
-  lab.allRuns.filter(r => r.view.folder === run.folder).forEach(r => r.clear());
+/** Moves the folders of runs and whole sweeps to the trash after asking once. `confirmed` skips the question. Errors `run.active`: nothing is deleted then. */
+export async function deleteRuns(lab: Lab, tree: RunTree, nodes: readonly RunNode[], confirmed = false): Promise<void> {
+  const inSweep = (folder: string): boolean => nodes.some(node => node.kind === 'sweep' && node.folder === path.dirname(folder));
+  const chosen = nodes.filter(node => node.kind === 'sweep' || node.kind === 'run').filter(node => !inSweep(folderOfNode(node)));
+  if (chosen.length === 0) return;
+  const folders = chosen.map(folderOfNode);
+  const refuseActive = async (): Promise<void> => {
+    const training = chosen.find(node => node.active);
+    if (training) throw new ReportedError({ code: 'run.active', file: folderOfNode(training), cause: `this ${training.kind} is still training`, action: 'stop it first' });
+    for (const folder of folders) await refuseHeld(folder, 'stop it there first');
+  };
+  await refuseActive();
+  const what = `Delete ${chosen.length > 1 ? `these ${chosen.length} runs with their checkpoints and adapters` : inWords(chosen[0])}?`;
+  if (!confirmed && await vscode.window.showWarningMessage(what, { modal: true, detail: folders.join('\n') }, 'Delete') !== 'Delete') return;
+  await refuseActive();
+  for (const folder of folders) {
+    const uri = vscode.Uri.file(folder);
+    // Not every file system has a trash; the question has been answered, so then it is deleted for good.
+    await vscode.workspace.fs.delete(uri, { recursive: true, useTrash: true }).then(undefined, () => vscode.workspace.fs.delete(uri, { recursive: true }));
+    lab.allRuns.filter(({ view }) => view.folder !== null && [view.folder, path.dirname(view.folder)].includes(folder)).forEach(run => run.clear());
+  }
   tree.refresh();
 }
+
+const inWords = (node: RunNode & { kind: 'run' | 'sweep' }): string => (node.kind === 'sweep'
+  ? `the sweep "${path.basename(node.folder)}" with its ${node.runs.length} runs`
+  : `the run "${node.run.name}" with its ${node.run.checkpoints.length} checkpoints${node.run.adapter ? ' and its adapter' : ''}`);
 
 /** Error `run.active` where another process writes in the folder: a terminal's, another window's, or a sweep that has not done with this member. */
 async function refuseHeld(folder: string, action: string): Promise<void> {
@@ -78,8 +98,6 @@ async function refuseHeld(folder: string, action: string): Promise<void> {
   if (pid === undefined) return;
   throw new ReportedError(heldBy(pid, folder, action));
 }
-
-const DELETE_HELD = 'stop it there first';
 
 export async function reveal(folder: string | null | undefined): Promise<void> {
   if (folder) await showFolder(folder);
@@ -101,7 +119,8 @@ function activeRun(lab: Lab) {
   return run;
 }
 
-function runOf(node: RunNode): RunNode & { kind: 'run' } {
+/** The run of a row: its own, or that of a checkpoint or adapter below it. Error `run.sweep`. */
+export function runOf(node: RunNode): RunNode & { kind: 'run' } {
   if (node.kind === 'sweep') throw new ReportedError({ code: 'run.sweep', file: node.folder, cause: 'this is a sweep, which is several runs', action: 'choose one of the runs below it' });
   return node.kind === 'run' ? node : runOf(node.parent);
 }

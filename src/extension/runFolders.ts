@@ -8,6 +8,8 @@ import { isEvalRecord, shownMetrics, type ShownMetric, type MetricRecord, type S
 /** Enough of `metrics.jsonl` for the last train and evaluation lines. */
 const TAIL_BYTES = 64 * 1024;
 
+export const CHECKPOINT_NAME = /^checkpoint-(\d+)$/;
+
 export interface Checkpoint { folder: string; step: number }
 
 export interface RunFolder {
@@ -143,7 +145,7 @@ export async function baseOfAdapter(adapter: string, from: readonly string[]): P
 async function readCheckpoints(folder: string, names: readonly string[]): Promise<Checkpoint[]> {
   return names
     .flatMap(name => {
-      const match = /^checkpoint-(\d+)$/.exec(name);
+      const match = CHECKPOINT_NAME.exec(name);
       return match ? [{ folder: path.join(folder, name), step: Number(match[1]) }] : [];
     })
     .sort((a, b) => a.step - b.step);

@@ -7,13 +7,13 @@ import { Disposables, throttle } from './disposables';
 import { experimentName, workFolder } from './experimentDocument';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
-import { readExperiment } from './jsonEdit';
-import { defaultRuns, listRunFolders, listSweepFolders, newestDefaultRun, type RunFolder } from './runFolders';
+import { readExperiment, type Reading } from './jsonEdit';
+import { defaultRuns, isAdapter, listRunFolders, listSweepFolders, newestDefaultRun, type RunFolder } from './runFolders';
 
 export type RunNode =
   | { kind: 'sweep'; folder: string; sweep: SweepSummary; time: number; active: boolean; runs: RunNode[] }
   | { kind: 'run'; run: RunFolder; experiment: string | undefined; active: ExperimentRun | undefined; followed: ExperimentRun | undefined; parent?: RunNode }
-  | { kind: 'checkpoint'; folder: string; step: number; parent: RunNode }
+  | { kind: 'checkpoint'; folder: string; step: number; adapter: boolean; parent: RunNode }
   | { kind: 'adapter'; folder: string; parent: RunNode };
 
 /** The row of a run that is training, or followed, says its latest loss at this pace. */
@@ -24,19 +24,26 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   private readonly changed = this.disposables.add(new vscode.EventEmitter<RunNode | undefined>());
   private readonly refreshSoon = this.disposables.add(throttle(500, () => this.changed.fire(undefined)));
   private readonly updateSoon = this.disposables.add(throttle(ROW_MS, () => this.view.visible && this.shownActive && this.changed.fire(this.shownActive)));
-  /** The row of the run that is training or followed; statuses and folders of all runs when the disk was last read. */
+  /** The row of the run that is training or followed; statuses and folders of this window's runs when the disk was last read; the folders that were found then. */
   private shownActive: RunNode | undefined;
   private listed = '';
+  private shownFolders: string[] = [];
+  /** The current experiment and its output folder, when they were last told. */
+  private experiment = '';
   readonly onDidChangeTreeData = this.changed.event;
   readonly view: vscode.TreeView<RunNode>;
 
   constructor(private readonly lab: Lab) {
-    this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true }));
-    this.disposables.add(this.view.onDidChangeVisibility(({ visible }) => visible && this.updateSoon()));
+    this.view = this.disposables.add(vscode.window.createTreeView('loraLab.runs', { treeDataProvider: this, showCollapseAll: true, canSelectMany: true }));
+    this.disposables.add(this.view.onDidChangeVisibility(({ visible }) => visible && this.refreshSoon()));
     this.disposables.add(lab.onDidChangeRun(() => this.runChanged()));
-    this.disposables.add(lab.onDidChangeExperiment(() => this.refreshSoon()));
+    this.disposables.add(lab.onDidChangeExperiment(() => this.experimentChanged()));
     const watcher = this.disposables.add(vscode.workspace.createFileSystemWatcher(`**/{summary.json,sweep.json,adapter_config.json,${LOCK_NAME}}`));
     for (const event of [watcher.onDidCreate, watcher.onDidChange, watcher.onDidDelete]) this.disposables.add(event(() => this.refreshSoon()));
+    // Of a folder that is deleted or renamed with all that is in it the watcher tells only the folder, and of one outside of the workspace nothing.
+    const gone = this.disposables.add(vscode.workspace.createFileSystemWatcher('**/*', true, true));
+    this.disposables.add(gone.onDidDelete(({ fsPath }) => this.shownFolders.some(folder => folder === fsPath || folder.startsWith(fsPath + path.sep)) && this.refreshSoon()));
+    this.disposables.add(vscode.window.onDidChangeWindowState(({ focused }) => focused && this.view.visible && this.refreshSoon()));
   }
 
   refresh(): void {
@@ -50,7 +57,8 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     const { adapter, checkpoints } = node.run;
     return [
       ...(adapter ? [{ kind: 'adapter' as const, folder: adapter, parent: node }] : []),
-      ...checkpoints.map(c => ({ kind: 'checkpoint' as const, ...c, parent: node })).reverse(),
+      // Where the whole model is trained they hold no adapter.
+      ...(await Promise.all(checkpoints.map(async c => ({ kind: 'checkpoint' as const, ...c, adapter: await isAdapter(c.folder), parent: node })))).reverse(),
     ];
   }
 
@@ -65,7 +73,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     item.id = node.folder;
     item.iconPath = new vscode.ThemeIcon(node.kind === 'adapter' ? 'package' : 'save');
     item.description = node.kind === 'adapter' ? 'PEFT' : undefined;
-    item.contextValue = node.kind;
+    item.contextValue = node.kind === 'checkpoint' && node.adapter ? 'checkpoint-adapter' : node.kind;
     item.tooltip = node.folder;
     return item;
   }
@@ -82,8 +90,17 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     this.listed = now;
   }
 
+  /** Of an experiment only the place of its runs matters here, not every key that is typed. */
+  private experimentChanged(): void {
+    const now = `${this.lab.document?.file} ${this.lab.output}`;
+    if (now !== this.experiment) this.refreshSoon();
+    this.experiment = now;
+  }
+
   private async runs(): Promise<RunNode[]> {
-    const experiments = await Promise.all((await this.lab.current.list()).map(async uri => ({ file: uri.fsPath, output: await outputFolder(uri) })));
+    const { document } = this.lab;
+    const readingOf = async (uri: vscode.Uri): Promise<Reading> => (uri.fsPath === document?.file ? document.reading : readExperiment(Buffer.from(await vscode.workspace.fs.readFile(uri)).toString('utf8')));
+    const experiments = await Promise.all((await this.lab.current.list()).map(async uri => ({ file: uri.fsPath, output: await readingOf(uri).then(reading => outputFolder(uri, reading)).catch(() => undefined) })));
     const mine = this.lab.allRuns.flatMap(run => run.view.folder ?? []);
     const parents = [...new Set([
       ...(vscode.workspace.workspaceFolders ?? []).map(folder => folder.uri.fsPath),
@@ -103,6 +120,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
       const experiment = (owner?.isOwn ? owner.experimentFile : undefined) ?? experiments.find(e => e.output && [run.folder, ofSweep(run.folder)].includes(path.normalize(e.output)))?.file;
       return { kind: 'run' as const, run: active ? { ...run, status: 'active' as const } : run, experiment, active, followed, parent: undefined as RunNode | undefined };
     });
+    this.shownFolders = [...sweeps, ...runs].map(({ folder }) => folder);
     this.shownActive = nodes.find(node => node.active) ?? nodes.find(node => node.followed);
     const groups = sweeps.map(({ folder, sweep, time, held }) => {
       // The best first, as the sweep ranks them.
@@ -115,15 +133,9 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
   }
 }
 
-/** Where the run of an experiment lies that Continue goes on with; undefined if it has none, or cannot be read. */
-async function outputFolder(uri: vscode.Uri): Promise<string | undefined> {
-  try {
-    const text = Buffer.from(await vscode.workspace.fs.readFile(uri)).toString('utf8');
-    const output = readExperiment(text).values.output_dir;
-    return output ? path.resolve(path.dirname(uri.fsPath), output) : await newestDefaultRun(experimentName(uri.fsPath), workFolder(uri));
-  } catch {
-    return undefined;
-  }
+/** Where the run of an experiment lies that Continue goes on with; undefined if it has none. */
+async function outputFolder(uri: vscode.Uri, { values: { output_dir } }: Reading): Promise<string | undefined> {
+  return output_dir ? path.resolve(path.dirname(uri.fsPath), output_dir) : newestDefaultRun(experimentName(uri.fsPath), workFolder(uri));
 }
 
 const timeOf = (node: RunNode & { kind: 'sweep' | 'run' }): number => (node.kind === 'sweep' ? node.time : node.run.time);
@@ -137,7 +149,7 @@ function sweepItem({ folder, sweep, active }: RunNode & { kind: 'sweep' }): vsco
   item.id = folder;
   item.description = [`sweep ${ended}/${sweep.members.length}`, ...(best === null || best === undefined ? [] : [`best ${sweep.metric} ${best.toFixed(3)}`])].join(' · ');
   item.iconPath = ICONS[status === 'running' ? 'active' : status];
-  item.contextValue = 'sweep';
+  item.contextValue = `sweep-${status}`;
   item.tooltip = `${folder}\n${status}, ${item.description}`;
   item.accessibilityInformation = { label: `sweep ${path.basename(folder)}, ${status}, ${item.description}` };
   return item;
@@ -169,6 +181,8 @@ function runItem(node: RunNode & { kind: 'run' }): vscode.TreeItem {
   item.description = (status === 'finished' || status === 'running' ? numbers : [status, ...numbers]).join(' · ');
   item.iconPath = ICONS[run.status];
   item.contextValue = `run-${run.status}${run.adapter ? '-adapter' : ''}${run.checkpoints.length ? '-checkpoint' : ''}`;
+  // The keyboard stays in the list, where the next row may be wanted.
+  item.command = { command: 'loraLab.openRun', title: 'Show in panel', arguments: [node, undefined, true] };
   item.tooltip = `${run.folder}\n${parts.join(', ')}, ${run.steps} steps`;
   item.accessibilityInformation = { label: `run ${run.name}, ${parts.join(', ')}` };
   return item;

@@ -8,6 +8,8 @@ import { root } from './paths.mjs';
 import { run } from './processes.mjs';
 
 const windows = process.platform === 'win32';
+/** As the shell of Windows, which alone runs `code.cmd`, takes a word with spaces. */
+const word = (text) => (windows ? `"${text}"` : text);
 /** Why a window cannot be opened here although `code` may be installed; undefined if it can. */
 function noWindow() {
   if (process.env.VSCODE_IPC_HOOK_CLI) return 'this terminal belongs to a remote window of VS Code';
@@ -21,7 +23,7 @@ export function findDesktop() {
   if (noWindow()) return undefined;
   const command = (process.env.PATH ?? '').split(delimiter).filter(Boolean)
     .map((folder) => join(folder, windows ? 'code.cmd' : 'code')).find((path) => existsSync(path) && !path.includes('remote-cli'));
-  if (!command || spawnSync(command, ['--version'], { shell: windows, timeout: 20_000 }).status !== 0) return undefined;
+  if (!command || spawnSync(word(command), ['--version'], { shell: windows, timeout: 20_000 }).status !== 0) return undefined;
   return { command, executable: programBehind(command) };
 }
 
@@ -35,10 +37,13 @@ function programBehind(command) {
   return candidates.find((path) => existsSync(path));
 }
 
-/** Opens a new window on `folder` with our extension under development. Returns at once; the window stays. */
+/**
+ * Opens a new window on `folder` with our extension under development, without asking whether that is trusted: whoever runs npm start runs what is in it.
+ * Returns at once; the window stays.
+ */
 export async function openDesktop({ command }, folder, env) {
-  const args = ['--new-window', `--extensionDevelopmentPath=${root}`, folder];
-  await run(windows ? `"${command}"` : command, windows ? args.map((argument) => `"${argument}"`) : args, { env: { ...process.env, ...env }, shell: windows, quiet: true, timeout: 60_000 });
+  const args = ['--new-window', '--disable-workspace-trust', `--extensionDevelopmentPath=${root}`, folder];
+  await run(word(command), args.map(word), { env: { ...process.env, ...env }, shell: windows, quiet: true, timeout: 60_000 });
 }
 
 /**

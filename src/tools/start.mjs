@@ -46,7 +46,9 @@ async function openOnly() {
   const { startWorkbench } = await import('./workbench.mjs');
   const workbench = await startWorkbench({ env: { LORA_LAB_OPEN: experiment } });
   const address = await shortAddress(workbench.address(sample));
-  console.log(`\nVS Code is served here, with the extension on the sample workspace.\n\n  1. Open   ${address}\n  2. Click  Start  in the panel "LoRA: sentiment".\n\nCtrl-C ends it.`);
+  const tunnels = [new URL(address).port, workbench.port].map((port) => `-L ${port}:127.0.0.1:${port}`).join(' ');
+  const throughSsh = process.env.SSH_CONNECTION ? `\n\nFrom the machine where your browser is both ports are reached with  ssh ${tunnels} …` : '';
+  console.log(`\nVS Code is served here, with the extension on the sample workspace.\n\n  1. Open   ${address}\n  2. Click  Start  in the panel "LoRA: sentiment".${throughSsh}\n\nCtrl-C ends it.`);
   await new Promise((done) => workbench.server.once('exit', done));
   throw new Error(`VS Code's server ended:\n${workbench.log()}`);
 }

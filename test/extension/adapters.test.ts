@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import type { TryResult } from '../../src/protocol/panel';
 import { EngineClient } from '../../src/extension/engineClient';
+import type { Change } from '../../src/extension/jsonEdit';
 import { writeLargeBase, writing } from '../support/largeBase';
-import { hoverText, inWorkspace, state, useExperiment } from './support';
+import { hoverText, inWorkspace, lab, offered, state, train, until, useExperiment, withSaveDialog } from './support';
 
 suite('Adapters', () => {
   let adapter: string;
@@ -23,12 +24,62 @@ suite('Adapters', () => {
     assert.deepEqual(readdirSync(inWorkspace('saved')), ['adapter'], 'nothing temporary is left');
   });
 
+  test('Save adapter copies read-only files, as of a folder that is shared, to files that can be written', async () => {
+    const [from, to] = [inWorkspace('read-only'), inWorkspace('saved/of-read-only')];
+    cpSync(adapter, from, { recursive: true });
+    for (const name of readdirSync(from)) chmodSync(join(from, name), 0o444);
+    await vscode.commands.executeCommand('loraLab.saveAdapter', { from, to });
+    for (const name of ['adapter_config.json', 'adapter_model.safetensors']) {
+      assert.ok(readFileSync(join(to, name)).equals(readFileSync(join(adapter, name))), name);
+      assert.ok(statSync(join(to, name)).mode & 0o200, name);
+    }
+  });
+
   test('Save adapter never writes over anything', async () => {
     const before = readFileSync(inWorkspace('model/config.json'), 'utf8');
     await assert.rejects(async () => vscode.commands.executeCommand('loraLab.saveAdapter', { to: inWorkspace('model') }), /not empty/);
     await assert.rejects(async () => vscode.commands.executeCommand('loraLab.saveAdapter', { to: join(adapter, 'copy') }), /inside/);
     assert.equal(readFileSync(inWorkspace('model/config.json'), 'utf8'), before);
     assert.equal(existsSync(join(adapter, 'copy')), false);
+  });
+
+  test('the adapter of a checkpoint is tried, saved and merged from its row', async () => {
+    const { folder } = await train('checkpoints', [{ path: ['training', 'save_strategy'], value: 'steps' }, { path: ['training', 'save_steps'], value: 4 }]);
+    const { runTree } = await lab();
+    const run = await until('the run is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'run' && node.run.folder === folder && node.run.adapter));
+    const checkpoint = (await runTree.getChildren(run)).find(node => node.kind === 'checkpoint' && node.step === 4)!;
+    const from = join(folder!, 'checkpoint-4');
+    for (const command of ['tryAdapter', 'saveAdapter', 'mergeAdapter']) assert.ok(offered(command, runTree.getTreeItem(checkpoint)), command);
+    await vscode.commands.executeCommand('loraLab.tryAdapter', checkpoint);
+    assert.equal((await state()).run.tried, from);
+    const saved = inWorkspace('saved/of-checkpoint');
+    assert.equal(await withSaveDialog(() => saved, () => vscode.commands.executeCommand('loraLab.saveAdapter', checkpoint)), saved);
+    assert.deepEqual(readdirSync(saved).sort(), ['adapter_config.json', 'adapter_model.safetensors'], 'and nothing to resume from');
+    assert.ok(readFileSync(join(saved, 'adapter_model.safetensors')).equals(readFileSync(join(from, 'adapter_model.safetensors'))));
+    const merged = inWorkspace('merged-checkpoint');
+    await withSaveDialog(() => merged, () => vscode.commands.executeCommand('loraLab.mergeAdapter', checkpoint));
+    assert.ok(existsSync(join(merged, 'model.safetensors')));
+    await useExperiment('adapters');
+  });
+
+  test('a new experiment goes on from an adapter of Runs, where that one ended, also of a start from the base weights', async () => {
+    const lora: [string, Change[]][] = [['begun', []], ['decomposed', [{ path: ['lora', 'init_lora_weights'], value: 'pissa' }, { path: ['lora', 'rank_pattern'], value: { 'layer.0.attention.self.query': 4 } }]]];
+    for (const [name, changes] of lora) {
+      const before = await train(name, [{ path: ['training', 'learning_rate'], value: 0.001 }, ...changes]);
+      const { runTree } = await lab();
+      const run = await until('the run is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'run' && node.run.folder === before.folder && node.run.adapter));
+      assert.ok(offered('continueAdapter', runTree.getTreeItem(run)));
+      const file = inWorkspace(`${name}-continued.lora.json`);
+      assert.equal(await withSaveDialog(suggested => suggested, () => vscode.commands.executeCommand('loraLab.continueAdapter', run)), file);
+      const { lora: { init_adapter }, dataset, output_dir, training: { learning_rate, seed } } = JSON.parse(readFileSync(file, 'utf8'));
+      assert.deepEqual([init_adapter, dataset, output_dir, learning_rate, seed], [`runs/${name}/adapter`, { train: 'few.jsonl', eval: 'few.jsonl' }, `runs/${name}-continued`, 0.001, undefined]);
+      await until('it is the current experiment', async () => (await state()).experiment === file);
+      await vscode.commands.executeCommand('loraLab.start', {});
+      const after = (await state()).run;
+      assert.equal(after.status, 'finished', JSON.stringify(after.error));
+      assert.ok(Math.abs(Number(after.summary!.eval_before!.loss) - Number(before.summary!.eval!.loss)) < 1e-4, JSON.stringify([before.summary!.eval, after.summary!.eval_before]));
+    }
+    await useExperiment('adapters');
   });
 
   test('Merge adapter writes a checkpoint that can be a base model', async () => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { fixture } from '../support/paths';
-import { inWorkspace, isAlive, lineOf, state, until, useExperiment } from './support';
+import { inWorkspace, isAlive, lineOf, state, until, useExperiment, withSaveDialog } from './support';
 
 /** Texts of the problems that VS Code underlines in a file. */
 const problemsOf = (uri: vscode.Uri, source?: string): string[] =>
@@ -37,6 +38,38 @@ suite('Experiment file', () => {
     assert.equal((await state()).experiment, last);
     await new Promise(resolve => setTimeout(resolve, 500));
     assert.equal((await state()).experiment, last);
+  });
+
+  test('the current experiment stays current when it, or a folder that it is in, is renamed while no editor shows it', async () => {
+    await useExperiment('beside-renamed');
+    const from = await useExperiment('renamed');
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+    const rename = async (before: string, after: string): Promise<void> => {
+      const edit = new vscode.WorkspaceEdit();
+      edit.renameFile(vscode.Uri.file(before), vscode.Uri.file(after));
+      assert.ok(await vscode.workspace.applyEdit(edit));
+    };
+    const isCurrent = (file: string): Promise<unknown> => until(`${file} is current`, async () => (await state()).experiment === file);
+    await rename(from, inWorkspace('of-a-folder/renamed.lora.json'));
+    await isCurrent(inWorkspace('of-a-folder/renamed.lora.json'));
+    await rename(inWorkspace('of-a-folder'), inWorkspace('of-another'));
+    await isCurrent(inWorkspace('of-another/renamed.lora.json'));
+    // By then it has been noticed that the files under the old names are gone.
+    await new Promise(resolve => setTimeout(resolve, 1000));
+    assert.equal((await state()).experiment, inWorkspace('of-another/renamed.lora.json'));
+  });
+
+  test('Open experiment that is given up shows no panel', async () => {
+    await useExperiment('given-up');
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+    await until('the panel is closed', async () => !(await state()).panel.open);
+    let ended = false;
+    void vscode.commands.executeCommand('loraLab.openExperiment').then(() => { ended = true; });
+    await until('it is given up', async () => {
+      await vscode.commands.executeCommand('workbench.action.closeQuickOpen');
+      return ended;
+    });
+    assert.equal((await state()).panel.open, false);
   });
 
   test('a file that is no JSON says where, and starts nothing', async () => {
@@ -114,6 +147,22 @@ suite('Experiment file', () => {
     assert.deepEqual(await made('t5-qv', { article: 'a', summary: 'b' }), ['SEQ_2_SEQ_LM', { source_column: 'article', target_column: 'summary' }]);
   });
 
+  test('a new experiment finds evaluation data by the usual names, and pairs of texts', async () => {
+    const made = async (row: object, sets: string[]): Promise<unknown> => {
+      const folder = inWorkspace(`data-${Math.random()}`);
+      mkdirSync(folder);
+      for (const set of ['train', ...sets]) writeFileSync(join(folder, `${set}-1.jsonl`), `${JSON.stringify(row)}\n`);
+      const file = join(folder, 'made.lora.json');
+      await vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: join(folder, 'train-1.jsonl'), file });
+      return (JSON.parse(readFileSync(file, 'utf8')) as { dataset: unknown }).dataset;
+    };
+    const train = 'train-1.jsonl', label_column = 'label';
+    assert.deepEqual(await made({ sentence1: 'a', sentence2: 'b', label: 0 }, ['test', 'validation']), { train, eval: 'validation-1.jsonl', text_column: 'sentence1', text_pair_column: 'sentence2', label_column });
+    assert.deepEqual(await made({ premise: 'a', hypothesis: 'b', label: 0 }, ['test']), { train, eval: 'test-1.jsonl', text_column: 'premise', text_pair_column: 'hypothesis', label_column });
+    assert.deepEqual(await made({ question: 'a', sentence: 'b', label: 0 }, ['dev']), { train, eval: 'dev-1.jsonl', text_column: 'question', text_pair_column: 'sentence', label_column });
+    assert.deepEqual(await made({ sentence: 'a', label: 0 }, ['other']), { train, text_column: 'sentence', label_column });
+  });
+
   test('a new experiment is made from a checkpoint and a data file', async () => {
     const file = inWorkspace('made.lora.json');
     await vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file });
@@ -121,8 +170,24 @@ suite('Experiment file', () => {
     await until('it is the current experiment, with PEFT\'s default targets', async () => (await state()).experiment === file && (await state()).ticked.length === 8);
     assert.deepEqual((await state()).problems, []);
     assert.equal(await lineOf(file, 'base_model'), '"base_model": "model",');
-    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file }), /EEXIST/);
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file }), /there is an experiment of this name already\. Choose another name/);
     await assert.rejects(async () => vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('runs'), train: inWorkspace('train.jsonl'), file }), /no config\.json/);
+  });
+
+  test('a new experiment is offered a name that is free, and takes the place of a file that the dialog was told to replace', async () => {
+    const offered: string[] = [];
+    const made = (file?: string): Promise<string> => withSaveDialog(name => {
+      offered.push(name);
+      return file ?? name;
+    }, () => vscode.commands.executeCommand<string>('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl') }));
+    const first = inWorkspace('experiment.lora.json');
+    assert.equal(await made(), first);
+    assert.equal(await made(), inWorkspace('experiment-2.lora.json'));
+    assert.deepEqual(offered, [first, inWorkspace('experiment-2.lora.json')]);
+    writeFileSync(first, '{}');
+    assert.equal(await made(first), first);
+    assert.equal(JSON.parse(readFileSync(first, 'utf8')).base_model, 'model');
+    await assert.rejects(() => made(inWorkspace('experiment')), /there is an experiment of this name already/, 'the dialog knows of no other name');
   });
 
   test('two new experiments on the same data have folders of their own for their runs', async () => {

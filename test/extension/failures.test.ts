@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
+import { openAt } from '../../src/extension/reports';
 import { ENDLESS, inWorkspace, isAlive, state, until, useExperiment } from './support';
 
 const start = (): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', {});
@@ -60,6 +61,18 @@ suite('What goes wrong', () => {
     const { error } = (await state()).run;
     assert.match(error?.file ?? '', /torn\.jsonl$/);
     assert.match(error?.where ?? '', /2/);
+  });
+
+  test('a data file that is too long for extensions is opened where an error is in it', async () => {
+    const file = inWorkspace('long.jsonl');
+    writeFileSync(file, Buffer.alloc(51 * 2 ** 20, '{"text": "fine"}\n'));
+    try {
+      await openAt(file, 'line 3');
+      await until('it is opened', () => (vscode.window.tabGroups.activeTabGroup.activeTab?.input as { uri?: vscode.Uri } | undefined)?.uri?.fsPath === file);
+    } finally {
+      await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
+      rmSync(file);
+    }
   });
 
   test('a problem in the file keeps the run from starting and is told to the caller', async () => {

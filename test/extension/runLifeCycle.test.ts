@@ -94,6 +94,32 @@ suite('Runs one after the other', () => {
     assert.deepEqual([own.folder, own.resumable, own.step], [latest.folder, true, latest.step]);
   });
 
+  test('while the panel shows a run that trains it says so of another one that it is to show, and shows it afterwards', async () => {
+    await train('shown');
+    const { ended } = await startEndless('shown');
+    const open = async (): Promise<unknown> => vscode.commands.executeCommand('loraLab.openRun', await row('shown.1'), {});
+    await assert.rejects(open, /the panel shows the run of shown, which is still training\. Show this one when that has ended/);
+    await stop(ended);
+    await open();
+    assert.equal((await state()).run.folder, inWorkspace('runs/shown.1'));
+  });
+
+  test('a run of no experiment is shown in the panel of one that is asked for where none is current', async () => {
+    // Of several none is taken for the current one.
+    await useExperiment('beside-without');
+    await train('without');
+    cpSync(inWorkspace('runs/without'), inWorkspace('runs/of-none'), { recursive: true });
+    rmSync(inWorkspace('without.lora.json'));
+    await until('none is current', async () => (await state()).experiment === null);
+    const opened = vscode.commands.executeCommand('loraLab.openRun', await row('of-none'));
+    await until('one is chosen', async () => {
+      await vscode.commands.executeCommand('workbench.action.acceptSelectedQuickOpenItem');
+      return (await state()).experiment;
+    });
+    await opened;
+    assert.equal((await state()).run.folder, inWorkspace('runs/of-none'));
+  });
+
   test('an adapter that was chosen in the tree is tried until the own one is asked for, a run is shown or one begins', async () => {
     await train('tried');
     const { adapter } = await train('tried');
@@ -244,7 +270,7 @@ suite('Runs one after the other', () => {
       const node = await row('foreign');
       const { description, contextValue } = runTree.getTreeItem(node);
       assert.match(`${contextValue} ${description}`, /^run-active.* running elsewhere/);
-      await vscode.commands.executeCommand('loraLab.deleteRun', node, true);
+      await vscode.commands.executeCommand('loraLab.deleteRun', node, undefined, true);
       assert.ok(existsSync(inWorkspace('runs/foreign/metrics.jsonl')));
       // A file that this window has not seen, as every file after a reload.
       await useExperiment('foreign-again', [...ENDLESS, { path: ['output_dir'], value: 'runs/foreign' }]);
@@ -254,7 +280,7 @@ suite('Runs one after the other', () => {
       await until('the run is shown and can go on', async () => (await state()).run.resumable);
       assert.deepEqual([(await state()).run.folder, (await state()).run.status], [inWorkspace('runs/foreign'), 'stopped']);
     } finally { engine.kill(); }
-    await vscode.commands.executeCommand('loraLab.deleteRun', await row('foreign'), true);
+    await vscode.commands.executeCommand('loraLab.deleteRun', await row('foreign'), undefined, true);
     assert.equal(existsSync(inWorkspace('runs/foreign')), false);
   });
 });

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import type { Change } from '../../src/extension/jsonEdit';
-import { inWorkspace, isAlive, isTicked, itemOf, lab, node, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
+import { inWorkspace, isAlive, isTicked, itemOf, lab, node, offered, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
 
 const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
@@ -164,10 +164,47 @@ suite('Runs', () => {
     await train('unwanted');
     const { runTree } = await lab();
     const node = await until('the run is in the tree', async () => (await runTree.getChildren()).find(run => run.kind === 'run' && run.run.name === 'unwanted'));
-    await vscode.commands.executeCommand('loraLab.deleteRun', node, true);
+    await vscode.commands.executeCommand('loraLab.deleteRun', node, undefined, true);
     assert.equal(existsSync(inWorkspace('runs/unwanted')), false);
     assert.ok((await runRows()).every(row => !row.startsWith('unwanted:')));
     assert.equal((await state()).run.status, 'none');
+  });
+
+  test('the row of a run goes with its folder, and is named anew with it, however that is done', async () => {
+    for (const name of ['gone', 'moved']) await train(name);
+    const { runTree } = await lab();
+    const listed = async (...names: string[]): Promise<unknown> => until(`of these rows there are just ${names.join()}`, async () => {
+      const labels = (await runRows()).map(row => row.split(':')[0]);
+      return ['gone', 'moved', 'moved-here'].every(name => labels.includes(name) === names.includes(name));
+    });
+    await listed('gone', 'moved');
+    // What the runs themselves changed has been told by then.
+    await new Promise(resolve => setTimeout(resolve, 1500));
+    const refreshed = async (change: () => void): Promise<void> => {
+      const told = new Promise<void>(resolve => { const listener = runTree.onDidChangeTreeData(node => { if (node === undefined) { listener.dispose(); resolve(); } }); });
+      change();
+      await told;
+    };
+    await refreshed(() => rmSync(inWorkspace('runs/gone'), { recursive: true, maxRetries: 5 }));
+    await refreshed(() => renameSync(inWorkspace('runs/moved'), inWorkspace('runs/moved-here')));
+    await listed('moved-here');
+  });
+
+  test('what is typed in an experiment has no run folder read again, but for its output_dir', async () => {
+    await useExperiment('typed-in');
+    const { runTree } = await lab();
+    let refreshes = 0;
+    const listener = runTree.onDidChangeTreeData(node => { refreshes += node === undefined ? 1 : 0; });
+    try {
+      // What came before has been told by then.
+      await new Promise(resolve => setTimeout(resolve, 1500));
+      refreshes = 0;
+      await useExperiment('typed-in', [{ path: ['training', 'seed'], value: 7 }]);
+      await new Promise(resolve => setTimeout(resolve, 1500));
+      assert.equal(refreshes, 0);
+      await useExperiment('typed-in', [{ path: ['output_dir'], value: 'runs/typed-elsewhere' }]);
+      await until('they are read again', () => refreshes > 0);
+    } finally { listener.dispose(); }
   });
 
   test('Start on a sweep trains its members, and the tree shows them below it, the best first', async () => {
@@ -184,6 +221,17 @@ suite('Runs', () => {
     const { peak_memory_bytes } = JSON.parse(readFileSync(inWorkspace('runs/swept/sweep.json'), 'utf8')) as { peak_memory_bytes: number };
     assert.equal((await state()).memory.measured?.peak_memory_bytes, peak_memory_bytes, 'what the sweep needed is remembered');
     assert.equal((await runTree.getChildren(members[1])).some(node => node.kind === 'adapter'), true);
+  });
+
+  test('a sweep is deleted with its runs', async () => {
+    await train('swept-unwanted', SWEEP);
+    const { runTree } = await lab();
+    const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.folder === inWorkspace('runs/swept-unwanted') && !node.active));
+    assert.ok(offered('deleteRun', runTree.getTreeItem(sweep)));
+    await vscode.commands.executeCommand('loraLab.deleteRun', sweep, [sweep, ...await runTree.getChildren(sweep)], true);
+    assert.equal(existsSync(inWorkspace('runs/swept-unwanted')), false);
+    assert.ok((await runRows()).every(row => !row.startsWith('swept-unwanted:')));
+    assert.equal((await state()).run.status, 'none');
   });
 
   test('a sweep that an earlier window trained is shown again, its best member with it', async () => {

@@ -136,3 +136,16 @@ export async function hoverText(uri: vscode.Uri, word: string, after = ''): Prom
 export const isAlive = (pid: number): boolean => {
   try { return process.kill(pid, 0); } catch { return false; }
 };
+
+/** Whether the menu of a row of Runs has a command. */
+export function offered(command: string, { contextValue }: vscode.TreeItem): boolean {
+  const menu = vscode.extensions.getExtension('lora-lab.lora-lab')!.packageJSON.contributes.menus['view/item/context'] as { command: string; when: string }[];
+  return menu.some(entry => entry.command === `loraLab.${command}` && entry.when.includes('loraLab.runs') && new RegExp(/viewItem =~ \/(.*)\//.exec(entry.when)?.[1] ?? '').test(contextValue!));
+}
+
+/** Runs `use` while the Save dialog answers by itself; `answer` gets the file that it offers. */
+export async function withSaveDialog<T>(answer: (offered: string) => string, use: () => Thenable<T>): Promise<T> {
+  const { showSaveDialog } = vscode.window;
+  Object.assign(vscode.window, { showSaveDialog: async ({ defaultUri }: vscode.SaveDialogOptions) => vscode.Uri.file(answer(defaultUri!.fsPath)) });
+  try { return await use(); } finally { Object.assign(vscode.window, { showSaveDialog }); }
+}

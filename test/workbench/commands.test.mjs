@@ -28,7 +28,7 @@ test('lab answers wrong input with exit code 2 and one message', () => {
 test('npm start serves the sample with its panel open, and Ctrl-C leaves nothing', async () => {
   const temporary = mkdtempSync(join(tmpdir(), 'lora-lab-commands-'));
   // Desktop VS Code would open a window in the face of whoever runs the tests.
-  const env = { ...process.env, TMPDIR: temporary, PATH: process.env.PATH.split(delimiter).filter((folder) => !existsSync(join(folder, 'code'))).join(delimiter) };
+  const env = { ...process.env, SSH_CONNECTION: '192.0.2.1 50000 192.0.2.2 22', TMPDIR: temporary, PATH: process.env.PATH.split(delimiter).filter((folder) => !existsSync(join(folder, 'code'))).join(delimiter) };
   const start = spawn(process.execPath, [join(root, 'src/tools/start.mjs')], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise((done) => start.once('exit', done));
   const browser = await launchBrowser();
@@ -37,8 +37,10 @@ test('npm start serves the sample with its panel open, and Ctrl-C leaves nothing
     for (const stream of [start.stdout, start.stderr]) stream.on('data', (data) => { output += data; });
     const [, address] = await until('it says what to open', () => /1\. Open\s+(http:\/\/127\.0\.0\.1:\S+)/.exec(output), 60_000);
     assert.match(output, /2\. Click\s+Start\s+in the panel "LoRA: sentiment"/);
+    const tunnels = [...output.matchAll(/-L (\d+):127\.0\.0\.1:\1(?= )/g)].map(([, port]) => port);
     const page = await browser.newPage();
     await page.goto(address);
+    assert.deepEqual(tunnels, [new URL(address).port, new URL(page.url()).port], 'through ssh a browser needs both ports');
     const panel = await panelFrame(page);
     assert.equal(await panel.locator('#experiment-name').innerText(), 'sentiment');
     assert.equal((await fetch(new URL('/', page.url()))).status, 403, 'without the secret nobody gets in');

@@ -1,6 +1,6 @@
 /** The main job as a person does it: train from the palette, watch, and merge by one more command. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { runCommand } from '../../src/tools/workbench.mjs';
 import { startLab, until } from './support.mjs';
@@ -76,6 +76,25 @@ test('the panel of a reloaded window shows the run as before', async () => {
   await lab.page.reload();
   const again = await lab.panel('finished');
   await until('all metrics are back', async () => await again.locator('main#panel').getAttribute('data-metrics') === seen);
+});
+
+test('a click on a run shows it in the panel, and several that are chosen are deleted with the Delete key', async () => {
+  await finished();
+  for (const name of ['earlier', 'other']) cpSync(lab.path('runs/sentiment'), lab.path('runs', name), { recursive: true });
+  writeFileSync(lab.path('runs/earlier/metrics.jsonl'), lab.read('runs/sentiment/metrics.jsonl').split('\n').slice(0, 50).join('\n'));
+  await lab.page.getByRole('tab', { name: 'LoRA Lab' }).first().click();
+  await lab.row('run earlier').click();
+  const panel = await lab.panel('finished');
+  await until('its steps are shown', async () => await panel.locator('main#panel').getAttribute('data-metrics') === '50');
+  await lab.row('run other').click({ modifiers: ['ControlOrMeta'] });
+  await lab.page.keyboard.press('Delete');
+  const question = lab.page.locator('.monaco-dialog-box', { hasText: 'Delete these 2 runs' });
+  await question.waitFor();
+  await lab.picture('delete-runs');
+  await question.locator('.monaco-button', { hasText: 'Delete' }).click();
+  await until('both are deleted', () => !existsSync(lab.path('runs/earlier')) && !existsSync(lab.path('runs/other')));
+  await lab.row('run earlier').waitFor({ state: 'detached' });
+  assert.ok(existsSync(lab.path('runs/sentiment/metrics.jsonl')));
 });
 
 test('no engine is left, and nothing offended against the Content Security Policy', async () => {

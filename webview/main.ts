@@ -88,9 +88,11 @@ function draw(): void {
   }
 }
 
-/** Asks for what reads the file, which must have what the person has just set. If it could not be written that is told instead. */
+/** Asks for what reads the file, which must have what the person has just set. A field whose text the file cannot have, or what could not be written, is told of instead. */
 async function onceWritten(ask: () => Promise<unknown>): Promise<void> {
-  failures.replaceChildren();
+  const wrong = side.wrong();
+  failures.replaceChildren(...wrong ? [reportCard('Nothing was started: a field cannot be used as it is', wrong, host)] : []);
+  if (wrong) return;
   if (await edits.flush()) return void await ask().catch(failed);
   const report = edits.takeFailure()!;
   failures.replaceChildren(reportCard('Nothing was started: a setting could not be saved', { ...report, action: `${report.action}; or start with the settings as they are shown` }, host));

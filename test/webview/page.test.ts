@@ -10,7 +10,7 @@ import { axisStart } from '../../webview/axis';
 import { formatNumber } from '../../webview/format';
 import { rankStops } from '../../webview/ranges';
 import { bertModel, experiment, memory, metrics, run, SWEEP, telemetry, values, VIEWS } from './support/fixtures';
-import { asked, eventually, inPanel, notify, text } from './support/panelPage';
+import { asked, askedTimes, eventually, inPanel, notify, text } from './support/panelPage';
 
 test('every state fits a narrow and a wide editor and shows no error', async () => {
   for (const state of Object.keys(VIEWS)) {
@@ -60,6 +60,46 @@ test('a number that cannot be used is said beside its field and not written', ()
   await eventually(page, '#message-training\\.learning_rate', 'give a number above 0');
   await page.waitForTimeout(300);
   assert.deepEqual(await asked(page, 'edit'), []);
+}));
+
+test('a number that is half deleted goes back to what it was, and holds Start and Measure until it can be used', () => inPanel({}, async page => {
+  const field = page.locator('vscode-text-field[data-key="training.per_device_train_batch_size"]');
+  await field.click();
+  await page.keyboard.press('End');
+  await page.keyboard.press('Backspace');
+  assert.deepEqual((await askedTimes(page, 'edit', 1)).at(-1), { path: ['training', 'per_device_train_batch_size'], value: 1 });
+  await page.keyboard.press('Backspace');
+  await eventually(page, '#message-training\\.per_device_train_batch_size', 'give a number');
+  assert.deepEqual((await askedTimes(page, 'edit', 2)).at(-1), { path: ['training', 'per_device_train_batch_size'], value: 16 }, 'nobody has asked for batches of 1');
+  for (const press of ['.toolbar [data-action="start"]', '#measure-memory']) {
+    await page.click(press);
+    assert.match(await page.locator('#failures [role="alert"]').innerText(), /Nothing was started.*Batch size is blank\..*Give a number\./s);
+  }
+  assert.deepEqual([await asked(page, 'act'), await asked(page, 'measure')], [[], []]);
+  assert.equal(await page.evaluate(() => (document.activeElement as HTMLElement).dataset.key), 'training.per_device_train_batch_size', 'the cursor is where it can be mended');
+  await page.keyboard.type('4');
+  await page.click('.toolbar [data-action="start"]');
+  assert.deepEqual(await askedTimes(page, 'act', 1), [{ action: 'start' }]);
+  assert.deepEqual((await asked(page, 'edit')).at(-1), { path: ['training', 'per_device_train_batch_size'], value: 4 });
+  assert.equal(await page.locator('#failures [role="alert"]').count(), 0);
+}));
+
+test('what cannot be used in a field is gone with the experiment that it was typed for, and when settings become fixed', () => inPanel({}, async page => {
+  const field = page.locator('vscode-text-field[data-key="lora.r"]');
+  const shows = (expected: string) => page.waitForFunction(what => document.querySelector<HTMLInputElement>('vscode-text-field[data-key="lora.r"]')!.value === what, expected);
+  const wrong = async (): Promise<void> => {
+    await field.click();
+    await page.keyboard.press('Control+A');
+    await page.keyboard.type('eight');
+    await eventually(page, '#message-lora\\.r', 'give a number');
+  };
+  await wrong();
+  await notify(page, 'experiment', { experiment: { ...experiment(), file: '/home/ada/experiments/reviews/other.lora.json' } });
+  await shows('8');
+  await eventually(page, '#message-lora\\.r', '');
+  await wrong();
+  await notify(page, 'run', { run: run() });
+  await shows('8');
 }));
 
 test('the scaling beside alpha is the one that is trained with', () => inPanel({}, async page => {

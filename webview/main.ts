@@ -13,10 +13,13 @@ import { errors, reportCard, summaryCard } from './notices';
 import { heldRun } from './memoryFit';
 import { initialState, receive, receiveView } from './state';
 import { telemetryStrip } from './telemetryStrip';
-import { tryBox } from './tryBox';
+import { tryBox, type TryInput } from './tryBox';
 import { viewOf, type Host, type Part } from './view';
 
 declare function acquireVsCodeApi(): VsCodeApi;
+
+/** What a page leaves to the one that takes its place when the panel was hidden, or the window reloaded, which asks for the file. */
+interface Kept { file?: string; input?: TryInput; open?: string[] }
 
 const api = acquireVsCodeApi();
 const connection = connect(api);
@@ -47,8 +50,8 @@ const host: Host = {
   measure: () => void onceWritten(() => connection.request('measure', {})),
   cancelMeasure: () => void connection.request('cancelMeasure', {}).catch(failed),
   startAnyway: () => void onceWritten(() => connection.request('startAnyway', {})),
-  predict: texts => connection.request('predict', { texts }),
-  write: (prompt, settings) => connection.request('write', { prompt, settings }),
+  predict: request => connection.request('predict', request),
+  write: request => connection.request('write', request),
   stopWriting: () => void connection.request('stopWriting', {}).catch(failed),
   open: (file, where) => void connection.request('open', { file, where }).catch(failed),
 };
@@ -61,6 +64,7 @@ const top: Part[] = [head, errors(host), heldRun(host), summaryCard()];
 const side = controls(host);
 const strip = telemetryStrip();
 const charts = chartsPane();
+const left = api.getState() as Kept | undefined;
 const live = announcer();
 /** Charts first: a canvas has the page's styles computed, which are clean until texts are written. */
 const parts: Part[] = [charts, ...top, strip, side, trying, live];
@@ -114,26 +118,42 @@ function follow<K extends keyof PanelNotifications>(method: K): void {
   });
 }
 
-/** Another file drops what was on its way to the first one. The file is what a reloaded window asks for. */
+/** Another file drops what was on its way to the first one. */
 function took(before: string | undefined): void {
   const { experiment } = state;
   if (experiment?.file !== before) {
     edits.reset();
     failures.replaceChildren();
-    api.setState({ file: experiment?.file });
+    keep();
   }
   edits.settle(experiment?.values, experiment?.problems);
 }
 
+function keep(): void {
+  const open = Array.from(root.querySelectorAll('details[open]'), ({ id }) => id);
+  api.setState({ file: state.experiment?.file, input: trying.input(), open } satisfies Kept);
+}
+
+function restore({ input, open = [] }: Kept): void {
+  if (input) trying.restore(input);
+  root.querySelectorAll('details').forEach(details => { details.open = open.includes(details.id); });
+}
+
 async function start(): Promise<void> {
   (['experiment', 'run', 'metrics', 'focusTry'] as const).forEach(follow);
-  connection.on('written', pair => trying.written(pair));
+  connection.on('tried', tried => trying.show(tried));
   connection.listen();
   try {
-    const before = state.experiment?.file;
-    state = receiveView(state, await connection.request('ready', {}));
-    took(before);
+    const view = await connection.request('ready', {});
+    state = receiveView(state, view);
+    if (left && left.file === state.experiment?.file) restore(left);
+    took(undefined);
+    if (view.tried) trying.show(view.tried);
     render();
+    for (const event of ['input', 'change', 'toggle']) root.addEventListener(event, keep, { capture: event === 'toggle' });
+    // Where another tab hides the panel the page is gone before its last messages are heard. Pointer or keys are on their way to the tab sooner.
+    document.documentElement.addEventListener('mouseleave', () => void edits.flush());
+    window.addEventListener('keydown', event => void ((event.ctrlKey || event.metaKey || event.altKey) && edits.flush()));
   } catch (error) {
     root.append(reportCard('The panel could not be filled', error as ErrorReport, host));
     root.setAttribute('aria-busy', 'false');

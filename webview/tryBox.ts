@@ -1,13 +1,13 @@
 /** Try: what the base and the adapter make of a text, side by side: its classes, or with a language model what they write after it. */
 import type { ErrorReport } from '../src/protocol/engine';
-import type { WrittenPair } from '../src/protocol/panel';
+import type { Tried, WrittenPair } from '../src/protocol/panel';
 import { h, setAttributes, setText, show } from './dom';
 import { shortPath } from './format';
 import { reportCard } from './notices';
 import { classTable } from './tryClasses';
 import { button, progressRing, setDisabled } from './ui';
 import type { Host, Part, View } from './view';
-import { writeForm } from './writeForm';
+import { writeForm, type WriteInput } from './writeForm';
 import { stateOf, writtenView, type WrittenView } from './writtenPair';
 
 type Kind = 'classes' | 'completion' | 'chat' | 'target';
@@ -21,8 +21,22 @@ const WORDS: Record<Kind, Words> = {
   target: { label: 'Source text', placeholder: 'A source text, task prefix included', hint: `The adapter and then the base write the target of the source. ${KEYS} Escape stops.`, rows: 4 },
 };
 
-/** The box, a way to put the cursor into it, and where written text arrives. */
-export function tryBox(host: Host): Part & { focus(): void; written(pair: WrittenPair): void } {
+const NOTHING_WRITTEN: WrittenPair = { base: { text: '', stopped: null }, adapter: { text: '', stopped: null } };
+
+/** What a person has typed into the box. */
+export interface TryInput { text: string; write: WriteInput }
+
+export interface TryBox extends Part {
+  /** Puts the cursor into the box. */
+  focus(): void;
+  /** Shows what has come of a try, where it belongs to what the panel shows. */
+  show(tried: Tried): void;
+  input(): TryInput;
+  restore(input: TryInput): void;
+}
+
+/** The box and its results. */
+export function tryBox(host: Host): TryBox {
   const box = h('textarea', { id: 'try-text', spellcheck: false });
   const hint = h('p', { class: 'summary', id: 'try-hint' });
   const other = h('p', { class: 'summary', id: 'try-adapter' });
@@ -31,7 +45,8 @@ export function tryBox(host: Host): Part & { focus(): void; written(pair: Writte
   const ring = progressRing('Trying');
   // What stands beside the texts when they are written is said to screen readers alone.
   const state = h('span', { class: 'loading', role: 'status' }, ring, status);
-  let [busy, possible, kind, tried, view] = [false, false, undefined as Kind | undefined, undefined as string | undefined, undefined as WrittenView | undefined];
+  let [busy, possible, kind, of] = [false, false, undefined as Kind | undefined, ''];
+  let [tried, drawn, view] = [undefined as Tried | undefined, undefined as Tried | undefined, undefined as WrittenView | undefined];
 
   const texts = (): string[] => (kind === 'classes' ? box.value.split('\n').map(line => line.trim()).filter(Boolean) : box.value.trim() ? [box.value] : []);
   const press = button({ label: 'Try', id: 'try-button', appearance: 'primary', press: () => void run() });
@@ -47,41 +62,61 @@ export function tryBox(host: Host): Part & { focus(): void; written(pair: Writte
     show(ring, working);
     state.classList.toggle('visually-hidden', !working);
   };
+  say('', false);
 
   async function run(): Promise<void> {
     if (press.disabled) return;
-    busy = true;
-    enable();
-    say(kind === 'classes' ? 'Running base and adapter…' : 'Reading the model…', true);
+    const request = { of, texts: texts() };
+    view = undefined;
+    showTried({ ...request, classes: null, written: null, error: null, busy: true });
     try {
-      if (kind === 'classes') {
-        results.replaceChildren(classTable(await host.predict(texts())));
-        say('', false);
-      } else await write(box.value, form.settings()!);
+      await (kind === 'classes' ? host.predict(request) : host.write({ ...request, settings: form.settings()! }));
     } catch (error) {
-      results.replaceChildren(reportCard('That could not be tried', error as ErrorReport, host));
-      say('', false);
-    } finally {
-      [busy, view] = [false, undefined];
-      // The button that is hidden must not take the keyboard's place with it.
-      const focused = document.activeElement === stop;
-      enable();
-      // The toolkit's button takes the focus once it has drawn itself enabled.
-      if (focused) requestAnimationFrame(() => press.focus());
+      showTried({ ...request, classes: null, written: null, error: error as ErrorReport, busy: false });
     }
   }
 
-  async function write(prompt: string, settings: NonNullable<ReturnType<typeof form.settings>>): Promise<void> {
-    view = writtenView(prompt);
-    results.replaceChildren(view.element);
+  function showTried(news: Tried): void {
+    tried = news;
+    draw();
+  }
+
+  /** What one adapter has made of a text is not to be taken for another one's. */
+  function draw(): void {
+    const now = tried?.of === of ? tried : undefined;
+    if (now === drawn) return;
+    drawn = now;
+    busy = now?.busy ?? false;
+    if (!now) {
+      view = undefined;
+      results.replaceChildren();
+      say('', false);
+    } else if (now.error) {
+      results.replaceChildren(reportCard('That could not be tried', now.error, host));
+      say('', false);
+    } else if (now.classes) {
+      results.replaceChildren(classTable(now.classes));
+      say('', false);
+    } else if (kind === 'classes') say('Running base and adapter…', true);
+    else write(now);
     // Read out piece by piece, a growing text is noise: its end is said instead.
-    setAttributes(results, { 'aria-live': 'off', 'aria-busy': 'true' });
-    view.update({ base: { text: '', stopped: null }, adapter: { text: '', stopped: null } });
-    try {
-      const pair = await host.write(prompt, settings);
-      view.update(pair);
-      say(`With adapter: ${stateOf(pair.adapter, true)}. Base: ${stateOf(pair.base, true)}.`, false);
-    } finally { setAttributes(results, { 'aria-live': 'polite', 'aria-busy': undefined }); }
+    setAttributes(results, { 'aria-live': busy && kind !== 'classes' ? 'off' : 'polite', 'aria-busy': busy && kind !== 'classes' && 'true' });
+    // The button that is hidden must not take the keyboard's place with it.
+    const focused = document.activeElement === stop;
+    enable();
+    // The toolkit's button takes the focus once it has drawn itself enabled.
+    if (focused && !busy) requestAnimationFrame(() => press.focus());
+  }
+
+  function write({ texts: [prompt], written }: Tried): void {
+    if (!view) {
+      view = writtenView(prompt);
+      results.replaceChildren(view.element);
+    }
+    const pair = written ?? NOTHING_WRITTEN;
+    view.update(pair);
+    if (busy) say(!written ? 'Reading the model…' : pair.adapter.stopped === null ? 'Writing with the adapter…' : 'Writing with the base…', true);
+    else say(`With adapter: ${stateOf(pair.adapter, true)}. Base: ${stateOf(pair.base, true)}.`, false);
   }
 
   box.addEventListener('input', enable);
@@ -95,26 +130,30 @@ export function tryBox(host: Host): Part & { focus(): void; written(pair: Writte
   return {
     element: h('section', { class: 'card try', id: 'try', 'aria-labelledby': 'try-title' }, h('h2', { id: 'try-title' }, 'Try the adapter'), hint, other,
       h('div', { class: 'try-input' }, box, form.element, h('div', { class: 'buttons' }, press, stop, state)), results),
-    update({ experiment, run: { adapter, chosen }, values }) {
+    update({ experiment, run: { attempt, folder, adapter, chosen }, values }) {
       possible = !!experiment?.trusted && (adapter !== null || chosen !== null);
       const next = kindOf(chosen?.task ?? values?.task, values);
-      // What one adapter has made of a text is not to be taken for another one's.
-      if ((next !== kind || chosen?.folder !== tried) && !busy) {
-        [kind, tried] = [next, chosen?.folder];
+      const shown = JSON.stringify([experiment?.file, attempt, chosen?.folder ?? folder, next]);
+      // Nobody will see what is still written.
+      if (shown !== of && busy && kind !== 'classes') host.stopWriting();
+      of = shown;
+      if (next !== kind) {
+        kind = next;
         setAttributes(box, { 'aria-label': WORDS[kind].label, placeholder: WORDS[kind].placeholder, rows: WORDS[kind].rows });
         show(form.element, kind !== 'classes');
-        results.replaceChildren();
-        say('', false);
       }
+      draw();
       setText(other, chosen ? `With ${shortPath(chosen.folder)}, not with the adapter of the run that is shown.` : '');
       setAttributes(other, { title: chosen?.folder });
       show(other, chosen !== null);
       setText(hint, possible ? WORDS[next].hint : 'Possible when a run has written an adapter, or with “Try adapter” in the Runs tree.');
       enable();
     },
-    written(pair) {
-      view?.update(pair);
-      if (view) say(pair.adapter.stopped === null ? 'Writing with the adapter…' : 'Writing with the base…', true);
+    show: showTried,
+    input: () => ({ text: box.value, write: form.input() }),
+    restore({ text, write: settings }) {
+      box.value = text;
+      form.restore(settings);
     },
     focus() {
       box.scrollIntoView({ block: 'center' });

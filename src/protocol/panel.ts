@@ -87,7 +87,7 @@ export interface RunView {
 }
 
 /** `telemetry` holds the last minutes of the run that is going on. */
-export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[]; telemetry?: TelemetrySample[] }
+export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[]; telemetry?: TelemetrySample[]; tried?: Tried | null }
 
 /** Samples that host and panel keep. */
 export const TELEMETRY_KEPT = 300;
@@ -109,6 +109,17 @@ export interface Written {
 }
 export interface WrittenPair { base: Written; adapter: Written }
 export type WriteSettings = Partial<GenerationSettings>;
+
+/** What the panel asks base and adapter, and what was shown with it (`of`): the answer belongs there alone. */
+export interface TryRequest { of: string; texts: string[] }
+/** What has come of it so far. The host keeps it: the page of a panel that is hidden is no longer there, and made anew when it is back. */
+export interface Tried extends TryRequest {
+  classes: TryResult | null;
+  written: WrittenPair | null;
+  error: ErrorReport | null;
+  /** It goes on. */
+  busy: boolean;
+}
 /** An adapter that was chosen in the Runs tree: its PEFT folder, and its task, null where its config does not say. */
 export interface ChosenAdapter { folder: string; task: string | null }
 
@@ -120,15 +131,16 @@ export interface PanelRequests {
   /** Sets one key of the experiment file; `null` is a value, `undefined` removes the key. */
   edit: [{ path: string[]; value?: unknown }, null];
   act: [{ action: PanelAction }, null];
-  predict: [{ texts: string[] }, TryResult];
+  /** Classifies texts. What comes of it is told by `tried`, as with `write`. */
+  predict: [TryRequest, null];
   /** Measures the memory of one step; answers when it has, or was cancelled. */
   measure: [Empty, null];
   cancelMeasure: [Empty, null];
   /** Starts a run that was held back because memory is short. */
   startAnyway: [Empty, null];
-  /** Continues a prompt with the adapter and then with the base. `written` notifications carry what has been written meanwhile. */
-  write: [{ prompt: string; settings: WriteSettings }, WrittenPair];
-  /** Ends what `write` does; it answers with what has been written. */
+  /** Continues a prompt, the only text, with the adapter and then with the base. */
+  write: [TryRequest & { settings: WriteSettings }, null];
+  /** Ends what `write` does; what has been written is its result. */
   stopWriting: [Empty, null];
   /** Opens a file of an error report at its place. */
   open: [{ file: string; where?: string }, null];
@@ -140,7 +152,7 @@ export interface PanelNotifications {
   run: { run: RunView };
   /** Appended records and samples, everything since the last such message; `reset` replaces all that was shown. */
   metrics: { records: MetricRecord[]; samples: TelemetrySample[]; reset: boolean };
-  written: WrittenPair;
+  tried: Tried;
   /** Puts the cursor into the Try box. */
   focusTry: Empty;
 }

@@ -36,7 +36,7 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
       if (file) panel.show();
       return file;
     },
-    openPanel: () => panel.show(),
+    openPanel: (experimentFile?: string) => openPanel(lab, panel, experimentFile),
     openFile: () => lab.document && vscode.window.showTextDocument(lab.document.uri),
 
     selectTargetModules: () => pickTargets(lab),
@@ -83,6 +83,12 @@ async function openExperiment(lab: Lab, panel: ExperimentPanel, uri: vscode.Uri 
   if (uri instanceof vscode.Uri && isExperimentFile(uri)) await lab.current.choose(uri);
   else if ((await lab.current.list()).length > 1) await lab.current.pick();
   if (await lab.current.require()) panel.show();
+}
+
+/** Shows the panel, with a certain experiment if one is named; where its file is no longer there, with the current one. */
+async function openPanel(lab: Lab, panel: ExperimentPanel, experimentFile: string | undefined): Promise<void> {
+  if (typeof experimentFile === 'string') await lab.current.choose(vscode.Uri.file(experimentFile)).catch(() => undefined);
+  panel.show();
 }
 
 export interface TryArguments { adapter?: string; text?: string; settings?: WriteSettings }

@@ -91,14 +91,14 @@ async function openPanel(lab: Lab, panel: ExperimentPanel, experimentFile: strin
   panel.show();
 }
 
-export interface TryArguments { adapter?: string; text?: string; settings?: WriteSettings }
+export interface TryArguments { adapter?: string; text?: string; text_pair?: string; settings?: WriteSettings }
 
 /** With a text: returns what base and adapter make of it. Without: shows the panel's box, or asks for a text where there is no experiment. */
 async function tryAdapter(lab: Lab, panel: ExperimentPanel, args: TryArguments | RunNode | undefined): Promise<unknown> {
   const given = isNode(args) ? adapterOfNode(args) : plain(args)?.adapter;
-  const { text, settings = {} } = (isNode(args) ? undefined : plain(args)) ?? {};
+  const { text, text_pair, settings = {} } = (isNode(args) ? undefined : plain(args)) ?? {};
   const adapter = given ?? lab.run?.view.adapter ?? undefined;
-  if (text !== undefined) return adapter && writes(await taskFor(lab, adapter)) ? writeAfter(lab, text, settings, undefined, adapter) : tryTexts(lab, [text], adapter);
+  if (text !== undefined) return adapter && writes(await taskFor(lab, adapter)) ? writeAfter(lab, text, settings, undefined, adapter) : tryTexts(lab, { texts: [text], pairs: text_pair === undefined ? undefined : [text_pair] }, adapter);
   const chosen = adapter ?? await chooseAdapter(lab, 'Try adapter');
   if (!chosen) return undefined;
   if (!lab.document) await lab.current.initialize();

@@ -110,7 +110,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         if (PANEL_ACTIONS.includes(action)) void vscode.commands.executeCommand(COMMANDS[action]);
         return null;
       },
-      predict: request => this.begin(request, async () => ({ classes: await tryTexts(this.lab, request.texts) })),
+      predict: request => this.begin(request, async () => ({ classes: await tryTexts(this.lab, request) })),
       measure: async () => {
         await this.lab.measureMemory();
         return null;
@@ -161,8 +161,8 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   }
 
   /** Begins a try, which takes the place of the last one, and tells of it while it goes on. */
-  private begin({ of, texts }: TryRequest, work: (hear: (written: WrittenPair) => void) => Promise<Partial<Tried>>): null {
-    const mine: Tried = this.tried = { of, texts, classes: null, written: null, error: null, busy: true };
+  private begin({ of, texts, pairs }: TryRequest, work: (hear: (written: WrittenPair) => void) => Promise<Partial<Tried>>): null {
+    const mine: Tried = this.tried = { of, texts, pairs, classes: null, written: null, error: null, busy: true };
     const tell = (part: Partial<Tried>): void => {
       Object.assign(mine, part);
       if (this.tried === mine) this.sendTried();

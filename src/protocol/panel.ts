@@ -4,7 +4,7 @@
  */
 import type { AdapterSettings } from './adapterMath';
 import type { BaseDropout, Completion, ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
-import type { Experiment, Problem } from './experiment';
+import type { DatasetSettings, Experiment, Problem } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MemoryView } from './memory';
 import type { SweepSize } from './memoryEstimate';
@@ -110,8 +110,8 @@ export interface Written {
 export interface WrittenPair { base: Written; adapter: Written }
 export type WriteSettings = Partial<GenerationSettings>;
 
-/** What the panel asks base and adapter, and what was shown with it (`of`): the answer belongs there alone. */
-export interface TryRequest { of: string; texts: string[] }
+/** What the panel asks base and adapter, `pairs` being the second texts, and what was shown with it (`of`): the answer belongs there alone. */
+export interface TryRequest { of: string; texts: string[]; pairs?: string[] }
 /** What has come of it so far. The host keeps it: the page of a panel that is hidden is no longer there, and made anew when it is back. */
 export interface Tried extends TryRequest {
   classes: TryResult | null;
@@ -120,8 +120,12 @@ export interface Tried extends TryRequest {
   /** It goes on. */
   busy: boolean;
 }
-/** An adapter that was chosen in the Runs tree: its PEFT folder, and its task, null where its config does not say. */
-export interface ChosenAdapter { folder: string; task: string | null }
+/** The columns of pairs of texts. */
+export type TextPair = [first: string, second: string];
+export const textPair = ({ text_column = 'text', text_pair_column }: Partial<Pick<DatasetSettings, 'text_column' | 'text_pair_column'>>): TextPair | null => (text_pair_column ? [text_column, text_pair_column] : null);
+
+/** An adapter that was chosen in the Runs tree: its PEFT folder, its task, null where its config does not say, and the pairs that it was trained on, null for single texts, undefined where its folder does not say. */
+export interface ChosenAdapter { folder: string; task: string | null; pair?: TextPair | null }
 
 type Empty = Record<string, never>;
 

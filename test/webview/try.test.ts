@@ -28,6 +28,24 @@ test('Try names the adapter that was chosen in the Runs tree, has it in the plac
   assert.equal(await adapter.isVisible(), false);
 }));
 
+test('pairs of texts are tried as pairs, the texts of each line together', () => inPanel({ state: 'pairs' }, async page => {
+  const disabled = () => page.locator('#try-button').evaluate((button: HTMLButtonElement) => button.disabled);
+  assert.deepEqual(await page.locator('.try-texts .label').allInnerTexts(), ['sentence1', 'sentence2']);
+  await page.fill('#try-text', 'He left.\nIt rained.');
+  assert.ok(await disabled(), 'one text of a pair is nothing to classify');
+  assert.equal(await page.locator('#try-problem').isVisible(), false);
+  await page.fill('#try-pair', 'He went away.');
+  assert.equal(await text(page, '#try-problem'), 'Line 2 has no sentence2.');
+  assert.ok(await disabled());
+  await page.fill('#try-pair', 'He went away.\nThe sun shone.');
+  await page.press('#try-pair', 'Control+Enter');
+  await page.waitForSelector('.tried');
+  assert.deepEqual((await asked(page, 'predict')).map(({ texts, pairs }) => ({ texts, pairs })), [{ texts: ['He left.', 'It rained.'], pairs: ['He went away.', 'The sun shone.'] }]);
+  assert.deepEqual(await page.locator('.tried-text .quoted').allInnerTexts(), ['He left.', 'He went away.', 'It rained.', 'The sun shone.']);
+  await notify(page, 'run', { run: { ...VIEWS.pairs.run, chosen: { folder: '/tmp/adapter', task: 'SEQ_CLS', pair: null } } });
+  await page.waitForSelector('#try-pair', { state: 'hidden' });
+}));
+
 test('what a text gave goes when another experiment or run is shown, and an answer that comes late is not shown under it', () => inPanel({ state: 'finished' }, async page => {
   const other = { ...VIEWS.finished.experiment, file: '/home/ada/experiments/reviews/other.lora.json', name: 'other' };
   const tryText = async (): Promise<Record<string, unknown>> => {

@@ -28,8 +28,8 @@ const notify = <K extends keyof PanelNotifications>(method: K, params: PanelNoti
 /** What the host keeps while the page is not there; here, where the page is loaded again. */
 const kept = <T>(name: string): T | undefined => JSON.parse(sessionStorage.getItem(name) ?? 'null') ?? undefined;
 const keep = (name: string, value: unknown): void => sessionStorage.setItem(name, JSON.stringify(value));
-function tell({ of, texts }: TryRequest, part: Partial<Tried>): void {
-  const tried: Tried = { of, texts, classes: null, written: null, error: null, busy: true, ...part };
+function tell({ of, texts, pairs }: TryRequest, part: Partial<Tried>): void {
+  const tried: Tried = { of, texts, pairs, classes: null, written: null, error: null, busy: true, ...part };
   keep('tried', tried);
   notify('tried', tried);
 }

@@ -5,7 +5,7 @@ import { formatReport, settingsFixed } from '../src/protocol/panel';
 import { WHOLE_MODEL } from './actions';
 import { costBox } from './costBox';
 import { h, setText, show } from './dom';
-import { boxRow, choiceRow, sliderRow, textRow, type Row } from './fields';
+import { boxRow, choiceRow, sliderRow, textRow, type Edit, type Row } from './fields';
 import { formatNumber } from './format';
 import { drawn } from './icons';
 import { decades, doublings, evenly, rankStops } from './ranges';
@@ -21,7 +21,7 @@ const highestRank = (view: View): number => view.cost?.count.rank_limit || USUAL
 
 /** The whole column, and what is wrong with the first field whose text cannot be used; the cursor is put into it. */
 export function controls(host: Host): Part & { wrong(): ErrorReport | undefined } {
-  const edit = host.edit;
+  const edit: Edit = (path, value) => host.edit([{ path, value }]);
   const rank = sliderRow('Rank', ['lora', 'r'], rankStops(USUAL_RANK_LIMIT), edit);
   const alpha = sliderRow('Alpha', ['lora', 'lora_alpha'], rankStops(2 * USUAL_RANK_LIMIT), edit);
   const epochs = sliderRow('Epochs', ['training', 'num_train_epochs'], [1, 2, 3, 4, 5, 6, 8, 10, 15, 20], edit);

@@ -1,6 +1,6 @@
 /** The experiment panel: says `ready`, draws what the host answers, then follows its notifications. */
 import type { ErrorReport } from '../src/protocol/engine';
-import type { PanelNotifications } from '../src/protocol/panel';
+import type { PanelNotifications, PanelRequests } from '../src/protocol/panel';
 import { announcer } from './announcer';
 import { chartsPane } from './chartsPane';
 import { connect, type VsCodeApi } from './connection';
@@ -22,6 +22,7 @@ declare function acquireVsCodeApi(): VsCodeApi;
 interface Kept { file?: string; input?: TryInput; open?: string[] }
 
 const api = acquireVsCodeApi();
+const left = api.getState() as Kept | undefined;
 const connection = connect(api);
 const root = document.getElementById('panel')!;
 let state = initialState();
@@ -35,21 +36,28 @@ const render = (): void => {
   changed = true;
   drawSoon();
 };
-const edits = new Edits((path, value) => connection.request('edit', { path, value }), render);
+const edits = new Edits((experiment, changes) => connection.request('edit', { experiment, changes: [...changes] }).catch(report => {
+  // The fields of the other experiment cannot tell.
+  if (experiment !== state.experiment?.file) failed(report);
+  throw report;
+}), render);
+/** The experiment that a click is for; another one may be shown by the time that its file is written. */
+const shown = (): { experiment: string | null } => ({ experiment: state.experiment?.file ?? null });
 const host: Host = {
   async act(action) {
-    if (action === 'start' || action === 'continueRun') return onceWritten(() => connection.request('act', { action }));
+    const params = { ...shown(), action };
+    if (action === 'start' || action === 'continueRun') return onceWritten('act', params);
     // A merge, too, reads the file.
     await edits.flush();
-    await connection.request('act', { action }).catch(failed);
+    await connection.request('act', params).catch(failed);
   },
-  edit(path, value) {
-    edits.set(path, value);
+  edit(changes) {
+    edits.set(changes);
     render();
   },
-  measure: () => void onceWritten(() => connection.request('measure', {})),
+  measure: () => void onceWritten('measure', shown()),
   cancelMeasure: () => void connection.request('cancelMeasure', {}).catch(failed),
-  startAnyway: () => void onceWritten(() => connection.request('startAnyway', {})),
+  startAnyway: () => void onceWritten('startAnyway', shown()),
   predict: request => connection.request('predict', request),
   write: request => connection.request('write', request),
   stopWriting: () => void connection.request('stopWriting', {}).catch(failed),
@@ -64,7 +72,6 @@ const top: Part[] = [head, errors(host), heldRun(host), summaryCard()];
 const side = controls(host);
 const strip = telemetryStrip();
 const charts = chartsPane();
-const left = api.getState() as Kept | undefined;
 const live = announcer();
 /** Charts first: a canvas has the page's styles computed, which are clean until texts are written. */
 const parts: Part[] = [charts, ...top, strip, side, trying, live];
@@ -93,11 +100,11 @@ function draw(): void {
 }
 
 /** Asks for what reads the file, which must have what the person has just set. A field whose text the file cannot have, or what could not be written, is told of instead. */
-async function onceWritten(ask: () => Promise<unknown>): Promise<void> {
+async function onceWritten<K extends keyof PanelRequests>(method: K, params: PanelRequests[K][0]): Promise<void> {
   const wrong = side.wrong();
   failures.replaceChildren(...wrong ? [reportCard('Nothing was started: a field cannot be used as it is', wrong, host)] : []);
   if (wrong) return;
-  if (await edits.flush()) return void await ask().catch(failed);
+  if (await edits.flush()) return void await connection.request(method, params).catch(failed);
   const report = edits.takeFailure()!;
   failures.replaceChildren(reportCard('Nothing was started: a setting could not be saved', { ...report, action: `${report.action}; or start with the settings as they are shown` }, host));
   render();
@@ -118,12 +125,12 @@ function follow<K extends keyof PanelNotifications>(method: K): void {
   });
 }
 
-/** Another file drops what was on its way to the first one. */
+/** With another file what was on its way to the first one is no longer shown. */
 function took(before: string | undefined): void {
   const { experiment } = state;
   if (experiment?.file !== before) {
-    edits.reset();
     failures.replaceChildren();
+    edits.follow(experiment?.file);
     keep();
   }
   edits.settle(experiment?.values, experiment?.problems);

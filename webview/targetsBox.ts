@@ -24,7 +24,7 @@ export function targetsBox(host: Host): Part {
   const change = (kind: string, on: boolean): void => {
     const model = view.experiment?.model;
     if (!model || !view.values) return;
-    for (const [key, value] of Object.entries(tickKind(model, view.values.lora, kind, on))) host.edit(['lora', key], value);
+    host.edit(tickKind(model, view.values.lora, kind, on));
   };
   const rebuild = (kinds: readonly TargetKind[]): void => {
     boxes.clear();

@@ -1,5 +1,6 @@
 /** What every part of the panel is drawn from, and what it may ask of the host. */
 import { isTraining, settingsFixed, type ExperimentValues, type ModelView, type PanelAction, type TryRequest, type WriteSettings } from '../src/protocol/panel';
+import type { SettingChange } from '../src/protocol/experiment';
 import type { MemoryView } from '../src/protocol/memory';
 import { costOf, type Cost } from './cost';
 import type { Edits } from './edits';
@@ -21,7 +22,8 @@ export interface View extends PanelState {
 /** What the panel can ask for. */
 export interface Host {
   act(action: PanelAction): void;
-  edit(path: string[], value: unknown): void;
+  /** Changes the experiment file, as one edit. */
+  edit(changes: readonly SettingChange[]): void;
   /** Classifies texts. Rejects with an `ErrorReport` where it could not begin. */
   predict(request: TryRequest): Promise<unknown>;
   measure(): void;

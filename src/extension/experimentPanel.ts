@@ -4,6 +4,7 @@ import { EMPTY_RUN, isActive, PANEL_ACTIONS, TELEMETRY_KEPT, type PanelAction, t
 import type { MetricRecord, TelemetrySample } from '../protocol/metrics';
 import { settingAt } from '../protocol/experiment';
 import { Disposables, throttle } from './disposables';
+import { ExperimentDocument, isExperimentFile } from './experimentDocument';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
 import { panelHtml, webviewRoot } from './panelHtml';
@@ -26,6 +27,9 @@ const COMMANDS: Record<PanelAction, string> = {
   copyMetrics: 'loraLab.copyMetrics', selectTargets: 'loraLab.selectTargetModules', pickExperiment: 'loraLab.pickExperiment', newExperiment: 'loraLab.newExperiment',
   showLog: 'loraLab.showLog', installRuntime: 'loraLab.installRuntime',
 };
+
+/** What goes to the run that trains, whatever is shown. */
+const STEERING: PanelAction[] = ['pause', 'resume', 'stop', 'saveCheckpoint'];
 
 export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private readonly disposables = new Disposables();
@@ -101,17 +105,24 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         this.sentRun = this.lab.run?.view ?? EMPTY_RUN;
         return { ...this.lab.view(), tried: this.tried ?? null };
       },
-      edit: async ({ path, value }) => {
-        if (!settingAt(path)) throw new ReportedError({ code: 'panel.unknown-key', where: path.join('.'), cause: 'is no key of an experiment', action: 'report this as a fault of the extension' });
-        if (this.lab.document) await this.lab.edit(this.lab.document, [{ path, value }]);
+      edit: async ({ experiment, changes }) => {
+        const unknown = changes.find(({ path }) => !settingAt(path));
+        if (unknown) throw new ReportedError({ code: 'panel.unknown-key', where: unknown.path.join('.'), cause: 'is no key of an experiment', action: 'report this as a fault of the extension' });
+        const { document } = this.lab;
+        const uri = vscode.Uri.file(experiment ?? '');
+        // What was set right before another experiment was shown belongs to the one before.
+        if (document?.file === experiment) await this.lab.edit(document, changes);
+        else if (isExperimentFile(uri)) await this.lab.edit(await ExperimentDocument.open(uri), changes);
         return null;
       },
-      act: async ({ action }) => {
+      act: async ({ experiment, action }) => {
+        if (!STEERING.includes(action)) this.requireShown(experiment);
         if (PANEL_ACTIONS.includes(action)) void vscode.commands.executeCommand(COMMANDS[action]);
         return null;
       },
       predict: request => this.begin(request, async () => ({ classes: await tryTexts(this.lab, request) })),
-      measure: async () => {
+      measure: async ({ experiment }) => {
+        this.requireShown(experiment);
         await this.lab.measureMemory();
         return null;
       },
@@ -119,7 +130,8 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         this.lab.memory.cancel();
         return null;
       },
-      startAnyway: async () => {
+      startAnyway: async ({ experiment }) => {
+        this.requireShown(experiment);
         void vscode.commands.executeCommand(COMMANDS.start, { anyway: true }).then(undefined, () => { /* the command has shown why */ });
         return null;
       },
@@ -158,6 +170,12 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     }));
     this.panel = { webview, connection, own };
     this.shownOrHidden.fire();
+  }
+
+  /** Throws where another experiment has become the current one since the panel asked: nobody has pressed a button for that one. */
+  private requireShown(experiment: string | null): void {
+    if (experiment === (this.lab.document?.file ?? null)) return;
+    throw new ReportedError({ code: 'panel.other-experiment', file: experiment ?? undefined, cause: 'another experiment was shown before the click on a button of this one arrived, so nothing was done', action: 'show it again and click again' });
   }
 
   /** Begins a try, which takes the place of the last one, and tells of it while it goes on. */

@@ -4,7 +4,7 @@
  */
 import type { AdapterSettings } from './adapterMath';
 import type { BaseDropout, Completion, ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
-import type { DatasetSettings, Experiment, Problem } from './experiment';
+import type { DatasetSettings, Experiment, Problem, SettingChange } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MemoryView } from './memory';
 import type { SweepSize } from './memoryEstimate';
@@ -128,20 +128,22 @@ export const textPair = ({ text_column = 'text', text_pair_column }: Partial<Pic
 export interface ChosenAdapter { folder: string; task: string | null; pair?: TextPair | null }
 
 type Empty = Record<string, never>;
+/** The file of the experiment that the panel showed when it asked, null for none. */
+interface OfExperiment { experiment: string | null }
 
 /** Requests, panel → host: name → [parameters, result]. */
 export interface PanelRequests {
   ready: [Empty, PanelView];
-  /** Sets one key of the experiment file; `null` is a value, `undefined` removes the key. */
-  edit: [{ path: string[]; value?: unknown }, null];
-  act: [{ action: PanelAction }, null];
+  /** Changes an experiment file as one edit: the one that was shown, which another may have followed meanwhile. */
+  edit: [OfExperiment & { changes: SettingChange[] }, null];
+  act: [OfExperiment & { action: PanelAction }, null];
   /** Classifies texts. What comes of it is told by `tried`, as with `write`. */
   predict: [TryRequest, null];
   /** Measures the memory of one step; answers when it has, or was cancelled. */
-  measure: [Empty, null];
+  measure: [OfExperiment, null];
   cancelMeasure: [Empty, null];
   /** Starts a run that was held back because memory is short. */
-  startAnyway: [Empty, null];
+  startAnyway: [OfExperiment, null];
   /** Continues a prompt, the only text, with the adapter and then with the base. */
   write: [TryRequest & { settings: WriteSettings }, null];
   /** Ends what `write` does; what has been written is its result. */

@@ -39,17 +39,41 @@ test('ratio, size and memory follow the slider at once, and the file is edited o
   assert.equal(await slider.getAttribute('aria-valuetext'), '16');
   assert.equal(await text(page, '#trainable-line'), 'trainable params: 33,026 || all params: 1,013,380 || trainable%: 3.2590');
   assert.equal(await text(page, '#now-trainable-ratio'), '3.26 % at rank 16');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
-  assert.deepEqual(await asked(page, 'edit'), [{ path: ['lora', 'r'], value: 16 }]);
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{ changes: [{ path: ['lora', 'r'], value: 16 }] }]);
   assert.equal(await page.locator('vscode-text-field[data-key="lora.r"]').evaluate((field: HTMLInputElement) => field.value), '16');
 }));
 
 test('ticking a kind of module moves the ratio and writes target_modules', () => inPanel({}, async page => {
   await page.click('vscode-checkbox[data-key="target:attention.self.key"]');
   await eventually(page, '#trainable-ratio', '2.47 %');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
-  assert.deepEqual(await asked(page, 'edit'), [{ path: ['lora', 'target_modules'], value: ['query', 'key', 'value'] }]);
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{ changes: [{ path: ['lora', 'target_modules'], value: ['query', 'key', 'value'] }] }]);
   assert.equal(await text(page, '#target-summary'), 'query, key, value · 12 of 25 linear layers');
+}));
+
+test('one click that changes several keys is one edit of the file, and removes keys instead of writing null', () => inPanel({}, async page => {
+  await notify(page, 'experiment', { experiment: experiment({ values: values({ layers_to_transform: [0, 1], exclude_modules: ['key'] }) }) });
+  await page.locator('#target-summary', { hasText: '4 of 25' }).waitFor();
+  await page.click('vscode-checkbox[data-key="target:attention.self.key"]');
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{
+    changes: [{ path: ['lora', 'target_modules'], value: ['0.attention.self.query', 'key', '0.attention.self.value', '1.attention.self.query', '1.attention.self.value'] }, { path: ['lora', 'exclude_modules'] }, { path: ['lora', 'layers_to_transform'] }, { path: ['lora', 'layers_pattern'] }],
+  }]);
+}));
+
+test('what is set and pressed says which experiment it is for', () => inPanel({}, async page => {
+  const files = (method: string) => page.evaluate(name => (window as unknown as { mock: { asked: { method: string; params: { experiment?: string } }[] } }).mock.asked.filter(entry => entry.method === name).map(({ params }) => params.experiment), method);
+  const { file } = VIEWS.ready.experiment!;
+  await page.locator('input[type=range][data-key="lora.r"]').press('ArrowRight');
+  const other = { ...experiment(), file: '/home/ada/other.lora.json', name: 'other' };
+  await notify(page, 'experiment', { experiment: other });
+  await askedTimes(page, 'edit', 1);
+  assert.deepEqual(await files('edit'), [file]);
+  // The stand-in for the host answers an edit with the experiment that it has.
+  await eventually(page, '#experiment-name', 'sentiment');
+  await notify(page, 'experiment', { experiment: other });
+  await eventually(page, '#experiment-name', 'other');
+  await page.click('.toolbar [data-action="start"]');
+  await askedTimes(page, 'act', 1);
+  assert.deepEqual(await files('act'), ['/home/ada/other.lora.json']);
 }));
 
 test('a number that cannot be used is said beside its field and not written', () => inPanel({}, async page => {
@@ -67,10 +91,10 @@ test('a number that is half deleted goes back to what it was, and holds Start an
   await field.click();
   await page.keyboard.press('End');
   await page.keyboard.press('Backspace');
-  assert.deepEqual((await askedTimes(page, 'edit', 1)).at(-1), { path: ['training', 'per_device_train_batch_size'], value: 1 });
+  assert.deepEqual((await askedTimes(page, 'edit', 1)).at(-1), { changes: [{ path: ['training', 'per_device_train_batch_size'], value: 1 }] });
   await page.keyboard.press('Backspace');
   await eventually(page, '#message-training\\.per_device_train_batch_size', 'give a number');
-  assert.deepEqual((await askedTimes(page, 'edit', 2)).at(-1), { path: ['training', 'per_device_train_batch_size'], value: 16 }, 'nobody has asked for batches of 1');
+  assert.deepEqual((await askedTimes(page, 'edit', 2)).at(-1), { changes: [{ path: ['training', 'per_device_train_batch_size'], value: 16 }] }, 'nobody has asked for batches of 1');
   for (const press of ['.toolbar [data-action="start"]', '#measure-memory']) {
     await page.click(press);
     assert.match(await page.locator('#failures [role="alert"]').innerText(), /Nothing was started.*Batch size is blank\..*Give a number\./s);
@@ -80,7 +104,7 @@ test('a number that is half deleted goes back to what it was, and holds Start an
   await page.keyboard.type('4');
   await page.click('.toolbar [data-action="start"]');
   assert.deepEqual(await askedTimes(page, 'act', 1), [{ action: 'start' }]);
-  assert.deepEqual((await asked(page, 'edit')).at(-1), { path: ['training', 'per_device_train_batch_size'], value: 4 });
+  assert.deepEqual((await asked(page, 'edit')).at(-1), { changes: [{ path: ['training', 'per_device_train_batch_size'], value: 4 }] });
   assert.equal(await page.locator('#failures [role="alert"]').count(), 0);
 }));
 
@@ -136,8 +160,7 @@ test('evaluations that are chosen without data for them are said to be wrong bes
   assert.ok(await message.isVisible(), 'the place that the list of problems speaks of can be seen');
   await page.click('vscode-dropdown[data-key="training.eval_strategy"]');
   await page.click('vscode-dropdown[data-key="training.eval_strategy"] vscode-option[value="no"]');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
-  assert.deepEqual(await asked(page, 'edit'), [{ path: ['training', 'eval_strategy'], value: 'no' }]);
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{ changes: [{ path: ['training', 'eval_strategy'], value: 'no' }] }]);
 }));
 
 test('a notification does not overwrite what a person is typing', () => inPanel({}, async page => {
@@ -148,7 +171,7 @@ test('a notification does not overwrite what a person is typing', () => inPanel(
   await notify(page, 'experiment', { experiment: experiment() });
   await page.waitForTimeout(50);
   await page.keyboard.type('2');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { params: { value: unknown } }[] } }).mock.asked.some(entry => entry.params?.value === 32));
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { params?: { changes?: { value: unknown }[] } }[] } }).mock.asked.some(entry => entry.params?.changes?.some(({ value }) => value === 32)));
   assert.equal(await field.evaluate((element: HTMLInputElement) => element.value), '32');
   await notify(page, 'experiment', { experiment: experiment({ values: values({ r: 4 }) }) });
   await eventually(page, '#now-trainable-ratio', '0.85 % at rank 4');
@@ -306,8 +329,7 @@ test('a run that does not fit says so, and one click sets what makes it fit', ()
   assert.match(await text(page, '#memory-fit'), /^Needs about 1\.50 GB, and 1\.38 GB are free\. It fits with one of these:$/);
   await page.click('#memory-changes vscode-button:has-text("Recompute activations")');
   await eventually(page, '#memory-fit', '');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
-  assert.deepEqual(await asked(page, 'edit'), [{ path: ['training', 'gradient_checkpointing'], value: true }]);
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{ changes: [{ path: ['training', 'gradient_checkpointing'], value: true }] }]);
 }));
 
 test('a run that was held says what it needs at the top, with what makes it fit, and starts anyway if told to', () => inPanel({ state: 'held' }, async page => {

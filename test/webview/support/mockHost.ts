@@ -54,8 +54,8 @@ async function writing(request: TryRequest): Promise<void> {
 
 const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => PanelRequests[K][1] | Promise<PanelRequests[K][1]> } = {
   ready: () => ({ ...view, tried: kept<Tried>('tried') ?? null }),
-  edit({ path, value }) {
-    view.experiment = { ...view.experiment!, values: withValue(view.experiment!.values, path, value) };
+  edit({ changes }) {
+    for (const { path, value } of changes) view.experiment = { ...view.experiment!, values: withValue(view.experiment!.values, path, value) };
     notify('experiment', { experiment: view.experiment });
     return null;
   },
@@ -81,7 +81,9 @@ const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => Pa
 const mock = { asked, notify, useTheme, view, refused: null as ErrorReport | null };
 Object.assign(window, {
   acquireVsCodeApi: () => ({
-    postMessage({ id, method, params }: Message) {
+    postMessage(message: Message) {
+      // What crosses to the host is JSON.
+      const { id, method, params } = JSON.parse(JSON.stringify(message)) as Message;
       asked.push({ method, params });
       const { refused } = mock;
       if (refused && method === 'edit') reply({ id, error: { code: -32000, message: refused.cause, data: refused } });

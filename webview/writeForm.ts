@@ -1,8 +1,8 @@
 /** The settings of writing: greedy or drawn, and the numbers that belong to each, with the ranges of the protocol's table. */
 import { GENERATION, wrongSetting, type GenerationKey } from '../src/protocol/generation';
 import type { WriteSettings } from '../src/protocol/panel';
+import { readNumber } from '../src/protocol/typedNumber';
 import { h, setAttributes, setText, show } from './dom';
-import { readNumber } from './settingsForm';
 import { dropdown, setChoice, setDisabled, setField, textField, type TextField } from './ui';
 
 const MODES = ['Greedy', 'Sampled'] as const;

@@ -1,10 +1,10 @@
 /** Rows of the settings column: label, control, and whatever is wrong with the value below it. */
 import { settingAt } from '../src/protocol/experiment';
-import { h, setAttributes, setText, show } from './dom';
+import { h, setAttributes, setText } from './dom';
 import { plainText } from './format';
 import { nearestStop } from './ranges';
 import { keyOf, readText, showValue } from './settingsForm';
-import { checkbox, dropdown, setChecked, setChoice, setDisabled, setField, textField, type Checkbox, type Dropdown, type TextField } from './ui';
+import { checkbox, describeField, dropdown, setChecked, setChoice, setDisabled, setField, textField, type Checkbox, type Dropdown, type TextField } from './ui';
 
 export interface RowState {
   value: unknown;
@@ -30,16 +30,16 @@ export interface Row {
 
 export type Edit = (path: string[], value: unknown) => void;
 
-/** The line below a control, tied to it for screen readers. */
+/** The line below a control, tied to it for screen readers, which are told of a problem when it arises, and find a note. */
 class Message {
   readonly element: HTMLElement;
   constructor(key: string) {
-    this.element = h('p', { class: 'message', id: `message-${key}`, hidden: true });
+    // Never hidden: what was not there before is not told of.
+    this.element = h('p', { class: 'message', id: `message-${key}`, role: 'status' });
   }
   update(problem: string | undefined, note: string | undefined): void {
-    const text = problem ?? note ?? '';
-    setText(this.element, text);
-    show(this.element, text !== '');
+    setAttributes(this.element, { 'aria-live': problem === undefined ? 'off' : 'polite' });
+    setText(this.element, problem ?? note ?? '');
     this.element.classList.toggle('problem', problem !== undefined);
   }
 }
@@ -101,6 +101,7 @@ class TypedField {
   private say(): void {
     const problem = this.give ?? this.last.problem;
     this.message.update(problem, this.last.note);
+    describeField(this.element, problem ?? this.last.note ?? '');
     setAttributes(this.element, { 'aria-invalid': problem !== undefined && 'true' });
   }
 }
@@ -149,6 +150,7 @@ export function textRow(name: string, path: string[], edit: Edit): Row {
 export function choiceRow(name: string, path: string[], edit: Edit): Row {
   const message = new Message(keyOf(path));
   const list: Dropdown = dropdown(name, keyOf(path), (settingAt(path)?.choices ?? []).map(String), choice => edit(path, choice));
+  list.setAttribute('aria-describedby', message.element.id);
   return {
     path,
     element: h('div', { class: 'row' }, label(name, path), list, message.element),
@@ -164,6 +166,7 @@ export function choiceRow(name: string, path: string[], edit: Edit): Row {
 export function boxRow(name: string, path: string[], edit: Edit): Row {
   const message = new Message(keyOf(path));
   const box: Checkbox = checkbox(name, keyOf(path), on => edit(path, on));
+  box.setAttribute('aria-describedby', message.element.id);
   box.title = `${keyOf(path)}\n${plainText(settingAt(path)?.doc ?? '')}`;
   return {
     path,

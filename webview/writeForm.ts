@@ -3,7 +3,7 @@ import { GENERATION, wrongSetting, type GenerationKey } from '../src/protocol/ge
 import type { WriteSettings } from '../src/protocol/panel';
 import { readNumber } from '../src/protocol/typedNumber';
 import { h, setAttributes, setText, show } from './dom';
-import { dropdown, setChoice, setDisabled, setField, textField, type TextField } from './ui';
+import { describeField, dropdown, setChoice, setDisabled, setField, textField, type TextField } from './ui';
 
 const MODES = ['Greedy', 'Sampled'] as const;
 /** The fields of the form. The repetition penalty is the checkpoint's. */
@@ -40,7 +40,6 @@ export function writeForm(changed: () => void): WriteForm {
     const input = textField(NAMES[key]!, `write.${key}`, redraw, () => {});
     setField(input, String(SAMPLED[key] ?? GENERATION[key].default));
     input.title = GENERATION[key].doc;
-    setAttributes(input, { 'aria-describedby': 'write-problem' });
     return { element: h('div', { class: 'write-field' }, h('span', { class: 'label', 'aria-hidden': 'true', title: GENERATION[key].doc }, NAMES[key]!), input), input, read: () => readNumber(input.value, GENERATION[key].type === 'integer') };
   }
 
@@ -61,6 +60,7 @@ export function writeForm(changed: () => void): WriteForm {
     for (const [key, { element, input }] of fields) {
       show(element, shown().includes(key));
       setAttributes(input, { 'aria-invalid': wrong?.key === key && 'true' });
+      describeField(input, wrong?.key === key ? wrong.text : '');
     }
     setText(message, wrong?.text ?? '');
     show(message, wrong !== undefined);

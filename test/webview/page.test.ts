@@ -371,6 +371,28 @@ test('memory is measured on request, and the measurement can be cancelled', () =
   await eventually(page, '#memory-estimate', `${Math.round((412e6 + beside) / 1e6)} MB`);
 }));
 
+test('one chart of a sweep follows the theme, however many there were before', () => inPanel({ state: 'sweep' }, async page => {
+  await page.evaluate(() => {
+    const following = new Set<MutationObserver>();
+    const { observe, disconnect } = MutationObserver.prototype;
+    MutationObserver.prototype.observe = function (target, options) {
+      if (target === document.body) following.add(this);
+      observe.call(this, target, options);
+    };
+    MutationObserver.prototype.disconnect = function () {
+      following.delete(this);
+      disconnect.call(this);
+    };
+    Object.assign(window, { following });
+  });
+  for (const round of ['first', 'second', 'third']) {
+    const members = SWEEP.members.map(member => ({ ...member, name: `${round} ${member.name}`, changes: { 'lora.r': round } }));
+    await notify(page, 'run', { run: run({ sweep: { ...SWEEP, members } }) });
+    await eventually(page, '#now-sweep', `best: r ${round}`);
+  }
+  assert.equal(await page.evaluate(() => (window as unknown as { following: Set<unknown> }).following.size), 1);
+}));
+
 test('a sweep shows its members, the best first, and follows their ranking', () => inPanel({ state: 'sweep' }, async page => {
   const rows = (): Promise<string[]> => page.locator('#sweep tbody tr').evaluateAll(found => found.map(row => Array.from(row.children, cell => cell.textContent).join(' | ')));
   assert.deepEqual(await rows(), [

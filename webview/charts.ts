@@ -42,13 +42,20 @@ export interface ChartTexts {
 export class LineChart {
   private readonly chart: Chart<'line', Point[]>;
   private theme = readTheme();
+  private readonly unfollowTheme: () => void;
   /** The axes are to be laid out anew, whatever the points are. */
   private stale = true;
 
   /** `markedX` names an x at which an upright line is drawn. */
   constructor(canvas: HTMLCanvasElement, private readonly styles: readonly LineStyle[], private readonly texts: ChartTexts, private readonly markedX?: () => number | undefined) {
     this.chart = new Chart(canvas, { type: 'line', data: { datasets: this.datasets() }, options: this.options(), plugins: [this.mark()] });
-    onThemeChange(() => this.restyle());
+    this.unfollowTheme = onThemeChange(() => this.restyle());
+  }
+
+  /** Lets go of the canvas and the theme. */
+  destroy(): void {
+    this.unfollowTheme();
+    this.chart.destroy();
   }
 
   /**

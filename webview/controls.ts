@@ -1,10 +1,11 @@
 /** The settings column: adapter, target modules, cost, training. Each control edits one key of the experiment file. */
 import { rankLimit, scalingOf } from '../src/protocol/adapterMath';
+import type { ErrorReport } from '../src/protocol/engine';
 import { formatReport, settingsFixed } from '../src/protocol/panel';
 import { WHOLE_MODEL } from './actions';
 import { costBox } from './costBox';
 import { h, setText, show } from './dom';
-import { boxRow, choiceRow, sliderRow, textRow, type Row } from './fields';
+import { boxRow, choiceRow, sliderRow, textRow, type Edit, type Row } from './fields';
 import { formatNumber } from './format';
 import { drawn } from './icons';
 import { decades, doublings, evenly, rankStops } from './ranges';
@@ -18,9 +19,9 @@ const USUAL_RANK_LIMIT = 256;
 /** The highest rank on the slider. */
 const highestRank = (view: View): number => view.cost?.count.rank_limit || USUAL_RANK_LIMIT;
 
-/** The whole column. */
-export function controls(host: Host): Part {
-  const edit = host.edit;
+/** The whole column, and what is wrong with the first field whose text cannot be used; the cursor is put into it. */
+export function controls(host: Host): Part & { wrong(): ErrorReport | undefined } {
+  const edit: Edit = (path, value) => host.edit([{ path, value }]);
   const rank = sliderRow('Rank', ['lora', 'r'], rankStops(USUAL_RANK_LIMIT), edit);
   const alpha = sliderRow('Alpha', ['lora', 'lora_alpha'], rankStops(2 * USUAL_RANK_LIMIT), edit);
   const epochs = sliderRow('Epochs', ['training', 'num_train_epochs'], [1, 2, 3, 4, 5, 6, 8, 10, 15, 20], edit);
@@ -79,7 +80,7 @@ export function controls(host: Host): Part {
         const problem = byKey.get(keyOf(row.path));
         const failure = view.edits.failure(row.path);
         row.update({
-          value: valueAt(view.values, row.path), disabled: view.active || wholeModel(row, view),
+          file: view.experiment?.file ?? '', value: valueAt(view.values, row.path), disabled: view.active || wholeModel(row, view),
           // The file's problem is about its old value while a new one is on its way.
           problem: failure ? `not saved: ${failure.cause}` : problem && !view.edits.has(row.path) ? problemText(problem) : row === rank ? rankProblem(view) : undefined,
           note: row === alpha && !wholeModel(row, view) ? scalingNote(view) : wholeModel(row, view) ? (row === rank ? WHOLE_MODEL : undefined) : row === epochs && view.values.training.max_steps > 0 ? 'Ignored: max. steps is set' : row === evaluate && view.values.dataset.eval === null ? 'There is no evaluation data (dataset.eval)' : undefined,
@@ -87,6 +88,15 @@ export function controls(host: Host): Part {
       }
       targets.update(view);
       cost.update(view);
+    },
+    wrong() {
+      const row = rows.find(each => each.wrong?.());
+      const wrong = row?.wrong?.();
+      if (!wrong) return undefined;
+      if (more.includes(row!)) moreBox.open = true;
+      wrong.focus();
+      const { name, path, text, give } = wrong;
+      return { code: 'panel.wrong-field', where: keyOf(path), cause: text ? `${name} cannot be “${text}”` : `${name} is blank`, action: give };
     },
   };
 }

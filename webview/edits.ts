@@ -1,10 +1,10 @@
 /** Edits on their way to the experiment file. What a person sets shows at once and stays until the file says the same. */
 import type { ErrorReport } from '../src/protocol/engine';
-import type { Problem } from '../src/protocol/experiment';
+import { settingAt, type Problem, type SettingChange } from '../src/protocol/experiment';
 import type { ExperimentValues } from '../src/protocol/panel';
 import { keyOf, valueAt, withValue } from './settingsForm';
 
-interface Edit { path: string[]; value: unknown; timer: ReturnType<typeof setTimeout> | undefined; answered: boolean }
+interface Edit extends SettingChange { sent: boolean; answered: boolean }
 
 /** Waits this long for the next movement of a slider before the file is changed. */
 const DEBOUNCE_MS = 150;
@@ -14,29 +14,28 @@ const SETTLE_MS = 1000;
 export class Edits {
   private readonly edits = new Map<string, Edit>();
   private readonly failures = new Map<string, ErrorReport>();
-  private file: ExperimentValues | undefined;
+  private file: string | undefined;
+  private values: ExperimentValues | undefined;
   /** The file's values and problems, to tell when it has changed. */
   private said = '';
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** `send` changes the file and rejects with a report; `changed` is called when a failure arrives or an edit is given up. */
-  constructor(private readonly send: (path: string[], value: unknown) => Promise<unknown>, private readonly changed: () => void) {}
+  /** `send` changes a file, as one edit, and rejects with a report; `changed` is called when a failure arrives or an edit is given up. */
+  constructor(private readonly send: (file: string, changes: readonly SettingChange[]) => Promise<unknown>, private readonly changed: () => void) {}
 
-  /** Shows a value at once and sends it when nothing more has come for a moment. */
-  set(path: string[], value: unknown): void {
-    const key = keyOf(path);
-    clearTimeout(this.edits.get(key)?.timer);
-    this.failures.delete(key);
-    const edit: Edit = { path, value, timer: undefined, answered: false };
-    edit.timer = setTimeout(() => void this.deliver(key, edit), DEBOUNCE_MS);
-    this.edits.set(key, edit);
+  /** Shows values at once and sends them when nothing more has come for a moment, together with what waits. */
+  set(changes: readonly SettingChange[]): void {
+    for (const { path, value } of changes) {
+      this.failures.delete(keyOf(path));
+      this.edits.set(keyOf(path), { path, value, sent: false, answered: false });
+    }
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.deliver(), DEBOUNCE_MS);
   }
 
   /** Sends what waits, without waiting longer: a run is about to read the file. False if the file could not be changed. */
   async flush(): Promise<boolean> {
-    await Promise.all([...this.edits].filter(([, edit]) => edit.timer !== undefined).map(([key, edit]) => {
-      clearTimeout(edit.timer);
-      return this.deliver(key, edit);
-    }));
+    await this.deliver();
     return this.failures.size === 0;
   }
 
@@ -52,20 +51,21 @@ export class Edits {
 
   /** Takes up what the file says now; edits that it holds are over, and so are the failures of a text that is no longer the same. */
   settle(values: ExperimentValues | undefined, problems: readonly Problem[] = []): void {
-    this.file = values;
+    this.values = values;
     const said = JSON.stringify([values, problems]);
     if (said !== this.said) this.failures.clear();
     this.said = said;
     for (const [key, edit] of this.edits) {
-      if (edit.timer === undefined && (edit.answered || this.holds(edit))) this.edits.delete(key);
+      if (edit.sent && (edit.answered || this.holds(edit))) this.edits.delete(key);
     }
   }
 
-  /** Forgets everything: another file is shown. */
-  reset(): void {
-    for (const { timer } of this.edits.values()) clearTimeout(timer);
+  /** Another file is shown. What still waits is sent to the one that it was set in, and forgotten. */
+  follow(file: string | undefined): void {
+    void this.deliver();
     this.edits.clear();
     this.failures.clear();
+    this.file = file;
   }
 
   /** The file's values with what the person has set since. */
@@ -76,17 +76,24 @@ export class Edits {
   has(path: readonly string[]): boolean { return this.edits.has(keyOf(path)); }
   failure(path: readonly string[]): ErrorReport | undefined { return this.failures.get(keyOf(path)); }
 
-  private async deliver(key: string, edit: Edit): Promise<void> {
-    edit.timer = undefined;
+  private async deliver(): Promise<void> {
+    clearTimeout(this.timer);
+    const waiting = [...this.edits].filter(([, edit]) => !edit.sent);
+    if (!waiting.length || this.file === undefined) return;
+    for (const [, edit] of waiting) edit.sent = true;
     try {
-      await this.send(edit.path, edit.value);
-      edit.answered = true;
-      if (this.holds(edit)) this.drop(key, edit);
-      // A host that changed nothing, because the text already said so, sends no notification either.
-      else setTimeout(() => this.drop(key, edit), SETTLE_MS);
+      await this.send(this.file, waiting.map(([, { path, value }]) => ({ path, value })));
+      for (const [key, edit] of waiting) {
+        edit.answered = true;
+        if (this.holds(edit)) this.drop(key, edit);
+        // A host that changed nothing, because the text already said so, sends no notification either.
+        else setTimeout(() => this.drop(key, edit), SETTLE_MS);
+      }
     } catch (error) {
-      if (this.edits.get(key) === edit) this.failures.set(key, error as ErrorReport);
-      this.drop(key, edit);
+      for (const [key, edit] of waiting) {
+        if (this.edits.get(key) === edit) this.failures.set(key, error as ErrorReport);
+        this.drop(key, edit);
+      }
     }
   }
 
@@ -96,7 +103,7 @@ export class Edits {
     this.changed();
   }
 
-  private holds({ path, value }: Edit): boolean {
-    return this.file !== undefined && JSON.stringify(valueAt(this.file, path)) === JSON.stringify(value);
+  private holds({ path, value = settingAt(path)?.default }: Edit): boolean {
+    return this.values !== undefined && JSON.stringify(valueAt(this.values, path)) === JSON.stringify(value);
   }
 }

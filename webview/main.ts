@@ -1,6 +1,6 @@
 /** The experiment panel: says `ready`, draws what the host answers, then follows its notifications. */
 import type { ErrorReport } from '../src/protocol/engine';
-import type { PanelNotifications } from '../src/protocol/panel';
+import type { PanelNotifications, PanelRequests } from '../src/protocol/panel';
 import { announcer } from './announcer';
 import { chartsPane } from './chartsPane';
 import { connect, type VsCodeApi } from './connection';
@@ -13,12 +13,16 @@ import { errors, reportCard, summaryCard } from './notices';
 import { heldRun } from './memoryFit';
 import { initialState, receive, receiveView } from './state';
 import { telemetryStrip } from './telemetryStrip';
-import { tryBox } from './tryBox';
+import { tryBox, type TryInput } from './tryBox';
 import { viewOf, type Host, type Part } from './view';
 
 declare function acquireVsCodeApi(): VsCodeApi;
 
+/** What a page leaves to the one that takes its place when the panel was hidden, or the window reloaded, which asks for the file. */
+interface Kept { file?: string; input?: TryInput; open?: string[] }
+
 const api = acquireVsCodeApi();
+const left = api.getState() as Kept | undefined;
 const connection = connect(api);
 const root = document.getElementById('panel')!;
 let state = initialState();
@@ -32,23 +36,30 @@ const render = (): void => {
   changed = true;
   drawSoon();
 };
-const edits = new Edits((path, value) => connection.request('edit', { path, value }), render);
+const edits = new Edits((experiment, changes) => connection.request('edit', { experiment, changes: [...changes] }).catch(report => {
+  // The fields of the other experiment cannot tell.
+  if (experiment !== state.experiment?.file) failed(report);
+  throw report;
+}), render);
+/** The experiment that a click is for; another one may be shown by the time that its file is written. */
+const shown = (): { experiment: string | null } => ({ experiment: state.experiment?.file ?? null });
 const host: Host = {
   async act(action) {
-    if (action === 'start' || action === 'continueRun') return onceWritten(() => connection.request('act', { action }));
+    const params = { ...shown(), action };
+    if (action === 'start' || action === 'continueRun') return onceWritten('act', params);
     // A merge, too, reads the file.
     await edits.flush();
-    await connection.request('act', { action }).catch(failed);
+    await connection.request('act', params).catch(failed);
   },
-  edit(path, value) {
-    edits.set(path, value);
+  edit(changes) {
+    edits.set(changes);
     render();
   },
-  measure: () => void onceWritten(() => connection.request('measure', {})),
+  measure: () => void onceWritten('measure', shown()),
   cancelMeasure: () => void connection.request('cancelMeasure', {}).catch(failed),
-  startAnyway: () => void onceWritten(() => connection.request('startAnyway', {})),
-  predict: texts => connection.request('predict', { texts }),
-  write: (prompt, settings) => connection.request('write', { prompt, settings }),
+  startAnyway: () => void onceWritten('startAnyway', shown()),
+  predict: request => connection.request('predict', request),
+  write: request => connection.request('write', request),
   stopWriting: () => void connection.request('stopWriting', {}).catch(failed),
   open: (file, where) => void connection.request('open', { file, where }).catch(failed),
 };
@@ -88,10 +99,12 @@ function draw(): void {
   }
 }
 
-/** Asks for what reads the file, which must have what the person has just set. If it could not be written that is told instead. */
-async function onceWritten(ask: () => Promise<unknown>): Promise<void> {
-  failures.replaceChildren();
-  if (await edits.flush()) return void await ask().catch(failed);
+/** Asks for what reads the file, which must have what the person has just set. A field whose text the file cannot have, or what could not be written, is told of instead. */
+async function onceWritten<K extends keyof PanelRequests>(method: K, params: PanelRequests[K][0]): Promise<void> {
+  const wrong = side.wrong();
+  failures.replaceChildren(...wrong ? [reportCard('Nothing was started: a field cannot be used as it is', wrong, host)] : []);
+  if (wrong) return;
+  if (await edits.flush()) return void await connection.request(method, params).catch(failed);
   const report = edits.takeFailure()!;
   failures.replaceChildren(reportCard('Nothing was started: a setting could not be saved', { ...report, action: `${report.action}; or start with the settings as they are shown` }, host));
   render();
@@ -112,26 +125,42 @@ function follow<K extends keyof PanelNotifications>(method: K): void {
   });
 }
 
-/** Another file drops what was on its way to the first one. The file is what a reloaded window asks for. */
+/** With another file what was on its way to the first one is no longer shown. */
 function took(before: string | undefined): void {
   const { experiment } = state;
   if (experiment?.file !== before) {
-    edits.reset();
     failures.replaceChildren();
-    api.setState({ file: experiment?.file });
+    edits.follow(experiment?.file);
+    keep();
   }
   edits.settle(experiment?.values, experiment?.problems);
 }
 
+function keep(): void {
+  const open = Array.from(root.querySelectorAll('details[open]'), ({ id }) => id);
+  api.setState({ file: state.experiment?.file, input: trying.input(), open } satisfies Kept);
+}
+
+function restore({ input, open = [] }: Kept): void {
+  if (input) trying.restore(input);
+  root.querySelectorAll('details').forEach(details => { details.open = open.includes(details.id); });
+}
+
 async function start(): Promise<void> {
   (['experiment', 'run', 'metrics', 'focusTry'] as const).forEach(follow);
-  connection.on('written', pair => trying.written(pair));
+  connection.on('tried', tried => trying.show(tried));
   connection.listen();
   try {
-    const before = state.experiment?.file;
-    state = receiveView(state, await connection.request('ready', {}));
-    took(before);
+    const view = await connection.request('ready', {});
+    state = receiveView(state, view);
+    if (left && left.file === state.experiment?.file) restore(left);
+    took(undefined);
+    if (view.tried) trying.show(view.tried);
     render();
+    for (const event of ['input', 'change', 'toggle']) root.addEventListener(event, keep, { capture: event === 'toggle' });
+    // Where another tab hides the panel the page is gone before its last messages are heard. Pointer or keys are on their way to the tab sooner.
+    document.documentElement.addEventListener('mouseleave', () => void edits.flush());
+    window.addEventListener('keydown', event => void ((event.ctrlKey || event.metaKey || event.altKey) && edits.flush()));
   } catch (error) {
     root.append(reportCard('The panel could not be filled', error as ErrorReport, host));
     root.setAttribute('aria-busy', 'false');

@@ -22,7 +22,7 @@ function changeButtons(host: Host, id: string): { element: HTMLElement; offer(ch
       if (key === shown) return;
       shown = key;
       element.replaceChildren(...changes.map(({ label, edits, total }) =>
-        button({ label: `${label} (${roughBytes(total)})`, press: () => edits.forEach(({ path, value }) => host.edit(path, value)) })));
+        button({ label: `${label} (${roughBytes(total)})`, press: () => host.edit(edits) })));
     },
   };
 }

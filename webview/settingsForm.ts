@@ -1,26 +1,12 @@
 /** What a person types into a field, as the value of a key of the experiment file. Pure. */
 import { settingAt, type Problem } from '../src/protocol/experiment';
+import { readNumber } from '../src/protocol/typedNumber';
 
 /** The dotted path of a key, as in `data-key`. */
 export const keyOf = (path: readonly string[]): string => path.join('.');
 export const pathOf = (key: string): string[] => key.split('.');
 
 export type Read = { value: unknown } | { wrong: string };
-
-/** Digits in groups of three, as `1,000`. No group of thousands begins with 0: `0,001` is a decimal fraction. */
-const GROUPED = /^[+-]?[1-9]\d{0,2}(?:,\d{3})+$/;
-
-/**
- * A number as people type it, with a decimal point or comma, or with commas between thousands; NaN for what is none.
- * Where a fraction is possible, `1,000` may be a thousand or one: that is wrong.
- */
-export function readNumber(text: string, whole: boolean): { value: number } | { wrong: string } {
-  const trimmed = text.trim();
-  const grouped = GROUPED.test(trimmed);
-  const plain = trimmed.replaceAll(',', '');
-  if (grouped && !whole && trimmed.split(',').length === 2) return { wrong: `give ${plain} or ${trimmed.replace(',', '.')}, without a comma` };
-  return { value: trimmed === '' ? NaN : Number(grouped ? plain : trimmed.replace(',', '.')) };
-}
 
 /** The value that `text` gives a key, or what is wrong with it. */
 export function readText(path: readonly string[], text: string): Read {

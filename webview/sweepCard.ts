@@ -45,6 +45,7 @@ export function sweepCard(): Part {
       const names = lines.map(({ name }) => name).join();
       if (chart?.names !== names) {
         const canvas = h('canvas', { role: 'img', 'aria-label': 'Train loss of each member', 'aria-describedby': now.id });
+        chart?.drawn.destroy();
         plot.replaceChildren(canvas);
         const styles = stylesOf(lines);
         key.replaceChildren(keyOf(styles));

@@ -1,10 +1,10 @@
 /** Target modules as rows of boxes: one row for each kind of linear layer or embedding, whatever the number of layers. Pure. */
 import { adapterShape, isSaved, matchedModules } from '../src/protocol/adapterMath';
 import type { ModuleInfo } from '../src/protocol/engine';
-import type { LoraSettings } from '../src/protocol/experiment';
+import type { SettingChange } from '../src/protocol/experiment';
 import type { ExperimentValues, ModelView } from '../src/protocol/panel';
 import { WHOLE_MODEL } from './actions';
-import { shortestTargets } from '../src/protocol/targetNames';
+import { targetChanges } from '../src/protocol/targetNames';
 
 export interface TargetKind {
   /** Name inside a layer: `attention.self.query`; the whole name outside of layers. */
@@ -31,19 +31,14 @@ export function targetKinds(model: ModelView, lora: ExperimentValues['lora']): T
   return [...kinds.values()];
 }
 
-/** The edits of the experiment file that tick or untick all modules of one kind. */
-export function tickKind(model: ModelView, lora: ExperimentValues['lora'], kind: string, on: boolean): Partial<Pick<LoraSettings, 'target_modules' | 'exclude_modules' | 'layers_to_transform' | 'layers_pattern'>> {
+/** The changes of the experiment file that tick or untick all modules of one kind. */
+export function tickKind(model: ModelView, lora: ExperimentValues['lora'], kind: string, on: boolean): SettingChange[] {
   const ticked = new Set(matchedModules(model, lora).map(m => m.name));
   for (const module of targetKinds(model, lora).find(entry => entry.kind === kind)?.modules ?? []) {
     if (on) ticked.add(module.name);
     else ticked.delete(module.name);
   }
-  const target_modules = shortestTargets(ticked, model.modules);
-  // A module that `exclude_modules` names can be ticked only if it is no longer excluded.
-  const excluded = lora.exclude_modules !== null && matchedModules(model, { ...lora, target_modules, layers_to_transform: null }).length < ticked.size;
-  // The names say by themselves which layers are meant.
-  const layers = lora.layers_to_transform === null ? {} : { layers_to_transform: null, layers_pattern: null };
-  return { target_modules, ...(excluded ? { exclude_modules: null } : {}), ...layers };
+  return targetChanges(model, lora, ticked);
 }
 
 /** `query, value · 8 of 24 linear layers`; without a model only what the file says. */

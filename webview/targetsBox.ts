@@ -13,9 +13,9 @@ export const TARGETS_KEY = 'lora.target_modules';
 /** The box with the kinds of modules. */
 export function targetsBox(host: Host): Part {
   const summary = h('p', { class: 'summary', id: 'target-summary' });
-  const list = h('div', { class: 'targets', role: 'group', 'aria-labelledby': 'targets-title' });
+  const list = h('div', { class: 'targets', role: 'group', 'aria-labelledby': 'targets-title', 'aria-describedby': 'message-lora.target_modules' });
   const loading = h('p', { class: 'loading', role: 'status' }, progressRing('Reading the base model'), 'Reading the base model…');
-  const message = h('p', { class: 'message problem', id: 'message-lora.target_modules', hidden: true });
+  const message = h('p', { class: 'message problem', id: 'message-lora.target_modules', role: 'status' });
   const choose = button({ label: 'Choose…', action: 'selectTargets', press: () => host.act('selectTargets') });
   const boxes = new Map<string, { box: Checkbox; detail: HTMLElement }>();
   let view: View;
@@ -24,7 +24,7 @@ export function targetsBox(host: Host): Part {
   const change = (kind: string, on: boolean): void => {
     const model = view.experiment?.model;
     if (!model || !view.values) return;
-    for (const [key, value] of Object.entries(tickKind(model, view.values.lora, kind, on))) host.edit(['lora', key], value);
+    host.edit(tickKind(model, view.values.lora, kind, on));
   };
   const rebuild = (kinds: readonly TargetKind[]): void => {
     boxes.clear();
@@ -51,7 +51,6 @@ export function targetsBox(host: Host): Part {
       show(list, !!model && !values?.lora.full);
       setDisabled(choose, !buttonStates(experiment, view.run, 0).selectTargets!.enabled);
       setText(message, targetProblem(view) ?? '');
-      show(message, message.textContent !== '');
       if (!values) return;
       setText(summary, describeTargets(model ?? null, values.lora));
       if (!model) return;

@@ -27,8 +27,10 @@ export function readTheme(): Theme {
   };
 }
 
-/** Calls `changed` after VS Code has switched the theme. */
-export function onThemeChange(changed: () => void): void {
+/** Calls `changed` after VS Code has switched the theme, until the returned function is called. */
+export function onThemeChange(changed: () => void): () => void {
   // The class changes in the same step as the variables; a frame later both are computed.
-  new MutationObserver(() => requestAnimationFrame(changed)).observe(document.body, { attributes: true, attributeFilter: ['class', 'data-vscode-theme-id'] });
+  const observer = new MutationObserver(() => requestAnimationFrame(changed));
+  observer.observe(document.body, { attributes: true, attributeFilter: ['class', 'data-vscode-theme-id'] });
+  return () => observer.disconnect();
 }

@@ -4,10 +4,11 @@ import type { TryResult } from '../src/protocol/panel';
 import { h } from './dom';
 import { formatShare } from './format';
 
-/** Every text with both predictions. */
-export function classTable({ base, adapter }: TryResult): HTMLElement {
+/** Every text, or pair of texts, with both predictions. */
+export function classTable({ base, adapter }: TryResult, pairs: readonly string[] = []): HTMLElement {
+  const quoted = (text: string | undefined): HTMLElement | null => (text === undefined ? null : h('p', { class: 'quoted' }, text));
   return h('div', { class: 'tried' }, ...adapter.map((withAdapter, i) =>
-    h('article', { class: 'tried-text' }, h('p', { class: 'quoted' }, withAdapter.text),
+    h('article', { class: 'tried-text' }, quoted(withAdapter.text), quoted(pairs[i]),
       h('div', { class: 'sides' }, side('Base', base[i], 'base'), side('With adapter', withAdapter, 'adapter')))));
 }
 

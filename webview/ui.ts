@@ -4,6 +4,7 @@ import {
   type Button, type Checkbox, type Dropdown, type TextField,
 } from '@vscode/webview-ui-toolkit';
 import type { PanelAction } from '../src/protocol/panel';
+import { setAttributes } from './dom';
 
 export type { Button, Checkbox, Dropdown, TextField };
 
@@ -84,6 +85,12 @@ export function setChoice(element: Dropdown, value: string, tries = 5): void {
 /** Sets a field's text unless it says so already: the caret would move. */
 export function setField(element: TextField, text: string): void {
   if (element.value !== text) element.value = text;
+}
+
+/** Says to screen readers what stands below a field. The toolkit's input lies in a shadow root, into which no id reaches. */
+export function describeField(element: TextField, text: string): void {
+  const input = element.shadowRoot?.querySelector('input');
+  if (input) setAttributes(input, { 'aria-description': text || undefined });
 }
 
 export function setDisabled(element: Button | Checkbox | Dropdown | TextField, disabled: boolean): void {

@@ -1,5 +1,6 @@
 /** What every part of the panel is drawn from, and what it may ask of the host. */
-import { isTraining, settingsFixed, type ExperimentValues, type ModelView, type PanelAction, type TryResult, type WriteSettings, type WrittenPair } from '../src/protocol/panel';
+import { isTraining, settingsFixed, type ExperimentValues, type ModelView, type PanelAction, type TryRequest, type WriteSettings } from '../src/protocol/panel';
+import type { SettingChange } from '../src/protocol/experiment';
 import type { MemoryView } from '../src/protocol/memory';
 import { costOf, type Cost } from './cost';
 import type { Edits } from './edits';
@@ -21,14 +22,15 @@ export interface View extends PanelState {
 /** What the panel can ask for. */
 export interface Host {
   act(action: PanelAction): void;
-  edit(path: string[], value: unknown): void;
-  /** Rejects with an `ErrorReport`. */
-  predict(texts: string[]): Promise<TryResult>;
+  /** Changes the experiment file, as one edit. */
+  edit(changes: readonly SettingChange[]): void;
+  /** Classifies texts. Rejects with an `ErrorReport` where it could not begin. */
+  predict(request: TryRequest): Promise<unknown>;
   measure(): void;
   cancelMeasure(): void;
   startAnyway(): void;
-  /** Continues a prompt. Rejects with an `ErrorReport`. */
-  write(prompt: string, settings: WriteSettings): Promise<WrittenPair>;
+  /** Continues a prompt; rejects as `predict`. */
+  write(request: TryRequest & { settings: WriteSettings }): Promise<unknown>;
   stopWriting(): void;
   open(file: string, where?: string): void;
 }

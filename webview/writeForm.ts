@@ -1,9 +1,9 @@
 /** The settings of writing: greedy or drawn, and the numbers that belong to each, with the ranges of the protocol's table. */
 import { GENERATION, wrongSetting, type GenerationKey } from '../src/protocol/generation';
 import type { WriteSettings } from '../src/protocol/panel';
+import { readNumber } from '../src/protocol/typedNumber';
 import { h, setAttributes, setText, show } from './dom';
-import { readNumber } from './settingsForm';
-import { dropdown, setDisabled, setField, textField, type TextField } from './ui';
+import { describeField, dropdown, setChoice, setDisabled, setField, textField, type TextField } from './ui';
 
 const MODES = ['Greedy', 'Sampled'] as const;
 /** The fields of the form. The repetition penalty is the checkpoint's. */
@@ -13,11 +13,16 @@ const SAMPLED: Partial<Record<GenerationKey, number>> = { temperature: 1, top_k:
 /** Only these have a meaning when tokens are drawn. */
 const DRAWN: GenerationKey[] = ['temperature', 'top_p', 'top_k', 'seed'];
 
+/** What a person has chosen and typed: the decoding as `mode`, and the text of each field. */
+export type WriteInput = Record<string, string>;
+
 export interface WriteForm {
   element: HTMLElement;
   /** Undefined while a field holds what is not possible. */
   settings(): WriteSettings | undefined;
   setDisabled(disabled: boolean): void;
+  input(): WriteInput;
+  restore(input: WriteInput): void;
 }
 
 /** The form. `changed` is called whenever `settings` may answer otherwise. */
@@ -35,7 +40,6 @@ export function writeForm(changed: () => void): WriteForm {
     const input = textField(NAMES[key]!, `write.${key}`, redraw, () => {});
     setField(input, String(SAMPLED[key] ?? GENERATION[key].default));
     input.title = GENERATION[key].doc;
-    setAttributes(input, { 'aria-describedby': 'write-problem' });
     return { element: h('div', { class: 'write-field' }, h('span', { class: 'label', 'aria-hidden': 'true', title: GENERATION[key].doc }, NAMES[key]!), input), input, read: () => readNumber(input.value, GENERATION[key].type === 'integer') };
   }
 
@@ -56,6 +60,7 @@ export function writeForm(changed: () => void): WriteForm {
     for (const [key, { element, input }] of fields) {
       show(element, shown().includes(key));
       setAttributes(input, { 'aria-invalid': wrong?.key === key && 'true' });
+      describeField(input, wrong?.key === key ? wrong.text : '');
     }
     setText(message, wrong?.text ?? '');
     show(message, wrong !== undefined);
@@ -80,6 +85,13 @@ export function writeForm(changed: () => void): WriteForm {
     setDisabled(disabled) {
       for (const { input } of fields.values()) setDisabled(input, disabled);
       setDisabled(choice, disabled);
+    },
+    input: () => ({ mode, ...Object.fromEntries([...fields].map(([key, { input }]) => [key, input.value])) }),
+    restore(given) {
+      mode = MODES.find(each => each === given.mode) ?? mode;
+      setChoice(choice, mode);
+      for (const [key, { input }] of fields) setField(input, given[key] ?? input.value);
+      redraw();
     },
   };
 }

@@ -37,7 +37,7 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
       if (file) panel.show();
       return file;
     },
-    openPanel: () => panel.show(),
+    openPanel: (experimentFile?: string) => openPanel(lab, panel, experimentFile),
     openFile: () => lab.document && vscode.window.showTextDocument(lab.document.uri),
 
     selectTargetModules: () => pickTargets(lab),
@@ -91,14 +91,20 @@ async function openExperiment(lab: Lab, panel: ExperimentPanel, uri: vscode.Uri 
   if (await lab.current.require()) panel.show();
 }
 
-export interface TryArguments { adapter?: string; text?: string; settings?: WriteSettings }
+/** Shows the panel, with a certain experiment if one is named; where its file is no longer there, with the current one. */
+async function openPanel(lab: Lab, panel: ExperimentPanel, experimentFile: string | undefined): Promise<void> {
+  if (typeof experimentFile === 'string') await lab.current.choose(vscode.Uri.file(experimentFile)).catch(() => undefined);
+  panel.show();
+}
+
+export interface TryArguments { adapter?: string; text?: string; text_pair?: string; settings?: WriteSettings }
 
 /** With a text: returns what base and adapter make of it. Without: shows the panel's box, or asks for a text where there is no experiment. */
 async function tryAdapter(lab: Lab, panel: ExperimentPanel, args: TryArguments | RunNode | undefined): Promise<unknown> {
   const given = isNode(args) ? adapterOfNode(args) : plain(args)?.adapter;
-  const { text, settings = {} } = (isNode(args) ? undefined : plain(args)) ?? {};
+  const { text, text_pair, settings = {} } = (isNode(args) ? undefined : plain(args)) ?? {};
   const adapter = given ?? lab.run?.view.adapter ?? undefined;
-  if (text !== undefined) return adapter && writes(await taskFor(lab, adapter)) ? writeAfter(lab, text, settings, undefined, adapter) : tryTexts(lab, [text], adapter);
+  if (text !== undefined) return adapter && writes(await taskFor(lab, adapter)) ? writeAfter(lab, text, settings, undefined, adapter) : tryTexts(lab, { texts: [text], pairs: text_pair === undefined ? undefined : [text_pair] }, adapter);
   const chosen = adapter ?? await chooseAdapter(lab, 'Try adapter');
   if (!chosen) return undefined;
   if (!lab.document) await lab.current.initialize();

@@ -1,13 +1,14 @@
 /** The experiment panel: one webview in the editor area that follows the current experiment. All its state lives in the host. */
 import * as vscode from 'vscode';
-import { EMPTY_RUN, isActive, PANEL_ACTIONS, TELEMETRY_KEPT, type PanelAction, type RunView, type WrittenPair } from '../protocol/panel';
+import { EMPTY_RUN, isActive, PANEL_ACTIONS, TELEMETRY_KEPT, type PanelAction, type RunView, type Tried, type TryRequest, type WrittenPair } from '../protocol/panel';
 import type { MetricRecord, TelemetrySample } from '../protocol/metrics';
 import { settingAt } from '../protocol/experiment';
 import { Disposables, throttle } from './disposables';
+import { ExperimentDocument, isExperimentFile } from './experimentDocument';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
 import { panelHtml, webviewRoot } from './panelHtml';
-import { openAt, ReportedError } from './reports';
+import { openAt, ReportedError, toReport } from './reports';
 import { stopWriting, tryTexts, writeAfter } from './tryAdapter';
 import { WebviewConnection } from './webviewConnection';
 
@@ -27,6 +28,9 @@ const COMMANDS: Record<PanelAction, string> = {
   showLog: 'loraLab.showLog', installRuntime: 'loraLab.installRuntime',
 };
 
+/** What goes to the run that trains, whatever is shown. */
+const STEERING: PanelAction[] = ['pause', 'resume', 'stop', 'saveCheckpoint'];
+
 export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private readonly disposables = new Disposables();
   private panel: { webview: vscode.WebviewPanel; connection: WebviewConnection; own: Disposables } | undefined;
@@ -40,6 +44,9 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
   private sentRun: RunView | undefined;
   private readonly shownOrHidden = this.disposables.add(new vscode.EventEmitter<void>());
   readonly onDidChangeVisibility = this.shownOrHidden.event;
+  /** The last try, whose result may come while the page is not there. */
+  private tried: Tried | undefined;
+  private readonly sendTried = this.disposables.add(throttle(TEXT_MS, () => this.visible && this.tried && this.panel?.connection.notify('tried', this.tried)));
   private readonly sendMetrics = this.disposables.add(throttle(METRICS_MS, () => this.flush()));
 
   constructor(private readonly lab: Lab) {
@@ -96,19 +103,26 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         this.followRun();
         this.waiting = nothing();
         this.sentRun = this.lab.run?.view ?? EMPTY_RUN;
-        return this.lab.view();
+        return { ...this.lab.view(), tried: this.tried ?? null };
       },
-      edit: async ({ path, value }) => {
-        if (!settingAt(path)) throw new ReportedError({ code: 'panel.unknown-key', where: path.join('.'), cause: 'is no key of an experiment', action: 'report this as a fault of the extension' });
-        if (this.lab.document) await this.lab.edit(this.lab.document, [{ path, value }]);
+      edit: async ({ experiment, changes }) => {
+        const unknown = changes.find(({ path }) => !settingAt(path));
+        if (unknown) throw new ReportedError({ code: 'panel.unknown-key', where: unknown.path.join('.'), cause: 'is no key of an experiment', action: 'report this as a fault of the extension' });
+        const { document } = this.lab;
+        const uri = vscode.Uri.file(experiment ?? '');
+        // What was set right before another experiment was shown belongs to the one before.
+        if (document?.file === experiment) await this.lab.edit(document, changes);
+        else if (isExperimentFile(uri)) await this.lab.edit(await ExperimentDocument.open(uri), changes);
         return null;
       },
-      act: async ({ action }) => {
+      act: async ({ experiment, action }) => {
+        if (!STEERING.includes(action)) this.requireShown(experiment);
         if (PANEL_ACTIONS.includes(action)) void vscode.commands.executeCommand(COMMANDS[action]);
         return null;
       },
-      predict: ({ texts }) => tryTexts(this.lab, texts),
-      measure: async () => {
+      predict: request => this.begin(request, async () => ({ classes: await tryTexts(this.lab, request) })),
+      measure: async ({ experiment }) => {
+        this.requireShown(experiment);
         await this.lab.measureMemory();
         return null;
       },
@@ -116,15 +130,12 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         this.lab.memory.cancel();
         return null;
       },
-      startAnyway: async () => {
+      startAnyway: async ({ experiment }) => {
+        this.requireShown(experiment);
         void vscode.commands.executeCommand(COMMANDS.start, { anyway: true }).then(undefined, () => { /* the command has shown why */ });
         return null;
       },
-      write: async ({ prompt, settings }) => {
-        let latest: WrittenPair | undefined;
-        const send = throttle(TEXT_MS, () => this.visible && connection.notify('written', latest!));
-        try { return await writeAfter(this.lab, prompt, settings, written => { latest = written; send(); }); } finally { send.dispose(); }
-      },
+      write: ({ settings, ...request }) => this.begin(request, async hear => ({ written: await writeAfter(this.lab, request.texts[0], settings, hear) })),
       stopWriting: () => {
         stopWriting(this.lab);
         return null;
@@ -147,17 +158,35 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       this.sendExperiment();
       this.sendRun();
       this.sendMetrics();
+      this.sendTried();
     }));
     own.add(webview.onDidDispose(() => {
       stopWriting(this.lab);
       this.lab.tries.end();
-      this.panel = undefined;
+      this.panel = this.tried = undefined;
       this.waiting = nothing();
       own.dispose();
       this.shownOrHidden.fire();
     }));
     this.panel = { webview, connection, own };
     this.shownOrHidden.fire();
+  }
+
+  /** Throws where another experiment has become the current one since the panel asked: nobody has pressed a button for that one. */
+  private requireShown(experiment: string | null): void {
+    if (experiment === (this.lab.document?.file ?? null)) return;
+    throw new ReportedError({ code: 'panel.other-experiment', file: experiment ?? undefined, cause: 'another experiment was shown before the click on a button of this one arrived, so nothing was done', action: 'show it again and click again' });
+  }
+
+  /** Begins a try, which takes the place of the last one, and tells of it while it goes on. */
+  private begin({ of, texts, pairs }: TryRequest, work: (hear: (written: WrittenPair) => void) => Promise<Partial<Tried>>): null {
+    const mine: Tried = this.tried = { of, texts, pairs, classes: null, written: null, error: null, busy: true };
+    const tell = (part: Partial<Tried>): void => {
+      Object.assign(mine, part);
+      if (this.tried === mine) this.sendTried();
+    };
+    void work(written => tell({ written })).then(part => tell({ ...part, busy: false }), error => tell({ error: toReport(error), busy: false }));
+    return null;
   }
 
   private experimentChanged(): void {

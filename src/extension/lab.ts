@@ -4,13 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import { countAdapter, matchedModules, type AdapterCount } from '../protocol/adapterMath';
 import type { ErrorReport } from '../protocol/engine';
+import type { SettingChange } from '../protocol/experiment';
 import { EMPTY_RUN, settingsFixed, WHOLE_MODEL, type ExperimentView, type ModelView, type PanelView } from '../protocol/panel';
 import { CurrentExperiment } from './currentExperiment';
 import { Disposables } from './disposables';
 import { liveEngines, withEngine, type EngineOptions } from './engineClient';
 import { workFolder, type ExperimentDocument } from './experimentDocument';
 import { ExperimentRun } from './experimentRun';
-import type { Change } from './jsonEdit';
 import { MemoryProbe, type MemorySubject } from './memoryProbe';
 import { heldBy, ReportedError, toReport } from './reports';
 import { newestDefaultRun, ownerOf, readRunFolder, readSweep } from './runFolders';
@@ -108,9 +108,9 @@ export class Lab {
   }
 
   /** Changes an experiment for a tick, a command or a control of the panel. Errors: those of `requireEditable` and of `ExperimentDocument.edit`. */
-  async edit(document: ExperimentDocument, changes: readonly Change[]): Promise<void> {
+  async edit(document: ExperimentDocument, changes: readonly SettingChange[]): Promise<void> {
     for (const { path } of changes) this.requireEditable(document, path[0]);
-    await document.edit(changes);
+    await document.edit(changes.map(({ path, value }) => ({ path, value })));
   }
 
   /** Throws where a section of an experiment cannot be changed: `run.active` while its run is trained, `lora.whole-model` where there is no adapter. */

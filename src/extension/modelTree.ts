@@ -1,8 +1,8 @@
 /** The Model tree: ticking writes `target_modules` of the experiment file, and the file's text ticks the tree. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { formatInteger, isSaved, matchedModules } from '../protocol/adapterMath';
-import { shortestTargets } from '../protocol/targetNames';
+import { formatInteger, isSaved } from '../protocol/adapterMath';
+import { targetChanges } from '../protocol/targetNames';
 import { Disposables } from './disposables';
 import type { Lab } from './lab';
 import { buildModuleTree, nodeState, tickable, type ModuleNode, type NodeState } from './moduleNodes';
@@ -113,15 +113,7 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
 export async function setTicked(lab: Lab, ticked: ReadonlySet<string>): Promise<void> {
   const { document, model } = lab;
   if (!document || model.state !== 'ready') return;
-  const targets = shortestTargets(ticked, model.model.modules);
-  const changes = [{ path: ['lora', 'target_modules'], value: targets as unknown }];
-  const lora = document.reading.values.lora;
-  // A module that `exclude_modules` names can be ticked only if it is no longer excluded.
-  const matched = matchedModules(model.model, { ...lora, target_modules: targets, layers_to_transform: null });
-  if (lora.exclude_modules !== null && matched.length < ticked.size) changes.push({ path: ['lora', 'exclude_modules'], value: undefined });
-  // The names say by themselves which layers are meant.
-  if (lora.layers_to_transform !== null) changes.push({ path: ['lora', 'layers_to_transform'], value: undefined }, { path: ['lora', 'layers_pattern'], value: undefined });
-  await lab.edit(document, changes);
+  await lab.edit(document, targetChanges(model.model, document.reading.values.lora, ticked));
 }
 
 function tooltip(node: ModuleNode, state: NodeState): vscode.MarkdownString {

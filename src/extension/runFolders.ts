@@ -3,7 +3,9 @@ import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { hasEnded, isOnThisMachine, LOCK_NAME, parseOwner } from '../machine/folderOwner';
 import { newestRun } from '../protocol/defaultRuns';
+import type { Experiment } from '../protocol/experiment';
 import { isEvalRecord, shownMetrics, type ShownMetric, type MetricRecord, type Summary, type SweepSummary } from '../protocol/metrics';
+import { textPair, type TextPair } from '../protocol/panel';
 
 /** Enough of `metrics.jsonl` for the last train and evaluation lines. */
 const TAIL_BYTES = 64 * 1024;
@@ -117,6 +119,12 @@ export async function isAdapter(folder: string): Promise<boolean> {
 export async function taskOfAdapter(folder: string): Promise<string | null> {
   const json = parseJson(await fs.readFile(path.join(folder, 'adapter_config.json'), 'utf8').catch(() => '')) as Record<string, unknown> | undefined;
   return typeof json?.task_type === 'string' ? json.task_type : null;
+}
+
+/** The pairs of texts that the run of an adapter was trained on; null for single texts, undefined where none is beside it. */
+export async function pairOfAdapter(folder: string): Promise<TextPair | null | undefined> {
+  const json = parseJson(await fs.readFile(path.join(folder, '..', 'experiment.json'), 'utf8').catch(() => '')) as Partial<Experiment> | undefined;
+  return json?.dataset && textPair(json.dataset);
 }
 
 /** True for a folder that may be a base checkpoint. */

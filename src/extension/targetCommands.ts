@@ -3,6 +3,7 @@ import * as vscode from 'vscode';
 import { isSaved, matchedModules, patternValue } from '../protocol/adapterMath';
 import type { ModuleInfo } from '../protocol/engine';
 import { withPatternValue } from '../protocol/targetNames';
+import { readOverride, wrongOverride } from '../protocol/typedNumber';
 import type { Lab } from './lab';
 import { setTicked } from './modelTree';
 import { tickable, type ModuleNode } from './moduleNodes';
@@ -54,7 +55,7 @@ export async function setOverride(lab: Lab, key: 'r' | 'lora_alpha', nodes: read
   const limit = Math.min(...modules.map(m => Math.min(m.shape[0], m.shape[1])));
   const value = given ?? await askNumber(key, modules, patternValue(pattern, modules[0].name, fallback), limit);
   if (value === undefined) return;
-  const wrong = validate(key, String(value), limit);
+  const wrong = wrongOverride(key, value, limit);
   if (wrong) throw new ReportedError({ code: 'panel.bad-value', file: document.file, where: `lora.${patternKey}`, cause: `${value} cannot be used`, action: wrong });
   const names = model.modules.filter(m => m.adaptable).map(m => m.name);
   const next = withPatternValue(pattern, fallback, new Set(modules.map(m => m.name)), value, names);
@@ -64,16 +65,10 @@ export async function setOverride(lab: Lab, key: 'r' | 'lora_alpha', nodes: read
 async function askNumber(key: 'r' | 'lora_alpha', modules: readonly ModuleInfo[], current: number, limit: number): Promise<number | undefined> {
   const what = modules.length === 1 ? modules[0].name : `${modules.length} modules`;
   const text = await vscode.window.showInputBox({
-    title: `${key === 'r' ? 'Rank' : 'Alpha'} of ${what}`, value: String(current), validateInput: input => validate(key, input, limit),
+    title: `${key === 'r' ? 'Rank' : 'Alpha'} of ${what}`, value: String(current), validateInput: input => readOverride(key, input, limit).wrong,
     prompt: key === 'r' ? `A is [r, in], B is [out, r]; at most ${limit}` : 'ΔW = (alpha / r) · B A',
   });
-  return text === undefined ? undefined : Number(text);
-}
-
-function validate(key: 'r' | 'lora_alpha', text: string, limit: number): string | undefined {
-  const value = Number(text);
-  if (key === 'r') return Number.isInteger(value) && value >= 1 && value <= limit ? undefined : `give a whole number from 1 to ${limit}`;
-  return text.trim() !== '' && Number.isFinite(value) && value > 0 ? undefined : 'give a number above 0';
+  return text === undefined ? undefined : readOverride(key, text, limit).value;
 }
 
 function ready(lab: Lab) {

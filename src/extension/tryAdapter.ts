@@ -5,7 +5,7 @@ import type { TryResult, WrittenPair, WriteSettings } from '../protocol/panel';
 import { baseFor } from './adapterCommands';
 import { requireTrust, type Lab } from './lab';
 import { ReportedError } from './reports';
-import { taskOfAdapter } from './runFolders';
+import { pairOfAdapter, taskOfAdapter } from './runFolders';
 import { Writing } from './writeTexts';
 
 /** What is being written for the panel: one text at a time. */
@@ -13,9 +13,9 @@ const writing = new WeakMap<Lab, Writing>();
 
 /** Makes an adapter the one that the panel tries with the run that it shows. */
 export async function chooseForTry(lab: Lab, adapter: string): Promise<void> {
-  const task = await taskOfAdapter(adapter);
+  const [task, pair] = await Promise.all([taskOfAdapter(adapter), pairOfAdapter(adapter)]);
   const { run } = lab;
-  run?.tryWith(adapter === run.view.adapter ? null : { folder: adapter, task });
+  run?.tryWith(adapter === run.view.adapter ? null : { folder: adapter, task, pair });
 }
 
 /** What an adapter was trained for: what it says itself, else the current experiment's task. */
@@ -25,15 +25,15 @@ export async function taskFor(lab: Lab, adapter: string): Promise<string> {
 
 export const writes = (task: string): boolean => task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM';
 
-/** Class probabilities of each text from the base (without adapter) and with the adapter. */
-export async function tryTexts(lab: Lab, texts: string[], adapter = adapterToTry(lab)): Promise<TryResult> {
+/** Class probabilities of each text, or pair of texts, from the base (without adapter) and with the adapter. */
+export async function tryTexts(lab: Lab, { texts, pairs }: { texts: string[]; pairs?: string[] }, adapter = adapterToTry(lab)): Promise<TryResult> {
   const folders = await foldersToTry(lab, adapter);
   return lab.tries.use(lab.engineOptions, async engine => {
-    const adapted = await engine.request('predict', { ...folders, texts });
+    const adapted = await engine.request('predict', { ...folders, texts, pairs });
     // A base without a head of its own has no names for its classes: both columns carry the adapter's.
     const { probabilities } = adapted.flatMap(({ words }) => words ?? []).find(({ tag }) => tag !== null) ?? adapted[0];
     const task = adapted[0].words ? 'TOKEN_CLS' : 'SEQ_CLS';
-    return { base: await engine.request('predict', { ...folders, adapter: null, task, texts, labels: Object.keys(probabilities), problem_type: adapted[0].problem_type }), adapter: adapted };
+    return { base: await engine.request('predict', { ...folders, adapter: null, task, texts, pairs, labels: Object.keys(probabilities), problem_type: adapted[0].problem_type }), adapter: adapted };
   });
 }
 
@@ -69,11 +69,15 @@ export function describeTry({ base, adapter }: TryResult): string {
 /** Without the panel: asks for one text and tells what comes of it. */
 export async function askAndTry(lab: Lab, adapter: string): Promise<TryResult | WrittenPair | undefined> {
   const generates = writes(await taskFor(lab, adapter));
-  const input = await vscode.window.showInputBox({ title: 'Try adapter', prompt: generates ? 'A prompt to continue with the base and with the adapter' : 'A text to classify with the base and with the adapter' });
+  const ask = (prompt: string): Thenable<string | undefined> => vscode.window.showInputBox({ title: 'Try adapter', prompt });
+  const pair = generates ? undefined : await pairOfAdapter(adapter);
+  const input = await ask(generates ? 'A prompt to continue with the base and with the adapter' : pair ? `${pair[0]}: the first text of a pair to classify with the base and with the adapter` : 'A text to classify with the base and with the adapter');
   if (!input) return undefined;
+  const second = pair ? await ask(`${pair[1]}: the second text of the pair`) : undefined;
+  if (pair && !second) return undefined;
   const options = { location: vscode.ProgressLocation.Notification, title: 'Trying the adapter', cancellable: generates };
   if (!generates) {
-    const result = await vscode.window.withProgress(options, () => tryTexts(lab, [input], adapter));
+    const result = await vscode.window.withProgress(options, () => tryTexts(lab, { texts: [input], pairs: second === undefined ? undefined : [second] }, adapter));
     await vscode.window.showInformationMessage(describeTry(result));
     return result;
   }

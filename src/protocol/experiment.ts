@@ -178,6 +178,9 @@ export interface Experiment extends Values<typeof SETTINGS.experiment> {
 /** An experiment as it is written: `"lora": null` where the whole model is trained. */
 export const written = (experiment: Experiment): Record<string, unknown> => ({ ...experiment, lora: experiment.lora.full ? null : experiment.lora });
 
+/** Sets one key of an experiment file; without a value it removes the key, which null is not: that is a value. */
+export interface SettingChange { path: string[]; value?: unknown }
+
 /** One thing wrong with an experiment file. `path` leads to the key, e.g. `['lora', 'r']`. */
 export interface Problem { path: string[]; cause: string; action: string }
 

@@ -1,8 +1,9 @@
 /** The changes of settings that make a run fit into memory. Pure. */
+import type { SettingChange } from './experiment';
 import type { MemorySettings } from './memoryEstimate';
 
 /** A change of settings with which a run fits. */
-export interface FittingChange { label: string; edits: { path: string[]; value: unknown }[]; total: number }
+export interface FittingChange { label: string; edits: SettingChange[]; total: number }
 
 /**
  * The smallest change of each kind that brings the need down to `available` bytes: a smaller batch with the accumulation raised so that

@@ -4,7 +4,7 @@
  */
 import type { AdapterSettings } from './adapterMath';
 import type { BaseDropout, Completion, ErrorReport, ModuleInfo, Prediction, Progress, RunStarted, RunState } from './engine';
-import type { Experiment, Problem } from './experiment';
+import type { DatasetSettings, Experiment, Problem, SettingChange } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MemoryView } from './memory';
 import type { SweepSize } from './memoryEstimate';
@@ -87,7 +87,7 @@ export interface RunView {
 }
 
 /** `telemetry` holds the last minutes of the run that is going on. */
-export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[]; telemetry?: TelemetrySample[] }
+export interface PanelView { experiment: ExperimentView | null; run: RunView; metrics: MetricRecord[]; telemetry?: TelemetrySample[]; tried?: Tried | null }
 
 /** Samples that host and panel keep. */
 export const TELEMETRY_KEPT = 300;
@@ -109,26 +109,44 @@ export interface Written {
 }
 export interface WrittenPair { base: Written; adapter: Written }
 export type WriteSettings = Partial<GenerationSettings>;
-/** An adapter that was chosen in the Runs tree: its PEFT folder, and its task, null where its config does not say. */
-export interface ChosenAdapter { folder: string; task: string | null }
+
+/** What the panel asks base and adapter, `pairs` being the second texts, and what was shown with it (`of`): the answer belongs there alone. */
+export interface TryRequest { of: string; texts: string[]; pairs?: string[] }
+/** What has come of it so far. The host keeps it: the page of a panel that is hidden is no longer there, and made anew when it is back. */
+export interface Tried extends TryRequest {
+  classes: TryResult | null;
+  written: WrittenPair | null;
+  error: ErrorReport | null;
+  /** It goes on. */
+  busy: boolean;
+}
+/** The columns of pairs of texts. */
+export type TextPair = [first: string, second: string];
+export const textPair = ({ text_column = 'text', text_pair_column }: Partial<Pick<DatasetSettings, 'text_column' | 'text_pair_column'>>): TextPair | null => (text_pair_column ? [text_column, text_pair_column] : null);
+
+/** An adapter that was chosen in the Runs tree: its PEFT folder, its task, null where its config does not say, and the pairs that it was trained on, null for single texts, undefined where its folder does not say. */
+export interface ChosenAdapter { folder: string; task: string | null; pair?: TextPair | null }
 
 type Empty = Record<string, never>;
+/** The file of the experiment that the panel showed when it asked, null for none. */
+interface OfExperiment { experiment: string | null }
 
 /** Requests, panel → host: name → [parameters, result]. */
 export interface PanelRequests {
   ready: [Empty, PanelView];
-  /** Sets one key of the experiment file; `null` is a value, `undefined` removes the key. */
-  edit: [{ path: string[]; value?: unknown }, null];
-  act: [{ action: PanelAction }, null];
-  predict: [{ texts: string[] }, TryResult];
+  /** Changes an experiment file as one edit: the one that was shown, which another may have followed meanwhile. */
+  edit: [OfExperiment & { changes: SettingChange[] }, null];
+  act: [OfExperiment & { action: PanelAction }, null];
+  /** Classifies texts. What comes of it is told by `tried`, as with `write`. */
+  predict: [TryRequest, null];
   /** Measures the memory of one step; answers when it has, or was cancelled. */
-  measure: [Empty, null];
+  measure: [OfExperiment, null];
   cancelMeasure: [Empty, null];
   /** Starts a run that was held back because memory is short. */
-  startAnyway: [Empty, null];
-  /** Continues a prompt with the adapter and then with the base. `written` notifications carry what has been written meanwhile. */
-  write: [{ prompt: string; settings: WriteSettings }, WrittenPair];
-  /** Ends what `write` does; it answers with what has been written. */
+  startAnyway: [OfExperiment, null];
+  /** Continues a prompt, the only text, with the adapter and then with the base. */
+  write: [TryRequest & { settings: WriteSettings }, null];
+  /** Ends what `write` does; what has been written is its result. */
   stopWriting: [Empty, null];
   /** Opens a file of an error report at its place. */
   open: [{ file: string; where?: string }, null];
@@ -140,7 +158,7 @@ export interface PanelNotifications {
   run: { run: RunView };
   /** Appended records and samples, everything since the last such message; `reset` replaces all that was shown. */
   metrics: { records: MetricRecord[]; samples: TelemetrySample[]; reset: boolean };
-  written: WrittenPair;
+  tried: Tried;
   /** Puts the cursor into the Try box. */
   focusTry: Empty;
 }

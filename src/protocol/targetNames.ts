@@ -1,6 +1,17 @@
 /** The other direction of adapterMath: from a set of ticked modules to the shortest keys that match exactly that set. */
-import { matchesSuffix, patternValue } from './adapterMath';
+import { matchedModules, matchesSuffix, patternValue, type AdapterSettings } from './adapterMath';
 import type { ModuleInfo } from './engine';
+import type { SettingChange } from './experiment';
+
+/** The changes of an experiment file with which exactly the ticked modules are targets. */
+export function targetChanges(model: Parameters<typeof matchedModules>[0], lora: AdapterSettings, ticked: ReadonlySet<string>): SettingChange[] {
+  const target_modules = shortestTargets(ticked, model.modules);
+  // A module that `exclude_modules` names can be ticked only if it is no longer excluded.
+  const excluded = lora.exclude_modules !== null && matchedModules(model, { ...lora, target_modules, layers_to_transform: null }).length < ticked.size;
+  // The names say by themselves which layers are meant.
+  const removed = [...excluded ? ['exclude_modules'] : [], ...lora.layers_to_transform === null ? [] : ['layers_to_transform', 'layers_pattern']];
+  return [{ path: ['lora', 'target_modules'], value: target_modules }, ...removed.map(key => ({ path: ['lora', key] }))];
+}
 
 /**
  * Shortest `target_modules` that match exactly the ticked modules: `all-linear`, else the shortest suffixes

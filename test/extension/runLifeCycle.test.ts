@@ -140,6 +140,16 @@ suite('Runs one after the other', () => {
     assert.equal(await tried(), adapter, 'trained anew');
   });
 
+  test('a classifier of pairs is tried with both texts', async () => {
+    const rows = readFileSync(inWorkspace('eval.jsonl'), 'utf8').split('\n').slice(0, 32).map(line => JSON.parse(line) as { text: string });
+    writeFileSync(inWorkspace('pairs.jsonl'), rows.map((row, i) => `${JSON.stringify({ ...row, second: rows[31 - i].text })}\n`).join(''));
+    const pairs: Change[] = [{ path: ['dataset', 'train'], value: 'pairs.jsonl' }, { path: ['dataset', 'eval'], value: 'pairs.jsonl' }, { path: ['dataset', 'text_pair_column'], value: 'second' }];
+    await train('pairs', pairs);
+    const tried = (args: object): Thenable<TryResult> => vscode.commands.executeCommand('loraLab.tryAdapter', { text: 'A wonderful evening.', ...args });
+    const [alone, pair] = [await tried({}), await tried({ text_pair: 'I left after an hour.' })];
+    for (const side of ['base', 'adapter'] as const) assert.notDeepEqual(pair[side][0].probabilities, alone[side][0].probabilities, side);
+  });
+
   test('an earlier run is tried on the base that it was trained on', async () => {
     await train('based');
     copyModel('other-model', { changed: true });

@@ -72,7 +72,7 @@ test('a tick beside a Python expression keeps what it matches, in names', () => 
   const model = { ...shape, folder: '', model_type: 'bert', labels: [], data_bytes: null, dropout: { hidden: 0, attention: 0 }, heads: 12 } as unknown as ModelView;
   const { lora } = settings({ target_modules: '(?i).*QUERY' });
   const values = lora as unknown as ExperimentValues['lora'];
-  assert.deepEqual(tickKind(model, values, 'attention.self.key', true).target_modules, ['query', 'key']);
+  assert.deepEqual(tickKind(model, values, 'attention.self.key', true)[0].value, ['query', 'key']);
   assert.deepEqual(targetKinds(model, values).filter(({ ticked }) => ticked).map(({ kind, ticked }) => [kind, ticked]), [['attention.self.query', 12]]);
 });
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { experiment, memory, metrics, run, VIEWS } from './support/fixtures';
+import { experiment, memory, metrics, run, values, VIEWS } from './support/fixtures';
 import { inPanel, notify } from './support/panelPage';
 import { THEMES } from './support/themes';
 
@@ -68,6 +68,28 @@ for (const theme of ['contrast', 'contrastLight']) {
     assert.ok(seen > 300, `${seen} pixels`);
   }));
 }
+
+test('what is wrong with a setting, and what is to be known of it, is said with its control, and told when it arises', () => inPanel({ state: 'problems' }, async page => {
+  const devtools = await page.context().newCDPSession(page);
+  const said = async (role: string, name: string): Promise<string | undefined> => {
+    const { nodes } = await devtools.send('Accessibility.getFullAXTree');
+    return nodes.find(node => node.role?.value === role && node.name?.value === name)?.description?.value as string | undefined;
+  };
+  const rate = await page.locator('#message-training\\.learning_rate').innerText();
+  assert.ok(rate);
+  for (const role of ['textbox', 'slider']) assert.ok((await said(role, 'Learning rate'))?.includes(rate), role);
+  assert.match(await said('textbox', 'Alpha') ?? '', /^Scaling lora_alpha/);
+  const message = page.locator('#message-lora\\.r');
+  assert.deepEqual([await message.getAttribute('role'), await message.getAttribute('aria-live')], ['status', 'off']);
+  await page.locator('vscode-text-field[data-key="lora.r"] input').fill('eight');
+  await page.waitForFunction(() => document.getElementById('message-lora.r')!.getAttribute('aria-live') === 'polite');
+  assert.equal(await said('textbox', 'Rank'), 'give a number');
+  const given = values();
+  await notify(page, 'experiment', { experiment: experiment({ values: { ...given, dataset: { ...given.dataset, eval: null } } }) });
+  await page.click('#more-settings summary');
+  await page.locator('#message-training\\.eval_strategy', { hasText: 'There is no evaluation data' }).waitFor();
+  assert.match(await said('combobox', 'Evaluate') ?? '', /There is no evaluation data/);
+}));
 
 const focused = (page: Page): Promise<string> => page.evaluate(() => {
   const { dataset, id, className } = document.activeElement as HTMLElement;

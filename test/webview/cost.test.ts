@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatCount } from '../../src/protocol/adapterMath';
 import { costOf, ratioByRank } from '../../webview/cost';
+import type { SettingChange } from '../../src/protocol/experiment';
 import { fittingChanges } from '../../src/protocol/fittingChanges';
 import type { ExperimentValues } from '../../src/protocol/panel';
 import { neededMemory, settingsOf, type MeasuredMemory, type MemoryView } from '../../src/protocol/memory';
@@ -389,15 +390,17 @@ test('a row of which single layers are ticked says how many', () => {
   assert.equal(kinds[0].ticked, 2);
 });
 
+const targets = (...value: string[]): SettingChange[] => [{ path: ['lora', 'target_modules'], value }];
+
 test('ticking a kind writes the shortest names that match exactly the ticked modules', () => {
   const model = bertModel();
-  assert.deepEqual(tickKind(model, values().lora, 'attention.self.key', true), { target_modules: ['query', 'key', 'value'] });
-  assert.deepEqual(tickKind(model, values().lora, 'attention.self.value', false), { target_modules: ['query'] });
-  assert.deepEqual(tickKind(model, values({ target_modules: ['query', 'layer.0.attention.self.value'] }).lora, 'attention.self.value', true), { target_modules: ['query', 'value'] });
+  assert.deepEqual(tickKind(model, values().lora, 'attention.self.key', true), targets('query', 'key', 'value'));
+  assert.deepEqual(tickKind(model, values().lora, 'attention.self.value', false), targets('query'));
+  assert.deepEqual(tickKind(model, values({ target_modules: ['query', 'layer.0.attention.self.value'] }).lora, 'attention.self.value', true), targets('query', 'value'));
 });
 
 test('ticking an excluded kind lifts the exclusion', () => {
-  assert.deepEqual(tickKind(bertModel(), values({ exclude_modules: ['key'] }).lora, 'attention.self.key', true), { target_modules: ['query', 'key', 'value'], exclude_modules: null });
+  assert.deepEqual(tickKind(bertModel(), values({ exclude_modules: ['key'] }).lora, 'attention.self.key', true), [...targets('query', 'key', 'value'), { path: ['lora', 'exclude_modules'] }]);
 });
 
 test('targets read as written, with how much they match', () => {

@@ -10,7 +10,8 @@ async function withEdits(use: (at: { edits: Edits; sent: unknown[][]; pass: (ms:
   mock.timers.enable({ apis: ['setTimeout'] });
   const sent: unknown[][] = [];
   let changes = 0;
-  const edits = new Edits((path, value) => { sent.push([path.join('.'), value]); return answer(); }, () => { changes += 1; });
+  const edits = new Edits((file, all) => { sent.push([file, ...all.map(({ path, value }) => [path.join('.'), value])]); return answer(); }, () => { changes += 1; });
+  edits.follow('a');
   edits.settle(values());
   try {
     await use({ edits, sent, changes: () => changes, pass: async ms => { mock.timers.tick(ms); await settled(); } });
@@ -23,17 +24,17 @@ const refused = (): Promise<never> => Promise.reject({ code: 'x', cause: 'the fi
 
 test('a moving slider shows each value at once and changes the file once', () => withEdits(async ({ edits, sent, pass }) => {
   for (const r of [9, 10, 12, 16]) {
-    edits.set(['lora', 'r'], r);
+    edits.set([{ path: ['lora', 'r'], value: r }]);
     assert.equal(edits.apply(values()).lora.r, r);
     await pass(40);
   }
   assert.deepEqual(sent, []);
   await pass(150);
-  assert.deepEqual(sent, [['lora.r', 16]]);
+  assert.deepEqual(sent, [['a', ['lora.r', 16]]]);
 }));
 
 test('a notification that still has the old value does not move the slider back', () => withEdits(async ({ edits, pass }) => {
-  edits.set(['lora', 'r'], 16);
+  edits.set([{ path: ['lora', 'r'], value: 16 }]);
   edits.settle(values());
   assert.equal(edits.apply(values()).lora.r, 16, 'before it was sent');
   await pass(150);
@@ -43,7 +44,7 @@ test('a notification that still has the old value does not move the slider back'
 }));
 
 test('an edit that the host answers without changing anything is given up', () => withEdits(async ({ edits, pass, changes }) => {
-  edits.set(['lora', 'r'], 16);
+  edits.set([{ path: ['lora', 'r'], value: 16 }]);
   await pass(150);
   await pass(1000);
   assert.equal(edits.apply(values()).lora.r, 8);
@@ -51,29 +52,29 @@ test('an edit that the host answers without changing anything is given up', () =
 }));
 
 test('what a person sets after sending is not lost when the first answer arrives', () => withEdits(async ({ edits, sent, pass }) => {
-  edits.set(['lora', 'r'], 16);
+  edits.set([{ path: ['lora', 'r'], value: 16 }]);
   await pass(150);
-  edits.set(['lora', 'r'], 32);
+  edits.set([{ path: ['lora', 'r'], value: 32 }]);
   edits.settle(values({ r: 16 }));
   assert.equal(edits.apply(values({ r: 16 })).lora.r, 32);
   await pass(1150);
-  assert.deepEqual(sent.at(-1), ['lora.r', 32]);
+  assert.deepEqual(sent.at(-1), ['a', ['lora.r', 32]]);
 }));
 
 test('an edit that fails falls back to the file and keeps its report until the next try', () => withEdits(async ({ edits, pass, changes }) => {
-  edits.set(['lora', 'r'], 16);
+  edits.set([{ path: ['lora', 'r'], value: 16 }]);
   await pass(150);
   assert.equal(edits.apply(values()).lora.r, 8);
   assert.equal(edits.failure(['lora', 'r'])?.cause, 'the file could not be changed');
   assert.equal(await edits.flush(), false, 'a run must not start with another value than the person set');
   assert.equal(changes(), 1);
-  edits.set(['lora', 'r'], 17);
+  edits.set([{ path: ['lora', 'r'], value: 17 }]);
   assert.equal(edits.failure(['lora', 'r']), undefined);
 }, refused));
 
 test('an edit that failed holds no start once the file is another, or once the person was told why', () => withEdits(async ({ edits, pass }) => {
   const fail = async (): Promise<void> => {
-    edits.set(['lora', 'r'], 16);
+    edits.set([{ path: ['lora', 'r'], value: 16 }]);
     await pass(150);
     assert.equal(await edits.flush(), false);
   };
@@ -94,16 +95,26 @@ test('an edit that failed holds no start once the file is another, or once the p
 }, refused));
 
 test('Start waits for what was set a moment ago', () => withEdits(async ({ edits, sent }) => {
-  edits.set(['lora', 'r'], 16);
-  edits.set(['training', 'learning_rate'], 1e-3);
+  edits.set([{ path: ['lora', 'r'], value: 16 }]);
+  edits.set([{ path: ['training', 'learning_rate'], value: 1e-3 }]);
   assert.equal(await edits.flush(), true);
-  assert.deepEqual(sent, [['lora.r', 16], ['training.learning_rate', 1e-3]]);
+  assert.deepEqual(sent, [['a', ['lora.r', 16], ['training.learning_rate', 1e-3]]], 'as one edit');
 }));
 
-test('another experiment gets none of the edits of the first', () => withEdits(async ({ edits, sent, pass }) => {
-  edits.set(['lora', 'r'], 16);
-  edits.reset();
-  await pass(2000);
-  assert.deepEqual(sent, []);
+test('another experiment gets none of the edits of the first, which gets those that waited', () => withEdits(async ({ edits, sent, pass }) => {
+  edits.set([{ path: ['lora', 'r'], value: 16 }]);
+  edits.follow('b');
   assert.equal(edits.apply(values()).lora.r, 8);
+  edits.set([{ path: ['lora', 'lora_alpha'], value: 4 }]);
+  await pass(2000);
+  assert.deepEqual(sent, [['a', ['lora.r', 16]], ['b', ['lora.lora_alpha', 4]]]);
+}));
+
+test('a key that is removed has its default at once, until the file says so', () => withEdits(async ({ edits, pass }) => {
+  edits.settle(values({ exclude_modules: ['key'] }));
+  edits.set([{ path: ['lora', 'exclude_modules'] }]);
+  assert.equal(edits.apply(values({ exclude_modules: ['key'] })).lora.exclude_modules, null);
+  await pass(150);
+  edits.settle(values());
+  assert.ok(!edits.has(['lora', 'exclude_modules']));
 }));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readOverride } from '../../src/protocol/typedNumber';
 import { describeStep } from '../../webview/describe';
 import { formatDuration, formatNumber, formatPercent, roughBytes, shortPath } from '../../webview/format';
 import { decades, doublings, evenly, nearestStop, rankStops, roundNumbers } from '../../webview/ranges';
@@ -51,6 +52,23 @@ test('a comma between thousands is understood, or asked about where it may be a 
   assert.deepEqual(readText(['training', 'learning_rate'], '0,125'), { value: 0.125 });
   assert.deepEqual(readText(['training', 'num_train_epochs'], '1,5'), { value: 1.5 });
   assert.deepEqual(readText(['training', 'max_steps'], '1,5'), { wrong: 'give a whole number' });
+});
+
+test('a point between thousands is asked about where only whole numbers are possible', () => {
+  assert.deepEqual(readText(['training', 'max_steps'], '1.000'), { wrong: 'give 1000 or 1, without a point' });
+  assert.deepEqual(readText(['training', 'max_steps'], '1.500'), { wrong: 'give 1500, without a point' });
+  assert.deepEqual(readText(['training', 'max_steps'], '12.345.678'), { wrong: 'give 12345678, without a point' });
+  assert.deepEqual(readText(['training', 'max_steps'], '16.0'), { value: 16 });
+  assert.deepEqual(readText(['training', 'warmup_steps'], '1.000'), { value: 1 });
+});
+
+test('Set rank and Set alpha take numbers as the fields do', () => {
+  assert.deepEqual(readOverride('lora_alpha', '0,5', 8), { value: 0.5, wrong: undefined });
+  assert.equal(readOverride('lora_alpha', '1,000', 8).wrong, 'give 1000 or 1.000, without a comma');
+  assert.equal(readOverride('lora_alpha', '', 8).wrong, 'give a number above 0');
+  assert.equal(readOverride('r', '1.000', 2000).wrong, 'give 1000 or 1, without a point');
+  assert.deepEqual(readOverride('r', '1,000', 2000), { value: 1000, wrong: undefined });
+  assert.equal(readOverride('r', '9', 8).wrong, 'give a whole number from 1 to 8');
 });
 
 test('what a field shows reads back as the same value', () => {

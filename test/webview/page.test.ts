@@ -10,7 +10,7 @@ import { axisStart } from '../../webview/axis';
 import { formatNumber } from '../../webview/format';
 import { rankStops } from '../../webview/ranges';
 import { bertModel, experiment, memory, metrics, run, SWEEP, telemetry, values, VIEWS } from './support/fixtures';
-import { asked, eventually, inPanel, notify, text } from './support/panelPage';
+import { asked, askedTimes, eventually, inPanel, notify, text } from './support/panelPage';
 
 test('every state fits a narrow and a wide editor and shows no error', async () => {
   for (const state of Object.keys(VIEWS)) {
@@ -39,17 +39,41 @@ test('ratio, size and memory follow the slider at once, and the file is edited o
   assert.equal(await slider.getAttribute('aria-valuetext'), '16');
   assert.equal(await text(page, '#trainable-line'), 'trainable params: 33,026 || all params: 1,013,380 || trainable%: 3.2590');
   assert.equal(await text(page, '#now-trainable-ratio'), '3.26 % at rank 16');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
-  assert.deepEqual(await asked(page, 'edit'), [{ path: ['lora', 'r'], value: 16 }]);
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{ changes: [{ path: ['lora', 'r'], value: 16 }] }]);
   assert.equal(await page.locator('vscode-text-field[data-key="lora.r"]').evaluate((field: HTMLInputElement) => field.value), '16');
 }));
 
 test('ticking a kind of module moves the ratio and writes target_modules', () => inPanel({}, async page => {
   await page.click('vscode-checkbox[data-key="target:attention.self.key"]');
   await eventually(page, '#trainable-ratio', '2.47 %');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
-  assert.deepEqual(await asked(page, 'edit'), [{ path: ['lora', 'target_modules'], value: ['query', 'key', 'value'] }]);
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{ changes: [{ path: ['lora', 'target_modules'], value: ['query', 'key', 'value'] }] }]);
   assert.equal(await text(page, '#target-summary'), 'query, key, value · 12 of 25 linear layers');
+}));
+
+test('one click that changes several keys is one edit of the file, and removes keys instead of writing null', () => inPanel({}, async page => {
+  await notify(page, 'experiment', { experiment: experiment({ values: values({ layers_to_transform: [0, 1], exclude_modules: ['key'] }) }) });
+  await page.locator('#target-summary', { hasText: '4 of 25' }).waitFor();
+  await page.click('vscode-checkbox[data-key="target:attention.self.key"]');
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{
+    changes: [{ path: ['lora', 'target_modules'], value: ['0.attention.self.query', 'key', '0.attention.self.value', '1.attention.self.query', '1.attention.self.value'] }, { path: ['lora', 'exclude_modules'] }, { path: ['lora', 'layers_to_transform'] }, { path: ['lora', 'layers_pattern'] }],
+  }]);
+}));
+
+test('what is set and pressed says which experiment it is for', () => inPanel({}, async page => {
+  const files = (method: string) => page.evaluate(name => (window as unknown as { mock: { asked: { method: string; params: { experiment?: string } }[] } }).mock.asked.filter(entry => entry.method === name).map(({ params }) => params.experiment), method);
+  const { file } = VIEWS.ready.experiment!;
+  await page.locator('input[type=range][data-key="lora.r"]').press('ArrowRight');
+  const other = { ...experiment(), file: '/home/ada/other.lora.json', name: 'other' };
+  await notify(page, 'experiment', { experiment: other });
+  await askedTimes(page, 'edit', 1);
+  assert.deepEqual(await files('edit'), [file]);
+  // The stand-in for the host answers an edit with the experiment that it has.
+  await eventually(page, '#experiment-name', 'sentiment');
+  await notify(page, 'experiment', { experiment: other });
+  await eventually(page, '#experiment-name', 'other');
+  await page.click('.toolbar [data-action="start"]');
+  await askedTimes(page, 'act', 1);
+  assert.deepEqual(await files('act'), ['/home/ada/other.lora.json']);
 }));
 
 test('a number that cannot be used is said beside its field and not written', () => inPanel({}, async page => {
@@ -60,6 +84,46 @@ test('a number that cannot be used is said beside its field and not written', ()
   await eventually(page, '#message-training\\.learning_rate', 'give a number above 0');
   await page.waitForTimeout(300);
   assert.deepEqual(await asked(page, 'edit'), []);
+}));
+
+test('a number that is half deleted goes back to what it was, and holds Start and Measure until it can be used', () => inPanel({}, async page => {
+  const field = page.locator('vscode-text-field[data-key="training.per_device_train_batch_size"]');
+  await field.click();
+  await page.keyboard.press('End');
+  await page.keyboard.press('Backspace');
+  assert.deepEqual((await askedTimes(page, 'edit', 1)).at(-1), { changes: [{ path: ['training', 'per_device_train_batch_size'], value: 1 }] });
+  await page.keyboard.press('Backspace');
+  await eventually(page, '#message-training\\.per_device_train_batch_size', 'give a number');
+  assert.deepEqual((await askedTimes(page, 'edit', 2)).at(-1), { changes: [{ path: ['training', 'per_device_train_batch_size'], value: 16 }] }, 'nobody has asked for batches of 1');
+  for (const press of ['.toolbar [data-action="start"]', '#measure-memory']) {
+    await page.click(press);
+    assert.match(await page.locator('#failures [role="alert"]').innerText(), /Nothing was started.*Batch size is blank\..*Give a number\./s);
+  }
+  assert.deepEqual([await asked(page, 'act'), await asked(page, 'measure')], [[], []]);
+  assert.equal(await page.evaluate(() => (document.activeElement as HTMLElement).dataset.key), 'training.per_device_train_batch_size', 'the cursor is where it can be mended');
+  await page.keyboard.type('4');
+  await page.click('.toolbar [data-action="start"]');
+  assert.deepEqual(await askedTimes(page, 'act', 1), [{ action: 'start' }]);
+  assert.deepEqual((await asked(page, 'edit')).at(-1), { changes: [{ path: ['training', 'per_device_train_batch_size'], value: 4 }] });
+  assert.equal(await page.locator('#failures [role="alert"]').count(), 0);
+}));
+
+test('what cannot be used in a field is gone with the experiment that it was typed for, and when settings become fixed', () => inPanel({}, async page => {
+  const field = page.locator('vscode-text-field[data-key="lora.r"]');
+  const shows = (expected: string) => page.waitForFunction(what => document.querySelector<HTMLInputElement>('vscode-text-field[data-key="lora.r"]')!.value === what, expected);
+  const wrong = async (): Promise<void> => {
+    await field.click();
+    await page.keyboard.press('Control+A');
+    await page.keyboard.type('eight');
+    await eventually(page, '#message-lora\\.r', 'give a number');
+  };
+  await wrong();
+  await notify(page, 'experiment', { experiment: { ...experiment(), file: '/home/ada/experiments/reviews/other.lora.json' } });
+  await shows('8');
+  await eventually(page, '#message-lora\\.r', '');
+  await wrong();
+  await notify(page, 'run', { run: run() });
+  await shows('8');
 }));
 
 test('the scaling beside alpha is the one that is trained with', () => inPanel({}, async page => {
@@ -96,8 +160,7 @@ test('evaluations that are chosen without data for them are said to be wrong bes
   assert.ok(await message.isVisible(), 'the place that the list of problems speaks of can be seen');
   await page.click('vscode-dropdown[data-key="training.eval_strategy"]');
   await page.click('vscode-dropdown[data-key="training.eval_strategy"] vscode-option[value="no"]');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
-  assert.deepEqual(await asked(page, 'edit'), [{ path: ['training', 'eval_strategy'], value: 'no' }]);
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{ changes: [{ path: ['training', 'eval_strategy'], value: 'no' }] }]);
 }));
 
 test('a notification does not overwrite what a person is typing', () => inPanel({}, async page => {
@@ -108,7 +171,7 @@ test('a notification does not overwrite what a person is typing', () => inPanel(
   await notify(page, 'experiment', { experiment: experiment() });
   await page.waitForTimeout(50);
   await page.keyboard.type('2');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { params: { value: unknown } }[] } }).mock.asked.some(entry => entry.params?.value === 32));
+  await page.waitForFunction(() => (window as unknown as { mock: { asked: { params?: { changes?: { value: unknown }[] } }[] } }).mock.asked.some(entry => entry.params?.changes?.some(({ value }) => value === 32)));
   assert.equal(await field.evaluate((element: HTMLInputElement) => element.value), '32');
   await notify(page, 'experiment', { experiment: experiment({ values: values({ r: 4 }) }) });
   await eventually(page, '#now-trainable-ratio', '0.85 % at rank 4');
@@ -266,8 +329,7 @@ test('a run that does not fit says so, and one click sets what makes it fit', ()
   assert.match(await text(page, '#memory-fit'), /^Needs about 1\.50 GB, and 1\.38 GB are free\. It fits with one of these:$/);
   await page.click('#memory-changes vscode-button:has-text("Recompute activations")');
   await eventually(page, '#memory-fit', '');
-  await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'edit'));
-  assert.deepEqual(await asked(page, 'edit'), [{ path: ['training', 'gradient_checkpointing'], value: true }]);
+  assert.deepEqual(await askedTimes(page, 'edit', 1), [{ changes: [{ path: ['training', 'gradient_checkpointing'], value: true }] }]);
 }));
 
 test('a run that was held says what it needs at the top, with what makes it fit, and starts anyway if told to', () => inPanel({ state: 'held' }, async page => {
@@ -307,6 +369,28 @@ test('memory is measured on request, and the measurement can be cancelled', () =
   await notify(page, 'experiment', { experiment: experiment({ memory: memory(8e9, { measured: [{ settings: settingsOf(values()), result, of: 'step' }] }) }) });
   const { beside } = estimateMemory(bertModel(), values());
   await eventually(page, '#memory-estimate', `${Math.round((412e6 + beside) / 1e6)} MB`);
+}));
+
+test('one chart of a sweep follows the theme, however many there were before', () => inPanel({ state: 'sweep' }, async page => {
+  await page.evaluate(() => {
+    const following = new Set<MutationObserver>();
+    const { observe, disconnect } = MutationObserver.prototype;
+    MutationObserver.prototype.observe = function (target, options) {
+      if (target === document.body) following.add(this);
+      observe.call(this, target, options);
+    };
+    MutationObserver.prototype.disconnect = function () {
+      following.delete(this);
+      disconnect.call(this);
+    };
+    Object.assign(window, { following });
+  });
+  for (const round of ['first', 'second', 'third']) {
+    const members = SWEEP.members.map(member => ({ ...member, name: `${round} ${member.name}`, changes: { 'lora.r': round } }));
+    await notify(page, 'run', { run: run({ sweep: { ...SWEEP, members } }) });
+    await eventually(page, '#now-sweep', `best: r ${round}`);
+  }
+  assert.equal(await page.evaluate(() => (window as unknown as { following: Set<unknown> }).following.size), 1);
 }));
 
 test('a sweep shows its members, the best first, and follows their ranking', () => inPanel({ state: 'sweep' }, async page => {

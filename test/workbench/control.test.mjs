@@ -1,6 +1,6 @@
 /** Steering a run with the panel's buttons, and what a closed window leaves. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startLab, until } from './support.mjs';
@@ -83,6 +83,27 @@ test('metrics come a few times a second, none to a panel out of sight, and it sh
   const ended = await lab.panel('stopped');
   await until('the last step is shown', async () => await metrics(ended) === logged());
   await until('the engine has ended', () => lab.engines().length === 0);
+});
+
+test('a run is told of and led to while the panel shows another experiment', async () => {
+  writeFileSync(lab.path('other.lora.json'), readFileSync(lab.experiment, 'utf8').replace('runs/sentiment', 'runs/other'));
+  await started();
+  await lab.page.locator('.action-label[aria-label^="Explorer"]').first().click();
+  await lab.page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'other.lora.json' }).dblclick();
+  const showOther = async () => {
+    await lab.page.locator('.tab', { hasText: 'LoRA: other' }).click();
+    return lab.panel('none');
+  };
+  await showOther();
+  await lab.page.locator('.statusbar-item', { hasText: /step \d+/ }).click();
+  await lab.panel('running');
+  await lab.page.locator('.tab', { hasText: 'other.lora.json' }).click();
+  await showOther();
+  process.kill(lab.engines()[0], 'SIGKILL');
+  const toast = lab.page.locator('.notification-toast', { hasText: 'LoRA run of sentiment failed' });
+  await toast.waitFor();
+  await toast.locator('.monaco-button', { hasText: 'Open panel' }).click();
+  await lab.panel('failed');
 });
 
 test('an engine that is killed fails the run, says why, and the next Start works', async () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { root } from '../../src/tools/paths.mjs';
 import { runCommand } from '../../src/tools/workbench.mjs';
 import { startLab, until } from './support.mjs';
@@ -27,6 +28,30 @@ test('a conversation is answered by base and adapter', async () => {
   assert.match(await panel.locator('#evaluations thead').innerText(), /Perplexity\s+Token accuracy/);
   await panel.locator('#try').scrollIntoViewIfNeeded();
   await lab.picture('try-conversation');
+});
+
+test('another tab in the place of the panel costs neither what was tried nor what was set a moment before', async () => {
+  let panel = await answered();
+  const written = await panel.locator('.side.adapter .written').innerText();
+  await panel.locator('#more-settings summary').click();
+  await panel.locator('[data-action="openFile"]').click();
+  await until('the file is shown', () => lab.page.locator('.monaco-editor .view-lines').first().isVisible());
+  await until('the panel has gone', () => panel.isDetached());
+  await runCommand(lab.page, 'View: Open Previous Editor');
+  panel = await lab.panel('finished');
+  assert.equal(await panel.locator('#try-text').inputValue(), 'the film was');
+  assert.equal(await panel.locator('.side.adapter .written').innerText(), written);
+  assert.ok(await panel.locator('#more-settings .rows').isVisible());
+  const before = lab.read('case.lora.json');
+  await panel.locator('input[type=range][data-key="lora.r"]').press('ArrowRight');
+  const tab = lab.page.locator('.tab', { hasText: 'case.lora.json' });
+  await tab.hover();
+  // Not even a quick hand presses in the moment in which it arrives; 150 ms is what the panel waits for the next movement of a slider.
+  await sleep(30);
+  await tab.click();
+  await until('the rank was saved', () => lab.read('case.lora.json') !== before);
+  await runCommand(lab.page, 'View: Open Previous Editor');
+  await lab.panel('finished');
 });
 
 test('Stop ends the text and keeps the loaded model; closing the panel frees it', async () => {

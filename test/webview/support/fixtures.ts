@@ -113,6 +113,12 @@ const long = (per_device_train_batch_size: number, max_length: number): Experime
   return { ...given, training: { ...given.training, per_device_train_batch_size, max_length } };
 };
 
+/** An experiment on pairs of texts. */
+const pairs = (): Experiment => {
+  const given = values();
+  return { ...given, dataset: { ...given.dataset, text_column: 'sentence1', text_pair_column: 'sentence2' } };
+};
+
 /** A language model's experiment. */
 function language(dataset: object): Experiment {
   const { dataset: own, ...rest } = values({ target_modules: ['c_attn'] });
@@ -192,6 +198,7 @@ export const VIEWS: Record<string, PanelView> = {
     metrics: [...metrics(211), { step: 212, epoch: 1.12, loss: 'NaN', grad_norm: 'NaN', learning_rate: 1.9e-3, tokens: 89_000, tokens_per_second: 5100, time: 17.2 }],
   },
   finished: { experiment: experiment(), run: run({ status: 'finished', summary: SUMMARY, adapter: SUMMARY.adapter }), metrics: metrics(564) },
+  pairs: { experiment: experiment({ values: pairs() }), run: run({ status: 'finished', summary: SUMMARY, adapter: SUMMARY.adapter }), metrics: metrics(564) },
   language: {
     experiment: experiment({ values: language({ text_column: 'text' }) }), run: run({ status: 'finished', summary: LANGUAGE_SUMMARY, adapter: LANGUAGE_SUMMARY.adapter }),
     metrics: languageMetrics(300),

@@ -36,9 +36,15 @@ export async function inPanel(options: { state?: string; theme?: string; width?:
   }
 }
 
-/** What the panel has asked the host for, all or of one method. */
+/** What the panel has asked the host for, all of one method, without the experiment that was shown. */
 export const asked = (page: Page, method: string): Promise<Record<string, unknown>[]> => page.evaluate(name =>
-  (window as unknown as { mock: { asked: { method: string; params: Record<string, unknown> }[] } }).mock.asked.filter(entry => entry.method === name).map(entry => entry.params), method);
+  (window as unknown as { mock: { asked: { method: string; params: Record<string, unknown> }[] } }).mock.asked.filter(entry => entry.method === name).map(({ params: { experiment, ...params } }) => params), method);
+/** Waits until the host was asked for that so many times; returns what for. */
+export async function askedTimes(page: Page, method: string, times: number): Promise<Record<string, unknown>[]> {
+  await page.waitForFunction(([name, wanted]) =>
+    (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.filter(entry => entry.method === name).length >= Number(wanted), [method, times]);
+  return asked(page, method);
+}
 export const notify = (page: Page, method: string, params: unknown): Promise<void> => page.evaluate(([name, what]) =>
   (window as unknown as { mock: { notify(method: unknown, params: unknown): void } }).mock.notify(name, what), [method, params]);
 export const text = async (page: Page, selector: string): Promise<string> => (await page.textContent(selector)) ?? '';

@@ -3,8 +3,9 @@
  *
  *   node test/run.mjs [unit|engine|webview|extension|workbench …] [--grep TEXT]      (npm test -- …)
  *
- * Without arguments everything runs: unit, engine and webview tests under node:test, then test/extension inside VS Code's
- * extension host, then test/workbench, which acts as a person in the real workbench. The last line is `N passed, N failed`.
+ * Without arguments everything runs, two jobs at a time: test/extension inside VS Code's extension host and then test/workbench,
+ * which acts as a person in the real workbench, beside unit, engine and webview tests under node:test. Failures are printed
+ * again at the end, and the last line is `N passed, N failed`.
  */
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,6 +25,12 @@ process.env.ORT_DISABLE_TELEMETRY = '1';
 const parts = process.argv.slice(2).filter((word, index, all) => !word.startsWith('--') && all[index - 1] !== '--grep');
 const grep = process.argv.includes('--grep') ? process.argv[process.argv.indexOf('--grep') + 1] : undefined;
 const PARTS = ['unit', 'engine', 'webview', 'extension', 'workbench'];
+/** Files of twenty seconds and more alone on two cores: begun first, the longest before all, so that no worker is left with one at the end. */
+const LONG = [
+  'engine/gpuHangs', 'engine/gpuLost', 'engine/webgpu', 'engine/resident', 'webview/page', 'engine/gpuBench', 'engine/webgpuRuns', 'engine/savings', 'engine/gpuMemory',
+];
+/** How many of the other files one process of node:test runs, one after the other. */
+const TOGETHER = 10;
 const foreign = parts.find((part) => !PARTS.includes(part));
 if (foreign !== undefined) {
   // npm keeps options for itself unless "--" stands before them.
@@ -54,7 +61,6 @@ const indent = (text) => text.trimEnd().split('\n').map((line) => `      ${line}
 
 /** Runs one part of the whole; if it throws, that is one failed test and the others still run. */
 async function part(title, work) {
-  console.log(`\n${title}`);
   const begun = Date.now();
   try {
     return await work();
@@ -62,35 +68,35 @@ async function part(title, work) {
     record({ type: 'fail', title, error: error?.stack ?? String(error) });
     return undefined;
   } finally {
-    console.log(`  ${((Date.now() - begun) / 1000).toFixed(1)} s`);
+    console.log(`${title}: ${((Date.now() - begun) / 1000).toFixed(1)} s`);
   }
 }
 
-/** Runs files under node:test, `concurrency` at a time. */
-async function nodeTests(files, { concurrency, each, limit }) {
-  if (files.length === 0) return;
+/** Runs files under node:test, one after the other; `each` limits a test and a file, `limit` all of them, in milliseconds. */
+async function nodeTests(files, { each, limit, env = process.env }) {
   const child = start(process.execPath, [
-    '--test', `--test-concurrency=${concurrency}`, `--test-timeout=${each}`, ...(grep ? [`--test-name-pattern=${grep}`] : []),
+    '--test', '--test-concurrency=1', `--test-timeout=${each}`, ...(grep ? [`--test-name-pattern=${grep}`] : []),
     '--test-reporter', join(root, 'test/support/reporter.mjs'), '--test-reporter-destination', 'stdout', ...files,
-  ], { guarded: true, cwd: root, env: { ...process.env, NODE_OPTIONS: '--enable-source-maps' }, stdio: ['ignore', 'pipe', 'inherit'] });
+  ], { guarded: true, cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'] });
   let late = false;
   const timer = setTimeout(() => { late = true; void stop(child); }, limit);
   const ended = new Promise((done) => child.once('exit', (code, signal) => done(signal ?? code)));
-  let heard = 0;
+  let heard = 0, failed = 0;
   for await (const line of createInterface({ input: child.stdout })) {
     const entry = parse(line);
     if (entry === undefined) console.log(line);
     else if (entry.type === 'output') process.stdout.write(entry.text);
     else {
       heard += 1;
-      record({ ...entry, title: entry.file === entry.title || !entry.file ? entry.title : `${relative(root, entry.file).replace(/^dist[\\/]test[\\/]/, '').replace(/\.test\.m?js$/, '')}: ${entry.title}` });
+      if (entry.type === 'fail') failed += 1;
+      record({ ...entry, title: entry.file === entry.title || !entry.file ? entry.title : `${nameOf(entry.file)}: ${entry.title}` });
     }
   }
   const code = await ended;
   clearTimeout(timer);
   await stop(child);
   if (late) throw new Error(`ended after its time limit of ${limit / 1000} s`);
-  if (code !== 0 && failures.length === 0) throw new Error(`node --test ended with ${code}`);
+  if (code !== 0 && failed === 0) throw new Error(`node --test ended with ${code}`);
   if (heard === 0 && !grep) throw new Error('no test ran');
 }
 
@@ -102,10 +108,39 @@ function parse(line) {
   }
 }
 
+/** `engine/run` of dist/test/engine/run.test.js, `workbench/tree` of test/workbench/tree.test.mjs. */
+const nameOf = (file) => relative(root, file).replaceAll('\\', '/').replace(/^(dist\/)?test\//, '').replace(/\.test\.m?[jt]s$/, '');
+
 function builtTests(kind) {
   const folder = join(root, 'dist/test', kind);
   if (!existsSync(folder)) return [];
   return readdirSync(folder, { recursive: true }).map(String).filter((name) => name.endsWith('.test.js')).sort().map((name) => join(folder, name));
+}
+
+/** Unit, engine and webview tests as jobs, in the order in which they are to begin. */
+function quickJobs() {
+  const files = ['engine', 'webview', 'unit'].filter(wanted).flatMap(builtTests);
+  const long = LONG.flatMap((name) => files.filter((file) => nameOf(file) === name));
+  const others = files.filter((file) => !long.includes(file));
+  const groups = long.map((file) => [file]);
+  while (others.length) groups.push(others.splice(0, TOGETHER));
+  const env = { ...process.env, NODE_OPTIONS: '--enable-source-maps' };
+  return groups.map((group) => [
+    group.length > 1 ? `${nameOf(group[0])} to ${nameOf(group.at(-1))}` : nameOf(group[0]), () => nodeTests(group, { each: 6 * MINUTE, limit: 15 * MINUTE, env }),
+  ]);
+}
+
+/** Workbench tests as jobs, each to begin once the workbench is `ready`. */
+function workbenchJobs(ready) {
+  const folder = join(root, 'test/workbench');
+  if (!wanted('workbench') || !existsSync(folder)) return [];
+  // A GPU in software takes all cores: that test comes when those of the engine with one are over.
+  const isLast = (name) => Number(name === 'gpu.test.mjs');
+  const names = readdirSync(folder).filter((name) => name.endsWith('.test.mjs')).sort((a, b) => isLast(a) - isLast(b) || a.localeCompare(b));
+  return names.map((name) => join(folder, name)).map((file) => [nameOf(file), async () => {
+    await ready;
+    await nodeTests([file], { each: 8 * MINUTE, limit: 10 * MINUTE });
+  }]);
 }
 
 /** Runs test/extension inside the extension host of the desktop editor, or of the served workbench. */
@@ -150,7 +185,7 @@ async function followReport(file, limit) {
   for (const until = Date.now() + limit; Date.now() < until; await sleep(200)) {
     const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : [];
     for (const entry of lines.slice(read).map((line) => JSON.parse(line))) {
-      if (entry.type !== 'end') record(entry);
+      if (entry.type !== 'end') record({ ...entry, title: `extension: ${entry.title}` });
       else if (entry.error) throw new Error(entry.error);
       else return;
     }
@@ -162,36 +197,40 @@ async function followReport(file, limit) {
 async function main() {
   const begun = Date.now();
   await part('Set-up', installPackages);
+  const { findDesktopForTests } = await import('../src/tools/desktop.mjs');
+  const desktop = wanted('extension') ? await findDesktopForTests() : undefined;
+  // Before the tests, so that no test's time limit counts an installation.
+  const ready = wanted('workbench') || (wanted('extension') && !desktop) ? installWorkbench() : Promise.resolve();
+  // Who waits for it is told.
+  ready.catch(() => {});
   const builds = await part('Build', async () => {
     await run(process.execPath, [join(root, 'src/tools/build.mjs'), '--tests'], { cwd: root, timeout: 3 * MINUTE });
     return true;
   });
+  const jobs = [], ofWorkbench = [];
   if (parts.length === 0) {
-    await part('Types', async () => {
+    jobs.push(['Types', async () => {
       await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '--noEmit', '-p', root], { cwd: root, quiet: true, timeout: 4 * MINUTE });
       record({ type: 'pass', title: 'the sources have no type errors' });
-    });
+    }]);
   }
   if (builds) {
-    const quick = ['unit', 'webview', 'engine'].filter(wanted).flatMap(builtTests);
-    if (quick.length) await part('Unit and engine tests', () => nodeTests(quick, { concurrency: 2, each: 6 * MINUTE, limit: 30 * MINUTE }));
-    const extension = wanted('extension') && builtTests('extension').length > 0;
-    const workbench = !wanted('workbench') || !existsSync(join(root, 'test/workbench')) ? []
-      : readdirSync(join(root, 'test/workbench')).filter((name) => name.endsWith('.test.mjs')).sort().map((name) => join(root, 'test/workbench', name));
-    if (extension) {
-      const { findDesktopForTests } = await import('../src/tools/desktop.mjs');
-      const desktop = await findDesktopForTests();
-      await part(`Extension tests in ${desktop ? `desktop VS Code (${desktop.executable})` : "VS Code's server and a headless browser"}`, () => extensionTests(desktop));
+    if (['webview', 'extension', 'workbench'].some(wanted)) await part('Browser', async () => (await import('../src/tools/browser.mjs')).ensureBrowser());
+    if (wanted('extension') && builtTests('extension').length) {
+      ofWorkbench.push([`Extension tests in ${desktop ? `desktop VS Code (${desktop.executable})` : "VS Code's server and a headless browser"}`, async () => {
+        if (!desktop) await ready;
+        await extensionTests(desktop);
+      }]);
     }
-    if (workbench.length) {
-      await part("Workbench tests in VS Code's server and a headless browser", async () => {
-        // Before the tests, so that no test's time limit counts an installation.
-        await installWorkbench();
-        await (await import('../src/tools/browser.mjs')).ensureBrowser();
-        await nodeTests(workbench, { concurrency: 1, each: 8 * MINUTE, limit: 20 * MINUTE });
-      });
-    }
+    ofWorkbench.push(...workbenchJobs(ready));
+    jobs.push(...quickJobs());
   }
+  // One workbench at a time: what a person waits for in it has its limits. While it waits, the other worker computes.
+  const worker = async (own) => {
+    for (let next; (next = own.shift() ?? jobs.shift()); ) await part(...next);
+  };
+  await Promise.all([worker(ofWorkbench), worker([])]);
+  await ready.catch(() => {});
   if (failures.length) console.log(`\nFailures\n\n${failures.join('\n\n')}`);
   if (total.skipped) console.log(`\n${total.skipped} skipped`);
   console.log(`\nTook ${((Date.now() - begun) / 1000).toFixed(0)} s`);

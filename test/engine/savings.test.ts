@@ -97,8 +97,18 @@ async function watched<T>(train: () => Promise<T>): Promise<{ result: T; seen: S
 
 const setOf = (examples: Example[]): ExampleSet => ({ length: examples.length, get: i => ({ ...examples[i] }), tokens: examples.reduce((sum, e) => sum + tokensOf(e), 0), longest: 0, cut: 0 });
 
-/** Losses and gradient norms of ten steps over two batches in turn, and the loss after them. */
-async function course({ model, examples, target_modules, learning_rate = 1e-3 }: Case, without: readonly SavingName[]): Promise<{ result: number[]; seen: Seen }> {
+type Course = { result: number[]; seen: Seen };
+const courses = new Map<Case, Map<string, Promise<Course>>>();
+
+/** Losses and gradient norms of six steps over two batches in turn, and the loss after them; computed once for a case and what it is without. */
+function course(one: Case, without: readonly SavingName[]): Promise<Course> {
+  const known = courses.get(one) ?? new Map<string, Promise<Course>>();
+  const found = known.get(without.join()) ?? train(one, without);
+  courses.set(one, known.set(without.join(), found));
+  return found;
+}
+
+async function train({ model, examples, target_modules, learning_rate = 1e-3 }: Case, without: readonly SavingName[]): Promise<Course> {
   const savings = savingsWithout(without);
   return watched(async () => {
     const step = await noisyStep(model(), { lora: target_modules ? { r: 3, lora_alpha: 5, target_modules } : { full: true }, savings, split_prefix: savings.prefix_cache, longest: LONG });
@@ -106,7 +116,7 @@ async function course({ model, examples, target_modules, learning_rate = 1e-3 }:
     const batches = [LENGTHS.map((_, i) => i), [2, 5, 1]];
     const set = step.prefix?.follow(setOf(examples()), batches.slice(0, 1).map(batch => Uint32Array.from(batch))) ?? setOf(examples());
     const values: number[] = [];
-    for (let number = 1; number <= 10; number++) {
+    for (let number = 1; number <= 6; number++) {
       const batch = batches[number % 2].map(i => set.get(i));
       values.push((await step.accumulate(batch, 1 / step.count(batch), null)).loss, (await step.update({ learning_rate, step: number })).grad_norm);
     }
@@ -126,7 +136,7 @@ const assertEqual = (found: number[], expected: number[], what: string): void =>
 for (const [name, tiny] of Object.entries(CASES)) {
   test(`a saving that is off changes what is computed, and no loss: ${name}`, async () => {
     const on = await course(tiny, []);
-    assert.ok(on.result[18] < on.result[0], 'something is learned');
+    assert.ok(on.result[8] < on.result[0], 'something is learned');
     for (const saving of SAVING_NAMES) {
       const off = await course(tiny, [saving]);
       assertEqual(off.result, on.result, saving);

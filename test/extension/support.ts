@@ -35,8 +35,10 @@ const QUICK: Change[] = [
   { path: ['training', 'max_steps'], value: 8 },
   { path: ['training', 'warmup_steps'], value: 0 },
 ];
-/** A run that goes on until it is stopped. */
-export const ENDLESS: Change[] = [{ path: ['training', 'max_steps'], value: 100_000 }, { path: ['training', 'eval_strategy'], value: 'no' }, { path: ['training', 'save_strategy'], value: 'no' }];
+/** A run that goes on until it is stopped; it leaves cores to the extension host, if there are more. */
+export const ENDLESS: Change[] = [
+  { path: ['training', 'max_steps'], value: 100_000 }, { path: ['training', 'eval_strategy'], value: 'no' }, { path: ['training', 'save_strategy'], value: 'no' }, { path: ['engine', 'threads'], value: 1 },
+];
 
 /** Writes `<name>.lora.json`, the sample's experiment with changes and an output folder of its own, and makes it the current one. */
 export async function useExperiment(name: string, changes: Change[] = [], model: 'ready' | 'error' = 'ready'): Promise<string> {

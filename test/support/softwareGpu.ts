@@ -16,11 +16,14 @@ type Opened = { device: CompiledProgram } | { reason: string };
  * Points Vulkan at SwiftShader and opens a session on it, which keeps the device and its compiled shaders for the whole
  * process. Returns the reason instead where that cannot be done.
  */
-export const openSoftwareGpu = (): Promise<Opened> =>
-  open('SwiftShader', swiftShader(), "Debian's chromium package has it");
+export const openSoftwareGpu = (): Promise<Opened> => open('SwiftShader', useSwiftShader());
+
+/** Points Vulkan at SwiftShader, for this process and those that it starts. Returns the reason instead where there is none. */
+export const useSwiftShader = (): string | undefined => use('SwiftShader', swiftShader(), "Debian's chromium package has it");
 
 /** The same with lavapipe. Mesa 22, as Debian 12 has it, is refused by Dawn; its backports have a newer one. */
-export const openHalfGpu = (): Promise<Opened> => open('lavapipe', process.env.LORA_LAB_LAVAPIPE ?? findLavapipe(), "Debian's mesa-vulkan-drivers has it, or LORA_LAB_LAVAPIPE names its lvp_icd.json");
+export const openHalfGpu = (): Promise<Opened> =>
+  open('lavapipe', use('lavapipe', process.env.LORA_LAB_LAVAPIPE ?? findLavapipe(), "Debian's mesa-vulkan-drivers has it, or LORA_LAB_LAVAPIPE names its lvp_icd.json"));
 
 function findLavapipe(): string | undefined {
   const folder = '/usr/share/vulkan/icd.d';
@@ -28,10 +31,15 @@ function findLavapipe(): string | undefined {
   return name && join(folder, name);
 }
 
-async function open(name: string, driver: string | undefined, source: string): Promise<Opened> {
-  if (!ort.listSupportedBackends().some(backend => backend.name === 'webgpu')) return { reason: 'ONNX Runtime has no WebGPU provider here' };
-  if (driver === undefined) return { reason: `there is no ${name} (${source})` };
+function use(name: string, driver: string | undefined, source: string): string | undefined {
+  if (!ort.listSupportedBackends().some(backend => backend.name === 'webgpu')) return 'ONNX Runtime has no WebGPU provider here';
+  if (driver === undefined) return `there is no ${name} (${source})`;
   process.env.VK_ICD_FILENAMES = driver;
+  return undefined;
+}
+
+async function open(name: string, reason: string | undefined): Promise<Opened> {
+  if (reason !== undefined) return { reason };
   try {
     const device = await new CompiledExecutor({ provider: 'webgpu' }).compile({
       name: 'held', weights: new Map(), inputs: [{ name: 'x', dtype: 'float32', shape: [1] }], forward: ({ x }) => ({ y: tf.mul(x, 2) }),

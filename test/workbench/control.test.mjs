@@ -7,7 +7,7 @@ import { startLab, until } from './support.mjs';
 
 let lab;
 before(async () => {
-  lab = await startLab({ replace: [['"num_train_epochs": 3', '"max_steps": 100000'], ['"eval_strategy": "epoch"', '"eval_strategy": "no"'], ['"save_strategy": "epoch"', '"save_strategy": "no"']] });
+  lab = await startLab({ replace: [['"num_train_epochs": 3', '"max_steps": 100000'], ['"eval_strategy": "epoch"', '"eval_strategy": "no"'], ['"save_strategy": "epoch"', '"save_strategy": "no"'], ['"device": "auto"', '"device": "auto", "threads": 1']] });
 });
 after(() => lab?.stop());
 

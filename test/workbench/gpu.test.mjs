@@ -52,41 +52,26 @@ async function failing(at) {
   return panel;
 }
 
-/** One click goes on from the checkpoint that the message names, and the curve has every step once. */
-async function goesOn(panel) {
+/** The button of the message that goes on from the checkpoint which it names; whatever starts now has a GPU. */
+async function continues(panel) {
   const notice = panel.locator('.notice.error');
   const checkpoint = Number(await until('the message names a checkpoint', async () => /Last good checkpoint\s+\S*checkpoint-(\d+)/.exec(await notice.innerText())?.[1]));
   assert.ok(checkpoint >= 8 && checkpoint < STEPS, `checkpoint ${checkpoint}`);
   gpu.wake();
-  await notice.locator('[data-action="continueRun"]').click();
-  const ended = await lab.panel('finished', 120_000);
-  assert.equal(await metrics(ended), STEPS);
-  const steps = logged().map((line) => JSON.parse(line).step);
-  assert.deepEqual(steps, Array.from({ length: STEPS }, (_, i) => i + 1));
+  return notice.locator('[data-action="continueRun"]');
 }
 
-test('a GPU that is lost: the panel says so, and one click goes on from the last checkpoint', async (t) => {
+test('a GPU that is lost: the panel says so, and one click goes on from the last checkpoint, with every step once in the curve', async (t) => {
   if (reason) return t.skip(reason);
   await failing('submit');
   const panel = await lab.panel('failed');
   assert.match(await panel.locator('.notice.error').innerText(), /Training failed\s+Webgpu stopped working: the GPU was lost, as when its driver is reset/);
   await lab.picture('gpu-lost');
-  await goesOn(panel);
-});
-
-test('a GPU that hangs: the panel says since when, Stop ends the engine, and one click goes on from the last checkpoint', async (t) => {
-  if (reason) return t.skip(reason);
-  const panel = await failing('wait-hangs');
-  await card(panel).waitFor();
-  assert.match(await card(panel).innerText(), /The GPU does not answer\s+The GPU has not answered since \d\d:\d\d:\d\d\.\s+If it is only slow, wait: .*Stop ends the engine/);
-  await lab.picture('gpu-hangs');
-  const pressed = Date.now();
-  await card(panel).locator('[data-action="stop"]').click();
-  const failed = await lab.panel('failed');
-  assert.ok(Date.now() - pressed < 8000, `Stop took ${Date.now() - pressed} ms`);
-  assert.match(await failed.locator('.notice.error').innerText(), /The GPU did not answer from \d\d:\d\d:\d\d on, and the engine was ended/);
-  await until('its engine has ended', () => lab.engines().length === 0);
-  await goesOn(failed);
+  await (await continues(panel)).click();
+  const ended = await lab.panel('finished', 120_000);
+  assert.equal(await metrics(ended), STEPS);
+  const steps = logged().map((line) => JSON.parse(line).step);
+  assert.deepEqual(steps, Array.from({ length: STEPS }, (_, i) => i + 1));
 });
 
 test('a GPU that hangs while a text is tried is told of, and the next try works', async (t) => {
@@ -120,6 +105,21 @@ test('a GPU that hangs while memory is measured is told of beside the button, an
   assert.doesNotMatch(await fit.innerText(), /not answered/);
   await until('its engine has ended', () => lab.engines().length === 0);
   gpu.wake();
+});
+
+test('a GPU that hangs: the panel says since when, Stop ends the engine, and the last checkpoint can be gone on from', async (t) => {
+  if (reason) return t.skip(reason);
+  const panel = await failing('wait-hangs');
+  await card(panel).waitFor();
+  assert.match(await card(panel).innerText(), /The GPU does not answer\s+The GPU has not answered since \d\d:\d\d:\d\d\.\s+If it is only slow, wait: .*Stop ends the engine/);
+  await lab.picture('gpu-hangs');
+  const pressed = Date.now();
+  await card(panel).locator('[data-action="stop"]').click();
+  const failed = await lab.panel('failed');
+  assert.ok(Date.now() - pressed < 8000, `Stop took ${Date.now() - pressed} ms`);
+  assert.match(await failed.locator('.notice.error').innerText(), /The GPU did not answer from \d\d:\d\d:\d\d on, and the engine was ended/);
+  await until('its engine has ended', () => lab.engines().length === 0);
+  await (await continues(failed)).waitFor();
 });
 
 test('Stop before the panel knows that the GPU hangs waits for its answer, and can be pressed again', async (t) => {

@@ -3,22 +3,25 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { ROOT } from '../../support/paths';
 
 interface Opened { page: Page; errors: string[] }
-interface Preview { servePreview(): Promise<{ address: string; stop(): Promise<void> }>; openPanel(browser: Browser, address: string, options?: { state?: string; theme?: string; width?: number }): Promise<Opened> }
+interface Preview { servePreview(options: { built: boolean }): Promise<{ address: string; stop(): Promise<void> }>; openPanel(browser: BrowserContext, address: string, options?: { state?: string; theme?: string; width?: number }): Promise<Opened> }
 
 // Loaded by path: what starts a browser must not be bundled.
 const load = <T>(path: string): Promise<T> => import(pathToFileURL(join(ROOT, path)).href) as Promise<T>;
 let browser: Browser;
+// One for all pages, which compile the panel's script once.
+let context: BrowserContext;
 let preview: Preview;
 let served: Awaited<ReturnType<Preview['servePreview']>>;
 
 before(async () => {
   preview = await load<Preview>('test/webview/support/preview.mjs');
   browser = await (await load<{ launchBrowser(): Promise<Browser> }>('src/tools/browser.mjs')).launchBrowser();
-  served = await preview.servePreview();
+  context = await browser.newContext();
+  served = await preview.servePreview({ built: true });
 });
 after(async () => {
   await browser?.close();
@@ -27,7 +30,7 @@ after(async () => {
 
 /** Opens the panel in a state, a theme and a width; the page must be without errors, violated content policies among them, when `use` is done. */
 export async function inPanel(options: { state?: string; theme?: string; width?: number }, use: (page: Page) => Promise<void>): Promise<void> {
-  const { page, errors } = await preview.openPanel(browser, served.address, options);
+  const { page, errors } = await preview.openPanel(context, served.address, options);
   try {
     await use(page);
     assert.deepEqual(errors, []);

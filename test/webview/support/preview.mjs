@@ -12,6 +12,7 @@ import { createServer } from 'node:http';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { launchBrowser } from '../../../src/tools/browser.mjs';
+import { build as buildDist } from '../../../src/tools/build.mjs';
 
 const root = resolve(fileURLToPath(import.meta.url), '../../../..');
 const browserBundle = { absWorkingDir: root, bundle: true, write: false, platform: 'browser', format: 'iife', target: 'es2022', outdir: 'out', mainFields: ['module', 'main'] };
@@ -35,23 +36,25 @@ const PAGE = `<!DOCTYPE html>
 
 const TYPES = { js: 'text/javascript', css: 'text/css', map: 'application/json' };
 
-/** Serves the built panel and the stand-in host. Returns its address and a function that stops it. */
-export async function servePreview() {
-  const bundle = async (entryPoints) => (await build({ ...browserBundle, entryPoints })).outputFiles.map((file) => [file.path.split(/[\\/]/).pop(), file.text]);
-  const made = new Map(await bundle(['test/webview/support/mockHost.ts', 'webview/main.ts', 'webview/panel.css']));
+/** Serves the panel and the stand-in host. Returns its address and a function that stops it. `built`: dist/webview is the panel's newest. */
+export async function servePreview({ built = false } = {}) {
+  if (!built) await buildDist({ only: 'webview' });
+  const { outputFiles: [mockHost] } = await build({ ...browserBundle, entryPoints: ['test/webview/support/mockHost.ts'] });
+  const made = new Map([['mockHost.js', mockHost.text], ...['main.js', 'panel.css'].map((name) => [name, readFileSync(join(root, 'dist/webview', name), 'utf8')])]);
   const server = createServer((request, response) => {
     const name = new URL(request.url, 'http://localhost').pathname.slice(1) || 'index.html';
     const text = name === 'index.html' ? PAGE : made.get(name);
-    response.writeHead(text === undefined ? 404 : 200, { 'content-type': TYPES[name.split('.').pop()] ?? 'text/html' });
+    response.writeHead(text === undefined ? 404 : 200, { 'content-type': TYPES[name.split('.').pop()] ?? 'text/html', 'cache-control': 'max-age=3600' });
     response.end(text);
   });
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
   return { address: `http://127.0.0.1:${server.address().port}/`, stop: () => new Promise((done) => server.close(done)) };
 }
 
-/** Opens the panel in one state. Errors of the page, violated policies included, are collected in `errors`. */
+/** Opens the panel in one state, in a browser or a context of it. Errors of the page, violated policies included, are collected in `errors`. */
 export async function openPanel(browser, address, { state = 'ready', theme = 'dark', width = 1400, height = 900 } = {}) {
-  const page = await browser.newPage({ viewport: { width, height } });
+  const page = await browser.newPage();
+  await page.setViewportSize({ width, height });
   const errors = [];
   page.on('pageerror', (error) => errors.push(error.message));
   page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));

@@ -5,7 +5,7 @@
 import { startWorker } from './startWorker';
 
 const args = process.argv.slice(2);
-const started = args[0] === 'train' || args[0] === 'sweep' ? startWorker() : undefined;
+const started = ['train', 'sweep'].includes(args[0]) && !args.includes('--help') ? startWorker() : undefined;
 // With import() Node would load its loader of ES modules first.
 const { main } = require('./commands.js') as typeof import('./commands');
 void main(args, started);

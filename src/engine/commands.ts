@@ -94,8 +94,14 @@ function inInput(error: unknown, file: string): unknown {
 
 /** A run or a sweep, which a signal ends with a checkpoint. */
 async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], started?: StartedWorker): Promise<EngineRequests[M][1]> {
-  const { options, positionals: [file] } = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file');
   const engine = startThread(started);
+  let given;
+  try { given = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file'); } catch (error) {
+    // A process that exits while the thread loads native code is aborted there, so it has to answer first, whatever it says.
+    await engine.request('stop', {}).catch(() => undefined);
+    throw error;
+  }
+  const { options, positionals: [file] } = given;
   const telemetry = new Telemetry(engine.peaks, sample => progress.telemetry(sample));
   const progress = showProgress(engine, process.stderr, device => telemetry.follow(device));
   const watch = new DeviceWatch(engine.calls, since => progress.silent(since));

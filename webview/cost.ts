@@ -21,6 +21,8 @@ export interface MemoryCost extends MemoryNeed {
   available: number | null;
   /** Changes that make it fit, if it does not. */
   changes: FittingChange[];
+  /** Bytes that `gradient_checkpointing` saves, or would. */
+  recomputed: number;
 }
 
 /** Counts, size and memory of an experiment on its model. */
@@ -47,7 +49,9 @@ function memoryOf(model: ModelView, values: ExperimentValues, memory: MemoryView
   // A step that took too much says that the need was taken for too small, not by how much.
   const limit = available !== null && memory?.held?.exceeded ? Math.min(available, (1 - TRUSTED) * need.total) : available;
   const changes = limit === null || need.total <= limit ? [] : fittingChanges(values, limit, (other: MemorySettings) => neededMemory(model, other, memory).total, { device, half_precision: gpu?.half_precision });
-  return { ...need, available, changes, onGpu: isGpu(device) };
+  const { gradient_checkpointing } = values.training;
+  const other = neededMemory(model, { ...values, training: { ...values.training, gradient_checkpointing: !gradient_checkpointing } }, memory);
+  return { ...need, available, changes, onGpu: isGpu(device), recomputed: (gradient_checkpointing ? 1 : -1) * (other.estimate.total - need.estimate.total) };
 }
 
 /** What the newest step or run told of the GPU that it ran on; its own memory is what a run can have there. TensorFlow's executor holds memory as it likes. */

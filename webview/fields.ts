@@ -62,7 +62,8 @@ class TypedField {
     const set = (value: unknown): void => {
       this.last = { ...this.last, value };
       this.shown = showValue(value);
-      edit(path, value);
+      // Nothing stands for the default, as a file without the key does.
+      edit(path, value ?? undefined);
     };
     this.element = textField(name, keyOf(path), text => {
       const read = readText(path, text);
@@ -146,10 +147,12 @@ export function textRow(name: string, path: string[], edit: Edit): Row {
   };
 }
 
-/** One of the choices of the setting. */
+/** One of the choices of the setting, or what else the file has. */
 export function choiceRow(name: string, path: string[], edit: Edit): Row {
   const message = new Message(keyOf(path));
-  const list: Dropdown = dropdown(name, keyOf(path), (settingAt(path)?.choices ?? []).map(String), choice => edit(path, choice));
+  const { choices = [], example = [] } = settingAt(path)!;
+  const all = [...choices, ...[example].flat()];
+  const list: Dropdown = dropdown(name, keyOf(path), all.map(String), text => edit(path, all.find(choice => String(choice) === text) ?? text));
   list.setAttribute('aria-describedby', message.element.id);
   return {
     path,
@@ -170,7 +173,7 @@ export function boxRow(name: string, path: string[], edit: Edit): Row {
   box.title = `${keyOf(path)}\n${plainText(settingAt(path)?.doc ?? '')}`;
   return {
     path,
-    element: h('div', { class: 'row' }, h('span', { class: 'label' }), box, message.element),
+    element: h('div', { class: 'row box' }, box, message.element),
     update({ value, disabled, problem, note }) {
       setChecked(box, value === true);
       setDisabled(box, disabled);

@@ -48,14 +48,16 @@ export function dropdown(label: string, key: string, choices: readonly string[],
   const element = document.createElement('vscode-dropdown') as Dropdown;
   element.setAttribute('aria-label', label);
   element.dataset.key = key;
-  for (const choice of choices) {
-    const option = document.createElement('vscode-option');
-    option.setAttribute('value', choice);
-    option.textContent = choice;
-    element.append(option);
-  }
+  for (const choice of choices) addChoice(element, choice);
   element.addEventListener('change', () => choose(element.value));
   return element;
+}
+
+function addChoice(element: Dropdown, choice: string): void {
+  const option = document.createElement('vscode-option');
+  option.setAttribute('value', choice);
+  option.textContent = choice;
+  element.append(option);
 }
 
 /** A check box with its label. */
@@ -75,9 +77,10 @@ export function setChecked(element: Checkbox, checked: boolean, indeterminate = 
   quiet.delete(element);
 }
 
-/** Chooses an option. The toolkit knows its options only a moment after they were added. */
+/** Chooses an option, which is added if the list lacks it. The toolkit knows its options only a moment after they were added. */
 export function setChoice(element: Dropdown, value: string, tries = 5): void {
   if (element.value === value) return;
+  if (!Array.from(element.children).some(option => option.getAttribute('value') === value)) addChoice(element, value);
   element.value = value;
   if (element.value !== value && tries > 0) requestAnimationFrame(() => setChoice(element, value, tries - 1));
 }

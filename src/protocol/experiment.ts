@@ -107,7 +107,7 @@ export const SETTINGS = {
     bias: choice('none', BIASES, 'Which biases of the base model are trained, and saved with the adapter: `none`, `all`, or those of the adapted modules (`lora_only`).'),
     lora_bias: boolean(false, 'Gives every B a bias of its own, [out].'),
     init_lora_weights: {
-      type: 'choice', default: true, choices: STARTS, pattern: '^pissa_niter_\\d{1,3}$', example: 'pissa_niter_16',
+      type: 'choice', default: true, choices: STARTS, pattern: '^pissa_niter_\\d{1,3}$', example: 'pissa_niter_4',
       doc: 'Start of A and B. `true`: A uniform within ±1/√in, B zero. `"gaussian"`: A normal with deviation 1/r, B zero. `false`: B random, too, so that an untrained adapter changes the model. `"pissa"`, `"pissa_niter_<n>"` (approximate) and `"olora"`: from the singular vectors or the QR decomposition of each weight; the adapter is saved as a plain LoRA of twice the rank.',
     } as Setting<InitLoraWeights>,
     init_adapter: optionalText('PEFT adapter folder to start from, instead of a fresh A and B = 0.', true),

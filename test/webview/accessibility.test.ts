@@ -35,6 +35,7 @@ const contrasts = (page: Page): Promise<{ text: string; ratio: number }[]> => pa
 
 for (const state of ['problems', 'tooLarge', 'failed', 'full', 'running', 'finished']) {
   test(`every text can be read in every theme: ${state}`, () => inPanel({ state, width: 1400 }, async page => {
+    await page.evaluate(() => document.querySelectorAll('details').forEach(details => { details.open = true; }));
     for (const theme of Object.keys(THEMES)) {
       await page.evaluate(name => (window as unknown as { mock: { useTheme(name: string): void } }).mock.useTheme(name), theme);
       const found = await contrasts(page);
@@ -88,6 +89,7 @@ test('what is wrong with a setting, and what is to be known of it, is said with 
   await page.click('#more-settings summary');
   await page.locator('#message-training\\.eval_strategy', { hasText: 'There is no evaluation data' }).waitFor();
   assert.match(await said('combobox', 'Evaluate') ?? '', /There is no evaluation data/);
+  assert.match(await said('checkbox', 'Gradient checkpointing') ?? '', /^Saves about [\d.]+ MB/);
 }));
 
 const focused = (page: Page): Promise<string> => page.evaluate(() => {

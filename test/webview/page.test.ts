@@ -15,7 +15,8 @@ import { asked, askedTimes, eventually, inPanel, notify, text } from './support/
 test('every state fits a narrow and a wide editor and shows no error', async () => {
   for (const state of Object.keys(VIEWS)) {
     await inPanel({ state, width: 1400 }, async page => {
-      for (const width of [1400, 760, 420]) {
+      await page.evaluate(() => document.querySelectorAll('details').forEach(details => { details.open = true; }));
+      for (const width of [1400, 760, 360]) {
         await page.setViewportSize({ width, height: 900 });
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
         assert.ok(wide <= 0, `${state} is ${wide} px too wide for ${width}`);
@@ -162,6 +163,126 @@ test('evaluations that are chosen without data for them are said to be wrong bes
   await page.click('vscode-dropdown[data-key="training.eval_strategy"] vscode-option[value="no"]');
   assert.deepEqual(await askedTimes(page, 'edit', 1), [{ changes: [{ path: ['training', 'eval_strategy'], value: 'no' }] }]);
 }));
+
+/** Chooses an entry of a drop-down as a person does. */
+async function choose(page: Page, key: string, value: string): Promise<void> {
+  await page.click(`vscode-dropdown[data-key="${key}"]`);
+  await page.click(`vscode-dropdown[data-key="${key}"] vscode-option[value="${value}"]`);
+}
+const fieldOf = (page: Page, key: string) => page.locator(`vscode-text-field[data-key="${key}"]`);
+/** Waits until these are the last changes that the host was asked for, in however many edits they came. */
+const written = (page: Page, ...changes: object[]): Promise<unknown> => page.waitForFunction(expected =>
+  JSON.stringify((window as unknown as { mock: { asked: { method: string; params: { changes: object[] } }[] } }).mock.asked.filter(({ method }) => method === 'edit').flatMap(({ params }) => params.changes).slice(-expected.length)) === JSON.stringify(expected), changes);
+
+test('steps between evaluations, and between checkpoints, can be given where they are counted in steps, and only there', () => inPanel({}, async page => {
+  await page.click('#more-settings summary');
+  for (const key of ['training.eval_steps', 'training.save_steps']) assert.equal(await fieldOf(page, key).isVisible(), false, key);
+  await choose(page, 'training.eval_strategy', 'steps');
+  await written(page, { path: ['training', 'eval_strategy'], value: 'steps' });
+  await fieldOf(page, 'training.eval_steps').waitFor();
+  await eventually(page, '#message-training\\.eval_steps', 'As logging steps: 1');
+  await fieldOf(page, 'training.eval_steps').click();
+  await page.keyboard.type('50');
+  await eventually(page, '#message-training\\.eval_steps', '');
+  await written(page, { path: ['training', 'eval_steps'], value: 50 });
+  await page.keyboard.press('Control+A');
+  await page.keyboard.press('Delete');
+  // A blank field removes the key.
+  await written(page, { path: ['training', 'eval_steps'] });
+  await page.keyboard.type('0');
+  await eventually(page, '#message-training\\.eval_steps', 'give at least 1');
+  await page.click('.toolbar [data-action="start"]');
+  assert.match(await page.locator('#failures [role="alert"]').innerText(), /Evaluation steps cannot be “0”/);
+  await choose(page, 'training.eval_strategy', 'epoch');
+  await fieldOf(page, 'training.eval_steps').waitFor({ state: 'hidden' });
+  await choose(page, 'training.save_strategy', 'steps');
+  await fieldOf(page, 'training.save_steps').waitFor();
+  assert.equal(await fieldOf(page, 'training.save_steps').evaluate((input: HTMLInputElement) => input.value), '500');
+  await page.click('.toolbar [data-action="start"]');
+  assert.deepEqual(await askedTimes(page, 'act', 1), [{ action: 'start' }], 'what was typed into a field that is gone holds nothing');
+}));
+
+test('steps that are wrong in the file can be seen and mended also where they are not counted', () => inPanel({}, async page => {
+  const problem = { path: ['training', 'save_steps'], cause: 'is 0', action: 'give a whole number at least 1' };
+  await notify(page, 'experiment', { experiment: experiment({ problems: [problem] }) });
+  await page.locator('#message-training\\.save_steps', { hasText: 'is 0: give a whole number at least 1' }).waitFor();
+  assert.ok(await fieldOf(page, 'training.save_steps').isVisible());
+}));
+
+test('kind and start of the adapter are set in the panel, and cost and scaling follow', () => inPanel({}, async page => {
+  await page.click('#more-adapter summary');
+  await page.click('vscode-checkbox[data-key="lora.use_rslora"]');
+  await eventually(page, '#message-lora\\.lora_alpha', 'Scaling lora_alpha / √r = 5.657');
+  await page.click('vscode-checkbox[data-key="lora.use_dora"]');
+  await eventually(page, '#trainable-ratio', '1.77 %');
+  await choose(page, 'lora.init_lora_weights', 'false');
+  await choose(page, 'lora.bias', 'lora_only');
+  await written(page, { path: ['lora', 'use_rslora'], value: true }, { path: ['lora', 'use_dora'], value: true }, { path: ['lora', 'init_lora_weights'], value: false }, { path: ['lora', 'bias'], value: 'lora_only' });
+}));
+
+test('a start that the list lacks is shown as the file has it', () => inPanel({}, async page => {
+  await notify(page, 'experiment', { experiment: experiment({ values: values({ init_lora_weights: 'pissa_niter_7' }) }) });
+  await page.click('#more-adapter summary');
+  const list = page.locator('vscode-dropdown[data-key="lora.init_lora_weights"]');
+  await page.waitForFunction(() => document.querySelector<HTMLElement & { displayValue: string }>('vscode-dropdown[data-key="lora.init_lora_weights"]')!.displayValue === 'pissa_niter_7');
+  assert.deepEqual(await list.locator('vscode-option').allTextContents(), ['true', 'false', 'gaussian', 'pissa', 'olora', 'pissa_niter_4', 'pissa_niter_7']);
+}));
+
+test('settings of which each is right but that do not go together are marked', () => inPanel({}, async page => {
+  const shown = (lora: Parameters<typeof values>[0], precision = 'fp32') => { const all = values(lora); return notify(page, 'experiment', { experiment: experiment({ values: { ...all, engine: { ...all.engine, precision } } as typeof all }) }); };
+  const message = '#message-lora\\.init_lora_weights';
+  await shown({ init_lora_weights: 'pissa', use_dora: true });
+  await page.locator(message, { hasText: 'cannot be used with DoRA: take true, or turn DoRA off' }).waitFor();
+  assert.ok(await page.isVisible(message), 'what is marked can be seen');
+  await shown({ init_lora_weights: 'pissa', r: 65 });
+  await eventually(page, message, 'is saved with twice the rank: give a rank of at most 64, or take true');
+  await shown({ use_dora: true }, 'int4');
+  await eventually(page, message, '');
+  await eventually(page, '#message-lora\\.use_dora', 'cannot be used with base weights in int4, as it needs their exact rows: turn it off, or take fp32');
+  await eventually(page, '#message-engine\\.precision', 'cannot be used with DoRA, which needs the exact rows: take fp32, or turn DoRA off');
+}));
+
+test('only a language model packs its examples', async () => {
+  const box = 'vscode-checkbox[data-key="training.packing"]';
+  await inPanel({}, async page => {
+    await page.click('#more-settings summary');
+    assert.equal(await page.isVisible(box), false);
+    const all = values();
+    await notify(page, 'experiment', { experiment: experiment({ values: { ...all, training: { ...all.training, packing: true } } }) });
+    await eventually(page, '#message-training\\.packing', 'is not used by SEQ_CLS: turn it off');
+    await page.click(box);
+    await written(page, { path: ['training', 'packing'], value: false });
+  });
+  await inPanel({ state: 'language' }, async page => {
+    await page.click('#more-settings summary');
+    await page.click(box);
+    await written(page, { path: ['training', 'packing'], value: true });
+  });
+});
+
+test('gradient checkpointing says what it saves, and memory falls by that', () => inPanel({ state: 'tooLarge' }, async page => {
+  await page.click('#more-settings summary');
+  await eventually(page, '#memory-estimate', '≈ 1.5 GB');
+  const note = await text(page, '#message-training\\.gradient_checkpointing');
+  assert.match(note, /^Saves about \d+ MB, takes a third more time$/);
+  const saved = 1e6 * Number(note.match(/\d+/)![0]);
+  await page.click('vscode-checkbox[data-key="training.gradient_checkpointing"]');
+  await written(page, { path: ['training', 'gradient_checkpointing'], value: true });
+  const { training, ...rest } = VIEWS.tooLarge.experiment!.values;
+  const [without, with_] = [false, true].map(gradient_checkpointing => estimateMemory(VIEWS.tooLarge.experiment!.model!, { ...rest, training: { ...training, gradient_checkpointing } }).total);
+  assert.ok(Math.abs(without - with_ - saved) < 1e6, `${without - with_} and ${saved}`);
+  await page.waitForFunction(before => document.getElementById('memory-estimate')!.textContent !== before, '≈ 1.5 GB');
+  assert.equal(await text(page, '#message-training\\.gradient_checkpointing'), note);
+}));
+
+test('while a run is active, and where there is no adapter, what is folded away cannot be changed either', async () => {
+  await inPanel({ state: 'running' }, async page => {
+    await page.evaluate(() => document.querySelectorAll('details').forEach(details => { details.open = true; }));
+    const open = await page.locator('details :is(vscode-checkbox, vscode-dropdown, vscode-text-field)').evaluateAll(found => found.filter(control => control.checkVisibility() && !(control as HTMLInputElement).disabled).map(control => (control as HTMLElement).dataset.key));
+    assert.deepEqual(open, []);
+  });
+  await inPanel({ state: 'wholeModel' }, async page => assert.equal(await page.isVisible('#more-adapter'), false));
+});
 
 test('a notification does not overwrite what a person is typing', () => inPanel({}, async page => {
   const field = page.locator('vscode-text-field[data-key="lora.r"]');
@@ -321,8 +442,8 @@ test('the keyboard reaches every control in a sensible order', () => inPanel({ w
       return dataset.action ?? dataset.key ?? (id || tagName);
     }));
   }
-  assert.deepEqual(order.slice(0, 11), ['openFile', 'start', 'showLog', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'measure-memory', 'selectTargets']);
-  assert.equal(order[11], 'target:attention.self.query');
+  assert.deepEqual(order.slice(0, 12), ['openFile', 'start', 'showLog', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'SUMMARY', 'measure-memory', 'selectTargets']);
+  assert.equal(order[12], 'target:attention.self.query');
 }));
 
 test('a run that does not fit says so, and one click sets what makes it fit', () => inPanel({ state: 'tooLarge' }, async page => {

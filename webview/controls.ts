@@ -1,11 +1,11 @@
-/** The settings column: adapter, target modules, cost, training. Each control edits one key of the experiment file. */
+/** The settings column: model and data, adapter, target modules, cost, training. Each control edits one key of the experiment file. */
 import { rankLimit, scalingOf } from '../src/protocol/adapterMath';
 import type { ErrorReport } from '../src/protocol/engine';
 import { formatReport, settingsFixed, type ExperimentValues } from '../src/protocol/panel';
 import { WHOLE_MODEL } from './actions';
 import { costBox } from './costBox';
 import { h, setAttributes, setText, show } from './dom';
-import { boxRow, choiceRow, sliderRow, textRow, type Edit, type Row } from './fields';
+import { boxRow, choiceRow, pathRow, sliderRow, textRow, type Edit, type Row } from './fields';
 import { formatNumber, roughBytes } from './format';
 import { drawn } from './icons';
 import { decades, doublings, evenly, rankStops } from './ranges';
@@ -22,6 +22,8 @@ const highestRank = (view: View): number => view.cost?.count.rank_limit || USUAL
 /** The whole column, and what is wrong with the first field whose text cannot be used; the cursor is put into it. */
 export function controls(host: Host): Part & { wrong(): ErrorReport | undefined } {
   const edit: Edit = (path, value) => host.edit([{ path, value }]);
+  const browse = (path: string[]): void => host.browse(path);
+  const sources = [pathRow('Base model', ['base_model'], browse), pathRow('Training data', ['dataset', 'train'], browse), pathRow('Evaluation data', ['dataset', 'eval'], browse)];
   const rank = sliderRow('Rank', ['lora', 'r'], rankStops(USUAL_RANK_LIMIT), edit);
   const alpha = sliderRow('Alpha', ['lora', 'lora_alpha'], rankStops(2 * USUAL_RANK_LIMIT), edit);
   const training: Row[] = [
@@ -63,7 +65,7 @@ export function controls(host: Host): Part & { wrong(): ErrorReport | undefined 
     ),
   );
   const folds = [moreOfAdapter, more];
-  const rows = [...adapter, ...moreOfAdapter.rows, ...training, ...more.rows];
+  const rows = [...sources, ...adapter, ...moreOfAdapter.rows, ...training, ...more.rows];
   const shown = new Set([...rows.map(row => keyOf(row.path)), TARGETS_KEY]);
   const targets = targetsBox(host);
   const cost = costBox(host);
@@ -74,6 +76,7 @@ export function controls(host: Host): Part & { wrong(): ErrorReport | undefined 
   return {
     element: h('section', { class: 'settings', id: 'settings', 'aria-label': 'Settings' },
       fixed, problems.element,
+      group('Model and data', ...sources.map(row => row.element)),
       group('Adapter', ...adapter.map(row => row.element), moreOfAdapter.element), cost.element,
       targets.element,
       group('Training', ...training.map(row => row.element), more.element)),

@@ -1,7 +1,7 @@
 /** Rows of the settings column: label, control, and whatever is wrong with the value below it. */
 import { settingAt } from '../src/protocol/experiment';
 import { h, setAttributes, setText } from './dom';
-import { plainText } from './format';
+import { plainText, shortPath } from './format';
 import { nearestStop } from './ranges';
 import { keyOf, readText, showValue } from './settingsForm';
 import { checkbox, describeField, dropdown, setChecked, setChoice, setDisabled, setField, textField, type Checkbox, type Dropdown, type TextField } from './ui';
@@ -132,6 +132,26 @@ export function sliderRow(name: string, path: string[], first: readonly number[]
       range.setAttribute('aria-valuetext', showValue(state.value));
       // Chromium cannot colour the part of a track before the thumb; the style sheet does it from this number.
       range.style.setProperty('--share', String(stops.length > 1 ? Number(range.value) / (stops.length - 1) : 0));
+    },
+  };
+}
+
+/** A folder or file, chosen in a dialog of the host. */
+export function pathRow(name: string, path: string[], browse: (path: string[]) => void): Row {
+  const key = keyOf(path);
+  const message = new Message(key);
+  const shown = h('span', { class: 'path', id: `path-${key}` });
+  const button = h('button', { type: 'button', class: 'link', 'data-key': key, 'aria-label': `${name}: Browse…`, 'aria-describedby': `${shown.id} ${message.element.id}` }, 'Browse…');
+  button.addEventListener('click', () => browse(path));
+  return {
+    path,
+    element: h('div', { class: 'row' }, label(name, path), h('div', { class: 'chosen' }, shown, button), message.element),
+    update({ value, disabled, problem, note }) {
+      setText(shown, value ? shortPath(String(value), 32) : 'none');
+      setAttributes(shown, { title: value ? String(value) : undefined });
+      shown.classList.toggle('detail', !value);
+      button.disabled = disabled;
+      message.update(problem, note);
     },
   };
 }

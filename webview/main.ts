@@ -55,6 +55,7 @@ const host: Host = {
     edits.set(changes);
     render();
   },
+  browse: path => void connection.request('browse', { ...shown(), path }).catch(failed),
   measure: () => void onceWritten('measure', shown()),
   cancelMeasure: () => void connection.request('cancelMeasure', {}).catch(failed),
   startAnyway: () => void onceWritten('startAnyway', shown()),

@@ -24,6 +24,8 @@ export interface Host {
   act(action: PanelAction): void;
   /** Changes the experiment file, as one edit. */
   edit(changes: readonly SettingChange[]): void;
+  /** Asks for the folder or file of a key, in a dialog of the host. */
+  browse(path: string[]): void;
   /** Classifies texts. Rejects with an `ErrorReport` where it could not begin. */
   predict(request: TryRequest): Promise<unknown>;
   measure(): void;

@@ -3,6 +3,7 @@ import * as vscode from 'vscode';
 import { EMPTY_RUN, isActive, PANEL_ACTIONS, TELEMETRY_KEPT, type PanelAction, type RunView, type Tried, type TryRequest, type WrittenPair } from '../protocol/panel';
 import type { MetricRecord, TelemetrySample } from '../protocol/metrics';
 import { settingAt } from '../protocol/experiment';
+import { browse } from './browse';
 import { Disposables, throttle } from './disposables';
 import { ExperimentDocument, isExperimentFile } from './experimentDocument';
 import type { ExperimentRun } from './experimentRun';
@@ -113,6 +114,11 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         // What was set right before another experiment was shown belongs to the one before.
         if (document?.file === experiment) await this.lab.edit(document, changes);
         else if (isExperimentFile(uri)) await this.lab.edit(await ExperimentDocument.open(uri), changes);
+        return null;
+      },
+      browse: async ({ experiment, path }) => {
+        this.requireShown(experiment);
+        if (settingAt(path)?.path) await browse(this.lab, path);
         return null;
       },
       act: async ({ experiment, action }) => {

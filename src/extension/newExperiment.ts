@@ -10,6 +10,9 @@ import type { Lab } from './lab';
 import { ReportedError } from './reports';
 import { isCheckpointFolder } from './runFolders';
 
+/** What the names of data files end with. */
+export const DATA_FILES = ['jsonl', 'csv', 'tsv', 'parquet'];
+
 export interface NewExperimentArguments { model?: string; train?: string; file?: string }
 
 /** Returns the new file, or undefined if the person gave up. Arguments that are not given are asked for. */
@@ -23,7 +26,7 @@ export async function newExperiment(lab: Lab, args: NewExperimentArguments = {})
     throw new ReportedError({ code: 'checkpoint.no-config', file: model, cause: 'the folder has no config.json', action: 'choose a folder in the Hugging Face layout' });
   }
   const train = args.train ?? (await vscode.window.showOpenDialog({
-    title: 'New experiment (2 of 3): training data', filters: { 'Training data': ['jsonl', 'csv', 'tsv', 'parquet'] }, openLabel: 'Train on this', defaultUri: start,
+    title: 'New experiment (2 of 3): training data', filters: { 'Training data': DATA_FILES }, openLabel: 'Train on this', defaultUri: start,
   }))?.[0].fsPath;
   if (!train) return undefined;
   return createExperiment(lab, { title: 'New experiment (3 of 3): experiment file', folder: start?.fsPath, name: 'experiment', given: args.file }, target => experimentText(target, model, train));

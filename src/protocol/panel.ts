@@ -137,6 +137,8 @@ export interface PanelRequests {
   /** Changes an experiment file as one edit: the one that was shown, which another may have followed meanwhile. */
   edit: [OfExperiment & { changes: SettingChange[] }, null];
   act: [OfExperiment & { action: PanelAction }, null];
+  /** Asks for the folder or file that the path at a key names, and writes it into the experiment file. */
+  browse: [OfExperiment & { path: string[] }, null];
   /** Classifies texts. What comes of it is told by `tried`, as with `write`. */
   predict: [TryRequest, null];
   /** Measures the memory of one step; answers when it has, or was cancelled. */

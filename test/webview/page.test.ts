@@ -242,6 +242,20 @@ test('settings of which each is right but that do not go together are marked', (
   await eventually(page, '#message-engine\\.precision', 'cannot be used with DoRA, which needs the exact rows: take fp32, or turn DoRA off');
 }));
 
+test('base model and data are chosen in a dialog, and what is wrong with them is said beside them', () => inPanel({}, async page => {
+  const browse = (name: string) => page.getByRole('button', { name: `${name}: Browse…` });
+  assert.deepEqual(await page.locator('.path').allTextContents(), ['model', 'train.jsonl', 'eval.jsonl']);
+  for (const name of ['Base model', 'Training data', 'Evaluation data']) await browse(name).click();
+  assert.deepEqual(await askedTimes(page, 'browse', 3), [{ path: ['base_model'] }, { path: ['dataset', 'train'] }, { path: ['dataset', 'eval'] }]);
+  const all = values();
+  await notify(page, 'experiment', { experiment: experiment({ values: { ...all, dataset: { ...all.dataset, eval: null } }, problems: VIEWS.problems.experiment!.problems }) });
+  await page.locator('#message-dataset\\.train', { hasText: 'is missing' }).waitFor();
+  assert.equal(await text(page, '#path-dataset\\.eval'), 'none');
+  await notify(page, 'run', { run: run() });
+  await page.waitForSelector('#panel[data-status="running"]');
+  assert.ok(await browse('Base model').isDisabled(), 'fixed as the others are');
+}));
+
 test('only a language model packs its examples', async () => {
   const box = 'vscode-checkbox[data-key="training.packing"]';
   await inPanel({}, async page => {
@@ -435,15 +449,15 @@ test('a device that needs something offers to install it', () => inPanel({ state
 
 test('the keyboard reaches every control in a sensible order', () => inPanel({ width: 1400 }, async page => {
   const order: string[] = [];
-  for (let i = 0; i < 16; i++) {
+  for (let i = 0; i < 19; i++) {
     await page.keyboard.press('Tab');
     order.push(await page.evaluate(() => {
       const { dataset, id, tagName } = document.activeElement as HTMLElement;
       return dataset.action ?? dataset.key ?? (id || tagName);
     }));
   }
-  assert.deepEqual(order.slice(0, 12), ['openFile', 'start', 'showLog', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'SUMMARY', 'measure-memory', 'selectTargets']);
-  assert.equal(order[12], 'target:attention.self.query');
+  assert.deepEqual(order.slice(0, 15), ['openFile', 'start', 'showLog', 'base_model', 'dataset.train', 'dataset.eval', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'SUMMARY', 'measure-memory', 'selectTargets']);
+  assert.equal(order[15], 'target:attention.self.query');
 }));
 
 test('a run that does not fit says so, and one click sets what makes it fit', () => inPanel({ state: 'tooLarge' }, async page => {

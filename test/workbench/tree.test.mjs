@@ -59,6 +59,14 @@ test('moving the rank in the panel moves the ratio and the tree', async () => {
   await lab.row(`self.query, 128 × 128 · r ${r}`).waitFor();
 });
 
+test('data that are chosen in the panel are written into the file, relative to it', async () => {
+  const panel = await lab.panel();
+  await panel.getByRole('button', { name: 'Training data: Browse…' }).click();
+  await lab.answerFileDialog(lab.path('eval.jsonl'));
+  await until('the panel shows them', async () => await panel.locator('[id="path-dataset.train"]').innerText() === 'eval.jsonl');
+  await until('the file names them', () => lab.read('sentiment.lora.json').includes('"train": "eval.jsonl"'));
+});
+
 test('hovering over target_modules in the file shows shapes and count', async () => {
   await runCommand(lab.page, 'LoRA Lab: Open experiment file');
   const line = lab.page.locator('.view-line', { hasText: 'target_modules' });

@@ -59,7 +59,7 @@ const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => Pa
     notify('experiment', { experiment: view.experiment });
     return null;
   },
-  act: () => null,
+  act: () => null, browse: () => null,
   predict(request) {
     tell(request, { classes: (view.experiment?.values.task === 'TOKEN_CLS' ? tagged : tried)(request.texts), busy: false });
     return null;

@@ -49,7 +49,7 @@ root.append(h('div', { class: 'experiment compare' },
   h('section', { class: 'charts', 'aria-label': 'Charts' }, losses.element, evaluations.element),
   h('section', { class: 'card', id: 'runs' }, h('h2', {}, 'Runs'), h('div', { class: 'table', tabindex: 0, role: 'region', 'aria-label': 'Runs' }, h('table', {}, h('thead', {}, head), body)))));
 
-/** A chart with its title and, beside it, what it shows at best. */
+/** A chart with its title and, beside it, the best of what it shows. */
 function card(id: string, name: string): { element: HTMLElement; title: HTMLElement; now: HTMLElement; plot: ManyLines } {
   const now = h('span', { class: 'now', id: `now-${id}` });
   const heading = h('h2', {}, name);
@@ -71,10 +71,10 @@ function draw(): void {
   setText(title, `${runs.length} runs compared`);
   setText(about, describe(comparison));
   key.replaceChildren(keyOf(styles));
-  setText(losses.now, bestText(runs, run => (typeof run.train_loss === 'number' ? run.train_loss : NaN), false, formatNumber, 'lowest'));
   if (metric) {
     setText(evaluations.title, capitalName(metric.name));
-    setText(evaluations.now, bestText(runs, run => run.best?.value ?? NaN, metric.greater_is_better, valueText(metric), 'best'));
+    const best = bestOf(runs.map(run => run.best?.value ?? NaN), metric.greater_is_better);
+    setText(evaluations.now, best < 0 ? '' : `best: ${valueText(metric)(runs[best].best!.value)}, ${runs[best].name}`);
   }
   drawTable(comparison, styles);
 }
@@ -93,12 +93,6 @@ function smoothed(points: readonly ComparedPoint[]): ComparedPoint[] {
 }
 
 const valueText = (metric: ComparedMetric) => (metric.share ? formatShare : formatNumber);
-
-/** `best: 93.4 %, quick` */
-function bestText(runs: readonly ComparedRun[], value: (run: ComparedRun) => number, greater: boolean, text: (value: number) => string, word: string): string {
-  const best = bestOf(runs.map(value), greater);
-  return best < 0 ? '' : `${word}: ${text(value(runs[best]))}, ${runs[best].name}`;
-}
 
 /** The place of the best value that is a number, -1 without one. */
 function bestOf(values: readonly number[], greater: boolean): number {
@@ -119,7 +113,7 @@ function describe({ runs, settings, metric }: Comparison): string {
   ].filter(Boolean).join(' ');
 }
 
-interface Column { head: string; title?: string; text(run: ComparedRun): string; hover?(run: ComparedRun): string; best?: number; kind?: 'text' | 'setting' }
+interface Column { head: string; title?: string; text(run: ComparedRun): string; hover?(run: ComparedRun): string; best?: number; kind?: 'text' | 'setting' | 'text of-experiment' }
 
 function drawTable({ runs, settings, metric }: Comparison, styles: readonly LineStyle[]): void {
   const best = metric && bestOf(runs.map(run => run.best?.value ?? NaN), metric.greater_is_better);
@@ -127,12 +121,12 @@ function drawTable({ runs, settings, metric }: Comparison, styles: readonly Line
   const arrow = metric?.greater_is_better ? '↑' : '↓';
   const better = `${metric?.greater_is_better ? 'Higher' : 'Lower'} is better`;
   const columns: Column[] = [
-    { head: 'Experiment', text: run => run.experiment ?? '–', kind: 'text' },
+    { head: 'Experiment', text: run => run.experiment ?? '–', kind: 'text of-experiment' },
     { head: 'State', text: run => run.state, kind: 'text' },
     { head: 'Steps', text: run => formatInteger(run.steps) },
     ...settings.map((path, i): Column => ({ head: keyName(path), title: path, text: run => run.settings[i] ?? '–', hover: run => run.settings[i] ?? 'not known', kind: runs.every(run => Number.isFinite(Number(run.settings[i]))) ? undefined : 'setting' })),
     { head: 'Parameters', title: 'Trainable parameters', text: ({ trainable_parameters: count }) => (count === null ? '–' : formatInteger(count)) },
-    { head: 'Train loss ↓', title: 'The last one that was logged. Lower is better', text: run => formatNumber(run.train_loss), best: bestOf(runs.map(run => Number(run.train_loss ?? NaN)), false) },
+    { head: 'Train loss', title: 'The last one that was logged', text: run => formatNumber(run.train_loss) },
     ...(metric ? [
       { head: `${capitalName(metric.name)} ${arrow}`, title: `Of the last evaluation. ${better}`, text: (run: ComparedRun) => (run.last ? valueText(metric)(run.last.value) : '–'), best: last! },
       { head: `Best ${arrow}`, title: `The best ${metric.name}, and the step of its evaluation. ${better}`, text: (run: ComparedRun) => (run.best ? `${valueText(metric)(run.best.value)} at ${formatInteger(run.best.step)}` : '–'), best: best! },

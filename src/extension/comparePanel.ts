@@ -46,7 +46,8 @@ export class ComparePanel {
     this.panel?.webview.dispose();
   }
 
-  private comparison(): Comparison {
+  /** What is shown. */
+  comparison(): Comparison {
     return compare(this.runs.map(({ read }) => read));
   }
 

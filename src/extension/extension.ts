@@ -18,8 +18,8 @@ import { readState, type LabState } from './state';
 
 let lab: Lab | undefined;
 
-/** What tests see of the extension: facts, the trees that VS Code itself cannot be asked about, and what the panel's button does. */
-export interface LabExports { state(): LabState; modelTree: ModelTree; runTree: RunTree; measureMemory(): Promise<void>; memory: MemoryProbe }
+/** What tests see of the extension: facts, the trees and the comparison that VS Code itself cannot be asked about, and what the panel's button does. */
+export interface LabExports { state(): LabState; modelTree: ModelTree; runTree: RunTree; comparePanel: ComparePanel; measureMemory(): Promise<void>; memory: MemoryProbe }
 
 export async function activate(context: vscode.ExtensionContext): Promise<LabExports> {
   const log = vscode.window.createOutputChannel('LoRA Lab', { log: true });
@@ -37,7 +37,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<LabExp
     registerCommands({ lab: current, panel, comparePanel, modelTree, runTree }),
   );
   void current.current.initialize().then(() => openAtStart(current, panel)).catch(error => log.error(error));
-  return { state: () => readState(current, panel), modelTree, runTree, measureMemory: () => current.measureMemory(), memory: current.memory };
+  return { state: () => readState(current, panel), modelTree, runTree, comparePanel, measureMemory: () => current.measureMemory(), memory: current.memory };
 }
 
 /** Ends every engine: one that trains writes a last checkpoint first, one that merges removes what is unfinished. */

@@ -68,11 +68,15 @@ suite('Comparison of runs', () => {
     for (const { run } of silent) rmSync(run.folder, { recursive: true });
   });
 
-  test('a run that is trained is shown as it stands', async () => {
+  test('a run that is trained is followed to its end', async () => {
     const { ended } = await startEndless('compared-growing');
     const { runs: [growing] } = await compare(await rowsOf('compared-growing', 'compared-low'));
     assert.equal(growing.state, 'running');
     assert.ok(growing.steps > 3 && growing.losses.length > 0, JSON.stringify(growing));
-    await stop(ended);
+    const { comparePanel } = await lab();
+    await until('more steps are shown', () => comparePanel.comparison().runs[0].steps > growing.steps);
+    const { summary } = await stop(ended);
+    const shown = await until('its end is shown', () => comparePanel.comparison().runs.find(({ state }) => state === 'stopped'));
+    assert.deepEqual([shown.steps, shown.trainable_parameters], [summary?.steps, summary?.trainable_parameters]);
   });
 });

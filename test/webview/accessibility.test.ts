@@ -33,7 +33,7 @@ const contrasts = (page: Page): Promise<{ text: string; ratio: number }[]> => pa
   return found;
 });
 
-for (const state of ['problems', 'tooLarge', 'failed', 'full', 'running', 'finished']) {
+for (const state of ['problems', 'tooLarge', 'failed', 'full', 'running', 'finished', 'compare']) {
   test(`every text can be read in every theme: ${state}`, () => inPanel({ state, width: 1400 }, async page => {
     for (const theme of Object.keys(THEMES)) {
       await page.evaluate(name => (window as unknown as { mock: { useTheme(name: string): void } }).mock.useTheme(name), theme);

@@ -149,10 +149,10 @@ function metricCard({ id, title, styles, texts, fast = false, lines, now: latest
 }
 
 /** Which line is which, drawn as the lines are: by width, dash and mark, not by colour alone. */
-export function keyOf(styles: readonly LineStyle[]): HTMLElement {
-  return h('ul', { class: 'line-key', 'aria-hidden': 'true' }, ...styles.map(style =>
-    h('li', {}, h('span', { class: `line ${style.colour}${style.faint ? ' faint' : ''}${style.dash ? (style.dash[0] > 2 ? ' dashed' : ' dotted') : ''}` }), style.label)));
-}
+export const keyOf = (styles: readonly LineStyle[]): HTMLElement => h('ul', { class: 'line-key', 'aria-hidden': 'true' }, ...styles.map(style => h('li', {}, lineOf(style), style.label)));
+
+/** A piece of a line. */
+export const lineOf = (style: LineStyle): HTMLElement => h('span', { class: `line ${style.colour}${style.faint ? ' faint' : ''}${style.dash ? (style.dash[0] > 2 ? ' dashed' : ' dotted') : ''}` });
 
 /** Trainable share over rank, with the present rank marked: what the slider would give at each position. */
 function ratioCard(): Part {

@@ -29,16 +29,19 @@ class HostWriter extends AbstractMessageWriter {
   end(): void { /* The host closes the webview. */ }
 }
 
-export interface Connection {
+/** Requests by name: [parameters, result]. */
+type Calls<R> = { [K in keyof R]: [params: unknown, result: unknown] };
+
+export interface Connection<R extends Calls<R> = PanelRequests, N = PanelNotifications> {
   /** Asks the host. Rejects with an `ErrorReport`. */
-  request<K extends keyof PanelRequests>(method: K, params: PanelRequests[K][0]): Promise<PanelRequests[K][1]>;
-  on<K extends keyof PanelNotifications>(method: K, handler: (params: PanelNotifications[K]) => void): void;
+  request<K extends keyof R & string>(method: K, params: R[K][0]): Promise<R[K][1]>;
+  on<K extends keyof N & string>(method: K, handler: (params: N[K]) => void): void;
   /** Handlers must be set before. */
   listen(): void;
 }
 
 /** The connection of this webview to its host. */
-export function connect(api: VsCodeApi): Connection {
+export function connect<R extends Calls<R> = PanelRequests, N = PanelNotifications>(api: VsCodeApi): Connection<R, N> {
   const connection = createMessageConnection(new WindowReader(), new HostWriter(api));
   return {
     async request(method, params) {

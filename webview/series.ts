@@ -26,7 +26,7 @@ export class MetricSeries {
   version = 0;
   /** Changes when the points become those of another run. */
   history = 0;
-  private average = new RunningAverage(SMOOTHED_STEPS, SMOOTHED_SHARE);
+  private average = smoothing();
 
   /** The last step that a chart shows; 0 before the first. */
   get lastStep(): number { return Math.max(this.lastTrain?.step ?? 0, this.lastEval?.step ?? 0); }
@@ -40,7 +40,7 @@ export class MetricSeries {
     this.length = 0;
     this.version += 1;
     this.history += 1;
-    this.average = new RunningAverage(SMOOTHED_STEPS, SMOOTHED_SHARE);
+    this.average = smoothing();
   }
 
   append(records: readonly MetricRecord[]): void {
@@ -92,5 +92,8 @@ export class RunningAverage {
     return this.weight > 0 ? this.sum / this.weight : NaN;
   }
 }
+
+/** As losses are smoothed. */
+export const smoothing = (): RunningAverage => new RunningAverage(SMOOTHED_STEPS, SMOOTHED_SHARE);
 
 const numeric = (value: number | string): number => (typeof value === 'number' && Number.isFinite(value) ? value : NaN);

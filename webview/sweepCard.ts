@@ -1,38 +1,26 @@
 /** A sweep: the members' loss curves over each other, and a table of them with the best first. */
-import { LineChart, type LineStyle } from './charts';
 import { keyOf } from './chartsPane';
 import { h, setText, show } from './dom';
 import { formatInteger } from '../src/protocol/adapterMath';
 import { formatNumber } from './format';
+import { ManyLines, MOST_LINES, stylesOf } from './manyLines';
 import type { Part } from './view';
 import type { SweepMember } from '../src/protocol/metrics';
 import type { SweepView } from '../src/protocol/panel';
 
-/** More lines than these cannot be told apart; the best are drawn. */
-const COLOURS = ['blue', 'green', 'yellow', 'purple'] as const;
-const DASHES = [undefined, [5, 4], [2, 3]];
-const MOST_LINES = COLOURS.length * DASHES.length;
-
 /** `r 4, learning_rate 0.0003` */
 export const changesText = ({ changes }: SweepMember): string => Object.entries(changes).map(([key, value]) => `${key.split('.').pop()} ${value}`).join(', ');
-
-/** One style for each member, by its place in the sweep, so that a line keeps its look when the ranking changes. */
-export function stylesOf(members: readonly SweepMember[]): LineStyle[] {
-  return [...members].sort((a, b) => a.name.localeCompare(b.name)).map((member, i) => ({
-    label: changesText(member), colour: COLOURS[i % COLOURS.length], width: 1.5, dash: DASHES[Math.floor(i / COLOURS.length) % DASHES.length],
-  }));
-}
 
 /** Shown only for a sweep. */
 export function sweepCard(): Part {
   const now = h('span', { class: 'now', id: 'now-sweep' });
-  const plot = h('div', { class: 'plot' });
+  const plot = new ManyLines('Train loss of each member', now.id);
   const key = h('div', {});
   const body = h('tbody', {});
   const heads = ['Member', 'Status', 'Steps', 'Parameters', 'Train loss', 'Metric'].map(title => h('th', { scope: 'col' }, title));
-  const element = h('section', { class: 'card chart sweep', id: 'sweep', hidden: true, 'aria-label': 'Sweep' }, h('div', { class: 'card-title' }, h('h2', {}, 'Sweep'), now), key, plot,
+  const element = h('section', { class: 'card chart sweep', id: 'sweep', hidden: true, 'aria-label': 'Sweep' }, h('div', { class: 'card-title' }, h('h2', {}, 'Sweep'), now), key, plot.element,
     h('div', { class: 'table', tabindex: 0, role: 'region', 'aria-label': 'Members of the sweep, the best first' }, h('table', {}, h('thead', {}, h('tr', {}, ...heads)), body)));
-  let chart: { drawn: LineChart; names: string } | undefined;
+  let keyed = '';
   let shown: SweepView | null = null;
   return {
     element,
@@ -40,18 +28,14 @@ export function sweepCard(): Part {
       show(element, sweep !== null);
       if (sweep === shown || !sweep) return;
       shown = sweep;
-      const best = sweep.members.slice(0, MOST_LINES);
-      const lines = [...best].sort((a, b) => a.name.localeCompare(b.name));
+      // Of more the best are drawn; each by its place in the sweep, so that its line keeps its look when the ranking changes.
+      const lines = sweep.members.slice(0, MOST_LINES).sort((a, b) => a.name.localeCompare(b.name));
       const names = lines.map(({ name }) => name).join();
-      if (chart?.names !== names) {
-        const canvas = h('canvas', { role: 'img', 'aria-label': 'Train loss of each member', 'aria-describedby': now.id });
-        chart?.drawn.destroy();
-        plot.replaceChildren(canvas);
-        const styles = stylesOf(lines);
-        key.replaceChildren(keyOf(styles));
-        chart = { names, drawn: new LineChart(canvas, styles, { title: x => `Step ${formatInteger(Math.round(x))}`, xTick: x => formatInteger(Math.round(x)), xMin: 0 }) };
-      }
-      chart.drawn.draw(lines.map(({ name }) => (sweep.curves[name] ?? []).map(([x, y]) => ({ x, y }))));
+      const styles = stylesOf(lines.map(changesText));
+      if (keyed !== names) key.replaceChildren(keyOf(styles));
+      keyed = names;
+      plot.draw(names, styles, { title: x => `Step ${formatInteger(Math.round(x))}`, xTick: x => formatInteger(Math.round(x)), xMin: 0 },
+        lines.map(({ name }) => (sweep.curves[name] ?? []).map(([x, y]) => ({ x, y }))));
       setText(now, sweep.members[0]?.value == null ? '' : `best: ${changesText(sweep.members[0])}`);
       body.replaceChildren(...sweep.members.map(member => row(member, member.name === sweep.shown)));
     },

@@ -2,6 +2,8 @@
 import * as vscode from 'vscode';
 import type { WriteSettings } from '../protocol/panel';
 import { adapterOfNode, chooseAdapter, mergeAdapter, saveAdapter, type MergeArguments, type SaveArguments } from './adapterCommands';
+import type { ComparePanel } from './comparePanel';
+import { compareRuns } from './compareRuns';
 import { continueAdapter } from './continueAdapter';
 import type { ExperimentPanel } from './experimentPanel';
 import { isExperimentFile } from './experimentDocument';
@@ -16,11 +18,11 @@ import type { RunNode, RunTree } from './runTree';
 import { pickTargets, select, setOverride } from './targetCommands';
 import { askAndTry, chooseForTry, taskFor, tryTexts, writeAfter, writes } from './tryAdapter';
 
-export interface Parts { lab: Lab; panel: ExperimentPanel; modelTree: ModelTree; runTree: RunTree }
+export interface Parts { lab: Lab; panel: ExperimentPanel; comparePanel: ComparePanel; modelTree: ModelTree; runTree: RunTree }
 
 type Command = (...args: never[]) => unknown;
 
-export function commandTable({ lab, panel, runTree }: Parts): Record<string, Command> {
+export function commandTable({ lab, panel, comparePanel, runTree }: Parts): Record<string, Command> {
   const chosen = <Node>(node?: Node, many?: Node[]): Node[] => (many?.length ? many : node ? [node] : []);
   return {
     start: (args?: StartArguments) => start(lab, panel, plain(args)),
@@ -54,6 +56,7 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
     tryAdapter: (args?: TryArguments | RunNode) => tryAdapter(lab, panel, args),
 
     openRun: (node: RunNode, _many?: RunNode[], preserveFocus?: boolean) => openRun(lab, panel, node, preserveFocus === true),
+    compareRuns: (node?: RunNode, many?: RunNode[]) => compareRuns(comparePanel, runTree, isNode(node) ? chosen(node, many) : []),
     resumeRun: (node: RunNode) => resumeRun(lab, panel, node),
     deleteRun: (node?: RunNode, many?: RunNode[], confirmed?: boolean) => deleteRuns(lab, runTree, node ? chosen(node, many) : runTree.view.selection, confirmed === true),
     continueAdapter: async (node: RunNode) => {

@@ -1,6 +1,7 @@
 /** Starts and ends the extension. Its parts are listed in `activate`; commands stand in commands.ts. */
 import * as vscode from 'vscode';
 import { registerCommands } from './commands';
+import { ComparePanel } from './comparePanel';
 import { followContextKeys } from './contextKeys';
 import { liveEngines } from './engineClient';
 import { ExperimentPanel } from './experimentPanel';
@@ -9,6 +10,7 @@ import { Lab } from './lab';
 import type { MemoryProbe } from './memoryProbe';
 import { ModelTree } from './modelTree';
 import { openAtStart } from './openAtStart';
+import { openRunIn } from './runCommands';
 import { RunFollower } from './runFollower';
 import { RunTree } from './runTree';
 import { StatusBar } from './statusBar';
@@ -16,8 +18,8 @@ import { readState, type LabState } from './state';
 
 let lab: Lab | undefined;
 
-/** What tests see of the extension: facts, the trees that VS Code itself cannot be asked about, and what the panel's button does. */
-export interface LabExports { state(): LabState; modelTree: ModelTree; runTree: RunTree; measureMemory(): Promise<void>; memory: MemoryProbe }
+/** What tests see of the extension: facts, the trees and the comparison that VS Code itself cannot be asked about, and what the panel's button does. */
+export interface LabExports { state(): LabState; modelTree: ModelTree; runTree: RunTree; comparePanel: ComparePanel; measureMemory(): Promise<void>; memory: MemoryProbe }
 
 export async function activate(context: vscode.ExtensionContext): Promise<LabExports> {
   const log = vscode.window.createOutputChannel('LoRA Lab', { log: true });
@@ -25,16 +27,17 @@ export async function activate(context: vscode.ExtensionContext): Promise<LabExp
   const panel = new ExperimentPanel(current);
   const modelTree = new ModelTree(current);
   const runTree = new RunTree(current);
+  const comparePanel = new ComparePanel(current, folder => openRunIn(current, panel, runTree, folder));
   context.subscriptions.push(
-    log, panel, modelTree, runTree,
+    log, panel, comparePanel, modelTree, runTree,
     new StatusBar(current, panel),
     new RunFollower(current, panel),
     followContextKeys(current),
     registerHovers(current),
-    registerCommands({ lab: current, panel, modelTree, runTree }),
+    registerCommands({ lab: current, panel, comparePanel, modelTree, runTree }),
   );
   void current.current.initialize().then(() => openAtStart(current, panel)).catch(error => log.error(error));
-  return { state: () => readState(current, panel), modelTree, runTree, measureMemory: () => current.measureMemory(), memory: current.memory };
+  return { state: () => readState(current, panel), modelTree, runTree, comparePanel, measureMemory: () => current.measureMemory(), memory: current.memory };
 }
 
 /** Ends every engine: one that trains writes a last checkpoint first, one that merges removes what is unfinished. */

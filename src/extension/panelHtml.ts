@@ -4,8 +4,8 @@ import * as vscode from 'vscode';
 /** Folder of everything that the panel may load. */
 export const webviewRoot = (extension: vscode.Uri): vscode.Uri => vscode.Uri.joinPath(extension, 'dist', 'webview');
 
-/** The panel's page. Only scripts and styles with this page's nonce run; nothing is fetched from outside. */
-export function panelHtml(webview: vscode.Webview, extension: vscode.Uri): string {
+/** The page of a panel. Only scripts and styles with this page's nonce run; nothing is fetched from outside. */
+export function panelHtml(webview: vscode.Webview, extension: vscode.Uri, { script, title }: { script: string; title: string } = { script: 'main.js', title: 'LoRA experiment' }): string {
   const nonce = randomBytes(16).toString('base64');
   const asset = (name: string): string => webview.asWebviewUri(vscode.Uri.joinPath(webviewRoot(extension), name)).toString();
   const policy = [
@@ -21,11 +21,11 @@ export function panelHtml(webview: vscode.Webview, extension: vscode.Uri): strin
   <meta property="csp-nonce" content="${nonce}">
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <link rel="stylesheet" nonce="${nonce}" href="${asset('panel.css')}">
-  <title>LoRA experiment</title>
+  <title>${title}</title>
 </head>
 <body>
   <main id="panel" aria-busy="true"></main>
-  <script nonce="${nonce}" src="${asset('main.js')}"></script>
+  <script nonce="${nonce}" src="${asset(script)}"></script>
 </body>
 </html>`;
 }

@@ -55,6 +55,13 @@ export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode, p
   panel.show(preserveFocus);
 }
 
+/** Shows the run of a folder in the panel. Error `run.gone`. */
+export async function openRunIn(lab: Lab, panel: ExperimentPanel, tree: RunTree, folder: string): Promise<void> {
+  const node = (await tree.allRuns()).find(({ run }) => run.folder === folder);
+  if (!node) throw new ReportedError({ code: 'run.gone', file: folder, cause: 'this folder holds no run any more: it was deleted or moved', action: 'choose another run' });
+  await openRun(lab, panel, node);
+}
+
 /** Goes on with a run of the tree from its newest checkpoint. */
 export async function resumeRun(lab: Lab, panel: ExperimentPanel, node: RunNode): Promise<void> {
   const { run, experiment } = runOf(node);

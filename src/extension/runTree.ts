@@ -62,6 +62,11 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     ];
   }
 
+  /** Every run of the workspace, those of sweeps among them. */
+  async allRuns(): Promise<(RunNode & { kind: 'run' })[]> {
+    return (await this.runs()).flatMap(node => (node.kind === 'sweep' ? node.runs : [node])).filter(node => node.kind === 'run');
+  }
+
   getParent(node: RunNode): RunNode | undefined {
     return node.kind === 'sweep' ? undefined : node.parent;
   }

@@ -1,5 +1,5 @@
 /** The metrics of every member of a sweep, and what the panel shows of them. Pure. */
-import { isEvalRecord, type MetricRecord, type SweepMember } from '../protocol/metrics';
+import { isEvalRecord, type MetricRecord, type SweepMember, type TrainRecord } from '../protocol/metrics';
 import type { SweepView } from '../protocol/panel';
 
 /** Points of one member's curve: enough to compare it with the others. */
@@ -33,12 +33,14 @@ export class SweepHistory {
   }
 }
 
-/** Means over stretches of equal length, so that curves of many steps can be told apart. */
-function curve(records: readonly MetricRecord[]): [step: number, loss: number][] {
-  const losses = records.flatMap((record): [number, number][] => (isEvalRecord(record) || !Number.isFinite(Number(record.loss)) ? [] : [[record.step, Number(record.loss)]]));
-  const size = Math.max(1, Math.ceil(losses.length / MOST_POINTS));
-  return Array.from({ length: Math.ceil(losses.length / size) }, (_, i) => {
-    const stretch = losses.slice(i * size, (i + 1) * size);
-    return [stretch.at(-1)![0], stretch.reduce((sum, [, loss]) => sum + loss, 0) / stretch.length];
+const curve = (records: readonly MetricRecord[]): [step: number, loss: number][] => lossCurve(records).map(({ record, loss }) => [record.step, loss]);
+
+/** Means of the training loss over stretches of equal length, so that curves of many steps can be told apart, each with the record at which its stretch ends. */
+export function lossCurve(records: readonly MetricRecord[]): { record: TrainRecord; loss: number }[] {
+  const trained = records.filter((record): record is TrainRecord => !isEvalRecord(record) && Number.isFinite(Number(record.loss)));
+  const size = Math.max(1, Math.ceil(trained.length / MOST_POINTS));
+  return Array.from({ length: Math.ceil(trained.length / size) }, (_, i) => {
+    const stretch = trained.slice(i * size, (i + 1) * size);
+    return { record: stretch.at(-1)!, loss: stretch.reduce((sum, { loss }) => sum + Number(loss), 0) / stretch.length };
   });
 }

@@ -17,13 +17,15 @@ class WebviewWriter extends AbstractMessageWriter {
   end(): void { /* The panel closes the webview. */ }
 }
 
-export type PanelHandlers = { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => PanelRequests[K][1] | Promise<PanelRequests[K][1]> };
+/** Requests by name: [parameters, result]. */
+type Calls<R> = { [K in keyof R]: [params: unknown, result: unknown] };
+export type PanelHandlers<R extends Calls<R> = PanelRequests> = { [K in keyof R]: (params: R[K][0]) => R[K][1] | Promise<R[K][1]> };
 
-export class WebviewConnection {
+export class WebviewConnection<R extends Calls<R> = PanelRequests, N = PanelNotifications> {
   private readonly connection: MessageConnection;
 
   /** Answers every request of the panel. An error travels as its report. */
-  constructor(webview: Webview, handlers: PanelHandlers) {
+  constructor(webview: Webview, handlers: PanelHandlers<NoInfer<R>>) {
     this.connection = createMessageConnection(new WebviewReader(webview), new WebviewWriter(webview));
     for (const [method, handler] of Object.entries(handlers) as [string, (params: unknown) => unknown][]) {
       this.connection.onRequest(method, async (params: unknown) => {
@@ -38,7 +40,7 @@ export class WebviewConnection {
     this.connection.listen();
   }
 
-  notify<K extends keyof PanelNotifications>(method: K, params: PanelNotifications[K]): void {
+  notify<K extends keyof N & string>(method: K, params: N[K]): void {
     void this.connection.sendNotification(method, params).catch(() => undefined);
   }
 

@@ -174,6 +174,8 @@ const NAMES: Record<string, string> = {
   f1: 'F1', matthews_correlation: 'Matthews', spearman: 'Spearman',
 };
 const SHARES = ['accuracy', 'token_accuracy', 'exact_match'];
+/** Whether a metric of this name is a share of all, told in per cent. */
+export const isShare = (name: string): boolean => SHARES.some(key => NAMES[key] === name);
 
 export interface ShownMetric { name: string; value: number; text: string }
 

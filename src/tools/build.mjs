@@ -39,7 +39,7 @@ function bundles(tests) {
     { ...node, entryPoints: ['main', 'worker', 'requests', 'cli', 'commands', 'probe'].map((name) => `src/engine/${name}.ts`), outdir: 'dist/engine', external: [...native, './commands.js'] },
     {
       ...common, platform: 'browser', format: 'iife', target: 'es2022', outdir: 'dist/webview', minify: true,
-      entryPoints: ['webview/main.ts', ...filesUnder('webview', /\.css$/)], loader: { '.ttf': 'file', '.svg': 'dataurl' },
+      entryPoints: ['webview/main.ts', 'webview/compare.ts', ...filesUnder('webview', /\.css$/)], loader: { '.ttf': 'file', '.svg': 'dataurl' },
     },
   ];
   if (!tests) return list;

@@ -33,7 +33,7 @@ const contrasts = (page: Page): Promise<{ text: string; ratio: number }[]> => pa
   return found;
 });
 
-for (const state of ['problems', 'tooLarge', 'failed', 'full', 'running', 'finished']) {
+for (const state of ['problems', 'tooLarge', 'failed', 'full', 'running', 'finished', 'compare']) {
   test(`every text can be read in every theme: ${state}`, () => inPanel({ state, width: 1400 }, async page => {
     await page.evaluate(() => document.querySelectorAll('details').forEach(details => { details.open = true; }));
     for (const theme of Object.keys(THEMES)) {

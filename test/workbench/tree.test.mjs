@@ -1,7 +1,8 @@
 /** Choosing what is adapted, with the mouse, before anything is trained. */
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { runCommand } from '../../src/tools/workbench.mjs';
+import { runCommand, webviewFrame } from '../../src/tools/workbench.mjs';
 import { startLab, until } from './support.mjs';
 
 let lab;
@@ -76,6 +77,32 @@ test('hovering over target_modules in the file shows shapes and count', async ()
   assert.match(text, /A \[r, in\]\s+B \[out, r\]/);
   assert.match(text, /trainable%/);
   await lab.picture('file-hover');
+});
+
+test('rows of Runs are compared from their menu, and a click in the table shows one of them', async () => {
+  for (const [name, r] of [['narrow', 4], ['wide', 16]]) {
+    mkdirSync(lab.path('runs', name), { recursive: true });
+    const write = (file, ...values) => writeFileSync(lab.path('runs', name, file), values.map((value) => `${JSON.stringify(value)}\n`).join(''));
+    write('experiment.json', { base_model: 'model', dataset: { train: 'train.jsonl' }, lora: { r }, training: {} });
+    write('metrics.jsonl', ...Array.from({ length: 40 * r }, (_, i) => ({ step: i + 1, epoch: i / 40, loss: 0.1 + r / (i + r), grad_norm: 1, learning_rate: 1e-3, tokens: i, tokens_per_second: 100, time: i / 10 })),
+      { step: 40 * r, epoch: r, eval_loss: 0.2, eval_accuracy: 0.8 + r / 100, eval_runtime: 1, time: 4 * r });
+    write('summary.json', {
+      state: 'finished', steps: 40 * r, epochs: r, trainable_parameters: 1000 * r, all_parameters: 1e6, train_loss: 0.2, eval_before: null, eval: { loss: 0.2, accuracy: 0.8 + r / 100 },
+      device: 'CPU', seconds: 4 * r, peak_memory_bytes: 4e8, adapter: lab.path('runs', name, 'adapter'),
+    });
+  }
+  await runCommand(lab.page, 'LoRA Lab: Refresh runs');
+  await lab.row('run narrow').click();
+  await lab.row('run wide').click({ modifiers: ['Control'] });
+  await lab.row('run wide').click({ button: 'right' });
+  await lab.page.locator('.monaco-menu .action-label', { hasText: 'Compare runs…' }).click();
+  const page = await webviewFrame(lab.page, 'main#panel[aria-busy="false"] .compare');
+  assert.equal(await page.locator('.about').innerText(), 'Their settings differ in r.');
+  assert.match(await page.locator('#runs tbody').innerText(), /narrow.*\s4\s+4,000\s.*84\.0 %[^]*wide.*\s16\s+16,000\s.*96\.0 %/);
+  await lab.picture('compare');
+  await page.locator('#runs tbody tr', { hasText: 'narrow' }).click();
+  const panel = await lab.panel('finished');
+  await until('its metrics are shown', async () => await panel.locator('main#panel').getAttribute('data-metrics') === '161');
 });
 
 test('nothing offended against the Content Security Policy', () => assert.deepEqual(lab.complaints, []));

@@ -3,6 +3,7 @@ import type { ModuleInfo, RunStarted } from '../../../src/protocol/engine';
 import { parseExperiment, type Experiment } from '../../../src/protocol/experiment';
 import { settingsOf, type MemoryView } from '../../../src/protocol/memory';
 import type { MetricRecord, Summary, SweepMember, TelemetrySample } from '../../../src/protocol/metrics';
+import type { ComparedPoint, ComparedRun, Comparison } from '../../../src/protocol/comparison';
 import { EMPTY_RUN, type ExperimentView, type ModelView, type PanelView, type RunView, type TryResult } from '../../../src/protocol/panel';
 import { silentReport } from '../../../src/protocol/silentGpu';
 
@@ -141,6 +142,44 @@ const LANGUAGE_SUMMARY: Summary = { ...SUMMARY, eval_before: { loss: 3.912, perp
 const MEMBERS: SweepMember[] = ([['03-r-8-learning_rate-0.0003', 8, 3e-4, 'finished', 0.214], ['04-r-8-learning_rate-0.001', 8, 1e-3, 'running', 0.26], ['01-r-4-learning_rate-0.0003', 4, 3e-4, 'halved', 0.41], ['02-r-4-learning_rate-0.001', 4, 1e-3, 'failed', null]] as const)
   .map(([name, r, rate, state, value]) => ({ name, changes: { 'lora.r': r, 'training.learning_rate': rate }, state, value, steps: 300, trainable_parameters: 1000 * r, train_loss: value, eval: null, ...(state === 'failed' ? { error: 'the loss became NaN' } : {}) }));
 export const SWEEP = { members: MEMBERS, shown: MEMBERS[1].name, curves: Object.fromEntries(MEMBERS.map(({ name }, i) => [name, Array.from({ length: 50 }, (_, step): [number, number] => [6 * step, 0.7 - 0.01 * step + 0.03 * i])])) };
+
+/** A run of a comparison: the same for the same arguments. */
+function compared(name: string, steps: number, settings: (string | null)[], worse: number, own: Partial<ComparedRun> = {}): ComparedRun {
+  const records = metrics(steps);
+  const points = (of: (record: MetricRecord) => number | undefined): ComparedPoint[] => records.flatMap(record => {
+    const value = of(record);
+    return value === undefined ? [] : [{ step: record.step, epoch: record.epoch, time: record.time, value }];
+  });
+  const losses = points(record => ('loss' in record ? Number(record.loss) + worse * Math.min(1, record.step / 40) : undefined));
+  const evaluations = points(record => ('eval_loss' in record ? record.eval_accuracy! - worse / 2 : undefined));
+  return {
+    folder: `${FOLDER}/runs/${name}`, name, experiment: name.split('.')[0], state: 'finished', steps, settings, losses, evaluations, trainable_parameters: 16642, seconds: 0.081 * steps, peak_memory_bytes: 412_000_000,
+    train_loss: Number(losses.at(-1)!.value.toFixed(4)), last: evaluations.at(-1) ?? null, best: evaluations.at(-1) ?? null, ...own,
+  };
+}
+
+const ACCURACY = { name: 'accuracy', greater_is_better: true, share: true };
+
+/** What the page that compares runs shows, by name. */
+export const COMPARISONS: Record<string, Comparison> = {
+  compare: {
+    settings: ['lora.r', 'lora.target_modules', 'training.learning_rate'], metric: ACCURACY,
+    runs: [
+      compared('sentiment', 564, ['8', 'query, value', '0.003'], 0),
+      compared('sentiment.1', 188, ['8', 'query, value', '0.0005'], 0.12, { experiment: null, state: 'stopped' }),
+      compared('wide', 1400, ['32', 'query, key, value, attention.output.dense, intermediate.dense, output.dense', '0.003'], 0.04, { state: 'running', trainable_parameters: 1_213_442, peak_memory_bytes: null }),
+      compared('broken', 40, [null, null, null], 0.3, { state: 'failed', trainable_parameters: null, peak_memory_bytes: null, train_loss: 'NaN', last: null, best: null }),
+    ],
+  },
+  compareMany: {
+    settings: ['training.learning_rate'], metric: ACCURACY,
+    runs: Array.from({ length: 12 }, (_, i) => compared(`${String(i + 1).padStart(2, '0')}-learning_rate-${i + 1}e-4`, 376, [`0.000${i + 1}`], 0.03 * i)),
+  },
+  compareLoss: {
+    settings: [], metric: null,
+    runs: [compared('first', 120, [], 0, { evaluations: [], last: null, best: null }), compared('second', 150, [], 0.1, { evaluations: [], last: null, best: null }), compared('empty', 1, [], 0, { steps: 0, losses: [], evaluations: [], train_loss: null, last: null, best: null, state: 'failed', seconds: null })],
+  },
+};
 
 /** The states that the panel can be in, by name. */
 export const VIEWS: Record<string, PanelView> = {

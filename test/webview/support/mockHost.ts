@@ -5,13 +5,13 @@
 import type { ErrorReport } from '../../../src/protocol/engine';
 import type { PanelNotifications, PanelRequests, PanelView, Tried, TryRequest, WrittenPair } from '../../../src/protocol/panel';
 import { withValue } from '../../../webview/settingsForm';
-import { tagged, tried, VIEWS, WRITTEN } from './fixtures';
+import { COMPARISONS, tagged, tried, VIEWS, WRITTEN } from './fixtures';
 import { THEMES } from './themes';
 
 interface Message { jsonrpc: '2.0'; id?: number; method: string; params: unknown }
 
 const query = new URLSearchParams(location.search);
-const view: PanelView = structuredClone(VIEWS[query.get('state') ?? 'ready']);
+const view: PanelView = structuredClone(VIEWS[query.get('state') ?? 'ready'] ?? VIEWS.ready);
 const asked: { method: string; params: unknown }[] = [];
 
 function useTheme(name: string): void {
@@ -79,6 +79,9 @@ const answers: { [K in keyof PanelRequests]: (params: PanelRequests[K][0]) => Pa
 
 /** `refused` is why the file cannot be changed. */
 const mock = { asked, notify, useTheme, view, refused: null as ErrorReport | null };
+/** Where the page is that of a comparison. */
+const comparison = COMPARISONS[query.get('state') ?? ''];
+if (comparison) Object.assign(answers, { ready: () => comparison, openRun: () => null });
 Object.assign(window, {
   acquireVsCodeApi: () => ({
     postMessage(message: Message) {

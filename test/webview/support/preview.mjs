@@ -4,7 +4,7 @@
  *   node test/webview/support/preview.mjs                      serves it: http://127.0.0.1:PORT/?state=running&theme=dark
  *   node test/webview/support/preview.mjs --shots FOLDER [STATE …] [--widths 420,1400] [--themes dark,light]   takes pictures
  *
- * States and themes: fixtures.ts and themes.ts. The page has the same content security policy as the real one.
+ * States and themes: fixtures.ts and themes.ts; those that begin with "compare" are of the page that compares runs (compare.html). The page has the same content security policy as the real one.
  */
 import { build } from 'esbuild';
 import { mkdirSync, readFileSync } from 'node:fs';
@@ -40,10 +40,10 @@ const TYPES = { js: 'text/javascript', css: 'text/css', map: 'application/json' 
 export async function servePreview({ built = false } = {}) {
   if (!built) await buildDist({ only: 'webview' });
   const { outputFiles: [mockHost] } = await build({ ...browserBundle, entryPoints: ['test/webview/support/mockHost.ts'] });
-  const made = new Map([['mockHost.js', mockHost.text], ...['main.js', 'panel.css'].map((name) => [name, readFileSync(join(root, 'dist/webview', name), 'utf8')])]);
+  const made = new Map([['mockHost.js', mockHost.text], ...['main.js', 'compare.js', 'panel.css'].map((name) => [name, readFileSync(join(root, 'dist/webview', name), 'utf8')])]);
   const server = createServer((request, response) => {
     const name = new URL(request.url, 'http://localhost').pathname.slice(1) || 'index.html';
-    const text = name === 'index.html' ? PAGE : made.get(name);
+    const text = name === 'index.html' ? PAGE : name === 'compare.html' ? PAGE.replace('main.js', 'compare.js') : made.get(name);
     response.writeHead(text === undefined ? 404 : 200, { 'content-type': TYPES[name.split('.').pop()] ?? 'text/html', 'cache-control': 'max-age=3600' });
     response.end(text);
   });
@@ -58,7 +58,7 @@ export async function openPanel(browser, address, { state = 'ready', theme = 'da
   const errors = [];
   page.on('pageerror', (error) => errors.push(error.message));
   page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
-  await page.goto(`${address}?state=${state}&theme=${theme}`);
+  await page.goto(`${address}${state.startsWith('compare') ? 'compare.html' : ''}?state=${state}&theme=${theme}`);
   await page.waitForSelector('#panel[aria-busy="false"]');
   return { page, errors };
 }

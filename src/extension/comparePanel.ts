@@ -1,0 +1,123 @@
+/** Several runs beside each other, in a panel of its own. Those that are trained are followed while it is seen. */
+import * as fs from 'node:fs/promises';
+import * as path from 'node:path';
+import * as vscode from 'vscode';
+import type { Comparison, ComparisonNotifications, ComparisonRequests } from '../protocol/comparison';
+import type { MetricRecord } from '../protocol/metrics';
+import { compare, type RunToCompare } from './comparison';
+import { Disposables } from './disposables';
+import { experimentName } from './experimentDocument';
+import type { Lab } from './lab';
+import { MetricsTail } from './metricsTail';
+import { panelHtml, webviewRoot } from './panelHtml';
+import { showReport, toReport } from './reports';
+import { readRunFolder, readSummary } from './runFolders';
+import type { RunNode } from './runTree';
+import { WebviewConnection } from './webviewConnection';
+
+const VIEW_TYPE = 'loraLab.compare';
+/** How often it is looked what the runs that are trained have logged since. */
+const FOLLOW_MS = 2000;
+
+/** One of the runs: what has been read of its folder, and how to read on. */
+export interface FollowedRun { log: MetricsTail; read: RunToCompare }
+
+const isTrained = ({ read: { state } }: FollowedRun): boolean => state === 'running' || state === 'waiting';
+
+export class ComparePanel {
+  private panel: { webview: vscode.WebviewPanel; connection: WebviewConnection<ComparisonRequests, ComparisonNotifications>; own: Disposables } | undefined;
+  private runs: readonly FollowedRun[] = [];
+  private timer: NodeJS.Timeout | undefined;
+  /** A log may not be read twice at a time. */
+  private looking = false;
+
+  constructor(private readonly lab: Lab, private readonly openRun: (folder: string) => Promise<void>) {}
+
+  /** Shows these runs in place of those before. Returns what is shown. */
+  show(runs: readonly FollowedRun[]): Comparison {
+    this.runs = runs;
+    if (this.panel) this.panel.webview.reveal();
+    else this.adopt(vscode.window.createWebviewPanel(VIEW_TYPE, 'LoRA: compare runs', vscode.ViewColumn.Active, { enableScripts: true, enableForms: false, localResourceRoots: [webviewRoot(this.lab.context.extensionUri)] }));
+    this.tell();
+    return this.comparison();
+  }
+
+  dispose(): void {
+    this.panel?.webview.dispose();
+  }
+
+  /** What is shown. */
+  comparison(): Comparison {
+    return compare(this.runs.map(({ read }) => read));
+  }
+
+  private adopt(webview: vscode.WebviewPanel): void {
+    const { extensionUri } = this.lab.context;
+    const own = new Disposables();
+    const connection = own.add(new WebviewConnection<ComparisonRequests, ComparisonNotifications>(webview.webview, {
+      ready: () => this.comparison(),
+      openRun: async ({ folder }) => {
+        await this.openRun(folder).catch(error => void showReport(toReport(error)));
+        return null;
+      },
+    }));
+    webview.iconPath = vscode.Uri.joinPath(extensionUri, 'media', 'lora.svg');
+    webview.webview.html = panelHtml(webview.webview, extensionUri, { script: 'compare.js', title: 'Compare runs' });
+    own.add(webview.onDidChangeViewState(() => this.followSoon(0)));
+    own.add(webview.onDidDispose(() => {
+      clearTimeout(this.timer);
+      this.panel = undefined;
+      this.runs = [];
+      own.dispose();
+    }));
+    this.panel = { webview, connection, own };
+  }
+
+  private tell(): void {
+    this.panel?.connection.notify('comparison', this.comparison());
+    this.followSoon(FOLLOW_MS);
+  }
+
+  /** A page that is hidden is not there; it asks for everything when it is back. */
+  private followSoon(wait: number): void {
+    clearTimeout(this.timer);
+    if (this.panel?.webview.visible && this.runs.some(isTrained)) this.timer = setTimeout(() => void this.follow(), wait);
+  }
+
+  private async follow(): Promise<void> {
+    if (this.looking) return this.followSoon(FOLLOW_MS);
+    const { runs } = this;
+    this.looking = true;
+    const now = await Promise.all(runs.map(run => (isTrained(run) ? look(run) : run))).finally(() => { this.looking = false; });
+    // Others may have been chosen meanwhile.
+    if (this.runs !== runs) return;
+    this.runs = now;
+    this.tell();
+  }
+}
+
+/** A run as its folder tells; its state is `deleted` where that holds none. */
+export async function readRun({ run: { folder }, experiment }: RunNode & { kind: 'run' }): Promise<FollowedRun> {
+  return look({
+    log: new MetricsTail(path.join(folder, 'metrics.jsonl')),
+    read: { folder, experiment: experiment ? experimentName(experiment) : null, state: 'waiting', settings: await readSettings(folder), records: [], summary: null },
+  });
+}
+
+/** The same run as its folder tells now; one that is gone keeps what it had. */
+async function look(run: FollowedRun): Promise<FollowedRun> {
+  const { log, read } = run;
+  const folder = await readRunFolder(read.folder).catch(() => undefined);
+  if (!folder) return { ...run, read: { ...read, state: 'deleted' } };
+  const [{ records, reset }, summary] = await Promise.all([log.read(), readSummary(read.folder)]);
+  const all: readonly MetricRecord[] = reset ? records : [...read.records, ...records];
+  return { ...run, read: { ...read, state: folder.status !== 'active' ? folder.status : all.length ? 'running' : 'waiting', records: all, summary } };
+}
+
+async function readSettings(folder: string): Promise<unknown> {
+  try {
+    return JSON.parse(await fs.readFile(path.join(folder, 'experiment.json'), 'utf8'));
+  } catch {
+    return undefined;
+  }
+}

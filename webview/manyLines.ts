@@ -1,0 +1,32 @@
+/** A chart of one line for each of several runs, which may be other runs with each drawing. */
+import { LineChart, type ChartTexts, type LineStyle } from './charts';
+import { h } from './dom';
+import type { Point } from './thinnedLine';
+
+/** More lines than these cannot be told apart. */
+const COLOURS = ['blue', 'green', 'yellow', 'purple'] as const;
+const DASHES = [undefined, [5, 4], [2, 3]];
+export const MOST_LINES = COLOURS.length * DASHES.length;
+
+/** One style for each name, by its place. */
+export const stylesOf = (names: readonly string[], mark?: number): LineStyle[] => names.map((label, i) => ({
+  label, colour: COLOURS[i % COLOURS.length], width: 1.5, dash: DASHES[Math.floor(i / COLOURS.length) % DASHES.length], mark,
+}));
+
+export class ManyLines {
+  readonly element = h('div', { class: 'plot' });
+  private chart: { drawn: LineChart; of: string } | undefined;
+
+  constructor(private readonly label: string, private readonly describedBy: string) {}
+
+  /** `of` says what is drawn: with another one the chart is made anew. The x axis ends at `end`, or at the last point. */
+  draw(of: string, styles: readonly LineStyle[], texts: ChartTexts, lines: readonly Point[][], end?: number): void {
+    if (this.chart?.of !== of) {
+      const canvas = h('canvas', { role: 'img', 'aria-label': this.label, 'aria-describedby': this.describedBy });
+      this.chart?.drawn.destroy();
+      this.element.replaceChildren(canvas);
+      this.chart = { of, drawn: new LineChart(canvas, styles, texts) };
+    }
+    this.chart.drawn.draw(lines, { end });
+  }
+}

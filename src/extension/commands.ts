@@ -3,6 +3,7 @@ import * as vscode from 'vscode';
 import type { WriteSettings } from '../protocol/panel';
 import { adapterOfNode, chooseAdapter, mergeAdapter, saveAdapter, type MergeArguments, type SaveArguments } from './adapterCommands';
 import { continueAdapter } from './continueAdapter';
+import type { DataPreviews, PreviewArguments } from './dataPreview';
 import type { ExperimentPanel } from './experimentPanel';
 import { isExperimentFile } from './experimentDocument';
 import type { Lab } from './lab';
@@ -16,11 +17,11 @@ import type { RunNode, RunTree } from './runTree';
 import { pickTargets, select, setOverride } from './targetCommands';
 import { askAndTry, chooseForTry, taskFor, tryTexts, writeAfter, writes } from './tryAdapter';
 
-export interface Parts { lab: Lab; panel: ExperimentPanel; modelTree: ModelTree; runTree: RunTree }
+export interface Parts { lab: Lab; panel: ExperimentPanel; modelTree: ModelTree; runTree: RunTree; previews: DataPreviews }
 
 type Command = (...args: never[]) => unknown;
 
-export function commandTable({ lab, panel, runTree }: Parts): Record<string, Command> {
+export function commandTable({ lab, panel, runTree, previews }: Parts): Record<string, Command> {
   const chosen = <Node>(node?: Node, many?: Node[]): Node[] => (many?.length ? many : node ? [node] : []);
   return {
     start: (args?: StartArguments) => start(lab, panel, plain(args)),
@@ -37,6 +38,7 @@ export function commandTable({ lab, panel, runTree }: Parts): Record<string, Com
       if (file) panel.show();
       return file;
     },
+    previewData: (target?: vscode.Uri | PreviewArguments) => previews.open(target instanceof vscode.Uri ? target : plain(target)),
     openPanel: (experimentFile?: string) => openPanel(lab, panel, experimentFile),
     openFile: () => lab.document && vscode.window.showTextDocument(lab.document.uri),
 

@@ -2,6 +2,7 @@
 import * as vscode from 'vscode';
 import { registerCommands } from './commands';
 import { followContextKeys } from './contextKeys';
+import { DataPreviews } from './dataPreview';
 import { liveEngines } from './engineClient';
 import { ExperimentPanel } from './experimentPanel';
 import { registerHovers } from './hovers';
@@ -25,13 +26,14 @@ export async function activate(context: vscode.ExtensionContext): Promise<LabExp
   const panel = new ExperimentPanel(current);
   const modelTree = new ModelTree(current);
   const runTree = new RunTree(current);
+  const previews = new DataPreviews(current);
   context.subscriptions.push(
-    log, panel, modelTree, runTree,
+    log, panel, modelTree, runTree, previews,
     new StatusBar(current, panel),
     new RunFollower(current, panel),
     followContextKeys(current),
     registerHovers(current),
-    registerCommands({ lab: current, panel, modelTree, runTree }),
+    registerCommands({ lab: current, panel, modelTree, runTree, previews }),
   );
   void current.current.initialize().then(() => openAtStart(current, panel)).catch(error => log.error(error));
   return { state: () => readState(current, panel), modelTree, runTree, measureMemory: () => current.measureMemory(), memory: current.memory };

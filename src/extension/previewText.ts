@@ -13,7 +13,7 @@ export interface PreviewText {
 }
 
 /** Characters of a line, its mark aside. */
-const WIDTH = 100;
+const WIDTH = 80;
 const MOST_CLASSES = 20;
 
 /** `name` is that of the experiment. */
@@ -24,7 +24,7 @@ export function previewText(preview: Preview, name: string): PreviewText {
   page.line();
   for (const [key, value] of summary(preview)) page.line(`${key.padEnd(8)} ${value}`);
   page.line();
-  page.line('· is a space, ↵ a line end, → a tab; ¦ stands between two tokens that no space separates.');
+  page.line('· space, ↵ line end, → tab; ¦ between two tokens that no space separates');
   preview.examples.forEach((example, i) => {
     page.line();
     page.line(`Example ${i + 1}, ${heading(example, preview)}`);

@@ -34,6 +34,7 @@ const USAGE = `LoRA Lab
                                                                      taking the most probable token, --temperature X [--top_k N] [--top_p X] [--seed N];
                                                                      with --chat each text is a user's turn, put through the checkpoint's chat template
   npm run --silent lab -- inspect DIR|EXPERIMENT                     modules and shapes of a checkpoint, and what an experiment's target_modules match
+  npm run --silent lab -- preview EXPERIMENT [--examples N]          what training will read: its first N (5) examples token by token, what of them is learned, how many are cut
   npm run --silent lab -- devices                                    what this machine can train on
   npm run --silent lab -- install tensorflow|cuda [--from FILE|FOLDER|URL] [--variant gpu|cpu] [--link PYTHON] [--list]
                                                                      fetches, checks and unpacks a GPU runtime (Linux, x64); --from gives the archive, a folder of
@@ -193,6 +194,13 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     });
   },
 
+  async preview(args) {
+    const { options, positionals: [file] } = parse(args, { examples: text }, 1, 'one experiment file');
+    const examples = options.examples === undefined ? undefined : numberOf(options, 'examples');
+    if (examples !== undefined && !(Number.isSafeInteger(examples) && examples > 0)) throw usageError('--examples is no number of examples');
+    return startThread().request('preview', { experiment_file: resolve(file), examples });
+  },
+
   async devices(args) {
     parse(args, {}, 0, '');
     return (await import('./executors/devices')).listDevices();
@@ -246,6 +254,9 @@ function readWords(file: string, name: string): (string | string[])[] {
   return Array.from(readRecords({ file, columns: { words }, keys: '--text_column' }), ({ values }) => values.words);
 }
 
+/** Indented, with each token of a preview on a line of its own. */
+const json = (result: unknown): string => JSON.stringify(result, null, 2).replace(/\{\n +"id": [^{}]*\}/g, token => token.replace(/\n */g, ' '));
+
 /** Runs a command and ends the process. `started`: a worker that is booting already. */
 export async function main([name, ...args]: string[], started?: StartedWorker): Promise<void> {
   outliveReaders();
@@ -257,7 +268,7 @@ export async function main([name, ...args]: string[], started?: StartedWorker): 
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (!command) throw usageError(`"${name}" is no command; there are ${Object.keys(COMMANDS).join(', ')}`);
     const result = await command(args, started);
-    await new Promise<void>(done => process.stdout.write(`${JSON.stringify(result, null, 2)}\n`, () => done()));
+    await new Promise<void>(done => process.stdout.write(`${json(result)}\n`, () => done()));
     process.exit(0);
   } catch (error) {
     if (error instanceof LabError) {

@@ -12,7 +12,7 @@ import { PROTOCOL_VERSION, type EngineRequests, type RunStarted } from '../proto
 /** How long the last checkpoint, or removing half a merge, may take when the host is gone. */
 const LAST_WORDS_MS = 3000;
 
-const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'measure', 'merge', 'predict', 'generate', 'stopGenerating', 'install', 'cancelInstall', 'uninstall', 'runtimes'];
+const FORWARDED: Exclude<keyof EngineRequests, 'hello'>[] = ['inspect', 'preview', 'train', 'sweep', 'pause', 'resume', 'stop', 'save', 'measure', 'merge', 'predict', 'generate', 'stopGenerating', 'install', 'cancelInstall', 'uninstall', 'runtimes'];
 /** Requests whose effect shows later: they are answered at once, however busy the worker is. */
 const AT_ONCE = ['pause', 'resume', 'stop'];
 /** Requests in which a GPU that does not answer is told of. */

@@ -5,7 +5,7 @@ import { loadChatTemplate } from './data/chatTemplate';
 import { checkColumns } from './data/columns';
 import { endOfText } from './data/endOfText';
 import type { LabelForm } from './data/dataset';
-import { checkSameClasses, labelForm, loadExamples, scanLabels, writtenClasses, type ExampleSet } from './data/examples';
+import { checkSameClasses, labelForm, loadExamples, scanLabels, writtenClasses, type ExampleSet, type Looking } from './data/examples';
 import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
 import { languageForm, loadTexts, nothingLeft } from './data/languageExamples';
 import { packRows } from './data/packing';
@@ -76,11 +76,22 @@ export function openBase(source: ExperimentFile): Base {
   return { checkpoint, family, limits };
 }
 
-/** `labels` and `moment` fix the class names and the time of a resumed run; `opened` is the base where it is open already. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
-export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>, opened?: Base, moment = new Date()): Prepared {
+/** The data of an experiment as a run reads it, and the model without adapters that it is for. */
+export interface TrainingData {
+  files: { train: string; eval: string | null };
+  base: LoadedModel;
+  start: Adapter | null;
+  tokenizer: LanguageTokenizer;
+  /** Class names; null for a task that writes. */
+  labels: LabelSet | null;
+  rule: BestRule;
+  /** Tokenizes a file; `share` is the part of the progress that it takes. */
+  load(file: string, share?: [number, number], looking?: Looking): ExampleSet;
+}
+
+/** Opens what the data is read with, and looks through the training file for its classes. `labels` fixes their names. Errors: those of the checkpoint, tokenizer, data and start adapter. */
+export function openData(source: ExperimentFile, { checkpoint, family, limits }: Base, report: Pick<Reporter, 'progress' | 'log'>, labels: readonly string[] | null = null, moment = new Date()): TrainingData {
   const { experiment: { task, dataset, lora, training } } = source;
-  report.progress({ message: 'Reading the checkpoint', fraction: null });
-  const { checkpoint, family, limits } = opened ?? openBase(source);
   checkColumns(source);
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
   if (start) checkAdapterTask(start, task);
@@ -91,42 +102,58 @@ export function prepare(source: ExperimentFile, labels: readonly string[] | null
   const classes = hasClasses(task) ? storedClasses(checkpoint, family, task, start) : null;
   const problem_type = problemTypeOf(checkpoint.config, { task, asked: source.experiment.problem_type, trained: start?.problem_type, classes });
   const rule = bestRule(source.experiment, task === 'SEQ_CLS' ? problem_type : task);
-  const class_column = task === 'TOKEN_CLS' ? dataset.tags_column : dataset.label_column;
+  const class_column = classColumn(source.experiment);
   const form = task === 'SEQ_CLS' && problem_type !== 'regression' ? labelForm({ file: files.train, dataset, problem_type }) : 'numbers';
   const scan = (): Set<string | number> => (task === 'TOKEN_CLS' ? scanTags({ file: files.train, dataset }) : scanLabels({ file: files.train, dataset, problem_type, form }));
   const set = !hasClasses(task) ? null : labels ? labelsFromNames(labels) : inFile(files.train, () => chooseLabels(checkpoint, start, classes, problem_type, form, scan, () => writtenClasses(files.train, class_column)));
   if (set && problem_type !== 'regression' && files.eval) checkSameClasses(files.train, files.eval, class_column);
   if (form === 'multi-hot') report.log({ level: 'info', message: `the lists in "${dataset.label_column}" are read as a 0 or 1 for each of ${set!.names.length} classes` });
   const base = modelOf(checkpoint, { task, labels: set?.names ?? [], problem_type, seed: training.seed, families });
+
+  const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer, moment);
+  const load = (file: string, share: [number, number] = [0, 1], looking: Looking = {}): ExampleSet => {
+    const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
+    const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress, ...looking };
+    if (set && task === 'TOKEN_CLS') return loadTags({ ...options, tokenizer: wordTokenizer(tokenizer), labels: set });
+    if (set) return loadExamples({ ...options, labels: set, problem_type, form });
+    if (family.seq2seq) return loadPairs({ ...options, eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), start: family.seq2seq.startToken(base.config), max_target_length: training.max_target_length ?? training.max_length });
+    return loadTexts({ ...options, ...texts! });
+  };
+  return { files, base, start, tokenizer, labels: set, rule, load };
+}
+
+/** `labels` and `moment` fix the class names and the time of a resumed run; `opened` is the base where it is open already. Errors: those of the checkpoint, tokenizer, data, targets and start adapter. */
+export function prepare(source: ExperimentFile, labels: readonly string[] | null, report: Pick<Reporter, 'progress' | 'log'>, opened?: Base, moment = new Date()): Prepared {
+  const { experiment: { task, lora, training } } = source;
+  report.progress({ message: 'Reading the checkpoint', fraction: null });
+  const { checkpoint, family, limits } = opened ??= openBase(source);
+  const { files, base, start, tokenizer, labels: set, rule, load } = openData(source, opened, report, labels, moment);
   const model = start ? withAdapterWeights(base, start) : base;
   const plan = planAdapter(model, lora);
   if (start) checkAdapterSettings(start, plan, model, lora);
   const tied = model.parameters.find(p => p.output && p.kind === 'embedding' && plan.modules.some(module => weightOf(module) === p.name));
   if (tied) report.log({ level: 'warn', message: `${tied.name} is the output layer too (tie_word_embeddings): its adapter changes the input alone, and a merged checkpoint gets an output layer of its own` });
 
-  const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer, moment);
-  const load = (file: string, share: [number, number]): ExampleSet => {
-    const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
-    const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress };
-    if (set && task === 'TOKEN_CLS') return loadTags({ ...options, tokenizer: wordTokenizer(tokenizer), labels: set });
-    if (set) return loadExamples({ ...options, labels: set, problem_type, form });
-    if (family.seq2seq) return loadPairs({ ...options, eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), start: family.seq2seq.startToken(model.config), max_target_length: training.max_target_length ?? training.max_length });
-    return loadTexts({ ...options, ...texts! });
-  };
   const train = load(files.train, [0, files.eval ? 0.8 : 1]);
   const evaluation = files.eval ? load(files.eval, [0.8, 1]) : null;
   for (const [name, examples] of [['train', train], ['eval', evaluation]] as const) {
     if (examples?.cut) report.log({ level: 'warn', message: `${examples.cut} of ${examples.length} ${name} examples are longer than max_length ${training.max_length} and were cut off ${endOf(tokenizer.truncation_side)}` });
     if (examples?.without_targets) report.log({ level: 'warn', message: `of ${examples.without_targets} ${name} examples nothing is learned: ${task === 'TOKEN_CLS' ? 'no word has both tokens and a tag' : nothingLeft(tokenizer.truncation_side, training.max_length)}` });
   }
-  const rows = training.packing ? packRows(Array.from({ length: train.length }, (_, i) => train.get(i).input_ids.length), training.max_length) : null;
+  const rows = training.packing ? packedRows(train, training.max_length) : null;
   if (rows) report.log({ level: 'info', message: `${train.length} training examples in ${rows.length} rows of up to ${training.max_length} tokens, ${Math.round(100 * train.tokens / (rows.length * training.max_length))} % full` });
   const whole = plan.subtracts_start ? withStartFactors(model, plan, lora.init_lora_weights, training.seed, fraction => report.progress({ message: 'Decomposing the weights', fraction })) : model;
   const trainables = start ? fillTrainables(plan, start, model) : initialTrainables(whole, plan, training.seed, lora);
   const writing = training.predict_with_generate ? { tokenizer, ends: endTokens(checkpoint, tokenizer), repetition_penalty: repetitionPenalty(checkpoint.folder), longest: longestText(training, limits.max_positions, family.seq2seq !== undefined) } : null;
   if (writing && evaluation) checkWritingContext(family.layout(model.config, task), evaluation, writing.longest);
-  return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, writing, moment, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, class_column) : null) };
+  return { model: whole, plan, trainables, train, rows, eval: evaluation, rule, writing, moment, data_fingerprint: fingerprint([train, evaluation], set ? writtenClasses(files.train, classColumn(source.experiment)) : null) };
 }
+
+/** With `packing` the examples of each row. */
+export const packedRows = (train: ExampleSet, max_length: number): Uint32Array[] => packRows(Array.from({ length: train.length }, (_, i) => train.get(i).input_ids.length), max_length);
+
+/** The column that names the classes of a classifier. */
+const classColumn = ({ task, dataset }: Experiment): string => (task === 'TOKEN_CLS' ? dataset.tags_column : dataset.label_column);
 
 /** Tokens of the longest text that is written: `generation_max_length`, else as many as an example may have, a decoder's start token included. */
 function longestText({ generation_max_length, max_length, max_target_length }: TrainingSettings, max_positions: number, decoder: boolean): number {

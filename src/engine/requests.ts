@@ -18,6 +18,7 @@ import { families } from './model/families';
 import { touchBy } from './memoryAhead';
 import { mergeAdapter } from './model/merge';
 import { predict } from './predict';
+import { previewData } from './preview';
 import { Peaks } from './telemetry';
 import { runExperiment } from './run';
 import { runSweep } from './sweep';
@@ -67,6 +68,7 @@ async function alone<T>(run: (control: RunControl) => Promise<T>, waits = false)
 
 const handlers: Handlers = {
   inspect: inspectCheckpoint,
+  preview: params => previewData(params),
   train: ({ wait_when_full, ...options }) => alone(control => runExperiment({ ...options, cwd: process.cwd(), control, report, peaks }), wait_when_full),
   sweep: ({ wait_when_full, ...options }) => alone(control => runSweep({ ...options, cwd: process.cwd(), control, report, peaks }), wait_when_full),
   pause: () => { running().want('pause'); return null; },

@@ -5,6 +5,7 @@ import { adapterOfNode, chooseAdapter, mergeAdapter, saveAdapter, type MergeArgu
 import type { ComparePanel } from './comparePanel';
 import { compareRuns } from './compareRuns';
 import { continueAdapter } from './continueAdapter';
+import type { DataPreviews, PreviewArguments } from './dataPreview';
 import type { ExperimentPanel } from './experimentPanel';
 import { isExperimentFile } from './experimentDocument';
 import type { Lab } from './lab';
@@ -18,11 +19,11 @@ import type { RunNode, RunTree } from './runTree';
 import { pickTargets, select, setOverride } from './targetCommands';
 import { askAndTry, chooseForTry, taskFor, tryTexts, writeAfter, writes } from './tryAdapter';
 
-export interface Parts { lab: Lab; panel: ExperimentPanel; comparePanel: ComparePanel; modelTree: ModelTree; runTree: RunTree }
+export interface Parts { lab: Lab; panel: ExperimentPanel; comparePanel: ComparePanel; modelTree: ModelTree; runTree: RunTree; previews: DataPreviews }
 
 type Command = (...args: never[]) => unknown;
 
-export function commandTable({ lab, panel, comparePanel, runTree }: Parts): Record<string, Command> {
+export function commandTable({ lab, panel, comparePanel, runTree, previews }: Parts): Record<string, Command> {
   const chosen = <Node>(node?: Node, many?: Node[]): Node[] => (many?.length ? many : node ? [node] : []);
   return {
     start: (args?: StartArguments) => start(lab, panel, plain(args)),
@@ -39,6 +40,7 @@ export function commandTable({ lab, panel, comparePanel, runTree }: Parts): Reco
       if (file) panel.show();
       return file;
     },
+    previewData: (target?: vscode.Uri | PreviewArguments) => previews.open(target instanceof vscode.Uri ? target : plain(target)),
     openPanel: (experimentFile?: string) => openPanel(lab, panel, experimentFile),
     openFile: () => lab.document && vscode.window.showTextDocument(lab.document.uri),
 

@@ -3,6 +3,7 @@ import * as vscode from 'vscode';
 import { registerCommands } from './commands';
 import { ComparePanel } from './comparePanel';
 import { followContextKeys } from './contextKeys';
+import { DataPreviews } from './dataPreview';
 import { liveEngines } from './engineClient';
 import { ExperimentPanel } from './experimentPanel';
 import { registerHovers } from './hovers';
@@ -28,13 +29,14 @@ export async function activate(context: vscode.ExtensionContext): Promise<LabExp
   const modelTree = new ModelTree(current);
   const runTree = new RunTree(current);
   const comparePanel = new ComparePanel(current, folder => openRunIn(current, panel, runTree, folder));
+  const previews = new DataPreviews(current);
   context.subscriptions.push(
-    log, panel, comparePanel, modelTree, runTree,
+    log, panel, comparePanel, modelTree, runTree, previews,
     new StatusBar(current, panel),
     new RunFollower(current, panel),
     followContextKeys(current),
     registerHovers(current),
-    registerCommands({ lab: current, panel, comparePanel, modelTree, runTree }),
+    registerCommands({ lab: current, panel, comparePanel, modelTree, runTree, previews }),
   );
   void current.current.initialize().then(() => openAtStart(current, panel)).catch(error => log.error(error));
   return { state: () => readState(current, panel), modelTree, runTree, comparePanel, measureMemory: () => current.measureMemory(), memory: current.memory };

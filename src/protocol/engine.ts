@@ -2,7 +2,7 @@
  * Messages between the extension host and one engine process, sent as JSON-RPC 2.0 over Node IPC.
  * Every value is plain JSON. Requests go host → engine, notifications as marked.
  */
-import type { DatasetSettings, Device, Precision, ProblemType } from './experiment';
+import type { DatasetSettings, Device, Experiment, Precision, ProblemType } from './experiment';
 import type { GenerationSettings } from './generation';
 import type { MetricRecord, Summary, SweepMember, SweepSummary, TelemetrySample } from './metrics';
 
@@ -142,11 +142,73 @@ export interface InstallReport {
 /** `version` is null where it is not installed, `missing` names what is no longer there. */
 export interface RuntimeState { runtime: RuntimeName; version: string | null; missing: string | null }
 
+/** A token as a model reads it. */
+export interface PreviewToken {
+  id: number;
+  /** What it adds to the text, with its space; of a character of several tokens all at the last of them. */
+  text: string;
+  special?: boolean;
+  /** Of a model that writes: it is learned. */
+  learned?: boolean;
+  /** Of words: the tag that is learned at it. */
+  tag?: string;
+}
+
+/** An example as training makes it. */
+export interface PreviewExample {
+  /** On which it begins in its file, or the row of a Parquet file, from 1. */
+  line: number;
+  /** How many the model reads, of an encoder-decoder those of source and target. */
+  tokens: number;
+  /** Whether tokens were left out. */
+  cut: boolean;
+  /** A class, all that apply, or a value. */
+  label?: string | string[] | number;
+  input: PreviewToken[];
+  /** Of an encoder-decoder. */
+  target?: PreviewToken[];
+}
+
+/** What training reads of its data. Counts are of `rows`. */
+export interface Preview {
+  file: string;
+  task: Experiment['task'];
+  /** Only of SEQ_CLS. */
+  problem_type: ProblemType | null;
+  max_length: number;
+  /** Only of an encoder-decoder, as `longest_target`. */
+  max_target_length: number | null;
+  truncation_side: 'left' | 'right';
+  rows: number;
+  /** False where the file has more rows than were read. */
+  all_rows: boolean;
+  tokens: number;
+  /** Tokens of an example, to one decimal. */
+  mean: number;
+  /** Tokens of the longest example, or source. */
+  longest: number;
+  longest_target: number | null;
+  /** Examples that were cut. */
+  cut: number;
+  /** Of models that write, and how many examples have none. */
+  learned_tokens: number | null;
+  nothing_learned: number | null;
+  /** How many examples, or words, have each class. */
+  classes: { name: string; count: number }[] | null;
+  /** With `training.packing`, rows of `max_length` tokens that these examples share. */
+  packed_rows: number | null;
+  /** What a run would say of how it reads the data. */
+  notes: string[];
+  examples: PreviewExample[];
+}
+
 /** Requests, host → engine: name → [parameters, result]. One engine process serves one `train` at a time. */
 export interface EngineRequests {
   hello: [{ protocol: number }, { protocol: number; pid: number }];
   /** `dataset` names the data (absolute paths): the labels of what is trained on decide how large a new head is. */
   inspect: [{ folder: string; task: string | null; lora?: Record<string, unknown>; problem_type?: ProblemType | null; dataset?: Partial<Pick<DatasetSettings, 'eval'>> & Pick<DatasetSettings, 'train' | 'text_column' | 'label_column' | 'tokens_column' | 'tags_column'> }, Inspection];
+  /** What training would read: the first `examples` (5) of the training file, and figures of its first 10,000 rows. Its errors are those of `train`. */
+  preview: [{ experiment_file: string; examples?: number }, Preview];
   /** Ends when the run has ended. Its error carries an `ErrorReport`. */
   /** `wait_when_full`: a disk that is full pauses the run (`blocked`) until `resume` or `stop`; without it the run ends. */
   train: [{ experiment_file: string; resume: boolean; wait_when_full?: boolean }, Summary];

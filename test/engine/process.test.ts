@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { createMessageConnection, IPCMessageReader, IPCMessageWriter, type MessageConnection } from 'vscode-jsonrpc/node';
 import { findCheckpoint } from '../../src/engine/checkpointFolders';
-import { PROTOCOL_VERSION, type Completion, type ErrorReport, type Inspection, type Prediction } from '../../src/protocol/engine';
+import { PROTOCOL_VERSION, type Completion, type ErrorReport, type Inspection, type Prediction, type Preview } from '../../src/protocol/engine';
 import type { Summary } from '../../src/protocol/metrics';
 import { inTemporaryFolder } from '../support/faults';
 import { built, fixture, ROOT } from '../support/paths';
@@ -61,6 +61,11 @@ test('train, predict, merge and inspect print JSON and agree with each other', (
   const inspected = JSON.parse((await lab(['inspect', file])).out) as Inspection;
   assert.deepEqual([inspected.trainable_parameters, inspected.all_parameters], [summary.trainable_parameters, summary.all_parameters]);
   assert.equal(inspected.data_bytes, statSync(join(folder, 'train.jsonl')).size + statSync(join(folder, 'eval.jsonl')).size);
+  const previewed = await lab(['preview', file, '--examples', '2']);
+  assert.equal(previewed.code, 0, previewed.err);
+  const { rows, examples } = JSON.parse(previewed.out) as Preview;
+  assert.deepEqual([rows, examples.length, examples[1].line], [readFileSync(join(folder, 'train.jsonl'), 'utf8').trim().split('\n').length, 2, 2]);
+  assert.match(previewed.out, /^ +\{ "id": 2, "text": "\[CLS\]", "special": true \},$/m);
   assert.deepEqual(inspected.matched.map(({ name, A, B }) => [name.split('.').slice(-4).join('.'), A, B])[0], ['0.attention.self.query', [4, 32], [32, 4]]);
 }));
 
@@ -176,7 +181,7 @@ test('what the input is at fault for ends with 2 and one message, and writes not
   for (const [args, says] of [
     [['train', file], /case\.lora\.json: line \d+, lora\.target_modules: "quary" matches no linear layer.*Did you mean "query"/],
     [['train', join(folder, 'none.lora.json')], /none\.lora\.json: there is no such file/],
-    [['train', file, '--fast'], /--fast/], [['bake'], /"bake" is no command; there are train/], [['merge', '--base', folder], /--adapter is missing/],
+    [['train', file, '--fast'], /--fast/], [['preview', file, '--examples', '0'], /--examples is no number of examples/], [['bake'], /"bake" is no command; there are train/], [['merge', '--base', folder], /--adapter is missing/],
     [['inspect', folder], /config\.json/], [['predict', '--base', join(folder, 'model'), '--input', join(folder, 'eval.jsonl'), '--text_column', 'body'], /"body".*"text"/],
   ] as const) {
     const { code, out, err } = await lab([...args]);

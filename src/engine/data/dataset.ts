@@ -90,6 +90,15 @@ export function* readRecords<C extends Columns>(options: RecordOptions<C>): Gene
   if (empty) throw new LabError({ code: 'dataset.empty', file, cause: 'the file holds no examples', action: 'add examples, or name another file' });
 }
 
+/** The first `most` rows, or all; the file is then read no further. */
+export function* firstOf<T>(rows: Iterable<T>, most = Infinity): Generator<T> {
+  let left = most;
+  for (const row of rows) {
+    yield row;
+    if (--left <= 0) return;
+  }
+}
+
 interface AnyRecord { values: Record<string, unknown>; line: number }
 
 function recordsOf(options: RecordOptions<Columns>): Generator<AnyRecord> {

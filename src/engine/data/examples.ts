@@ -2,7 +2,7 @@
 import type { DatasetSettings, ProblemType } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import type { Example } from '../training/step.types';
-import { isParquet, placeIn, problem, readRows, type LabelForm, type Place, type TextPlace } from './dataset';
+import { firstOf, isParquet, placeIn, problem, readRows, type LabelForm, type Place, type TextPlace } from './dataset';
 import { GrowingIntegers } from './growingIntegers';
 import { BITS, exampleLabels } from './exampleLabels';
 import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
@@ -25,9 +25,17 @@ export interface ExampleSet {
   without_targets?: number;
 }
 
+/** How a data file is looked at rather than read for training. */
+export interface Looking {
+  /** Rows after this many are left out. */
+  most?: number;
+  /** Hears of every example: the line that it begins on, and whether it was cut. */
+  onExample?: (example: { line: number; cut: boolean }) => void;
+}
+
 type Columns = Pick<DatasetSettings, 'text_column' | 'label_column'> & Partial<Pick<DatasetSettings, 'text_pair_column'>>;
 
-export interface LoadExamplesOptions {
+export interface LoadExamplesOptions extends Looking {
   file: string;
   dataset: Columns;
   /** What the labels are; by default one class. */
@@ -101,7 +109,7 @@ export function checkSameClasses(train: string, evaluation: string, column: stri
  * Tokenizes every row of a file. Takes 4 bytes for each token and 8 for each example.
  * Errors: `training.max-length`, `dataset.no-tokens`, `dataset.unknown-label`, `dataset.multi-hot`, `dataset.token-beyond-vocabulary`, `dataset.token-type`, and those of `readRows`.
  */
-export function loadExamples({ file, dataset, problem_type = 'single_label_classification', form = 'numbers', tokenizer, max_length, limits, onProgress, labels }: LoadExamplesOptions & { labels: LabelSet }): ExampleSet {
+export function loadExamples({ file, dataset, problem_type = 'single_label_classification', form = 'numbers', tokenizer, max_length, limits, onProgress, labels, most, onExample }: LoadExamplesOptions & { labels: LabelSet }): ExampleSet {
   checkLength(max_length, limits.max_positions);
   const tokens = new GrowingIntegers();
   /** Segment numbers of all tokens; stays empty while all are 0. */
@@ -113,7 +121,7 @@ export function loadExamples({ file, dataset, problem_type = 'single_label_class
   }
   let cut = 0;
   let longest = 0;
-  for (const row of readRows({ file, ...columns(dataset), problem_type, form, onRead: onProgress })) {
+  for (const row of firstOf(readRows({ file, ...columns(dataset), problem_type, form, onRead: onProgress }), most)) {
     const encoded = tokenizer.encode(row.text, max_length, row.pair);
     const at = { file, line: row.line };
     checkTokens(encoded.input_ids, at, `the text in "${dataset.text_column}" has`, 'a text');
@@ -128,6 +136,7 @@ export function loadExamples({ file, dataset, problem_type = 'single_label_class
     ends.push(tokens.length);
     longest = Math.max(longest, encoded.input_ids.length);
     if (encoded.cut) cut += 1;
+    onExample?.({ line: row.line, cut: encoded.cut });
   }
   if (types.length) types.resize(tokens.length);
   return {

@@ -3,8 +3,8 @@ import type { DatasetSettings } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { IGNORED } from '../training/step.types';
 import type { ChatTemplate, Message } from './chatTemplate';
-import { describe, problem, readRecords, textColumn, textOf, type Column, type Place } from './dataset';
-import { checkIds, checkLength, type ExampleSet } from './examples';
+import { describe, firstOf, problem, readRecords, textColumn, textOf, type Column, type Place } from './dataset';
+import { checkIds, checkLength, type ExampleSet, type Looking } from './examples';
 import { LearnedTokens } from './learnedTokens';
 import type { LanguageTokenizer } from './tokenizer';
 import { keptRange, type Side } from './truncation';
@@ -12,7 +12,7 @@ import { keptRange, type Side } from './truncation';
 export type LanguageForm = 'text' | 'completion' | 'messages';
 type LanguageColumns = Pick<DatasetSettings, 'text_column' | 'prompt_column' | 'completion_column' | 'messages_column'>;
 
-export interface LoadTextsOptions {
+export interface LoadTextsOptions extends Looking {
   file: string;
   dataset: LanguageColumns;
   tokenizer: LanguageTokenizer;
@@ -46,11 +46,11 @@ interface Learned { ids: number[]; before?: number; learned: (i: number) => bool
  * Errors: `training.max-length`, `dataset.columns`, `dataset.nothing-to-learn`, `dataset.chat-template`, `dataset.token-beyond-vocabulary`, and those of `readRecords`.
  */
 export function loadTexts(options: LoadTextsOptions): ExampleSet {
-  const { file, max_length, limits } = options;
+  const { file, max_length, limits, most = Infinity, onExample } = options;
   checkLength(max_length, limits.max_positions);
   const examples = new LearnedTokens();
   const { truncation_side } = options.tokenizer;
-  for (const { example: { ids, before = 0, learned }, line } of learnedRows(options)) {
+  for (const { example: { ids, before = 0, learned }, line } of firstOf(learnedRows(options), most)) {
     checkIds(ids, limits.vocab_size, { file, line });
     const length = Math.min(ids.length, max_length);
     const [cut] = keptRange(ids.length, max_length, truncation_side);
@@ -60,8 +60,9 @@ export function loadTexts(options: LoadTextsOptions): ExampleSet {
     const some = next.some(target => target !== IGNORED);
     if (!some && length === ids.length) throw problem('dataset.nothing-to-learn', { file, line }, 'the example has no token that is learned', 'give it a text, a completion or a turn of the assistant');
     examples.add(Int32Array.from({ length }, (_, i) => ids[placeOf(i)]), next, length < ids.length);
+    onExample?.({ line, cut: length < ids.length });
   }
-  if (examples.nothing) {
+  if (examples.nothing && examples.length < most) {
     throw new LabError({ code: 'dataset.nothing-to-learn', file, cause: `nothing is left to learn: ${nothingLeft(truncation_side, max_length)}`, action: 'raise training.max_length, or shorten the prompts' });
   }
   return examples.set();

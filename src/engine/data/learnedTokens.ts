@@ -21,6 +21,8 @@ export class LearnedTokens {
     if (targets.every(target => target === IGNORED)) this.without_targets += 1;
   }
 
+  get length(): number { return this.ends.length; }
+
   /** Whether no example has anything to learn. */
   get nothing(): boolean { return this.without_targets === this.ends.length; }
 

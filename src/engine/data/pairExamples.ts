@@ -1,12 +1,12 @@
 /** Training examples of an encoder-decoder: a source text and the target text to be written for it. */
 import type { DatasetSettings } from '../../protocol/experiment';
 import type { Example } from '../training/step.types';
-import { readRecords, textColumn } from './dataset';
-import { checkIds, checkLength, checkTokens, type ExampleSet } from './examples';
+import { firstOf, readRecords, textColumn } from './dataset';
+import { checkIds, checkLength, checkTokens, type ExampleSet, type Looking } from './examples';
 import { GrowingIntegers } from './growingIntegers';
 import type { LanguageTokenizer } from './tokenizer';
 
-export interface LoadPairsOptions {
+export interface LoadPairsOptions extends Looking {
   file: string;
   dataset: Pick<DatasetSettings, 'source_column' | 'target_column'>;
   tokenizer: LanguageTokenizer;
@@ -27,12 +27,12 @@ export interface LoadPairsOptions {
  * start token and the target without its last token.
  * Errors: `training.max-length`, `dataset.no-tokens`, `dataset.token-beyond-vocabulary`, and those of `readRecords`.
  */
-export function loadPairs({ file, dataset, tokenizer, eos, start, max_length, max_target_length, limits, onProgress }: LoadPairsOptions): ExampleSet {
+export function loadPairs({ file, dataset, tokenizer, eos, start, max_length, max_target_length, limits, onProgress, most, onExample }: LoadPairsOptions): ExampleSet {
   checkLength(max_length, limits.max_positions);
   const sources = new GrowingIntegers(), source_ends = new GrowingIntegers(), targets = new GrowingIntegers(), target_ends = new GrowingIntegers();
   let cut = 0, longest = 0, longest_target = 0;
   const columns = { source: textColumn(dataset.source_column), target: textColumn(dataset.target_column) };
-  for (const { values, line } of readRecords({ file, columns, keys: 'dataset.source_column and dataset.target_column', onRead: onProgress })) {
+  for (const { values, line } of firstOf(readRecords({ file, columns, keys: 'dataset.source_column and dataset.target_column', onRead: onProgress }), most)) {
     const source = tokenizer.encode(values.source, max_length);
     checkTokens(source.input_ids, { file, line }, `the text in "${dataset.source_column}" has`, 'a text');
     const target = targetTokens(values.target, tokenizer, eos, max_target_length);
@@ -44,6 +44,7 @@ export function loadPairs({ file, dataset, tokenizer, eos, start, max_length, ma
     longest_target = Math.max(longest_target, target.input_ids.length);
     longest = Math.max(longest, source.input_ids.length, longest_target);
     if (source.cut || target.cut) cut += 1;
+    onExample?.({ line, cut: source.cut || target.cut });
   }
   const part = (all: GrowingIntegers, ends: GrowingIntegers, i: number): Int32Array => all.view(i ? ends.at(i - 1) : 0, ends.at(i));
   return {

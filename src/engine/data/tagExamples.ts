@@ -2,8 +2,8 @@
 import type { DatasetSettings } from '../../protocol/experiment';
 import { LabError } from '../errors';
 import { IGNORED } from '../training/step.types';
-import { describe, problem, readRecords, textOf, type Column, type Place } from './dataset';
-import { checkIds, checkLength, checkTokens, type ExampleSet } from './examples';
+import { describe, firstOf, problem, readRecords, textOf, type Column, type Place } from './dataset';
+import { checkIds, checkLength, checkTokens, type ExampleSet, type Looking } from './examples';
 import { classOf } from './exampleLabels';
 import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
 import { LearnedTokens } from './learnedTokens';
@@ -12,7 +12,7 @@ import type { WordTokenizer } from './wordTokenizer';
 type TagColumns = Pick<DatasetSettings, 'tokens_column' | 'tags_column'>;
 type Tag = string | number;
 
-export interface LoadTagsOptions {
+export interface LoadTagsOptions extends Looking {
   file: string;
   dataset: TagColumns;
   tokenizer: WordTokenizer;
@@ -43,10 +43,10 @@ export function scanTags({ file, dataset }: { file: string; dataset: TagColumns 
  * words with the tag -100 count for nothing, as in transformers' `run_ner`. A word without tokens is passed over.
  * Errors: `training.max-length`, `dataset.no-tokens`, `dataset.tags`, `dataset.unknown-label`, `dataset.nothing-to-learn`, `dataset.token-beyond-vocabulary`, and those of `readRecords`.
  */
-export function loadTags({ file, dataset, tokenizer, labels, max_length, limits, onProgress }: LoadTagsOptions): ExampleSet {
+export function loadTags({ file, dataset, tokenizer, labels, max_length, limits, onProgress, most = Infinity, onExample }: LoadTagsOptions): ExampleSet {
   checkLength(max_length, limits.max_positions);
   const examples = new LearnedTokens();
-  for (const { values: { words, tags }, line } of taggedRows(file, dataset, onProgress)) {
+  for (const { values: { words, tags }, line } of firstOf(taggedRows(file, dataset, onProgress), most)) {
     const encoded = tokenizer.encode(words, max_length);
     checkTokens(encoded.input_ids, { file, line }, `the words in "${dataset.tokens_column}" have`, 'words');
     checkIds(encoded.input_ids, limits.vocab_size, { file, line });
@@ -56,8 +56,9 @@ export function loadTags({ file, dataset, tokenizer, labels, max_length, limits,
       if (encoded.first[word] >= 0) wanted[encoded.first[word]] = number;
     });
     examples.add(encoded.input_ids, wanted, encoded.cut);
+    onExample?.({ line, cut: encoded.cut });
   }
-  if (examples.nothing) throw new LabError({ code: 'dataset.nothing-to-learn', file, cause: 'no word has both tokens and a tag', action: `check dataset.tokens_column, "${dataset.tokens_column}", and dataset.tags_column, "${dataset.tags_column}"` });
+  if (examples.nothing && examples.length < most) throw new LabError({ code: 'dataset.nothing-to-learn', file, cause: 'no word has both tokens and a tag', action: `check dataset.tokens_column, "${dataset.tokens_column}", and dataset.tags_column, "${dataset.tags_column}"` });
   return examples.set();
 }
 

@@ -38,6 +38,8 @@ export interface LanguageTokenizer extends TextTokenizer {
   numberOf(token: string): number | undefined;
   /** The text that tokens stand for, without special tokens. */
   decode(ids: ArrayLike<number>): string;
+  /** What each of some tokens adds to the text, special tokens included. A character of several tokens comes with the last of them. [tokens] */
+  pieces(ids: ArrayLike<number>): { text: string; special: boolean }[];
   /** The beginning of that text which stays as it is whatever tokens follow. */
   certain(ids: ArrayLike<number>): string;
   /** Content of `tokenizer_config.json`. */
@@ -135,11 +137,12 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
   const truncation_side = sideOf(json, config);
   const keep = (ids: number[], count: number): number[] => ids.slice(...keptRange(ids.length, count, truncation_side));
   const cleans = cleansUp(json, config);
-  const written = (numbers: ArrayLike<number>): string => tokenizer.decode(Array.from(numbers), { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  const written = (numbers: ArrayLike<number>, skip_special_tokens = true): string => tokenizer.decode(Array.from(numbers), { skip_special_tokens, clean_up_tokenization_spaces: false });
   return {
     tokens: ids, truncation_side, before, around: { before, after }, config,
     numberOf: token => tokenizer.token_to_id(token),
     decode: numbers => (cleans ? cleanUp(written(numbers)) : written(numbers)),
+    pieces: numbers => piecesOf(Array.from(numbers), tokens => (tokens.length ? written(tokens, false) : ''), id => written([id]) === '' && written([id], false) !== ''),
     certain(numbers) {
       // Bytes of a character that is not complete yet decode to replacement characters.
       const text = written(numbers).replace(/\ufffd+$/, '');
@@ -154,6 +157,27 @@ function textTokenizer(json: Record<string, unknown>, config: Record<string, unk
       return { input_ids: filled.input_ids, token_type_ids: segments ? filled.token_type_ids : null, cut: kept < own.length || keptOther < other.length };
     },
   };
+}
+
+/** No character has more bytes, and so tokens, in UTF-8. */
+const MOST_BYTES = 4;
+
+/** Each token is written behind the one before it, as decoders leave out what stands before the first. */
+function piecesOf(ids: number[], write: (ids: number[]) => string, isSpecial: (id: number) => boolean): { text: string; special: boolean }[] {
+  /** The first token of a character that is not complete. */
+  let begin = 0;
+  return ids.map((id, i) => {
+    if (isSpecial(id)) {
+      begin = i + 1;
+      return { text: write([id]), special: true };
+    }
+    const before = write(ids.slice(Math.max(0, begin - 1), begin));
+    const grown = write(ids.slice(Math.max(0, begin - 1), i + 1));
+    const text = grown.startsWith(before) ? grown.slice(before.length) : write([id]);
+    const unfinished = text.endsWith('\ufffd') && i + 1 < ids.length && i + 1 - begin < MOST_BYTES;
+    if (!unfinished) begin = i + 1;
+    return { text: unfinished ? '' : text, special: false };
+  });
 }
 
 /** Ends a regular expression that takes too long: JavaScript can only do so for code that runs as a script with a limit. */

@@ -70,13 +70,15 @@ export function controls(host: Host): Part & { wrong(): ErrorReport | undefined 
   const targets = targetsBox(host);
   const cost = costBox(host);
   const problems = problemList(host, shown);
+  const preview = h('button', { type: 'button', class: 'link', 'data-action': 'previewData', title: 'The first examples as the model will read them, what of them is learned, and how many are cut' }, 'Preview data');
+  preview.addEventListener('click', () => host.act('previewData'));
   const fixedText = h('span', {});
   const fixed = h('p', { class: 'fixed', id: 'settings-fixed', hidden: true }, drawn('lock'), fixedText);
 
   return {
     element: h('section', { class: 'settings', id: 'settings', 'aria-label': 'Settings' },
       fixed, problems.element,
-      group('Model and data', ...sources.map(row => row.element)),
+      group('Model and data', ...sources.map(row => row.element), preview),
       group('Adapter', ...adapter.map(row => row.element), moreOfAdapter.element), cost.element,
       targets.element,
       group('Training', ...training.map(row => row.element), more.element)),

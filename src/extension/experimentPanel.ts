@@ -26,7 +26,7 @@ const COMMANDS: Record<PanelAction, string> = {
   start: 'loraLab.start', pause: 'loraLab.pause', resume: 'loraLab.resume', stop: 'loraLab.stop', saveCheckpoint: 'loraLab.saveCheckpoint',
   continueRun: 'loraLab.continueRun', saveAdapter: 'loraLab.saveAdapter', mergeAdapter: 'loraLab.mergeAdapter', openFile: 'loraLab.openFile', openRunFolder: 'loraLab.openRunFolder',
   copyMetrics: 'loraLab.copyMetrics', selectTargets: 'loraLab.selectTargetModules', pickExperiment: 'loraLab.pickExperiment', newExperiment: 'loraLab.newExperiment',
-  showLog: 'loraLab.showLog', installRuntime: 'loraLab.installRuntime',
+  showLog: 'loraLab.showLog', installRuntime: 'loraLab.installRuntime', previewData: 'loraLab.previewData',
 };
 
 /** What goes to the run that trains, whatever is shown. */

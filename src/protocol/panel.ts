@@ -95,7 +95,7 @@ export const TELEMETRY_KEPT = 300;
 /** What the panel's buttons ask for. Each is a command of the extension. */
 export const PANEL_ACTIONS = [
   'start', 'pause', 'resume', 'stop', 'saveCheckpoint', 'continueRun', 'saveAdapter', 'mergeAdapter', 'openFile', 'openRunFolder', 'copyMetrics', 'selectTargets',
-  'pickExperiment', 'newExperiment', 'showLog', 'installRuntime',
+  'pickExperiment', 'newExperiment', 'showLog', 'installRuntime', 'previewData',
 ] as const;
 export type PanelAction = (typeof PANEL_ACTIONS)[number];
 

@@ -254,6 +254,8 @@ test('base model and data are chosen in a dialog, and what is wrong with them is
   await notify(page, 'run', { run: run() });
   await page.waitForSelector('#panel[data-status="running"]');
   assert.ok(await browse('Base model').isDisabled(), 'fixed as the others are');
+  await page.getByRole('button', { name: 'Preview data' }).click();
+  assert.deepEqual(await askedTimes(page, 'act', 1), [{ action: 'previewData' }], 'data can be looked at while it is trained on');
 }));
 
 test('only a language model packs its examples', async () => {

@@ -19,6 +19,8 @@ export class Edits {
   /** The file's values and problems, to tell when it has changed. */
   private said = '';
   private timer: ReturnType<typeof setTimeout> | undefined;
+  /** What has been sent and is not answered. */
+  private readonly sending = new Set<Promise<void>>();
 
   /** `send` changes a file, as one edit, and rejects with a report; `changed` is called when a failure arrives or an edit is given up. */
   constructor(private readonly send: (file: string, changes: readonly SettingChange[]) => Promise<unknown>, private readonly changed: () => void) {}
@@ -35,7 +37,7 @@ export class Edits {
 
   /** Sends what waits, without waiting longer: a run is about to read the file. False if the file could not be changed. */
   async flush(): Promise<boolean> {
-    await this.deliver();
+    await Promise.all([this.deliver(), ...this.sending]);
     return this.failures.size === 0;
   }
 
@@ -76,13 +78,19 @@ export class Edits {
   has(path: readonly string[]): boolean { return this.edits.has(keyOf(path)); }
   failure(path: readonly string[]): ErrorReport | undefined { return this.failures.get(keyOf(path)); }
 
-  private async deliver(): Promise<void> {
+  private deliver(): Promise<void> {
     clearTimeout(this.timer);
     const waiting = [...this.edits].filter(([, edit]) => !edit.sent);
-    if (!waiting.length || this.file === undefined) return;
+    if (!waiting.length || this.file === undefined) return Promise.resolve();
     for (const [, edit] of waiting) edit.sent = true;
+    const sent = this.deliverTo(this.file, waiting).finally(() => this.sending.delete(sent));
+    this.sending.add(sent);
+    return sent;
+  }
+
+  private async deliverTo(file: string, waiting: readonly [string, Edit][]): Promise<void> {
     try {
-      await this.send(this.file, waiting.map(([, { path, value }]) => ({ path, value })));
+      await this.send(file, waiting.map(([, { path, value }]) => ({ path, value })));
       for (const [key, edit] of waiting) {
         edit.answered = true;
         if (this.holds(edit)) this.drop(key, edit);

@@ -1,6 +1,7 @@
-/** Several runs beside each other, in a panel of its own. Those that are trained are followed while it is seen. */
+/** Several runs beside each other, in a panel of its own. Those that are trained are followed while it is seen, the others looked at when it comes to be seen. */
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import * as vscode from 'vscode';
 import type { Comparison, ComparisonNotifications, ComparisonRequests } from '../protocol/comparison';
 import type { MetricRecord } from '../protocol/metrics';
@@ -30,6 +31,8 @@ export class ComparePanel {
   private timer: NodeJS.Timeout | undefined;
   /** A log may not be read twice at a time. */
   private looking = false;
+  /** One that had ended may have gone on meanwhile, or be gone. */
+  private lookAtAll = false;
 
   constructor(private readonly lab: Lab, private readonly openRun: (folder: string) => Promise<void>) {}
 
@@ -63,7 +66,10 @@ export class ComparePanel {
     }));
     webview.iconPath = vscode.Uri.joinPath(extensionUri, 'media', 'lora.svg');
     webview.webview.html = panelHtml(webview.webview, extensionUri, { script: 'compare.js', title: 'Compare runs' });
-    own.add(webview.onDidChangeViewState(() => this.followSoon(0)));
+    own.add(webview.onDidChangeViewState(() => {
+      this.lookAtAll = true;
+      this.followSoon(0);
+    }));
     own.add(webview.onDidDispose(() => {
       clearTimeout(this.timer);
       this.panel = undefined;
@@ -81,18 +87,21 @@ export class ComparePanel {
   /** A page that is hidden is not there; it asks for everything when it is back. */
   private followSoon(wait: number): void {
     clearTimeout(this.timer);
-    if (this.panel?.webview.visible && this.runs.some(isTrained)) this.timer = setTimeout(() => void this.follow(), wait);
+    if (this.panel?.webview.visible && (this.lookAtAll || this.runs.some(isTrained))) this.timer = setTimeout(() => void this.follow(), wait);
   }
 
   private async follow(): Promise<void> {
     if (this.looking) return this.followSoon(FOLLOW_MS);
-    const { runs } = this;
+    const { runs, lookAtAll } = this;
     this.looking = true;
-    const now = await Promise.all(runs.map(run => (isTrained(run) ? look(run) : run))).finally(() => { this.looking = false; });
+    this.lookAtAll = false;
+    const now = await Promise.all(runs.map(run => (lookAtAll || isTrained(run) ? look(run) : run))).finally(() => { this.looking = false; });
     // Others may have been chosen meanwhile.
     if (this.runs !== runs) return;
     this.runs = now;
-    this.tell();
+    // A page that is drawn again loses what is selected or read there.
+    if (now.some((run, i) => run !== runs[i])) this.tell();
+    else this.followSoon(FOLLOW_MS);
   }
 }
 
@@ -104,14 +113,16 @@ export async function readRun({ run: { folder }, experiment }: RunNode & { kind:
   });
 }
 
-/** The same run as its folder tells now; one that is gone keeps what it had. */
+/** The run as its folder tells now, the same one where that is nothing new; one that is gone keeps what it had. */
 async function look(run: FollowedRun): Promise<FollowedRun> {
   const { log, read } = run;
   const folder = await readRunFolder(read.folder).catch(() => undefined);
-  if (!folder) return { ...run, read: { ...read, state: 'deleted' } };
+  if (!folder) return read.state === 'deleted' ? run : { ...run, read: { ...read, state: 'deleted' } };
   const [{ records, reset }, summary] = await Promise.all([log.read(), readSummary(read.folder)]);
   const all: readonly MetricRecord[] = reset ? records : [...read.records, ...records];
-  return { ...run, read: { ...read, state: folder.status !== 'active' ? folder.status : all.length ? 'running' : 'waiting', records: all, summary } };
+  const state = folder.status !== 'active' ? folder.status : all.length ? 'running' : 'waiting';
+  if (!reset && records.length === 0 && state === read.state && isDeepStrictEqual(summary, read.summary)) return run;
+  return { ...run, read: { ...read, state, records: all, summary } };
 }
 
 async function readSettings(folder: string): Promise<unknown> {

@@ -22,11 +22,14 @@ export async function continueAdapter(lab: Lab, { run, experiment }: RunNode & {
   return createExperiment(lab, { title: 'Continue from this adapter: experiment file', folder, name: `${run.name}-continued` }, target => {
     const of = (section: keyof typeof SETTINGS, values: Values): Values => changed(section, values, file => relativeTo(path.dirname(target), path.resolve(folder, file)));
     const { output_dir: _, ...top } = of('experiment', settings);
-    const sections = Object.fromEntries(SECTIONS.map(name => [name, of(name, settings[name] as Values)] as const).filter(([, values]) => Object.keys(values).length > 0));
-    const lora = { ...sections.lora, ...startOf(settings.lora as Values, config), init_adapter: relativeTo(path.dirname(target), adapter) };
+    const sections = Object.fromEntries(SECTIONS.map(name => [name, of(name, sectionOf(settings, name))] as const).filter(([, values]) => Object.keys(values).length > 0));
+    const lora = { ...sections.lora, ...startOf(sectionOf(settings, 'lora'), config), init_adapter: relativeTo(path.dirname(target), adapter) };
     return `${JSON.stringify({ ...top, ...sections, lora, output_dir: `runs/${path.basename(target, '.lora.json')}` }, null, 2)}\n`;
   });
 }
+
+/** One that is missing, or null, has the defaults. */
+const sectionOf = (settings: Values, name: string): Values => (settings[name] ?? {}) as Values;
 
 /** A start from the weights of the base is saved as a plain adapter of twice the rank, and an adapter brings its own start. */
 function startOf({ init_lora_weights }: Values, config: Values): Values {
@@ -45,10 +48,10 @@ function changed(section: keyof typeof SETTINGS, values: Values, place: (file: s
 }
 
 /** The folder that the paths of a run's settings start from: nearest above the run, else of the workspace, where its training data are. */
-async function folderOf({ dataset }: Values, run: string): Promise<string> {
+async function folderOf(settings: Values, run: string): Promise<string> {
   const above = (folder: string): string[] => (path.dirname(folder) === folder ? [] : [path.dirname(folder), ...above(path.dirname(folder))]);
   const folders = [...above(run), ...(vscode.workspace.workspaceFolders ?? []).map(({ uri }) => uri.fsPath)];
-  for (const folder of folders) if (await fs.access(path.resolve(folder, String((dataset as Values).train))).then(() => true, () => false)) return folder;
+  for (const folder of folders) if (await fs.access(path.resolve(folder, String(sectionOf(settings, 'dataset').train))).then(() => true, () => false)) return folder;
   return folders[0];
 }
 

@@ -11,6 +11,9 @@ import { ownerOf } from './runFolders';
 import type { RunNode, RunTree } from './runTree';
 import { showFolder } from './showFolder';
 
+/** How long the status bar says what is no fault. */
+const PASSING_MS = 5000;
+
 export interface StartArguments {
   /** Experiment file; default: the current experiment. */
   experiment?: string;
@@ -37,22 +40,29 @@ export async function resume(lab: Lab): Promise<void> { await activeRun(lab).res
 export async function stop(lab: Lab): Promise<void> { await activeRun(lab).stop(); }
 export async function saveCheckpoint(lab: Lab): Promise<string | undefined> { return activeRun(lab).saveCheckpoint(); }
 
-/** Shows a run of the tree in the panel. Error `run.active` while that shows another run, which trains. */
-export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode, preserveFocus = false): Promise<void> {
+/** Shows a run of the tree in the panel. Error `run.active` while that shows another run, which trains; a click on a row (`clicked`) tells of that in passing. */
+export async function openRun(lab: Lab, panel: ExperimentPanel, node: RunNode, clicked = false): Promise<void> {
   const { run, experiment } = runOf(node);
   if (experiment) await lab.current.choose(vscode.Uri.file(experiment));
   // The panel is one of an experiment, also where it shows a run that is of none.
   else if (!await lab.current.require()) return;
   await lab.shown;
-  const shown = lab.run!;
+  const shown = lab.run;
+  // Another click has come meanwhile.
+  if (!shown || experiment && shown.experimentFile !== vscode.Uri.file(experiment).fsPath) return;
   if (!shown.view.folder || path.normalize(shown.view.folder) !== run.folder) {
     if (shown.active) {
-      throw new ReportedError({ code: 'run.active', file: run.folder, cause: `the panel shows the run of ${experimentName(shown.experimentFile)}, which is still training`, action: 'show this one when that has ended, or stop that first' });
+      const cause = `the panel shows the run of ${experimentName(shown.experimentFile)}, which is still training`;
+      if (clicked) {
+        vscode.window.setStatusBarMessage(`${run.name} can be shown later: ${cause}`, PASSING_MS);
+        return panel.show(true);
+      }
+      throw new ReportedError({ code: 'run.active', file: run.folder, cause, action: 'show this one when that has ended, or stop that first' });
     }
     await shown.load(run.folder, experiment !== undefined);
   }
   shown.tryWith(null);
-  panel.show(preserveFocus);
+  panel.show(clicked);
 }
 
 /** Shows the run of a folder in the panel. Error `run.gone`. */
@@ -75,7 +85,7 @@ export async function resumeRun(lab: Lab, panel: ExperimentPanel, node: RunNode)
 export async function deleteRuns(lab: Lab, tree: RunTree, nodes: readonly RunNode[], confirmed = false): Promise<void> {
   const inSweep = (folder: string): boolean => nodes.some(node => node.kind === 'sweep' && node.folder === path.dirname(folder));
   const chosen = nodes.filter(node => node.kind === 'sweep' || node.kind === 'run').filter(node => !inSweep(folderOfNode(node)));
-  if (chosen.length === 0) return;
+  if (chosen.length === 0) return void vscode.window.setStatusBarMessage('No run is selected in Runs: Enter selects the row at the cursor', PASSING_MS);
   const folders = chosen.map(folderOfNode);
   const refuseActive = async (): Promise<void> => {
     const training = chosen.find(node => node.active);
@@ -83,16 +93,20 @@ export async function deleteRuns(lab: Lab, tree: RunTree, nodes: readonly RunNod
     for (const folder of folders) await refuseHeld(folder, 'stop it there first');
   };
   await refuseActive();
-  const what = `Delete ${chosen.length > 1 ? `these ${chosen.length} runs with their checkpoints and adapters` : inWords(chosen[0])}?`;
+  const runs = chosen.reduce((count, node) => count + (node.kind === 'sweep' ? node.runs.length : 1), 0);
+  const what = `Delete ${chosen.length > 1 ? `the ${runs} runs that are selected, with their checkpoints and adapters` : inWords(chosen[0])}?`;
   if (!confirmed && await vscode.window.showWarningMessage(what, { modal: true, detail: folders.join('\n') }, 'Delete') !== 'Delete') return;
   await refuseActive();
-  for (const folder of folders) {
-    const uri = vscode.Uri.file(folder);
-    // Not every file system has a trash; the question has been answered, so then it is deleted for good.
-    await vscode.workspace.fs.delete(uri, { recursive: true, useTrash: true }).then(undefined, () => vscode.workspace.fs.delete(uri, { recursive: true }));
-    lab.allRuns.filter(({ view }) => view.folder !== null && [view.folder, path.dirname(view.folder)].includes(folder)).forEach(run => run.clear());
-  }
-  tree.refresh();
+  try {
+    for (const folder of folders) await deleteRun(lab, folder);
+  } finally { tree.refresh(); }
+}
+
+async function deleteRun(lab: Lab, folder: string): Promise<void> {
+  const uri = vscode.Uri.file(folder);
+  // Not every file system has a trash; the question has been answered, so then it is deleted for good.
+  await vscode.workspace.fs.delete(uri, { recursive: true, useTrash: true }).then(undefined, () => vscode.workspace.fs.delete(uri, { recursive: true }));
+  lab.allRuns.filter(({ view }) => view.folder !== null && [view.folder, path.dirname(view.folder)].includes(folder)).forEach(run => run.clear());
 }
 
 const inWords = (node: RunNode & { kind: 'run' | 'sweep' }): string => (node.kind === 'sweep'

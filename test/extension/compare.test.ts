@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
 import type { Comparison } from '../../src/protocol/comparison';
 import type { RunNode } from '../../src/extension/runTree';
@@ -66,6 +66,19 @@ suite('Comparison of runs', () => {
     });
     await assert.rejects(async () => compare(silent), /none of these runs has logged a step/);
     for (const { run } of silent) rmSync(run.folder, { recursive: true });
+  });
+
+  test('a run that went on since is shown as it is when its comparison is looked at again', async () => {
+    const [low, high] = await rowsOf('compared-low', 'compared-high');
+    const { runs: [before] } = await compare([low, high]);
+    const log = inWorkspace('runs/compared-low/metrics.jsonl');
+    const last = JSON.parse(readFileSync(log, 'utf8').trim().split('\n').findLast(line => 'grad_norm' in (JSON.parse(line) as object))!) as { step: number };
+    await vscode.commands.executeCommand('vscode.open', vscode.Uri.file(inWorkspace('compared-low.lora.json')), vscode.ViewColumn.Active);
+    appendFileSync(log, `${JSON.stringify({ ...last, step: last.step + 5 })}\n`);
+    const { comparePanel } = await lab();
+    assert.equal(comparePanel.comparison().runs[0].losses.length, before.losses.length, 'nobody looks');
+    await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
+    await until('its later step is shown', () => comparePanel.comparison().runs[0].losses.length === before.losses.length + 1);
   });
 
   test('a run that is trained is followed to its end', async () => {

@@ -101,6 +101,17 @@ test('Start waits for what was set a moment ago', () => withEdits(async ({ edits
   assert.deepEqual(sent, [['a', ['lora.r', 16], ['training.learning_rate', 1e-3]]], 'as one edit');
 }));
 
+test('Start waits for what is on its way, and is held where that fails', async () => {
+  let fail!: (report: object) => void;
+  await withEdits(async ({ edits, pass }) => {
+    edits.set([{ path: ['lora', 'r'], value: 16 }]);
+    await pass(150);
+    const ready = edits.flush();
+    fail({ code: 'x', cause: 'the file could not be changed', action: 'check it' });
+    assert.equal(await ready, false);
+  }, () => new Promise((_, reject) => { fail = reject; }));
+});
+
 test('another experiment gets none of the edits of the first, which gets those that waited', () => withEdits(async ({ edits, sent, pass }) => {
   edits.set([{ path: ['lora', 'r'], value: 16 }]);
   edits.follow('b');

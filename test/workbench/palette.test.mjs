@@ -88,7 +88,7 @@ test('a click on a run shows it in the panel, and several that are chosen are de
   await until('its steps are shown', async () => await panel.locator('main#panel').getAttribute('data-metrics') === '50');
   await lab.row('run other').click({ modifiers: ['ControlOrMeta'] });
   await lab.page.keyboard.press('Delete');
-  const question = lab.page.locator('.monaco-dialog-box', { hasText: 'Delete these 2 runs' });
+  const question = lab.page.locator('.monaco-dialog-box', { hasText: 'Delete the 2 runs that are selected' });
   await question.waitFor();
   await lab.picture('delete-runs');
   await question.locator('.monaco-button', { hasText: 'Delete' }).click();

@@ -104,16 +104,6 @@ suite('Runs one after the other', () => {
     assert.equal((await state()).run.folder, inWorkspace('runs/shown.1'));
   });
 
-  test('of two runs that are clicked one right after the other the second one is shown, and none in the panel of another experiment', async () => {
-    for (const name of ['clicked', 'clicked-then']) await train(name);
-    const rows = [await row('clicked'), await row('clicked-then')];
-    for (const [first, second] of [rows, [...rows].reverse()]) {
-      await Promise.all([first, second].map(node => vscode.commands.executeCommand('loraLab.openRun', node, undefined, true)));
-      const { experiment, run } = await state();
-      assert.deepEqual([experiment, run.folder], [second.experiment, second.run.folder]);
-    }
-  });
-
   test('a run of no experiment is shown in the panel of one that is asked for where none is current', async () => {
     // Of several none is taken for the current one.
     await useExperiment('beside-without');

@@ -451,15 +451,15 @@ test('a device that needs something offers to install it', () => inPanel({ state
 
 test('the keyboard reaches every control in a sensible order', () => inPanel({ width: 1400 }, async page => {
   const order: string[] = [];
-  for (let i = 0; i < 19; i++) {
+  for (let i = 0; i < 20; i++) {
     await page.keyboard.press('Tab');
     order.push(await page.evaluate(() => {
       const { dataset, id, tagName } = document.activeElement as HTMLElement;
       return dataset.action ?? dataset.key ?? (id || tagName);
     }));
   }
-  assert.deepEqual(order.slice(0, 15), ['openFile', 'start', 'showLog', 'base_model', 'dataset.train', 'dataset.eval', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'SUMMARY', 'measure-memory', 'selectTargets']);
-  assert.equal(order[15], 'target:attention.self.query');
+  assert.deepEqual(order.slice(0, 16), ['openFile', 'start', 'showLog', 'base_model', 'dataset.train', 'dataset.eval', 'previewData', 'lora.r', 'lora.r', 'lora.lora_alpha', 'lora.lora_alpha', 'lora.lora_dropout', 'lora.lora_dropout', 'SUMMARY', 'measure-memory', 'selectTargets']);
+  assert.equal(order[16], 'target:attention.self.query');
 }));
 
 test('a run that does not fit says so, and one click sets what makes it fit', () => inPanel({ state: 'tooLarge' }, async page => {

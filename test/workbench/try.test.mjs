@@ -30,7 +30,7 @@ test('a conversation is answered by base and adapter', async () => {
   await lab.picture('try-conversation');
 });
 
-test('another tab in the place of the panel costs neither what was tried nor what was set a moment before', async () => {
+test('another tab in the place of the panel does not cost what was tried', async () => {
   let panel = await answered();
   const written = await panel.locator('.side.adapter .written').innerText();
   await panel.locator('#more-settings summary').click();
@@ -42,16 +42,6 @@ test('another tab in the place of the panel costs neither what was tried nor wha
   assert.equal(await panel.locator('#try-text').inputValue(), 'the film was');
   assert.equal(await panel.locator('.side.adapter .written').innerText(), written);
   assert.ok(await panel.locator('#more-settings .rows').isVisible());
-  const before = lab.read('case.lora.json');
-  await panel.locator('input[type=range][data-key="lora.r"]').press('ArrowRight');
-  const tab = lab.page.locator('.tab', { hasText: 'case.lora.json' });
-  await tab.hover();
-  // Not even a quick hand presses in the moment in which it arrives; 150 ms is what the panel waits for the next movement of a slider.
-  await sleep(30);
-  await tab.click();
-  await until('the rank was saved', () => lab.read('case.lora.json') !== before);
-  await runCommand(lab.page, 'View: Open Previous Editor');
-  await lab.panel('finished');
 });
 
 test('Stop ends the text and keeps the loaded model; closing the panel frees it', async () => {

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { root } from '../../src/tools/paths.mjs';
 import { runCommand } from '../../src/tools/workbench.mjs';
 import { startLab, until } from './support.mjs';

@@ -153,6 +153,8 @@ const wholeModel = (row: Row, { values }: View): boolean => row.path[0] === 'lor
 
 /** A rank that a matrix is too small for: that of the slider, or one of `rank_pattern`, which has no control of its own. */
 function rankProblem({ cost, values }: View): string | undefined {
+  // The rank of an adapter that is trained on is given.
+  if (values && values.lora.init_adapter !== null) return undefined;
   if (!cost) return undefined;
   const { adapters, rank_limit } = cost.count;
   const { r } = values!.lora;

@@ -7,7 +7,7 @@ import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { showProgress } from './cliProgress';
 import { readRecords, readRows, textOf, type Column } from './data/dataset';
 import { DeviceWatch } from './deviceWatch';
-import { startThread, type EngineThread } from './engineThread';
+import { settled, startThread, type EngineThread } from './engineThread';
 import { formatReport, LabError } from './errors';
 import { readExperimentFile } from './experimentFile';
 import { lookUp, readText } from './files';
@@ -95,14 +95,13 @@ function inInput(error: unknown, file: string): unknown {
 
 /** A run or a sweep, which a signal ends with a checkpoint. */
 async function trained<M extends 'train' | 'sweep'>(method: M, args: string[], started?: StartedWorker): Promise<EngineRequests[M][1]> {
-  const engine = startThread(started);
   let given;
   try { given = parse(args, { resume: { type: 'boolean' } }, 1, 'one experiment file'); } catch (error) {
-    // A process that exits while the thread loads native code is aborted there, so it has to answer first, whatever it says.
-    await engine.request('stop', {}).catch(() => undefined);
+    if (started) await settled(started);
     throw error;
   }
   const { options, positionals: [file] } = given;
+  const engine = startThread(started);
   const telemetry = new Telemetry(engine.peaks, sample => progress.telemetry(sample));
   const progress = showProgress(engine, process.stderr, device => telemetry.follow(device));
   const watch = new DeviceWatch(engine.calls, since => progress.silent(since));

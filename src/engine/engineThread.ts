@@ -3,7 +3,7 @@ import { ResponseError, type MessageConnection } from 'vscode-jsonrpc/node';
 import { threadConnection } from './channel';
 import { DeviceCalls } from './deviceCall';
 import { LabError } from './errors';
-import { startWorker } from './startWorker';
+import { startWorker, type StartedWorker } from './startWorker';
 import { Peaks } from './telemetry';
 import type { EngineNotifications, EngineRequests, ErrorReport } from '../protocol/engine';
 
@@ -22,6 +22,14 @@ export interface EngineThread {
 
 /** Exit code of a process whose worker ran out of heap: what V8 itself exits with. */
 const OUT_OF_HEAP = 134;
+
+/** Waits until a thread that is not needed has answered or has ended: a process that exits while it loads native code is aborted. */
+export async function settled({ worker }: StartedWorker): Promise<void> {
+  const connection = threadConnection(worker);
+  connection.listen();
+  const ended = new Promise<void>(done => worker.once('error', () => done()).once('exit', () => done()));
+  await Promise.race([connection.sendRequest('stop', {}).catch(() => undefined), ended]);
+}
 
 /** The engine's thread. If it dies, so does the process: nobody could answer any more. */
 export function startThread({ worker, peaks, calls } = startWorker()): EngineThread {

@@ -1,6 +1,6 @@
 /** What a checkpoint consists of and what a LoRA configuration does to it, from headers alone. */
 import { labelForm, scanLabels, writtenClasses } from './data/examples';
-import { labelsFor } from './data/labels';
+import { labelsFor, namingConfig } from './data/labels';
 import { scanTags } from './data/tagExamples';
 import { openCheckpoint } from './model/checkpoint';
 import { families } from './model/families';
@@ -73,9 +73,12 @@ function sizeOf(dataset: EngineRequests['inspect'][0]['dataset']): number | null
 function labelsOfData(dataset: NonNullable<EngineRequests['inspect'][0]['dataset']>, config: Record<string, unknown>, stored: number | null, task: string, problem_type: ProblemType): string[] | null {
   const { train: file, text_column, label_column } = dataset;
   const options = { file, dataset: { text_column, label_column }, problem_type };
-  const values = (): Set<string | number> => (task === 'TOKEN_CLS' ? scanTags({ file, dataset }) : scanLabels({ ...options, form: labelForm(options) }));
-  const written = (): string[] | null => writtenClasses(file, task === 'TOKEN_CLS' ? dataset.tags_column : label_column);
-  try { return labelsFor(config, stored, values(), problem_type === 'multi_label_classification' ? 1 : 2, written()).names; } catch { return null; }
+  try {
+    const { form } = task === 'TOKEN_CLS' ? { form: 'numbers' as const } : labelForm(options);
+    const values = task === 'TOKEN_CLS' ? scanTags({ file, dataset }) : scanLabels({ ...options, form });
+    const written = writtenClasses(file, task === 'TOKEN_CLS' ? dataset.tags_column : label_column);
+    return labelsFor(namingConfig(config, form, stored, values.size), stored, values, problem_type === 'multi_label_classification' ? 1 : 2, written).names;
+  } catch { return null; }
 }
 
 function settingsOf({ full, ...lora }: Record<string, unknown>): LoraSettings {

@@ -30,8 +30,8 @@ export function onInterrupt(first: () => void): void {
   }
 }
 
-/** A terminal that is gone (EIO), and a pipe that nobody reads any more. */
-const NOBODY_READS = ['EIO', 'EPIPE', 'ERR_STREAM_DESTROYED'];
+/** A terminal that is gone (EIO), and a pipe that nobody reads any more (EOF on Windows). */
+const NOBODY_READS = ['EIO', 'EPIPE', 'EOF', 'ERR_STREAM_DESTROYED'];
 
 /** What is said to a terminal or a pipe that is gone reaches nobody, and must not end a run or what is being saved. */
 export function outliveReaders(): void {

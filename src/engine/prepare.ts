@@ -4,9 +4,9 @@ import type { ExperimentFile } from './experimentFile';
 import { loadChatTemplate } from './data/chatTemplate';
 import { checkColumns } from './data/columns';
 import { endOfText } from './data/endOfText';
-import type { LabelForm } from './data/dataset';
-import { checkSameClasses, labelForm, loadExamples, scanLabels, writtenClasses, type ExampleSet, type Looking } from './data/examples';
-import { labelsFor, labelsFromNames, type LabelSet } from './data/labels';
+import { placeIn, type LabelForm } from './data/dataset';
+import { checkSameClasses, evaluationForm, labelForm, loadExamples, scanLabels, writtenClasses, type ExampleSet, type Looking } from './data/examples';
+import { isWholeNumber, labelsFor, labelsFromNames, namingConfig, type LabelSet } from './data/labels';
 import { languageForm, loadTexts, nothingLeft } from './data/languageExamples';
 import { packRows } from './data/packing';
 import { loadPairs } from './data/pairExamples';
@@ -22,7 +22,7 @@ import { checkAdapterSettings, checkAdapterTask } from './model/adapterSettings'
 import { openCheckpoint, type Checkpoint } from './model/checkpoint';
 import { families } from './model/families';
 import { classWeight, type Family } from './model/family';
-import { configLabels, familyOf, modelOf, storedTensor } from './model/loadModel';
+import { familyOf, modelOf, storedTensor } from './model/loadModel';
 import { weightOf } from './model/factors';
 import { planAdapter } from './model/lora';
 import { initialTrainables } from './model/loraStart';
@@ -103,11 +103,12 @@ export function openData(source: ExperimentFile, { checkpoint, family, limits }:
   const problem_type = problemTypeOf(checkpoint.config, { task, asked: source.experiment.problem_type, trained: start?.problem_type, classes });
   const rule = bestRule(source.experiment, task === 'SEQ_CLS' ? problem_type : task);
   const class_column = classColumn(source.experiment);
-  const form = task === 'SEQ_CLS' && problem_type !== 'regression' ? labelForm({ file: files.train, dataset, problem_type }) : 'numbers';
+  const { form, named }: ReturnType<typeof labelForm> = task === 'SEQ_CLS' && problem_type !== 'regression' ? labelForm({ file: files.train, dataset, problem_type }) : { form: 'numbers' };
   const scan = (): Set<string | number> => (task === 'TOKEN_CLS' ? scanTags({ file: files.train, dataset }) : scanLabels({ file: files.train, dataset, problem_type, form }));
   const set = !hasClasses(task) ? null : labels ? labelsFromNames(labels) : inFile(files.train, () => chooseLabels(checkpoint, start, classes, problem_type, form, scan, () => writtenClasses(files.train, class_column)));
   if (set && problem_type !== 'regression' && files.eval) checkSameClasses(files.train, files.eval, class_column);
   if (form === 'multi-hot') report.log({ level: 'info', message: `the lists in "${dataset.label_column}" are read as a 0 or 1 for each of ${set!.names.length} classes` });
+  if (named && set?.names.some(isWholeNumber) && !set.names.every(isWholeNumber)) report.log({ level: 'info', message: `the labels in "${dataset.label_column}" are read as texts: ${JSON.stringify(named.label)} in ${placeIn({ file: files.train, line: named.line })} is no whole number` });
   const base = modelOf(checkpoint, { task, labels: set?.names ?? [], problem_type, seed: training.seed, families });
 
   const texts = task !== 'CAUSAL_LM' ? null : languageOptions(source, checkpoint, tokenizer, moment);
@@ -115,7 +116,7 @@ export function openData(source: ExperimentFile, { checkpoint, family, limits }:
     const onProgress = (fraction: number): void => report.progress({ message: 'Reading the data', fraction: share[0] + (share[1] - share[0]) * fraction });
     const options = { file, dataset, tokenizer, max_length: training.max_length, limits, onProgress, ...looking };
     if (set && task === 'TOKEN_CLS') return loadTags({ ...options, tokenizer: wordTokenizer(tokenizer), labels: set });
-    if (set) return loadExamples({ ...options, labels: set, problem_type, form });
+    if (set) return loadExamples({ ...options, labels: set, problem_type, form: file === files.train ? form : evaluationForm({ file, dataset, problem_type, form, names: set.names }) });
     if (family.seq2seq) return loadPairs({ ...options, eos: endOfText(checkpoint.folder, tokenizer, checkpoint.config), start: family.seq2seq.startToken(base.config), max_target_length: training.max_target_length ?? training.max_length });
     return loadTexts({ ...options, ...texts! });
   };
@@ -183,9 +184,7 @@ function storedClasses(checkpoint: Checkpoint, family: Family, task: string, sta
 function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: number | null, problem_type: ProblemType, form: LabelForm, scan: () => Set<string | number>, written: () => string[] | null): LabelSet {
   if (problem_type === 'regression') return labelsFromNames(start?.labels?.length === 1 ? start.labels : VALUE_LABELS);
   const values = scan();
-  // Names of another head, which had more classes or fewer than the lists.
-  const foreign = form === 'multi-hot' && classes === null && configLabels(config).length !== values.size;
-  return start?.labels ? labelsFromNames(start.labels) : labelsFor(foreign ? {} : config, classes, values, problem_type === 'multi_label_classification' ? 1 : 2, written());
+  return start?.labels ? labelsFromNames(start.labels) : labelsFor(namingConfig(config, form, classes, values.size), classes, values, problem_type === 'multi_label_classification' ? 1 : 2, written());
 }
 
 /** What `labels` says of the whole data names its file. */

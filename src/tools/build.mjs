@@ -44,8 +44,8 @@ function bundles(tests) {
   ];
   if (!tests) return list;
   const unit = ['unit', 'engine', 'webview'].flatMap((kind) => filesUnder(`test/${kind}`, /\.test\.ts$/));
-  // node:test reads the maps of these; engines that they start would read theirs, for a stack that hardly any test sees.
-  const mapped = { sourcesContent: false, banner: { js: 'delete process.env.NODE_OPTIONS;' } };
+  // node:test reads the maps of these; engines that they start would read theirs, for a stack that hardly any test sees. The banner stands before the bundle's own "use strict".
+  const mapped = { sourcesContent: false, banner: { js: '"use strict"; delete process.env.NODE_OPTIONS;' } };
   return [
     ...list,
     { ...node, ...mapped, entryPoints: unit, outdir: 'dist/test', outbase: 'test', external: native },

@@ -1,6 +1,6 @@
 /** The engine as a process: the command line with its exit codes, and the child of the extension host. */
 import assert from 'node:assert/strict';
-import { fork, spawn, type ChildProcess } from 'node:child_process';
+import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { cpSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -191,6 +191,20 @@ test('what the input is at fault for ends with 2 and one message, and writes not
     assert.equal(err.trim().split('\n').length, 1, err);
   }
   assert.equal(existsSync(join(folder, 'run')), false);
+}));
+
+test('what is wrong with the arguments is said where ONNX Runtime cannot be loaded, too', () => inTemporaryFolder(async folder => {
+  const hook = join(folder, 'hook.cjs');
+  writeFileSync(hook, "const Module = require('node:module'), load = Module._load; Module._load = (name, ...rest) => { if (/onnxruntime/.test(name)) throw new Error('no such library'); return load(name, ...rest); };");
+  const file = copyCase(folder);
+  const ended = (...args: string[]): Pick<Ended, 'code' | 'err'> => {
+    const { status, stderr } = spawnSync(process.execPath, ['--require', hook, built('engine/cli.js'), 'train', file, ...args], { encoding: 'utf8' });
+    return { code: status, err: stderr };
+  };
+  const { code, err } = ended('--fast');
+  assert.equal(code, 2, err);
+  assert.match(err, /^error: .*--fast.*\n$/);
+  assert.match(ended().err, /no such library/, 'it cannot be loaded');
 }));
 
 test('a run that is killed has whole lines in its log, of every step up to its checkpoint at the least, and goes on from there', () => inTemporaryFolder(async folder => {

@@ -1,14 +1,16 @@
 /** Whole runs: interruption and resume, pausing, saving, divergence, and what stays on disk when something fails. */
 import assert from 'node:assert/strict';
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { findCheckpoint } from '../../src/engine/checkpointFolders';
+import { inspectCheckpoint } from '../../src/engine/inspect';
 import { LabError } from '../../src/engine/errors';
 import { readAdapter } from '../../src/engine/model/adapter';
 import type { RunState } from '../../src/protocol/engine';
 import { isEvalRecord } from '../../src/protocol/metrics';
 import { trainedPortion } from '../../src/protocol/portions';
+import { ROOT } from '../support/paths';
 import { inTemporaryFolder, snapshot, withFault } from '../support/faults';
 import { copyCase, readMetrics, startRun, trainRecords } from '../support/runs';
 
@@ -121,6 +123,25 @@ test('multi-hot lists train as lists of the classes do, and the run says how the
   const [found, said] = await losses('multi-hot', labels => ['a', 'b', 'c', 'd'].map(name => Number(labels.includes(name))));
   assert.deepEqual(found, expected);
   assert.match(said, /the lists in "labels" are read as a 0 or 1 for each of 4 classes/);
+  // With the names of another head, which is not stored.
+  cpSync(join(ROOT, 'media/sample/model'), join(folder, 'headless'), { recursive: true });
+  const config = join(folder, 'headless/config.json');
+  writeFileSync(config, JSON.stringify({ ...JSON.parse(readFileSync(config, 'utf8')) as object, id2label: { 0: 'v', 1: 'w', 2: 'x', 3: 'y', 4: 'z' } }));
+  const dataset = { train: join(folder, 'multi-hot/train.jsonl'), eval: null, text_column: 'text', label_column: 'labels', tokens_column: 'tokens', tags_column: 'tags' };
+  const { labels } = inspectCheckpoint({ folder: join(folder, 'headless'), task: 'SEQ_CLS', problem_type: 'multi_label_classification', dataset });
+  assert.deepEqual(labels, ['0', '1', '2', '3'], 'as a run has them');
+}));
+
+test('one label of a csv file that is no number makes texts of all, which the run says with its line', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { dataset: { train: 'train.csv', eval: null }, training: { max_steps: 1, eval_strategy: 'no' } });
+  const said = async (...labels: string[]): Promise<string> => {
+    writeFileSync(join(folder, 'train.csv'), ['text,label', ...labels.map(label => `good,${label}`)].join('\n'));
+    let all = '';
+    await startRun(file, { log: ({ message }) => { all += `${message}\n`; } }).ended;
+    return all;
+  };
+  assert.match(await said('1', '1', 'n/a', '1'), /the labels in "label" are read as texts: "n\/a" in line 4 is no whole number/);
+  assert.doesNotMatch(await said('good', 'bad'), /read as texts/);
 }));
 
 test('a pause holds the run between two steps, where it can be saved, and costs no training time', () => inTemporaryFolder(async folder => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { labelForm, loadExamples, scanLabels, type ExampleSet, type LoadExamplesOptions } from '../../src/engine/data/examples';
+import { evaluationForm, labelForm, loadExamples, scanLabels, type ExampleSet, type LoadExamplesOptions } from '../../src/engine/data/examples';
 import { labelsFromNames, type LabelSet } from '../../src/engine/data/labels';
 import { loadTokenizer, type TextTokenizer } from '../../src/engine/data/tokenizer';
 import { LabError } from '../../src/engine/errors';
@@ -59,10 +59,12 @@ test('multi-hot lists, as transformers has them, mean the classes that have a 1'
   const problem_type = 'multi_label_classification';
   const classes = async (train: unknown[], evaluation = train): Promise<number[][]> => {
     const { form, names } = await withFile(train.map(label => ({ text: 'a', label })), file => {
-      const form = labelForm({ file, dataset, problem_type });
+      const { form } = labelForm({ file, dataset, problem_type });
       return { form, names: [...scanLabels({ file, dataset, problem_type, form })].map(String) };
     });
-    const set = await load(evaluation.map(label => ({ text: 'a', label })), { problem_type, form, labels: labelsFromNames(names) });
+    const rows = evaluation.map(label => ({ text: 'a', label }));
+    const read = await withFile(rows, file => evaluationForm({ file, dataset, problem_type, form, names }));
+    const set = await load(rows, { problem_type, form: read, labels: labelsFromNames(names) });
     return Array.from({ length: set.length }, (_, i) => [...set.get(i).classes!]);
   };
   assert.deepEqual(await classes([[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]), [[1, 3], [], [0]]);
@@ -73,11 +75,16 @@ test('multi-hot lists, as transformers has them, mean the classes that have a 1'
   assert.deepEqual(await classes([[0, 1, 2], [1, 2, 0]]), [[0, 1, 2], [1, 2, 0]], 'lists of classes');
   await assert.rejects(classes([[0, 0, 1]], [[0, 0, 1], [2]]), refused('dataset.multi-hot', 'line 2', /not a 0 or 1 for each of the 3 classes/));
   await assert.rejects(classes([[0, 1], [2]], [[0, 1, 1], [0, 0, 1]]), refused('dataset.multi-hot', 'column "label"', /those of the training data are classes/));
+  for (const [wrong, line] of [[[0, 0, 1, 0], 3], [[0, 2, 1], 3], [['good'], 3], [[], 3]] as const) {
+    await assert.rejects(classes([[0, 1, 0], [1, 0, 1], wrong]), refused('dataset.multi-hot', `line ${line}`, /not a 0 or 1 for each of 3 classes, as that in line 1 is/), JSON.stringify(wrong));
+  }
+  await assert.rejects(classes([[2], [0, 0, 1]]), refused('dataset.multi-hot', 'line 1', /as that in line 2 is/));
 });
 
 test('labels of a csv file are all texts where one of them is no whole number, also in the evaluation file', async () => {
   const train = ['text,label', 'x,12', 'y,12A', 'z,007', 'z,N/A'];
-  const form = await withFile(train, file => labelForm({ file, dataset }), 'a.csv');
+  const { form, named } = await withFile(train, file => labelForm({ file, dataset }), 'a.csv');
+  assert.deepEqual(named, { label: '12A', line: 3 });
   const found = await withFile(train, file => scanLabels({ file, dataset, form }), 'a.csv');
   assert.deepEqual(found, new Set(['12', '12A', '007', 'N/A']));
   const evaluated = (rows: string[], name = 'b.csv') => withFile(rows, file => loadExamples({ file, dataset, tokenizer: words, max_length: 8, limits, labels: labelsFromNames([...found]), form }), name);
@@ -85,7 +92,22 @@ test('labels of a csv file are all texts where one of them is no whole number, a
   assert.deepEqual([set.get(0).label, set.get(1).label], [2, 0]);
   await assert.rejects(evaluated(['text,label', 'x,1']), refused('dataset.unknown-label', 'line 2', /the label "1" is none/));
   await assert.rejects(evaluated(['{"text": "x", "label": 1}'], 'b.jsonl'), refused('dataset.unknown-label', 'line 1', /the label "1" is none/));
-  assert.equal(await withFile(['text,label', 'x,12', 'y,3'], file => labelForm({ file, dataset }), 'a.csv'), 'numbers');
+  assert.deepEqual(await withFile(['text,label', 'x,12', 'y,3'], file => labelForm({ file, dataset }), 'a.csv'), { form: 'numbers' });
+});
+
+test('class numbers in an evaluation file stand for names that are no numbers, and for nothing where one is', async () => {
+  const evaluated = async (names: string[], rows: (string | object)[], name: string): Promise<number[]> => withFile(rows, file => {
+    const form = evaluationForm({ file, dataset, form: 'names', names });
+    const set = loadExamples({ file, dataset, tokenizer: words, max_length: 8, limits, labels: labelsFromNames(names), form });
+    return Array.from({ length: set.length }, (_, i) => set.get(i).label);
+  }, name);
+  const json = (...labels: unknown[]): object[] => labels.map(label => ({ text: 'a', label }));
+  assert.deepEqual(await evaluated(['bad', 'good'], json(1, 0), 'b.jsonl'), [1, 0]);
+  assert.deepEqual(await evaluated(['bad', 'good'], ['text,label', 'x,1', 'y,0'], 'b.csv'), [1, 0]);
+  assert.deepEqual(await evaluated(['bad', 'good'], ['text,label', 'x,good'], 'b.csv'), [1]);
+  assert.deepEqual(await evaluated(['12', '12A'], ['text,label', 'x,12'], 'b.csv'), [0]);
+  await assert.rejects(evaluated(['bad', 'good'], ['text,label', 'x,good', 'y,1'], 'b.csv'), refused('dataset.unknown-label', 'line 3', /the label "1" is none/));
+  await assert.rejects(evaluated(['12', '12A'], json(1), 'b.jsonl'), refused('dataset.unknown-label', 'line 1', /the label "1" is none/));
 });
 
 test('values for regression, from JSON and from csv', async () => {

@@ -12,7 +12,7 @@ const BERT = [0, 1].flatMap(i => [
 ]).concat([{ name: 'bert.pooler.dense', in_features: 16, out_features: 16 }, { name: 'classifier', in_features: 16, out_features: 3 }]);
 
 const match = (lora: Partial<TargetSettings>, options?: PlanOptions) => matchTargets(BERT, {
-  r: 4, lora_alpha: 8, target_modules: null, exclude_modules: null, use_rslora: false, layers_to_transform: null, layers_pattern: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, ...lora,
+  r: 4, lora_alpha: 8, target_modules: null, exclude_modules: null, use_rslora: false, layers_to_transform: null, layers_pattern: null, rank_pattern: {}, alpha_pattern: {}, modules_to_save: null, init_adapter: null, ...lora,
 }, ['query', 'value'], ['classifier'], options);
 const names = (lora: Partial<TargetSettings>): string[] => match(lora).map(module => module.name.replace('bert.encoder.layer.', ''));
 
@@ -108,4 +108,5 @@ test('ranks that a module cannot have', () => {
   assert.equal(problem({ rank_pattern: { query: 17 } }).where, 'lora.rank_pattern');
   assert.equal(problem({ rank_pattern: { query: 2.5 } }).code, 'lora.rank-invalid');
   assert.deepEqual(match({ r: 17 }, { stored: true }).map(m => m.r), [17, 17, 17, 17], 'of an adapter that is there already');
+  assert.deepEqual(match({ r: 17, init_adapter: 'runs/adapter' }).map(m => m.r), [17, 17, 17, 17], 'of one that is trained on');
 });

@@ -147,6 +147,8 @@ test('a rank is held against the matrices that get it, as the engine does, also 
   assert.equal(await page.locator('input[type=range][data-key="lora.r"]').evaluate((slider: HTMLInputElement) => slider.max), String(rankStops(128).length - 1), 'the slider reaches what queries can have');
   await shown({ r: 8, rank_pattern: { value: 33 } });
   await eventually(page, message, 'rank_pattern gives bert.encoder.layer.0.attention.self.value 33: give at most 32, the smaller dimension of its matrix');
+  await shown({ r: 100, init_adapter: 'runs/earlier/adapter' });
+  await eventually(page, message, '');
 }));
 
 test('evaluations that are chosen without data for them are said to be wrong beside the choice, which can be taken back', () => inPanel({}, async page => {

@@ -9,6 +9,8 @@ import type { LabelSet } from './labels';
 /** What stands for a 0 or a 1 in a multi-hot list. */
 export const BITS: ReadonlyMap<string | number, number> = new Map<string | number, number>([[0, 0], [1, 1], ['false', 0], ['true', 1]]);
 
+export const MULTI_HOT_ACTION = 'give each list one number for each class, or write lists of class names';
+
 export interface ExampleLabels {
   /** Errors: `dataset.unknown-label`, `dataset.multi-hot`. */
   add(row: Row): void;
@@ -22,7 +24,7 @@ export function exampleLabels(problem_type: ProblemType, labels: LabelSet, file:
   }
   if (problem_type === 'single_label_classification') {
     const numbers = new GrowingIntegers();
-    // A number beside names is no class number, but a name that is missing.
+    // A number beside names is no class number, but a name.
     const named = (label: string | number): string | number => (form === 'names' ? String(label) : label);
     return { add: row => numbers.push(classOf(named(row.label!), row, labels, file)), get: i => ({ label: numbers.at(i) }) };
   }
@@ -42,7 +44,7 @@ export function exampleLabels(problem_type: ProblemType, labels: LabelSet, file:
 function hotClasses({ labels = [], line }: Row, { names }: LabelSet, file: string): number[] {
   const bits = labels.map(label => BITS.get(label));
   if (bits.length !== names.length || bits.includes(undefined)) {
-    throw problem('dataset.multi-hot', { file, line }, `the list is not a 0 or 1 for each of the ${names.length} classes, as the labels of the training data are read`, 'give each list one number for each class, or write lists of class names');
+    throw problem('dataset.multi-hot', { file, line }, `the list is not a 0 or 1 for each of the ${names.length} classes, as the labels of the training data are read`, MULTI_HOT_ACTION);
   }
   return bits.flatMap((bit, number) => (bit ? [number] : []));
 }

@@ -4,8 +4,8 @@ import { LabError } from '../errors';
 import type { Example } from '../training/step.types';
 import { firstOf, isParquet, placeIn, problem, readRows, type LabelForm, type Place, type TextPlace } from './dataset';
 import { GrowingIntegers } from './growingIntegers';
-import { BITS, exampleLabels } from './exampleLabels';
-import { labelProblem, MOST_CLASSES, type LabelSet } from './labels';
+import { BITS, exampleLabels, MULTI_HOT_ACTION } from './exampleLabels';
+import { isWholeNumber, labelProblem, MOST_CLASSES, type LabelSet } from './labels';
 import { parquetClassNames } from './parquetFooter';
 import type { TextTokenizer } from './tokenizer';
 
@@ -40,7 +40,7 @@ export interface LoadExamplesOptions extends Looking {
   dataset: Columns;
   /** What the labels are; by default one class. */
   problem_type?: ProblemType;
-  /** How the training file writes its labels. */
+  /** How its labels are read. */
   form?: LabelForm;
   tokenizer: TextTokenizer;
   /** Longest example in tokens. */
@@ -54,22 +54,49 @@ export interface LoadExamplesOptions extends Looking {
 interface LabelOptions { file: string; dataset: Columns; problem_type?: ProblemType }
 
 /**
- * How a training file writes its labels. A csv file has no types: one label that is no whole number makes names of all, as in pandas.
- * Lists are multi-hot where all have one length, nothing but 0 and 1, and somewhere one of them twice, which a list of classes has not.
- * Errors: those of `readRows`.
+ * How a training file writes its labels, and for names the first row with one. A csv file has no types: one label that is no whole number
+ * makes names of all, as in pandas. Lists are multi-hot where one holds nothing but 0 and 1, and one of them twice, which a list of classes has not.
+ * Errors: `dataset.multi-hot` with the line of a list unlike the others, and those of `readRows`.
  */
-export function labelForm({ file, dataset, problem_type = 'single_label_classification' }: LabelOptions): LabelForm {
-  let size: number | undefined;
-  let repeated = false;
-  for (const { label, labels } of readRows({ file, ...columns(dataset), problem_type })) {
-    if (labels) {
-      size ??= labels.length;
-      if (labels.length !== size || !labels.every(one => BITS.has(one))) return typeof labels[0] === 'string' ? 'names' : 'numbers';
-      repeated ||= new Set(labels).size < size;
-    } else if (typeof label === 'string') return 'names';
-    else if (!/\.[ct]sv$/i.test(file)) return 'numbers';
+export function labelForm({ file, dataset, problem_type = 'single_label_classification' }: LabelOptions): { form: LabelForm; named?: { label: string; line: number } } {
+  if (problem_type === 'multi_label_classification') return { form: listForm({ file, dataset }) };
+  for (const { label, line } of readRows({ file, ...columns(dataset), problem_type })) {
+    if (typeof label === 'string') return { form: 'names', named: { label, line } };
+    if (!/\.[ct]sv$/i.test(file)) break;
   }
-  return repeated ? 'multi-hot' : 'numbers';
+  return { form: 'numbers' };
+}
+
+function listForm({ file, dataset }: LabelOptions): LabelForm {
+  let hot: { size: number; line: number } | undefined;
+  /** The first line with a list that holds anything else than bits, and that of each length. */
+  let odd: number | undefined;
+  let names = false;
+  const lengths = new Map<number, number>();
+  for (const { labels = [], line } of readRows({ file, ...columns(dataset), problem_type: 'multi_label_classification' })) {
+    names ||= typeof labels[0] === 'string';
+    if (!lengths.has(labels.length)) lengths.set(labels.length, line);
+    if (!labels.every(label => BITS.has(label))) odd ??= line;
+    else if (new Set(labels).size < labels.length) hot ??= { size: labels.length, line };
+  }
+  if (!hot) return names ? 'names' : 'numbers';
+  const { size, line } = hot;
+  const wrong = Math.min(odd ?? Infinity, ...[...lengths].flatMap(([length, first]) => (length === size ? [] : [first])));
+  if (wrong === Infinity) return 'multi-hot';
+  throw problem('dataset.multi-hot', { file, line: wrong }, `the list is not a 0 or 1 for each of ${size} classes, as that in ${placeIn({ file, line })} is`, MULTI_HOT_ACTION);
+}
+
+/**
+ * How an evaluation file's labels are read, where the training file has `form` and its classes are called `names`: class numbers may stand for names
+ * that are no numbers themselves. Errors: `dataset.multi-hot` where one file has lists of bits and the other lists of classes, and those of `labelForm`.
+ */
+export function evaluationForm({ form, names, ...options }: LabelOptions & { form: LabelForm; names: readonly string[] }): LabelForm {
+  if (options.problem_type === 'multi_label_classification') {
+    if (form === 'multi-hot' || labelForm(options).form !== 'multi-hot') return form;
+    const { file, dataset: { label_column } } = options;
+    throw new LabError({ code: 'dataset.multi-hot', file, where: `column "${label_column}"`, cause: 'the lists are a 0 or 1 for each class, those of the training data are classes', action: 'write the labels of both files in one way' });
+  }
+  return form === 'names' && !names.some(isWholeNumber) ? labelForm(options).form : form;
 }
 
 /**
@@ -116,9 +143,6 @@ export function loadExamples({ file, dataset, problem_type = 'single_label_class
   const types = new GrowingIntegers();
   const ends = new GrowingIntegers();
   const targets = exampleLabels(problem_type, labels, file, form);
-  if (problem_type === 'multi_label_classification' && form !== 'multi-hot' && labelForm({ file, dataset, problem_type }) === 'multi-hot') {
-    throw new LabError({ code: 'dataset.multi-hot', file, where: `column "${dataset.label_column}"`, cause: 'the lists are a 0 or 1 for each class, those of the training data are classes', action: 'write the labels of both files in one way' });
-  }
   let cut = 0;
   let longest = 0;
   for (const row of firstOf(readRows({ file, ...columns(dataset), problem_type, form, onRead: onProgress }), most)) {

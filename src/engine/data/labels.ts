@@ -2,6 +2,7 @@
 import { LabError } from '../errors';
 import { configLabels } from '../model/loadModel';
 import type { Config } from '../model/family';
+import type { LabelForm } from './dataset';
 
 export interface LabelSet {
   /** Class names in order of class number. */
@@ -13,6 +14,8 @@ export interface LabelSet {
 /** More classes than this are a mistake, such as identifiers in the label column. */
 export const MOST_CLASSES = 100_000;
 
+export const isWholeNumber = (name: string): boolean => /^-?\d+$/.test(name);
+
 /**
  * A fixed set, e.g. of a resumed run. Texts are names; whole numbers are class numbers, unless every name is a number itself,
  * as in ["1", "2", "3"]: then a number means the class of that name.
@@ -20,7 +23,7 @@ export const MOST_CLASSES = 100_000;
 export function labelsFromNames(given: readonly string[]): LabelSet {
   const names = [...given];
   const numbers = new Map(names.map((name, number) => [name, number]));
-  const numeric = names.every(name => /^-?\d+$/.test(name));
+  const numeric = names.every(isWholeNumber);
   return {
     names,
     numberOf: label => {
@@ -65,6 +68,10 @@ export function labelsFor(config: Record<string, unknown>, headClasses: number |
   }
   return labelsFromNames(Array.from({ length: Math.max(classes, promised) }, (_, number) => String(number)));
 }
+
+/** The config for `labelsFor`: multi-hot lists of another length than the names in it are of other classes, unless a head is stored, which has those. */
+export const namingConfig = (config: Record<string, unknown>, form: LabelForm, headClasses: number | null, classes: number): Record<string, unknown> =>
+  (form === 'multi-hot' && headClasses === null && configLabels(config as Config).length !== classes ? {} : config);
 
 /** Whether the number of a class may stand for its name: not where the names are other numbers themselves. */
 const namesNumbers = (names: readonly string[]): boolean => {

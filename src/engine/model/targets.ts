@@ -28,7 +28,7 @@ export interface PlanOptions {
 }
 
 /** What decides which modules are adapted. */
-export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'use_rslora' | 'target_modules' | 'exclude_modules' | 'layers_to_transform' | 'layers_pattern' | 'rank_pattern' | 'alpha_pattern' | 'modules_to_save'>;
+export type TargetSettings = Pick<LoraSettings, 'r' | 'lora_alpha' | 'use_rslora' | 'target_modules' | 'exclude_modules' | 'layers_to_transform' | 'layers_pattern' | 'rank_pattern' | 'alpha_pattern' | 'modules_to_save' | 'init_adapter'>;
 
 /**
  * The adapted modules, in the order of `modules` (all linear layers and embeddings of the task model).
@@ -81,8 +81,8 @@ function adapt({ output: _, tied: __, ...module }: AdaptableModule, lora: Target
   const limit = Math.min(module.in_features, module.out_features);
   const where = r === lora.r ? 'lora.r' : 'lora.rank_pattern';
   if (!Number.isSafeInteger(r) || r < 1) throw new LabError({ code: 'lora.rank-invalid', where, cause: `rank ${r} for ${module.name} is not a whole number of at least 1`, action: `give a whole number from 1 to ${limit}` });
-  // PEFT trains such adapters, which cannot be changed any more.
-  if (r > limit && !stored) {
+  // PEFT trains such adapters, whose rank is what it is, in what is trained on from them too.
+  if (r > limit && !stored && lora.init_adapter === null) {
     throw new LabError({ code: 'lora.rank-too-high', where, cause: `rank ${r} is above the smaller dimension of ${module.name}, ${module.out_features} × ${module.in_features}`, action: `give a rank of at most ${limit}` });
   }
   return { ...module, r, lora_alpha, scaling: scalingOf(lora_alpha, r, lora.use_rslora) };

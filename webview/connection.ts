@@ -1,7 +1,7 @@
 /** JSON-RPC to the extension host over the webview's postMessage, typed by the panel's protocol. */
 import { AbstractMessageReader, AbstractMessageWriter, createMessageConnection, Emitter, ResponseError, type DataCallback, type Disposable, type Message } from 'vscode-jsonrpc/browser';
 import type { ErrorReport } from '../src/protocol/engine';
-import type { PanelNotifications, PanelRequests } from '../src/protocol/panel';
+import type { Calls, PanelNotifications, PanelRequests } from '../src/protocol/panel';
 
 /** What VS Code gives a webview's script. */
 export interface VsCodeApi {
@@ -28,9 +28,6 @@ class HostWriter extends AbstractMessageWriter {
   async write(message: Message): Promise<void> { this.api.postMessage(message); }
   end(): void { /* The host closes the webview. */ }
 }
-
-/** Requests by name: [parameters, result]. */
-type Calls<R> = { [K in keyof R]: [params: unknown, result: unknown] };
 
 export interface Connection<R extends Calls<R> = PanelRequests, N = PanelNotifications> {
   /** Asks the host. Rejects with an `ErrorReport`. */

@@ -1,5 +1,4 @@
 /** Several runs beside each other, in a panel of its own. Those that are trained are followed while it is seen, the others looked at when it comes to be seen. */
-import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import * as vscode from 'vscode';
@@ -12,7 +11,7 @@ import type { Lab } from './lab';
 import { MetricsTail } from './metricsTail';
 import { panelHtml, webviewRoot } from './panelHtml';
 import { showReport, toReport } from './reports';
-import { readRunFolder, readSummary } from './runFolders';
+import { readJson, readRunFolder, readSummary } from './runFolders';
 import type { RunNode } from './runTree';
 import { WebviewConnection } from './webviewConnection';
 
@@ -109,7 +108,7 @@ export class ComparePanel {
 export async function readRun({ run: { folder }, experiment }: RunNode & { kind: 'run' }): Promise<FollowedRun> {
   return look({
     log: new MetricsTail(path.join(folder, 'metrics.jsonl')),
-    read: { folder, experiment: experiment ? experimentName(experiment) : null, state: 'waiting', settings: await readSettings(folder), records: [], summary: null },
+    read: { folder, experiment: experiment ? experimentName(experiment) : null, state: 'waiting', settings: await readJson(folder, 'experiment.json'), records: [], summary: null },
   });
 }
 
@@ -123,12 +122,4 @@ async function look(run: FollowedRun): Promise<FollowedRun> {
   const state = folder.status !== 'active' ? folder.status : all.length ? 'running' : 'waiting';
   if (!reset && records.length === 0 && state === read.state && isDeepStrictEqual(summary, read.summary)) return run;
   return { ...run, read: { ...read, state, records: all, summary } };
-}
-
-async function readSettings(folder: string): Promise<unknown> {
-  try {
-    return JSON.parse(await fs.readFile(path.join(folder, 'experiment.json'), 'utf8'));
-  } catch {
-    return undefined;
-  }
 }

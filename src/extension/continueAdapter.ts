@@ -6,6 +6,7 @@ import { SECTIONS, SETTINGS, type Setting } from '../protocol/experiment';
 import type { Lab } from './lab';
 import { createExperiment, relativeTo } from './newExperiment';
 import { ReportedError } from './reports';
+import { readJson } from './runFolders';
 import type { RunNode } from './runTree';
 
 type Values = Record<string, unknown>;
@@ -15,8 +16,8 @@ type Values = Record<string, unknown>;
  * The person is asked where to. Returns the new file, or undefined if the person gave up. Errors `run.no-settings`, `experiment.exists`.
  */
 export async function continueAdapter(lab: Lab, { run, experiment }: RunNode & { kind: 'run' }, adapter: string): Promise<string | undefined> {
-  const settings = await readObject(path.join(run.folder, 'experiment.json'));
-  const config = await readObject(path.join(adapter, 'adapter_config.json'));
+  const settings = await readObject(run.folder, 'experiment.json');
+  const config = await readObject(adapter, 'adapter_config.json');
   if (!settings || !config) throw new ReportedError({ code: 'run.no-settings', file: run.folder, cause: 'its experiment.json, or the adapter_config.json of its adapter, cannot be read', action: 'make a new experiment and name the adapter in lora.init_adapter' });
   const folder = experiment ? path.dirname(experiment) : await folderOf(settings, run.folder);
   return createExperiment(lab, { title: 'Continue from this adapter: experiment file', folder, name: `${run.name}-continued` }, target => {
@@ -55,7 +56,7 @@ async function folderOf(settings: Values, run: string): Promise<string> {
   return folders[0];
 }
 
-async function readObject(file: string): Promise<Values | undefined> {
-  const json: unknown = await fs.readFile(file, 'utf8').then(JSON.parse).catch(() => undefined);
+async function readObject(folder: string, name: string): Promise<Values | undefined> {
+  const json = await readJson(folder, name);
   return typeof json === 'object' && json !== null ? json as Values : undefined;
 }

@@ -1,7 +1,8 @@
 /** One experiment file as an open text document. What the tree and the panel change is a text edit like any other. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { editJson, readExperiment, type Change, type Reading } from './jsonEdit';
+import type { SettingChange } from '../protocol/experiment';
+import { editJson, readExperiment, type Reading } from './jsonEdit';
 import { ReportedError } from './reports';
 
 export const EXPERIMENT_GLOB = '**/*.lora.json';
@@ -43,7 +44,7 @@ export class ExperimentDocument {
    * Applies changes as one edit (one undo). A document without other unsaved changes is saved, as the Settings editor does.
    * Throws if the text is not valid JSON.
    */
-  edit(changes: readonly Change[]): Promise<void> {
+  edit(changes: readonly SettingChange[]): Promise<void> {
     const result = this.queue.then(() => this.apply(changes));
     this.queue = result.catch(() => undefined);
     return result;
@@ -58,7 +59,7 @@ export class ExperimentDocument {
     }
   }
 
-  private async apply(changes: readonly Change[]): Promise<void> {
+  private async apply(changes: readonly SettingChange[]): Promise<void> {
     await this.reopenIfClosed();
     const before = this.document.getText();
     if (this.reading.syntaxError) {

@@ -1,12 +1,11 @@
 /** Reading and editing experiment files as text, so that comments and layout survive. Pure. */
 import { getNodeValue, parse, parseTree, printParseErrorCode, stripComments, type Node, type ParseError } from 'jsonc-parser';
 import { defaultStrategy } from '../protocol/evaluations';
-import { parseExperiment, SECTIONS, settingAt, SETTINGS, valueProblem, type Problem } from '../protocol/experiment';
+import { parseExperiment, SECTIONS, settingAt, SETTINGS, valueProblem, type Problem, type SettingChange } from '../protocol/experiment';
 import { faultInWords } from '../protocol/jsonFault';
 import { parseSweep, sweepSize } from '../protocol/sweep';
 import type { ExperimentValues } from '../protocol/panel';
 
-export interface Change { path: string[]; value: unknown }
 /** Characters from `start` to before `end`. */
 export interface Span { start: number; end: number }
 export interface PlacedProblem extends Problem { span: Span }
@@ -31,11 +30,11 @@ export function readExperiment(text: string): Reading {
 }
 
 /** Applies changes to JSON text one after the other. A value of undefined removes its key. */
-export function editJson(text: string, changes: readonly Change[]): string {
+export function editJson(text: string, changes: readonly SettingChange[]): string {
   return changes.reduce(editOne, text);
 }
 
-function editOne(text: string, { path, value }: Change): string {
+function editOne(text: string, { path, value }: SettingChange): string {
   if (value === undefined) {
     // A key that stands twice is there until both are gone.
     for (let node = nodeAt(text, path); node; node = nodeAt(text, path)) text = removeEntry(text, node.parent!);

@@ -110,7 +110,7 @@ export class Lab {
   /** Changes an experiment for a tick, a command or a control of the panel. Errors: those of `requireEditable` and of `ExperimentDocument.edit`. */
   async edit(document: ExperimentDocument, changes: readonly SettingChange[]): Promise<void> {
     for (const { path } of changes) this.requireEditable(document, path[0]);
-    await document.edit(changes.map(({ path, value }) => ({ path, value })));
+    await document.edit(changes);
   }
 
   /** Throws where a section of an experiment cannot be changed: `run.active` while its run is trained, `lora.whole-model` where there is no adapter. */

@@ -88,15 +88,16 @@ export async function readMetrics(folder: string): Promise<MetricRecord[]> {
   return parseLines(text);
 }
 
+/** What a JSON file of a folder holds; undefined where it is not there or cannot be read. */
+export const readJson = (folder: string, name: string): Promise<unknown> => fs.readFile(path.join(folder, name), 'utf8').then(parseJson, () => undefined);
+
 export async function readSummary(folder: string): Promise<Summary | null> {
-  const text = await fs.readFile(path.join(folder, 'summary.json'), 'utf8').catch(() => null);
-  return text === null ? null : (parseJson(text) as Summary | undefined) ?? null;
+  return await readJson(folder, 'summary.json') as Summary | undefined ?? null;
 }
 
 /** What stands in the folder of a sweep; null if it is none. */
 export async function readSweep(folder: string): Promise<SweepSummary | null> {
-  const text = await fs.readFile(path.join(folder, 'sweep.json'), 'utf8').catch(() => null);
-  return text === null ? null : (parseJson(text) as SweepSummary | undefined) ?? null;
+  return await readJson(folder, 'sweep.json') as SweepSummary | undefined ?? null;
 }
 
 /** The folders of sweeps among `folders` and directly inside `parents`, newest first; `held` are those that a process still works in. */
@@ -117,13 +118,13 @@ export async function isAdapter(folder: string): Promise<boolean> {
 
 /** The task that an adapter's config names; null if it names none. */
 export async function taskOfAdapter(folder: string): Promise<string | null> {
-  const json = parseJson(await fs.readFile(path.join(folder, 'adapter_config.json'), 'utf8').catch(() => '')) as Record<string, unknown> | undefined;
+  const json = await readJson(folder, 'adapter_config.json') as Record<string, unknown> | undefined;
   return typeof json?.task_type === 'string' ? json.task_type : null;
 }
 
 /** The pairs of texts that the run of an adapter was trained on; null for single texts, undefined where none is beside it. */
 export async function pairOfAdapter(folder: string): Promise<TextPair | null | undefined> {
-  const json = parseJson(await fs.readFile(path.join(folder, '..', 'experiment.json'), 'utf8').catch(() => '')) as Partial<Experiment> | undefined;
+  const json = await readJson(path.dirname(folder), 'experiment.json') as Partial<Experiment> | undefined;
   return json?.dataset && textPair(json.dataset);
 }
 
@@ -137,12 +138,11 @@ export async function isCheckpointFolder(folder: string): Promise<boolean> {
  * the run folder and the workspace; undefined if none of these is a folder with a checkpoint.
  */
 export async function baseOfAdapter(adapter: string, from: readonly string[]): Promise<string | undefined> {
-  const configs = [path.join(adapter, 'adapter_config.json'), path.join(adapter, '..', 'experiment.json')];
-  for (const file of configs) {
-    const json = parseJson(await fs.readFile(file, 'utf8').catch(() => '')) as Record<string, unknown> | undefined;
+  for (const [place, file] of [[adapter, 'adapter_config.json'], [path.dirname(adapter), 'experiment.json']]) {
+    const json = await readJson(place, file) as Record<string, unknown> | undefined;
     const name = json?.base_model_name_or_path ?? json?.base_model;
     if (typeof name !== 'string' || name === '') continue;
-    for (const start of [path.dirname(file), ...from]) {
+    for (const start of [place, ...from]) {
       const folder = path.resolve(start, name);
       if (await isCheckpointFolder(folder)) return folder;
     }

@@ -1,7 +1,7 @@
 /** JSON-RPC over a webview's postMessage, typed by the panel's protocol. */
 import type { Webview } from 'vscode';
 import { AbstractMessageReader, AbstractMessageWriter, createMessageConnection, ResponseError, type DataCallback, type Disposable, type Message, type MessageConnection } from 'vscode-jsonrpc/node';
-import type { PanelNotifications, PanelRequests } from '../protocol/panel';
+import type { Calls, PanelNotifications, PanelRequests } from '../protocol/panel';
 import { toReport } from './reports';
 
 class WebviewReader extends AbstractMessageReader {
@@ -17,8 +17,6 @@ class WebviewWriter extends AbstractMessageWriter {
   end(): void { /* The panel closes the webview. */ }
 }
 
-/** Requests by name: [parameters, result]. */
-type Calls<R> = { [K in keyof R]: [params: unknown, result: unknown] };
 export type PanelHandlers<R extends Calls<R> = PanelRequests> = { [K in keyof R]: (params: R[K][0]) => R[K][1] | Promise<R[K][1]> };
 
 export class WebviewConnection<R extends Calls<R> = PanelRequests, N = PanelNotifications> {

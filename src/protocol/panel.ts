@@ -131,6 +131,9 @@ type Empty = Record<string, never>;
 /** The file of the experiment that the panel showed when it asked, null for none. */
 interface OfExperiment { experiment: string | null }
 
+/** Requests by name: [parameters, result]. */
+export type Calls<R> = { [K in keyof R]: [params: unknown, result: unknown] };
+
 /** Requests, panel → host: name → [parameters, result]. */
 export interface PanelRequests {
   ready: [Empty, PanelView];

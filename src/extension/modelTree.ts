@@ -9,12 +9,21 @@ import { buildModuleTree, nodeState, tickable, type ModuleNode, type NodeState }
 import { formatReport } from '../protocol/panel';
 import { showReport, toReport } from './reports';
 
+/**
+ * VS Code forgets the rows below one that is drawn anew until it has asked for them again, and a click on one of them is lost meanwhile. It takes a
+ * round trip for each level, which over SSH is a while. So rows that hold others wait for a pause of this length, and a series of clicks is not disturbed.
+ */
+const PARENTS_MS = 1000;
+
 export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
   private readonly disposables = new Disposables();
-  private readonly changed = this.disposables.add(new vscode.EventEmitter<ModuleNode | undefined>());
+  private readonly changed = this.disposables.add(new vscode.EventEmitter<ModuleNode | ModuleNode[] | undefined>());
   private readonly view: vscode.TreeView<ModuleNode>;
   private root: { model: unknown; node: ModuleNode } | undefined;
   private ticking: Promise<void> = Promise.resolve();
+  /** What VS Code was last told of each row that it has asked for. */
+  private readonly told = new Map<ModuleNode, string>();
+  private pause: NodeJS.Timeout | undefined;
 
   readonly onDidChangeTreeData = this.changed.event;
 
@@ -37,8 +46,14 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
   }
 
   getTreeItem(node: ModuleNode): vscode.TreeItem {
+    const item = this.itemOf(node);
+    this.told.set(node, JSON.stringify(item));
+    return item;
+  }
+
+  private itemOf(node: ModuleNode, ticked = this.lab.ticked): vscode.TreeItem {
     const lora = this.lab.document!.reading.values.lora;
-    const state = nodeState(node, this.lab.ticked, lora);
+    const state = nodeState(node, ticked, lora);
     const item = new vscode.TreeItem(node.label, node.children.length === 0 ? vscode.TreeItemCollapsibleState.None
       : node.kind === 'model' || node.id === this.firstLayer()?.id || node.parent?.id === this.firstLayer()?.id ? vscode.TreeItemCollapsibleState.Expanded
         : vscode.TreeItemCollapsibleState.Collapsed);
@@ -67,25 +82,59 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
   }
 
   dispose(): void {
+    clearTimeout(this.pause);
     this.disposables.dispose();
   }
 
   private refresh(): void {
     const { model, document } = this.lab;
+    const shown = this.root?.model;
     if (model.state === 'ready' && document) {
-      if (this.root?.model !== model.model) this.root = { model: model.model, node: buildModuleTree(model.model, path.basename(model.model.folder)) };
+      if (shown !== model.model) this.root = { model: model.model, node: buildModuleTree(model.model, path.basename(model.model.folder)) };
     } else {
       this.root = undefined;
     }
+    if (this.root?.model !== shown) this.redraw();
+    else this.update();
     const count = this.lab.count;
     this.view.description = document && count ? `${document.name} · ${(100 * count.trainable_parameters / count.all_parameters).toFixed(2)} % trainable` : document?.name;
     this.view.message = model.state === 'error' ? formatReport(model.error) : model.state === 'loading' ? 'Reading the checkpoint…' : undefined;
+  }
+
+  private redraw(): void {
+    clearTimeout(this.pause);
+    this.told.clear();
     this.changed.fire(undefined);
+  }
+
+  /** Draws the rows anew that say something else now: modules at once, what holds others after a pause. */
+  private update(): void {
+    const modules = this.outdated().filter(node => node.module);
+    if (modules.length) this.changed.fire(modules);
+    clearTimeout(this.pause);
+    this.pause = setTimeout(() => this.updateAll(), PARENTS_MS);
+  }
+
+  /** Again until nothing is outdated: VS Code ignores rows that it has forgotten at the moment. */
+  private updateAll(): void {
+    const rows = this.outdated();
+    if (!rows.length) return;
+    // It will ask for what is below them, if that is to be seen.
+    for (const node of this.told.keys()) if (rows.some(row => isBelow(node, row))) this.told.delete(node);
+    this.changed.fire(rows);
+    this.pause = setTimeout(() => this.updateAll(), PARENTS_MS);
+  }
+
+  private outdated(): ModuleNode[] {
+    const { ticked } = this.lab;
+    return [...this.told].filter(([node, item]) => JSON.stringify(this.itemOf(node, ticked)) !== item).map(([node]) => node);
   }
 
   private async applyTicks(items: readonly (readonly [ModuleNode, vscode.TreeItemCheckboxState])[]): Promise<void> {
     const { document, model } = this.lab;
     if (!document || model.state !== 'ready') return;
+    // A click that was lost is told of without its row, which shows it all the same.
+    if (!items.length) return this.redraw();
     const lora = document.reading.values.lora;
     const ticked = new Set(this.lab.ticked);
     for (const [node, state] of items) {
@@ -100,7 +149,8 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
       void showReport(toReport(error));
     } finally {
       // Where the edit failed the boxes must show what the file says.
-      this.changed.fire(undefined);
+      for (const [node] of items) if (this.told.has(node)) this.told.set(node, '');
+      this.update();
     }
   }
 
@@ -108,6 +158,8 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
     return this.root?.node.children.find(c => c.kind === 'layer');
   }
 }
+
+const isBelow = (node: ModuleNode, row: ModuleNode): boolean => node.parent !== undefined && (node.parent === row || isBelow(node.parent, row));
 
 /** Writes the shortest `target_modules` that match exactly these modules. */
 export async function setTicked(lab: Lab, ticked: ReadonlySet<string>): Promise<void> {

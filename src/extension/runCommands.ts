@@ -99,7 +99,7 @@ export async function deleteRuns(lab: Lab, tree: RunTree, nodes: readonly RunNod
   await refuseActive();
   try {
     for (const folder of folders) await deleteRun(lab, folder);
-  } finally { tree.refresh(); }
+  } finally { await tree.refresh(); }
 }
 
 async function deleteRun(lab: Lab, folder: string): Promise<void> {

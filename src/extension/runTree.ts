@@ -1,5 +1,6 @@
 /** The Runs tree: run folders of the workspace, with their checkpoints and adapters. */
 import * as path from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import * as vscode from 'vscode';
 import { LOCK_NAME } from '../machine/folderOwner';
 import { shownMetrics, type SweepSummary } from '../protocol/metrics';
@@ -16,18 +17,24 @@ export type RunNode =
   | { kind: 'checkpoint'; folder: string; step: number; adapter: boolean; parent: RunNode }
   | { kind: 'adapter'; folder: string; parent: RunNode };
 
+/** The rows, newest first; among them that of the run that is training, or else followed; the folders of all. */
+type RunsRead = { roots: RunNode[]; active: RunNode | undefined; folders: string[] };
+
 /** The row of a run that is training, or followed, says its latest loss at this pace. */
 const ROW_MS = 1000;
 
 export class RunTree implements vscode.TreeDataProvider<RunNode> {
   private readonly disposables = new Disposables();
   private readonly changed = this.disposables.add(new vscode.EventEmitter<RunNode | undefined>());
-  private readonly refreshSoon = this.disposables.add(throttle(500, () => this.changed.fire(undefined)));
-  private readonly updateSoon = this.disposables.add(throttle(ROW_MS, () => this.view.visible && this.shownActive && this.changed.fire(this.shownActive)));
-  /** The row of the run that is training or followed; statuses and folders of this window's runs when the disk was last read; the folders that were found then. */
-  private shownActive: RunNode | undefined;
+  private readonly refreshSoon = this.disposables.add(throttle(500, () => void this.readAgain()));
+  private readonly updateSoon = this.disposables.add(throttle(ROW_MS, () => this.view.visible && this.shown?.active && this.changed.fire(this.shown.active)));
+  /** What the disk held when it was last read; undefined until then, and where it could not be read. */
+  private shown: RunsRead | undefined;
+  private first: Promise<RunsRead> | undefined;
+  private reading: Promise<void> | undefined;
+  private stale = false;
+  /** Statuses and folders of this window's runs when they were last told. */
   private listed = '';
-  private shownFolders: string[] = [];
   /** The current experiment and its output folder, when they were last told. */
   private experiment = '';
   readonly onDidChangeTreeData = this.changed.event;
@@ -42,16 +49,20 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     for (const event of [watcher.onDidCreate, watcher.onDidChange, watcher.onDidDelete]) this.disposables.add(event(() => this.refreshSoon()));
     // Of a folder that is deleted or renamed with all that is in it the watcher tells only the folder, and of one outside of the workspace nothing.
     const gone = this.disposables.add(vscode.workspace.createFileSystemWatcher('**/*', true, true));
-    this.disposables.add(gone.onDidDelete(({ fsPath }) => this.shownFolders.some(folder => folder === fsPath || folder.startsWith(fsPath + path.sep)) && this.refreshSoon()));
+    this.disposables.add(gone.onDidDelete(({ fsPath }) => this.shown?.folders.some(folder => folder === fsPath || folder.startsWith(fsPath + path.sep)) && this.refreshSoon()));
     this.disposables.add(vscode.window.onDidChangeWindowState(({ focused }) => focused && this.view.visible && this.refreshSoon()));
   }
 
-  refresh(): void {
-    this.changed.fire(undefined);
+  /** Fulfilled when what the disk holds now is shown. */
+  refresh(): Promise<void> {
+    return this.readAgain();
   }
 
   async getChildren(node?: RunNode): Promise<RunNode[]> {
-    if (!node) return this.runs();
+    if (!node) {
+      const first = this.shown ?? await (this.first ??= this.read().finally(() => { this.first = undefined; }));
+      return (this.shown ??= first).roots;
+    }
     if (node.kind === 'sweep') return node.runs;
     if (node.kind !== 'run') return [];
     const { adapter, checkpoints } = node.run;
@@ -64,7 +75,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
 
   /** Every run of the workspace, those of sweeps among them. */
   async allRuns(): Promise<(RunNode & { kind: 'run' })[]> {
-    return (await this.runs()).flatMap(node => (node.kind === 'sweep' ? node.runs : [node])).filter(node => node.kind === 'run');
+    return (await this.read()).roots.flatMap(node => (node.kind === 'sweep' ? node.runs : [node])).filter(node => node.kind === 'run');
   }
 
   getParent(node: RunNode): RunNode | undefined {
@@ -102,7 +113,27 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     this.experiment = now;
   }
 
-  private async runs(): Promise<RunNode[]> {
+  /**
+   * Reads the disk, and has VS Code draw the rows anew where there is something new. From then until it has asked for them no row counts as selected,
+   * and Delete or a menu would find nothing to do.
+   */
+  private readAgain(): Promise<void> {
+    this.stale = true;
+    return this.reading ??= this.readWhileStale().finally(() => { this.reading = undefined; });
+  }
+
+  private async readWhileStale(): Promise<void> {
+    while (this.stale) {
+      this.stale = false;
+      const read = await this.read().catch(() => undefined);
+      if (!isDeepStrictEqual(read?.roots, this.shown?.roots)) {
+        this.shown = read;
+        this.changed.fire(undefined);
+      } else if (this.shown?.active) this.changed.fire(this.shown.active);
+    }
+  }
+
+  private async read(): Promise<RunsRead> {
     const { document } = this.lab;
     const readingOf = async (uri: vscode.Uri): Promise<Reading> => (uri.fsPath === document?.file ? document.reading : readExperiment(Buffer.from(await vscode.workspace.fs.readFile(uri)).toString('utf8')));
     const experiments = await Promise.all((await this.lab.current.list()).map(async uri => ({ file: uri.fsPath, output: await readingOf(uri).then(reading => outputFolder(uri, reading)).catch(() => undefined) })));
@@ -125,8 +156,6 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
       const experiment = (owner?.isOwn ? owner.experimentFile : undefined) ?? experiments.find(e => e.output && [run.folder, ofSweep(run.folder)].includes(path.normalize(e.output)))?.file;
       return { kind: 'run' as const, run: active ? { ...run, status: 'active' as const } : run, experiment, active, followed, parent: undefined as RunNode | undefined };
     });
-    this.shownFolders = [...sweeps, ...runs].map(({ folder }) => folder);
-    this.shownActive = nodes.find(node => node.active) ?? nodes.find(node => node.followed);
     const groups = sweeps.map(({ folder, sweep, time, held }) => {
       // The best first, as the sweep ranks them.
       const members = sweep.members.flatMap(({ name }) => nodes.find(node => node.run.folder === path.join(folder, name)) ?? []);
@@ -134,7 +163,11 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
       for (const node of members) node.parent = group;
       return group;
     });
-    return [...groups, ...nodes.filter(node => !node.parent)].sort((a, b) => timeOf(b) - timeOf(a));
+    return {
+      roots: [...groups, ...nodes.filter(node => !node.parent)].sort((a, b) => timeOf(b) - timeOf(a)),
+      active: nodes.find(node => node.active) ?? nodes.find(node => node.followed),
+      folders: [...sweeps, ...runs].map(({ folder }) => folder),
+    };
   }
 }
 

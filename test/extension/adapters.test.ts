@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import type { TryResult } from '../../src/protocol/panel';
 import { EngineClient } from '../../src/extension/engineClient';
-import type { Change } from '../../src/extension/jsonEdit';
+import type { SettingChange } from '../../src/protocol/experiment';
 import { writeLargeBase, writing } from '../support/largeBase';
-import { hoverText, inWorkspace, lab, offered, state, train, until, useExperiment, withSaveDialog } from './support';
+import { hoverText, inWorkspace, lab, offered, runRoots, state, train, until, useExperiment, withSaveDialog } from './support';
 
 suite('Adapters', () => {
   let adapter: string;
@@ -46,7 +46,7 @@ suite('Adapters', () => {
   test('the adapter of a checkpoint is tried, saved and merged from its row', async () => {
     const { folder } = await train('checkpoints', [{ path: ['training', 'save_strategy'], value: 'steps' }, { path: ['training', 'save_steps'], value: 4 }]);
     const { runTree } = await lab();
-    const run = await until('the run is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'run' && node.run.folder === folder && node.run.adapter));
+    const run = await until('the run is in the tree', async () => (await runRoots()).find(node => node.kind === 'run' && node.run.folder === folder && node.run.adapter));
     const checkpoint = (await runTree.getChildren(run)).find(node => node.kind === 'checkpoint' && node.step === 4)!;
     const from = join(folder!, 'checkpoint-4');
     for (const command of ['tryAdapter', 'saveAdapter', 'mergeAdapter']) assert.ok(offered(command, runTree.getTreeItem(checkpoint)), command);
@@ -63,11 +63,11 @@ suite('Adapters', () => {
   });
 
   test('a new experiment goes on from an adapter of Runs, where that one ended, also of a start from the base weights', async () => {
-    const lora: [string, Change[]][] = [['begun', []], ['decomposed', [{ path: ['lora', 'init_lora_weights'], value: 'pissa' }, { path: ['lora', 'rank_pattern'], value: { 'layer.0.attention.self.query': 4 } }]]];
+    const lora: [string, SettingChange[]][] = [['begun', []], ['decomposed', [{ path: ['lora', 'init_lora_weights'], value: 'pissa' }, { path: ['lora', 'rank_pattern'], value: { 'layer.0.attention.self.query': 4 } }]]];
     for (const [name, changes] of lora) {
       const before = await train(name, [{ path: ['training', 'learning_rate'], value: 0.001 }, ...changes]);
       const { runTree } = await lab();
-      const run = await until('the run is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'run' && node.run.folder === before.folder && node.run.adapter));
+      const run = await until('the run is in the tree', async () => (await runRoots()).find(node => node.kind === 'run' && node.run.folder === before.folder && node.run.adapter));
       assert.ok(offered('continueAdapter', runTree.getTreeItem(run)));
       const file = inWorkspace(`${name}-continued.lora.json`);
       assert.equal(await withSaveDialog(suggested => suggested, () => vscode.commands.executeCommand('loraLab.continueAdapter', run)), file);

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { editJson } from '../../src/extension/jsonEdit';
 import type { LabState } from '../../src/extension/state';
-import { ENDLESS, inWorkspace, lab, start, state, steps, until, useExperiment } from './support';
+import { ENDLESS, inWorkspace, lab, runRoots, start, state, steps, until, useExperiment } from './support';
 
 const children: ChildProcess[] = [];
 
@@ -25,7 +25,7 @@ function terminal(name: string, options: string[] = [], command: 'train' | 'swee
 
 const logged = (name: string): number => readFileSync(inWorkspace(`runs/${name}/metrics.jsonl`), 'utf8').split('\n').length - 1;
 /** A process of its own reads packages and data before it makes a step, beside all else that is tested. */
-const START_MS = 60_000;
+const START_MS = 150_000;
 const shows = (what: string, is: (run: LabState['run']) => boolean): Promise<LabState['run']> => until(what, async () => {
   const { run } = await state();
   return is(run) ? run : undefined;
@@ -122,8 +122,7 @@ suite('Runs of a terminal', () => {
     await until('it trains', () => existsSync(inWorkspace('runs/theirs/metrics.jsonl')), START_MS);
     // As that of somebody else: what an experiment of the workspace trains is shown with that experiment.
     rmSync(theirs);
-    const { runTree } = await lab();
-    const node = await until('it is in the tree', async () => (await runTree.getChildren()).find(row => row.kind === 'run' && row.run.name === 'theirs' && !row.experiment));
+    const node = await until('it is in the tree', async () => (await runRoots()).find(row => row.kind === 'run' && row.run.name === 'theirs' && !row.experiment));
     await vscode.commands.executeCommand('loraLab.openRun', node);
     await followed();
     const ended = start();
@@ -144,7 +143,7 @@ suite('Runs of a terminal', () => {
     terminal('moved-on');
     const { step } = await followed();
     const { runTree } = await lab();
-    const described = await until('the tree has it', async () => (await runTree.getChildren()).flatMap(node => (node.kind === 'run' && node.run.name === 'moved-on' ? [runTree.getTreeItem(node)] : []))[0]);
+    const described = await until('the tree has it', async () => (await runRoots()).flatMap(node => (node.kind === 'run' && node.run.name === 'moved-on' ? [runTree.getTreeItem(node)] : []))[0]);
     assert.match(`${described.description} ${described.contextValue}`, /^running elsewhere · loss \d\.\d+ run-active/);
     assert.ok(step > 0);
     await useExperiment('moved-on', [...ENDLESS, { path: ['output_dir'], value: 'runs/moved-there' }]);

@@ -52,6 +52,19 @@ suite('Model tree', () => {
     assert.equal(await lineOf(file, 'target_modules'), '"target_modules": ["query", "value"],');
   });
 
+  test('a tick draws its own row anew at once, so that the next click is not lost, and what holds it after a pause', async () => {
+    const { modelTree } = await lab();
+    for (const labels of [[], ['layer 0'], ['layer 0', 'attention'], ['layer 0', 'attention', 'self.key'], ['layer 0', 'attention', 'self.value']]) await itemOf(...labels);
+    const drawn: string[][] = [];
+    const listener = modelTree.onDidChangeTreeData(rows => drawn.push([rows].flat().map(row => row?.label ?? 'all')));
+    try {
+      await tick(true, 'layer 0', 'attention', 'self.key');
+      assert.deepEqual([...new Set(drawn.flat())], ['self.key']);
+      await until('what holds it is drawn', () => ['layer 0', 'attention'].every(label => drawn.flat().includes(label)));
+      assert.ok(!drawn.flat().includes('self.value') && !drawn.flat().includes('all'), JSON.stringify(drawn));
+    } finally { listener.dispose(); }
+  });
+
   test('ticking a parent ticks every layer in it, and unticking it none', async () => {
     await tick(true, 'layer 2', 'attention');
     assert.equal(isTicked(await itemOf('layer 2', 'attention')), true);

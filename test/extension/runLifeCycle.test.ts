@@ -6,19 +6,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as vscode from 'vscode';
 import { EngineClient } from '../../src/extension/engineClient';
-import { editJson, type Change } from '../../src/extension/jsonEdit';
+import { editJson } from '../../src/extension/jsonEdit';
+import type { SettingChange } from '../../src/protocol/experiment';
 import type { RunNode } from '../../src/extension/runTree';
 import type { TryResult } from '../../src/protocol/panel';
-import { ENDLESS, inWorkspace, isAlive, lab, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
+import { ENDLESS, inWorkspace, isAlive, lab, runRoots, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
 
-const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
+const SWEEP: SettingChange[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
 const go = (): Thenable<unknown> => vscode.commands.executeCommand('loraLab.continueRun');
 const none = (): Promise<unknown> => until('no engine is left', async () => (await state()).engines.length === 0);
 /** The row of a run in the tree, once there is one. */
 const row = async (name: string): Promise<RunNode & { kind: 'run' }> => {
-  const { runTree } = await lab();
-  return until(`${name} is in the tree`, async () => (await runTree.getChildren()).flatMap(node => (node.kind === 'run' && node.run.name === name ? [node] : []))[0]);
+  return until(`${name} is in the tree`, async () => (await runRoots()).flatMap(node => (node.kind === 'run' && node.run.name === name ? [node] : []))[0]);
 };
 
 /** Puts the sample's model into another folder, with a last weight of another value where it is to be `changed`. */
@@ -143,7 +143,7 @@ suite('Runs one after the other', () => {
   test('a classifier of pairs is tried with both texts', async () => {
     const rows = readFileSync(inWorkspace('eval.jsonl'), 'utf8').split('\n').slice(0, 32).map(line => JSON.parse(line) as { text: string });
     writeFileSync(inWorkspace('pairs.jsonl'), rows.map((row, i) => `${JSON.stringify({ ...row, second: rows[31 - i].text })}\n`).join(''));
-    const pairs: Change[] = [{ path: ['dataset', 'train'], value: 'pairs.jsonl' }, { path: ['dataset', 'eval'], value: 'pairs.jsonl' }, { path: ['dataset', 'text_pair_column'], value: 'second' }];
+    const pairs: SettingChange[] = [{ path: ['dataset', 'train'], value: 'pairs.jsonl' }, { path: ['dataset', 'eval'], value: 'pairs.jsonl' }, { path: ['dataset', 'text_pair_column'], value: 'second' }];
     await train('pairs', pairs);
     const tried = (args: object): Thenable<TryResult> => vscode.commands.executeCommand('loraLab.tryAdapter', { text: 'A wonderful evening.', ...args });
     const [alone, pair] = [await tried({}), await tried({ text_pair: 'I left after an hour.' })];
@@ -200,7 +200,7 @@ suite('Runs one after the other', () => {
   });
 
   test('the newest run of an experiment that names no folder is shown after a reload, and goes on from its row', async () => {
-    const nowhere: Change[] = [...ENDLESS, { path: ['output_dir'], value: undefined }];
+    const nowhere: SettingChange[] = [...ENDLESS, { path: ['output_dir'], value: undefined }];
     await useExperiment('nowhere', nowhere);
     const ended = start();
     await until('steps are made', async () => (await state()).run.status === 'running' && await steps() > 3);
@@ -244,7 +244,7 @@ suite('Runs one after the other', () => {
     writeFileSync(file, (await textOf(inWorkspace('members.lora.json'))).replace('runs/members', 'runs/members-unseen'));
     const { runTree } = await lab();
     const other = await until('the sweep is in the tree', async () => {
-      const sweep = (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.folder === inWorkspace('runs/members-unseen'));
+      const sweep = (await runRoots()).find(node => node.kind === 'sweep' && node.folder === inWorkspace('runs/members-unseen'));
       const members = sweep ? await runTree.getChildren(sweep) : [];
       return members.flatMap(node => (node.kind === 'run' && node.experiment === file && node.run.name !== best ? [node] : []))[0];
     });

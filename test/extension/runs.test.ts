@@ -3,10 +3,10 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, renam
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
-import type { Change } from '../../src/extension/jsonEdit';
-import { inWorkspace, isAlive, isTicked, itemOf, lab, node, offered, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
+import type { SettingChange } from '../../src/protocol/experiment';
+import { inWorkspace, isAlive, isTicked, itemOf, lab, node, offered, runRoots, start, startEndless, state, steps, stop, textOf, train, until, useExperiment } from './support';
 
-const SWEEP: Change[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
+const SWEEP: SettingChange[] = [{ path: ['sweep'], value: { 'lora.r': [2, 4] } }];
 
 const statusIs = async (status: string): Promise<boolean> => (await state()).run.status === status;
 const metricsOf = (folder: string): Record<string, number>[] => readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n').map(line => JSON.parse(line));
@@ -14,7 +14,7 @@ const metricsOf = (folder: string): Record<string, number>[] => readFileSync(joi
 /** The rows of the Runs tree, as they are written. */
 async function runRows(): Promise<string[]> {
   const { runTree } = await lab();
-  return (await runTree.getChildren()).map(node => runTree.getTreeItem(node)).map(item => `${item.label}: ${item.description}`);
+  return (await runRoots()).map(node => runTree.getTreeItem(node)).map(item => `${item.label}: ${item.description}`);
 }
 
 suite('Runs', () => {
@@ -162,8 +162,7 @@ suite('Runs', () => {
 
   test('a run can be deleted from the tree', async () => {
     await train('unwanted');
-    const { runTree } = await lab();
-    const node = await until('the run is in the tree', async () => (await runTree.getChildren()).find(run => run.kind === 'run' && run.run.name === 'unwanted'));
+    const node = await until('the run is in the tree', async () => (await runRoots()).find(run => run.kind === 'run' && run.run.name === 'unwanted'));
     await vscode.commands.executeCommand('loraLab.deleteRun', node, undefined, true);
     assert.equal(existsSync(inWorkspace('runs/unwanted')), false);
     assert.ok((await runRows()).every(row => !row.startsWith('unwanted:')));
@@ -192,30 +191,48 @@ suite('Runs', () => {
 
   test('what is typed in an experiment has no run folder read again, but for its output_dir', async () => {
     await useExperiment('typed-in');
-    const { runTree } = await lab();
-    let refreshes = 0;
-    const listener = runTree.onDidChangeTreeData(node => { refreshes += node === undefined ? 1 : 0; });
+    const tree = (await lab()).runTree as unknown as { read(): Promise<unknown> };
+    const { read } = tree;
+    let reads = 0;
+    tree.read = () => { reads += 1; return read.call(tree); };
     try {
-      // What came before has been told by then.
+      // What came before has been read by then.
       await new Promise(resolve => setTimeout(resolve, 1500));
-      refreshes = 0;
+      reads = 0;
       await useExperiment('typed-in', [{ path: ['training', 'seed'], value: 7 }]);
       await new Promise(resolve => setTimeout(resolve, 1500));
-      assert.equal(refreshes, 0);
+      assert.equal(reads, 0);
       await useExperiment('typed-in', [{ path: ['output_dir'], value: 'runs/typed-elsewhere' }]);
-      await until('they are read again', () => refreshes > 0);
+      await until('they are read again', () => reads > 0);
+    } finally { tree.read = read; }
+  });
+
+  test('rows of Runs are drawn anew only where the disk tells something new, so that none loses the selection', async () => {
+    await train('drawn');
+    const { runTree } = await lab();
+    await runTree.refresh();
+    // What the run itself changed has been told by then.
+    await new Promise(resolve => setTimeout(resolve, 1500));
+    let drawn = 0;
+    const listener = runTree.onDidChangeTreeData(() => { drawn += 1; });
+    try {
+      await runTree.refresh();
+      assert.equal(drawn, 0);
+      rmSync(inWorkspace('runs/drawn'), { recursive: true, maxRetries: 5 });
+      await runTree.refresh();
+      assert.equal(drawn, 1);
     } finally { listener.dispose(); }
   });
 
   test('Start on a sweep trains its members, and the tree shows them below it, the best first', async () => {
     const run = await train('swept', SWEEP);
     const { runTree } = await lab();
-    const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.sweep.folder === inWorkspace('runs/swept') && node.sweep.state === 'finished'));
+    const sweep = await until('the sweep is in the tree', async () => (await runRoots()).find(node => node.kind === 'sweep' && node.sweep.folder === inWorkspace('runs/swept') && node.sweep.state === 'finished'));
     assert.match(String(runTree.getTreeItem(sweep).description), /^sweep 2\/2 · best eval_loss \d\.\d{3}$/);
     const members = await runTree.getChildren(sweep);
     const labels = members.map(node => runTree.getTreeItem(node).label);
     assert.deepEqual([...labels].sort(), ['01-r-2', '02-r-4']);
-    assert.equal((await runTree.getChildren()).some(node => node.kind === 'run' && /^0\d-r-/.test(node.run.name)), false, 'members are listed once');
+    assert.equal((await runRoots()).some(node => node.kind === 'run' && /^0\d-r-/.test(node.run.name)), false, 'members are listed once');
     assert.equal(run.folder, inWorkspace('runs/swept', String(labels[0])), 'the best one can be tried, saved and merged');
     assert.equal(run.metrics, metricsOf(run.folder!).length);
     const { peak_memory_bytes } = JSON.parse(readFileSync(inWorkspace('runs/swept/sweep.json'), 'utf8')) as { peak_memory_bytes: number };
@@ -226,7 +243,7 @@ suite('Runs', () => {
   test('a sweep is deleted with its runs', async () => {
     await train('swept-unwanted', SWEEP);
     const { runTree } = await lab();
-    const sweep = await until('the sweep is in the tree', async () => (await runTree.getChildren()).find(node => node.kind === 'sweep' && node.folder === inWorkspace('runs/swept-unwanted') && !node.active));
+    const sweep = await until('the sweep is in the tree', async () => (await runRoots()).find(node => node.kind === 'sweep' && node.folder === inWorkspace('runs/swept-unwanted') && !node.active));
     assert.ok(offered('deleteRun', runTree.getTreeItem(sweep)));
     await vscode.commands.executeCommand('loraLab.deleteRun', sweep, [sweep, ...await runTree.getChildren(sweep)], true);
     assert.equal(existsSync(inWorkspace('runs/swept-unwanted')), false);

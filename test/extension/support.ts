@@ -4,8 +4,10 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import type { LabExports } from '../../src/extension/extension';
-import { editJson, type Change } from '../../src/extension/jsonEdit';
+import { editJson } from '../../src/extension/jsonEdit';
+import type { SettingChange } from '../../src/protocol/experiment';
 import type { ModuleNode } from '../../src/extension/moduleNodes';
+import type { RunNode } from '../../src/extension/runTree';
 import type { LabState } from '../../src/extension/state';
 
 export const WORKSPACE = process.env.LORA_LAB_TEST_WORKSPACE!;
@@ -20,7 +22,7 @@ export async function lab(): Promise<LabExports> {
 export const state = async (): Promise<LabState> => (await lab()).state();
 
 /** Waits until `read` gives a value that is not false, null or undefined, and returns it. */
-export async function until<T>(what: string, read: () => T | Promise<T>, timeout = 20_000): Promise<NonNullable<T>> {
+export async function until<T>(what: string, read: () => T | Promise<T>, timeout = 150_000): Promise<NonNullable<T>> {
   for (const end = Date.now() + timeout; ; await new Promise(resolve => setTimeout(resolve, 20))) {
     const value = await read();
     if (value) return value;
@@ -29,19 +31,19 @@ export async function until<T>(what: string, read: () => T | Promise<T>, timeout
 }
 
 /** Settings that make a run of a second or two out of the sample. */
-const QUICK: Change[] = [
+const QUICK: SettingChange[] = [
   { path: ['dataset', 'train'], value: 'few.jsonl' },
   { path: ['dataset', 'eval'], value: 'few.jsonl' },
   { path: ['training', 'max_steps'], value: 8 },
   { path: ['training', 'warmup_steps'], value: 0 },
 ];
 /** A run that goes on until it is stopped; it leaves cores to the extension host, if there are more. */
-export const ENDLESS: Change[] = [
+export const ENDLESS: SettingChange[] = [
   { path: ['training', 'max_steps'], value: 100_000 }, { path: ['training', 'eval_strategy'], value: 'no' }, { path: ['training', 'save_strategy'], value: 'no' }, { path: ['engine', 'threads'], value: 1 },
 ];
 
 /** Writes `<name>.lora.json`, the sample's experiment with changes and an output folder of its own, and makes it the current one. */
-export async function useExperiment(name: string, changes: Change[] = [], model: 'ready' | 'error' = 'ready'): Promise<string> {
+export async function useExperiment(name: string, changes: SettingChange[] = [], model: 'ready' | 'error' = 'ready'): Promise<string> {
   const few = inWorkspace('few.jsonl');
   if (!existsSync(few)) writeFileSync(few, readFileSync(inWorkspace('eval.jsonl'), 'utf8').split('\n').slice(0, 64).join('\n'));
   const file = inWorkspace(`${name}.lora.json`);
@@ -69,7 +71,7 @@ export const start = (args: object = {}): Thenable<unknown> => vscode.commands.e
 export const steps = async (): Promise<number> => (await state()).run.step;
 
 /** Trains an experiment of its own to the end; it is the current one then. */
-export async function train(name: string, changes: Change[] = []): Promise<LabState['run']> {
+export async function train(name: string, changes: SettingChange[] = []): Promise<LabState['run']> {
   await useExperiment(name, changes);
   await start();
   const { run } = await state();
@@ -99,6 +101,13 @@ export const textOf = async (file: string): Promise<string> => (await vscode.wor
 /** The line of an experiment file that holds a key, without comment and indentation. */
 export async function lineOf(file: string, key: string): Promise<string | undefined> {
   return (await textOf(file)).split('\n').find(line => line.includes(`"${key}":`))?.replace(/\s*\/\/.*/, '').trim();
+}
+
+/** The rows of Runs as the disk tells now. */
+export async function runRoots(): Promise<RunNode[]> {
+  const { runTree } = await lab();
+  await runTree.refresh();
+  return runTree.getChildren();
 }
 
 /** The node of the Model tree at a path of labels, starting below the checkpoint: `node('layer 0', 'attention', 'self.query')`. */

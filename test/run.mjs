@@ -126,7 +126,7 @@ function quickJobs() {
   while (others.length) groups.push(others.splice(0, TOGETHER));
   const env = { ...process.env, NODE_OPTIONS: '--enable-source-maps' };
   return groups.map((group) => [
-    group.length > 1 ? `${nameOf(group[0])} to ${nameOf(group.at(-1))}` : nameOf(group[0]), () => nodeTests(group, { each: 6 * MINUTE, limit: 15 * MINUTE, env }),
+    group.length > 1 ? `${nameOf(group[0])} to ${nameOf(group.at(-1))}` : nameOf(group[0]), () => nodeTests(group, { each: 15 * MINUTE, limit: 20 * MINUTE, env }),
   ]);
 }
 
@@ -139,7 +139,7 @@ function workbenchJobs(ready) {
   const names = readdirSync(folder).filter((name) => name.endsWith('.test.mjs')).sort((a, b) => isLast(a) - isLast(b) || a.localeCompare(b));
   return names.map((name) => join(folder, name)).map((file) => [nameOf(file), async () => {
     await ready;
-    await nodeTests([file], { each: 8 * MINUTE, limit: 10 * MINUTE });
+    await nodeTests([file], { each: 20 * MINUTE, limit: 20 * MINUTE });
   }]);
 }
 
@@ -152,7 +152,7 @@ async function extensionTests(desktop) {
   const env = { LORA_LAB_TEST_REPORT: report, LORA_LAB_TEST_WORKSPACE: workspace, ...(grep ? { LORA_LAB_TEST_GREP: grep } : {}) };
   const index = join(root, 'dist/test/extension/index.js');
   try {
-    if (desktop) await desktop.runTests({ index, workspace, env, watch: () => followReport(report, 8 * MINUTE) });
+    if (desktop) await desktop.runTests({ index, workspace, env, watch: () => followReport(report, 20 * MINUTE) });
     else await servedTests({ index, workspace, env, report });
   } finally {
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
@@ -167,7 +167,7 @@ async function servedTests({ index, workspace, env, report }) {
     const browser = await launchBrowser();
     try {
       const page = await openPage(browser, workbench.address(workspace, { module: index }));
-      await followReport(report, 8 * MINUTE).catch(async (error) => {
+      await followReport(report, 20 * MINUTE).catch(async (error) => {
         await page.screenshot({ path: join(root, 'test/output/extension-tests.png') }).catch(() => {});
         throw new Error(`${error.message}\n${workbench.log()}`);
       });
@@ -204,13 +204,13 @@ async function main() {
   // Who waits for it is told.
   ready.catch(() => {});
   const builds = await part('Build', async () => {
-    await run(process.execPath, [join(root, 'src/tools/build.mjs'), '--tests'], { cwd: root, timeout: 3 * MINUTE });
+    await run(process.execPath, [join(root, 'src/tools/build.mjs'), '--tests'], { cwd: root, timeout: 10 * MINUTE });
     return true;
   });
   const jobs = [], ofWorkbench = [];
   if (parts.length === 0) {
     jobs.push(['Types', async () => {
-      await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '--noEmit', '-p', root], { cwd: root, quiet: true, timeout: 4 * MINUTE });
+      await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '--noEmit', '-p', root], { cwd: root, quiet: true, timeout: 10 * MINUTE });
       record({ type: 'pass', title: 'the sources have no type errors' });
     }]);
   }

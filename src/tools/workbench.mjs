@@ -29,6 +29,9 @@ const QUIET = {
   'remote.autoForwardPortsSource': 'output',
 };
 
+/** How long is waited for what a person would see, in milliseconds: many times what it takes, as other work may go on on the machine. */
+export const PATIENCE_MS = 150_000;
+
 /** A port of the loopback interface that is free now. */
 async function freePort() {
   const probe = createServer().listen(0, '127.0.0.1');
@@ -67,12 +70,12 @@ export async function startWorkbench({ settings = {}, env = {}, tests = false, v
     });
   }
   workbench.log = () => log;
-  for (const until = Date.now() + 60_000; ;) {
+  for (const until = Date.now() + PATIENCE_MS; ;) {
     if (server.exitCode !== null) throw new Error(`VS Code's server ended with exit code ${server.exitCode}:\n${log}`);
     if (await answers(port)) return workbench;
     if (Date.now() > until) {
       await workbench.stop();
-      throw new Error(`VS Code's server did not answer within 60 s:\n${log}`);
+      throw new Error(`VS Code's server did not answer within ${PATIENCE_MS / 1000} s:\n${log}`);
     }
     await sleep(100);
   }
@@ -144,8 +147,9 @@ export class Workbench {
  * @param {import('playwright-core').Browser} browser
  * @param {{ width?: number, height?: number, timeout?: number }} options size in CSS pixels, timeout in milliseconds
  */
-export async function openPage(browser, address, { width = 1400, height = 900, timeout = 60_000 } = {}) {
+export async function openPage(browser, address, { width = 1400, height = 900, timeout = PATIENCE_MS } = {}) {
   const context = await browser.newContext({ viewport: { width, height } });
+  context.setDefaultTimeout(timeout);
   const page = await context.newPage();
   await page.goto(address, { timeout });
   await page.waitForSelector('.monaco-workbench .part.statusbar', { timeout });
@@ -153,15 +157,15 @@ export async function openPage(browser, address, { width = 1400, height = 900, t
 }
 
 /** Runs a command of the palette by its title, as a person does. */
-export async function runCommand(page, title, timeout = 30_000) {
+export async function runCommand(page, title, timeout = PATIENCE_MS) {
   const input = page.locator('.quick-input-widget input[type="text"]').first();
   const row = page.locator(`.quick-input-list .monaco-list-row:is([aria-label="${title}"], [aria-label^="${title}, "])`).first();
-  for (const until = Date.now() + timeout; ;) {
+  for (let until = Date.now() + timeout, patience = 2000; ; patience *= 2) {
     await page.keyboard.press('F1');
     await input.waitFor({ state: 'visible' });
     await input.fill(`>${title}`);
     // The list is made when it opens; an extension that is still starting has no commands in it.
-    if (await row.waitFor({ state: 'visible', timeout: 2000 }).then(() => true, () => false)) break;
+    if (await row.waitFor({ state: 'visible', timeout: patience }).then(() => true, () => false)) break;
     await page.keyboard.press('Escape');
     if (Date.now() > until) throw new Error(`the palette did not offer "${title}" within ${timeout / 1000} s`);
   }
@@ -172,7 +176,7 @@ export async function runCommand(page, title, timeout = 30_000) {
  * The frame inside a webview that holds the given selector. Webviews are two frames deep.
  * @param {number} timeout milliseconds
  */
-export async function webviewFrame(page, selector, timeout = 30_000) {
+export async function webviewFrame(page, selector, timeout = PATIENCE_MS) {
   for (const until = Date.now() + timeout; ;) {
     for (const frame of page.frames()) {
       if (frame === page.mainFrame()) continue;
@@ -184,7 +188,7 @@ export async function webviewFrame(page, selector, timeout = 30_000) {
 }
 
 /** The frame of the experiment panel once it shows the given status (of `RunStatus`) and has drawn it. */
-export async function panelFrame(page, status, timeout = 60_000) {
+export async function panelFrame(page, status, timeout) {
   const frame = await webviewFrame(page, `main#panel[data-status${status ? `="${status}"` : ''}]`, timeout);
   await frame.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   return frame;

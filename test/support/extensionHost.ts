@@ -23,7 +23,7 @@ function report(line: ReportLine): void {
 export async function run(): Promise<void> {
   try {
     const grep = process.env.LORA_LAB_TEST_GREP ? new RegExp(process.env.LORA_LAB_TEST_GREP) : undefined;
-    const mocha = new Mocha({ ui: 'tdd', timeout: 60_000, reporter: class Silent {} as unknown as Mocha.ReporterConstructor, grep });
+    const mocha = new Mocha({ ui: 'tdd', timeout: 600_000, reporter: class Silent {} as unknown as Mocha.ReporterConstructor, grep });
     for (const name of readdirSync(__dirname, { recursive: true }).map(String).sort()) {
       if (name.endsWith('.test.js')) mocha.addFile(join(__dirname, name));
     }

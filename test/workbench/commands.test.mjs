@@ -35,7 +35,7 @@ test('npm start serves the sample with its panel open, and Ctrl-C leaves nothing
   try {
     let output = '';
     for (const stream of [start.stdout, start.stderr]) stream.on('data', (data) => { output += data; });
-    const [, address] = await until('it says what to open', () => /1\. Open\s+(http:\/\/127\.0\.0\.1:\S+)/.exec(output), 60_000);
+    const [, address] = await until('it says what to open', () => /1\. Open\s+(http:\/\/127\.0\.0\.1:\S+)/.exec(output));
     assert.match(output, /2\. Click\s+Start\s+in the panel "LoRA: sentiment"/);
     const tunnels = [...output.matchAll(/-L (\d+):127\.0\.0\.1:\1(?= )/g)].map(([, port]) => port);
     const page = await browser.newPage();

@@ -40,14 +40,14 @@ const card = (panel) => panel.locator('.notice[data-code="device.silent"]');
 async function finished() {
   const panel = await lab.panel();
   if (await panel.locator('main#panel').getAttribute('data-status') !== 'finished') await press('start', panel);
-  return lab.panel('finished', 120_000);
+  return lab.panel('finished');
 }
 
 /** Starts a run whose GPU fails in this way once eight steps are made. */
 async function failing(at) {
   await press('start', await lab.panel());
-  const panel = await lab.panel('running', 60_000);
-  await until('steps are made', () => logged().length > 8 && logged().length < STEPS, 120_000);
+  const panel = await lab.panel('running');
+  await until('steps are made', () => logged().length > 8 && logged().length < STEPS);
   gpu.lose(at);
   return panel;
 }
@@ -68,7 +68,7 @@ test('a GPU that is lost: the panel says so, and one click goes on from the last
   assert.match(await panel.locator('.notice.error').innerText(), /Training failed\s+Webgpu stopped working: the GPU was lost, as when its driver is reset/);
   await lab.picture('gpu-lost');
   await (await continues(panel)).click();
-  const ended = await lab.panel('finished', 120_000);
+  const ended = await lab.panel('finished');
   assert.equal(await metrics(ended), STEPS);
   const steps = logged().map((line) => JSON.parse(line).step);
   assert.deepEqual(steps, Array.from({ length: STEPS }, (_, i) => i + 1));
@@ -80,15 +80,15 @@ test('a GPU that hangs while a text is tried is told of, and the next try works'
   await panel.locator('#try-text').fill('A fine film.');
   // The first answer is that of a model that is loaded for it, which is given longer.
   await panel.locator('#try-button').click();
-  await panel.locator('.side.adapter').first().waitFor({ timeout: 60_000 });
+  await panel.locator('.side.adapter').first().waitFor();
   gpu.lose('wait-hangs');
   await panel.locator('#try-button').click();
   const told = panel.locator('#try-results [role="alert"]');
-  await told.waitFor({ timeout: 60_000 });
+  await told.waitFor();
   assert.match(await told.innerText(), /The GPU did not answer from \d\d:\d\d:\d\d on, and the engine was ended\.\s+Try again; /);
   gpu.wake();
   await panel.locator('#try-button').click();
-  await panel.locator('.side.adapter').first().waitFor({ timeout: 60_000 });
+  await panel.locator('.side.adapter').first().waitFor();
 });
 
 test('a GPU that hangs while memory is measured is told of beside the button, and Cancel ends the measurement', async (t) => {
@@ -97,7 +97,7 @@ test('a GPU that hangs while memory is measured is told of beside the button, an
   gpu.lose('wait-hangs');
   await panel.locator('#measure-memory').click();
   const fit = panel.locator('#memory-fit');
-  const told = await until('it is told of', async () => /The GPU has not.*/.exec(await fit.innerText())?.[0], 60_000);
+  const told = await until('it is told of', async () => /The GPU has not.*/.exec(await fit.innerText())?.[0]);
   assert.match(told, /^The GPU has not answered since \d\d:\d\d:\d\d\. If it is only slow, wait: the measurement goes on by itself\. If it hangs, cancel it\.$/);
   await lab.picture('gpu-hangs-measuring');
   await panel.locator('#cancel-measure').click();

@@ -12,7 +12,7 @@ after(() => lab?.stop());
 /** The panel with a finished run: of the tests before, or, where these were left out, of one that is started now. */
 async function finished() {
   if (!existsSync(lab.path('runs/sentiment'))) await runCommand(lab.page, 'LoRA Lab: Start LoRA fine-tune');
-  return lab.panel('finished', 90_000);
+  return lab.panel('finished');
 }
 
 const toast = (text) => lab.page.locator('.notification-toast', { hasText: text });

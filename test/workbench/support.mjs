@@ -8,12 +8,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { launchBrowser } from '../../src/tools/browser.mjs';
 import { root } from '../../src/tools/paths.mjs';
 import { copySample } from '../../src/tools/sample.mjs';
-import { openPage, panelFrame, startWorkbench } from '../../src/tools/workbench.mjs';
+import { openPage, panelFrame, PATIENCE_MS, startWorkbench } from '../../src/tools/workbench.mjs';
 
 const output = join(root, 'test/output');
 
 /** Waits until `read` gives a value that is not false, null or undefined, and returns it. */
-export async function until(what, read, timeout = 30_000) {
+export async function until(what, read, timeout = PATIENCE_MS) {
   for (const end = Date.now() + timeout; ; await sleep(50)) {
     const value = await read();
     if (value) return value;

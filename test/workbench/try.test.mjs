@@ -14,7 +14,7 @@ after(() => lab?.stop());
 /** The panel of a finished run, trained now if no test before has, with the answers of base and adapter. */
 async function answered() {
   if (!existsSync(lab.path('run'))) await (await lab.panel('none')).locator('[data-action="start"]').click();
-  const panel = await lab.panel('finished', 60_000);
+  const panel = await lab.panel('finished');
   await panel.locator('#try-text').fill('the film was');
   await panel.locator('#try-text').press('Control+Enter');
   for (const side of ['base', 'adapter']) await panel.locator(`.side.${side}[data-stopped="length"], .side.${side}[data-stopped="end"]`).waitFor();

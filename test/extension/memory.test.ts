@@ -70,7 +70,7 @@ suite('Memory before Start', () => {
   test('while it is found out whether a run fits, nothing is shown of what the run before it took', async () => {
     await useExperiment('sampled', [...ENDLESS, { path: ['training', 'max_length'], value: 28 }]);
     const ended = start();
-    await until('the machine is watched', async () => (await state()).run.samples > 0);
+    await until('it trains and the machine is watched', async () => { const { run } = await state(); return run.samples > 0 && run.metrics > 0; });
     await vscode.commands.executeCommand('loraLab.stop');
     await ended;
     withFree(1e8);

@@ -115,14 +115,14 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
     this.pause = setTimeout(() => this.updateAll(), PARENTS_MS);
   }
 
-  /** Again until nothing is outdated: VS Code ignores rows that it has forgotten at the moment. */
-  private updateAll(): void {
+  /** Again while anything is outdated: VS Code ignores rows that it has forgotten at the moment. */
+  private updateAll(tries = 10): void {
     const rows = this.outdated();
-    if (!rows.length) return;
+    if (!rows.length || tries === 0) return;
     // It will ask for what is below them, if that is to be seen.
     for (const node of this.told.keys()) if (rows.some(row => isBelow(node, row))) this.told.delete(node);
     this.changed.fire(rows);
-    this.pause = setTimeout(() => this.updateAll(), PARENTS_MS);
+    this.pause = setTimeout(() => this.updateAll(tries - 1), PARENTS_MS);
   }
 
   private outdated(): ModuleNode[] {

@@ -119,7 +119,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
    */
   private readAgain(): Promise<void> {
     this.stale = true;
-    return this.reading ??= this.readWhileStale().finally(() => { this.reading = undefined; });
+    return this.reading ??= this.readWhileStale();
   }
 
   private async readWhileStale(): Promise<void> {
@@ -131,6 +131,7 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
         this.changed.fire(undefined);
       } else if (this.shown?.active) this.changed.fire(this.shown.active);
     }
+    this.reading = undefined;
   }
 
   private async read(): Promise<RunsRead> {

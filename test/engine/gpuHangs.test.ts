@@ -54,9 +54,10 @@ test('a GPU that is slow is told of, and told of again once it has answered; the
     const lost = Date.now();
     gpu.lose('wait-hangs');
     assert.equal((await trained).steps, STEPS);
-    assert.equal(told.length, 2, told.join());
-    assert.ok(told[0]! > lost - 5000 && told[0]! < lost + 5000, `${told[0]! - lost} ms after it had begun to hang`);
-    assert.equal(told[1], null);
+    // A machine on which much else goes on makes it slow by itself, too.
+    assert.ok(told.length >= 2 && told.length % 2 === 0, told.join());
+    assert.deepEqual(told.map(since => since === null), told.map((_, i) => i % 2 === 1), 'each time it is told of, and that it has answered');
+    assert.ok(told.some(since => since !== null && Math.abs(since - lost) < 5000), `${told.join()}; it began to hang at ${lost}`);
   } finally {
     clearTimeout(timer);
     child.kill('SIGKILL');

@@ -26,7 +26,7 @@ const ROW_MS = 1000;
 export class RunTree implements vscode.TreeDataProvider<RunNode> {
   private readonly disposables = new Disposables();
   private readonly changed = this.disposables.add(new vscode.EventEmitter<RunNode | undefined>());
-  private readonly refreshSoon = this.disposables.add(throttle(500, () => void this.readAgain()));
+  private readonly refreshSoon = this.disposables.add(throttle(500, () => void this.refresh()));
   private readonly updateSoon = this.disposables.add(throttle(ROW_MS, () => this.view.visible && this.shown?.active && this.changed.fire(this.shown.active)));
   /** What the disk held when it was last read; undefined until then, and where it could not be read. */
   private shown: RunsRead | undefined;
@@ -53,9 +53,13 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     this.disposables.add(vscode.window.onDidChangeWindowState(({ focused }) => focused && this.view.visible && this.refreshSoon()));
   }
 
-  /** Fulfilled when what the disk holds now is shown. */
+  /**
+   * Reads the disk, and has VS Code draw the rows anew where there is something new. From then until it has asked for them no row counts as selected,
+   * and Delete or a menu would find nothing to do. Fulfilled when what the disk holds now is shown.
+   */
   refresh(): Promise<void> {
-    return this.readAgain();
+    this.stale = true;
+    return this.reading ??= this.readWhileStale();
   }
 
   async getChildren(node?: RunNode): Promise<RunNode[]> {
@@ -111,15 +115,6 @@ export class RunTree implements vscode.TreeDataProvider<RunNode> {
     const now = `${this.lab.document?.file} ${this.lab.output}`;
     if (now !== this.experiment) this.refreshSoon();
     this.experiment = now;
-  }
-
-  /**
-   * Reads the disk, and has VS Code draw the rows anew where there is something new. From then until it has asked for them no row counts as selected,
-   * and Delete or a menu would find nothing to do.
-   */
-  private readAgain(): Promise<void> {
-    this.stale = true;
-    return this.reading ??= this.readWhileStale();
   }
 
   private async readWhileStale(): Promise<void> {

@@ -3,12 +3,10 @@ import { LineChart, type ChartTexts, type LineStyle } from './charts';
 import { h } from './dom';
 import type { Point } from './thinnedLine';
 
-/** More lines than these cannot be told apart. */
 const COLOURS = ['blue', 'green', 'yellow', 'purple'] as const;
 const DASHES = [undefined, [5, 4], [2, 3]];
-export const MOST_LINES = COLOURS.length * DASHES.length;
 
-/** One style for each name, by its place. */
+/** One style for each name, by its place: MOST_COMPARED of them can be told apart. */
 export const stylesOf = (names: readonly string[], mark?: number): LineStyle[] => names.map((label, i) => ({
   label, colour: COLOURS[i % COLOURS.length], width: 1.5, dash: DASHES[Math.floor(i / COLOURS.length) % DASHES.length], mark,
 }));

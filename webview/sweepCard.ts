@@ -2,8 +2,9 @@
 import { keyOf } from './chartsPane';
 import { h, setText, show } from './dom';
 import { formatInteger } from '../src/protocol/adapterMath';
+import { MOST_COMPARED } from '../src/protocol/comparison';
 import { formatNumber } from './format';
-import { ManyLines, MOST_LINES, stylesOf } from './manyLines';
+import { ManyLines, stylesOf } from './manyLines';
 import type { Part } from './view';
 import type { SweepMember } from '../src/protocol/metrics';
 import type { SweepView } from '../src/protocol/panel';
@@ -29,7 +30,7 @@ export function sweepCard(): Part {
       if (sweep === shown || !sweep) return;
       shown = sweep;
       // Of more the best are drawn; each by its place in the sweep, so that its line keeps its look when the ranking changes.
-      const lines = sweep.members.slice(0, MOST_LINES).sort((a, b) => a.name.localeCompare(b.name));
+      const lines = sweep.members.slice(0, MOST_COMPARED).sort((a, b) => a.name.localeCompare(b.name));
       const names = lines.map(({ name }) => name).join();
       const styles = stylesOf(lines.map(changesText));
       if (keyed !== names) key.replaceChildren(keyOf(styles));

@@ -1,7 +1,7 @@
 /** Which runs are compared: those of the rows that were chosen, or those that a person picks. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import type { Comparison } from '../protocol/comparison';
+import { MOST_COMPARED, type Comparison } from '../protocol/comparison';
 import { readRun, type ComparePanel } from './comparePanel';
 import { experimentName } from './experimentDocument';
 import { ReportedError } from './reports';
@@ -9,9 +9,6 @@ import { runOf } from './runCommands';
 import type { RunNode, RunTree } from './runTree';
 
 type Run = RunNode & { kind: 'run' };
-
-/** As many lines as can be told apart by colour and dash. */
-const MOST_RUNS = 12;
 
 /**
  * Shows runs beside each other: of a sweep its members, of a checkpoint or adapter its run. Without `nodes` a person picks them. Returns what is shown, undefined where nothing was picked.
@@ -22,7 +19,7 @@ export async function compareRuns(panel: ComparePanel, tree: RunTree, nodes: rea
   if (!chosen) return undefined;
   const runs = chosen.filter((run, i) => chosen.findIndex(({ run: { folder } }) => folder === run.run.folder) === i);
   if (runs.length < 2) throw new ReportedError({ code: 'compare.one', file: runs[0]?.run.folder, cause: `${runs.length ? 'only one run was' : 'no run was'} chosen, and a comparison needs two`, action: 'choose several rows of Runs with Ctrl (⌘ on a Mac) or Shift, then Compare…' });
-  if (runs.length > MOST_RUNS) throw new ReportedError({ code: 'compare.many', cause: `${runs.length} runs were chosen, and more than ${MOST_RUNS} lines cannot be told apart`, action: `choose at most ${MOST_RUNS}` });
+  if (runs.length > MOST_COMPARED) throw new ReportedError({ code: 'compare.many', cause: `${runs.length} runs were chosen, and more than ${MOST_COMPARED} lines cannot be told apart`, action: `choose at most ${MOST_COMPARED}` });
   const all = await Promise.all(runs.map(readRun));
   const read = all.map(run => run.read);
   const gone = read.find(({ state }) => state === 'deleted');
@@ -44,5 +41,5 @@ async function pick(tree: RunTree): Promise<Run[] | undefined> {
       iconPath: iconPath as vscode.ThemeIcon, picked: selected.some(({ run }) => run.folder === node.run.folder),
     };
   });
-  return (await vscode.window.showQuickPick(items, { canPickMany: true, matchOnDescription: true, matchOnDetail: true, title: 'Compare runs', placeHolder: `Choose 2 to ${MOST_RUNS} runs` }))?.map(({ node }) => node);
+  return (await vscode.window.showQuickPick(items, { canPickMany: true, matchOnDescription: true, matchOnDetail: true, title: 'Compare runs', placeHolder: `Choose 2 to ${MOST_COMPARED} runs` }))?.map(({ node }) => node);
 }

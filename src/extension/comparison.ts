@@ -2,7 +2,7 @@
 import * as path from 'node:path';
 import type { ComparedMetric, ComparedPoint, ComparedRun, Comparison } from '../protocol/comparison';
 import { SECTIONS, settingAt } from '../protocol/experiment';
-import { isEvalRecord, isShare, shownMetrics, type EvalRecord, type MetricRecord, type Summary } from '../protocol/metrics';
+import { greaterIsBetter, isEvalRecord, isShare, shownMetrics, type EvalRecord, type MetricRecord, type Summary } from '../protocol/metrics';
 import { lossCurve } from './sweepHistory';
 
 /** What is known of a run. */
@@ -89,7 +89,7 @@ function commonMetric(evaluations: readonly (readonly EvalRecord[])[]): Compared
   const measured = evaluations.flatMap(records => (records.length ? [shownMetrics(records.at(-1)!).map(({ name }) => name)] : []));
   if (!measured.length) return null;
   const name = measured[0].find(one => measured.every(names => names.includes(one))) ?? EVAL_LOSS;
-  return { name, greater_is_better: name !== EVAL_LOSS && name !== 'perplexity', share: isShare(name) };
+  return { name, greater_is_better: greaterIsBetter(name), share: isShare(name) };
 }
 
 function pointOf(record: EvalRecord, { name }: ComparedMetric): ComparedPoint | undefined {

@@ -1,5 +1,8 @@
 /** Several runs beside each other, and the messages between the host and the page that shows them, sent as those of panel.ts. */
 
+/** Lines of one chart, that can be told apart by colour and dash. */
+export const MOST_COMPARED = 12;
+
 /** What curves can be drawn over: optimizer steps, passes over the training data, or seconds since the start of the run. */
 export const COMPARED_OVER = ['step', 'epoch', 'time'] as const;
 export type ComparedOver = (typeof COMPARED_OVER)[number];

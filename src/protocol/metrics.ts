@@ -179,6 +179,9 @@ export const isShare = (name: string): boolean => SHARES.some(key => NAMES[key] 
 
 export interface ShownMetric { name: string; value: number; text: string }
 
+/** Whether more of a metric is better, by its key or its name. */
+export const greaterIsBetter = (metric: string): boolean => !/(loss|perplexity)$/.test(metric);
+
 /** Every metric of an evaluation beside its loss, by the names that people know, the main one first. */
 export function shownMetrics(of: EvalRecord | EvalResult): ShownMetric[] {
   const values = of as unknown as Record<string, unknown>;

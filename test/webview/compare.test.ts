@@ -2,12 +2,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
+import { MOST_COMPARED } from '../../src/protocol/comparison';
+import { stylesOf } from '../../webview/manyLines';
 import { COMPARISONS } from './support/fixtures';
 import { askedTimes, eventually, inPanel, notify, text } from './support/panelPage';
 import { THEMES } from './support/themes';
 
 const rows = (page: Page): Promise<string[][]> => page.locator('#runs tbody tr').evaluateAll(found => found.map(row => Array.from(row.children, cell => cell.textContent!)));
 const heads = (page: Page): Promise<string[]> => page.locator('#runs thead th').allTextContents();
+
+test('as many runs as may be compared have lines that differ in colour or dash', () => {
+  const drawn = stylesOf(Array.from({ length: MOST_COMPARED }, (_, i) => `run ${i}`)).map(({ colour, dash }) => JSON.stringify([colour, dash]));
+  assert.equal(new Set(drawn).size, MOST_COMPARED);
+});
 
 test('runs stand beside each other with what differs, and the best of them is marked', () => inPanel({ state: 'compare' }, async page => {
   assert.equal(await text(page, 'h1'), '4 runs compared');

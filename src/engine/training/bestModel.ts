@@ -1,7 +1,7 @@
 /** The best evaluation so far and early stopping, as transformers' Trainer and its EarlyStoppingCallback decide them. */
 import { LabError } from '../errors';
 import type { Experiment, ProblemType } from '../../protocol/experiment';
-import type { EvalResult } from '../../protocol/metrics';
+import { greaterIsBetter, type EvalResult } from '../../protocol/metrics';
 
 /** Part of a run's state, so that a resumed run decides as an uninterrupted one. */
 export interface BestState {
@@ -48,7 +48,7 @@ export function bestRule({ training }: Pick<Experiment, 'training'>, kind: Kind)
   const possible = [...METRICS[kind], ...(training.predict_with_generate ? WRITTEN : [])];
   const metric = possible.find(name => name === asked);
   if (!metric) throw new LabError({ code: 'training.metric', where: 'training.metric_for_best_model', cause: `"${metric_for_best_model}" is not measured here`, action: `give one of: ${possible.join(', ')}` });
-  return { metric, greater_is_better: greater_is_better ?? !/(loss|perplexity)$/.test(metric), patience, threshold, load };
+  return { metric, greater_is_better: greater_is_better ?? greaterIsBetter(metric), patience, threshold, load };
 }
 
 /** The state after an evaluation. A metric that the data did not define is never better. */

@@ -146,7 +146,7 @@ test('what a run goes without counts, where it saves memory; what was measured b
   assert.notEqual(JSON.stringify(settingsOf({ ...given, engine: { ...given.engine, without: ['portions'] } })), JSON.stringify(settingsOf(given)));
 });
 
-/** What a whole run needed at its peak: the table of README.md, of which the bench measures the rows. */
+/** What a whole run needed at its peak: the table of test/bench/README.md, of which the bench measures the rows. */
 const near = (total: number, measured: number): void => assert.ok(Math.abs(total / measured - 1) < 0.1, `${total}, measured ${measured}`);
 
 test('weights in few bits are held as two rounded copies, and the estimate is near what runs needed', () => {

@@ -1,6 +1,6 @@
 /** The page that shows several runs beside each other: says `ready`, draws what the host answers, then follows it. */
 import { formatInteger } from '../src/protocol/adapterMath';
-import { COMPARED_OVER, type ComparedMetric, type ComparedOver, type ComparedPoint, type ComparedRun, type Comparison, type ComparisonNotifications, type ComparisonRequests } from '../src/protocol/comparison';
+import { COMPARED_OVER, type ComparedMetric, type ComparedOver, type ComparedPoint, type ComparedRun, type Comparison, type ComparisonNotifications, type ComparisonRequests, type KeptComparison } from '../src/protocol/comparison';
 import { capitalName } from '../src/protocol/metrics';
 import type { ChartTexts, LineStyle } from './charts';
 import { keyOf, lineOf } from './chartsPane';
@@ -26,15 +26,14 @@ const OVER: Record<ComparedOver, { choice: string; title: (x: number) => string;
 const MARK = 2.5;
 
 let comparison: Comparison | undefined;
-/** A page that was hidden, as by showing a run, is made anew. */
-let over = (api.getState() as { over?: ComparedOver } | undefined)?.over ?? 'step';
+let over = (api.getState() as KeptComparison | undefined)?.over ?? 'step';
 let drawn: { comparison: Comparison; over: ComparedOver } | undefined;
 
 const title = h('h1', {});
 const about = h('p', { class: 'about', role: 'status' });
 const axis = dropdown('Horizontal axis', 'over', COMPARED_OVER.map(key => OVER[key].choice), choice => {
   over = COMPARED_OVER.find(key => OVER[key].choice === choice)!;
-  api.setState({ over });
+  keep();
   draw();
 });
 setChoice(axis, OVER[over].choice);
@@ -144,8 +143,11 @@ function drawTable({ runs, settings, metric }: Comparison, styles: readonly Line
   }));
 }
 
+const keep = (): void => api.setState({ over, runs: comparison?.runs.map(({ folder, experiment }) => ({ folder, experiment })) ?? [] } satisfies KeptComparison);
+
 function take(now: Comparison): void {
   comparison = now;
+  keep();
   // A button that has the keyboard's place is made anew with its row.
   const held = (document.activeElement?.closest('tr') as HTMLElement | null)?.dataset.folder;
   draw();

@@ -2,17 +2,15 @@
 import * as path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import * as vscode from 'vscode';
-import type { Comparison, ComparisonNotifications, ComparisonRequests } from '../protocol/comparison';
+import type { Comparison, ComparisonNotifications, ComparisonRequests, KeptComparison } from '../protocol/comparison';
 import type { MetricRecord } from '../protocol/metrics';
 import { compare, type RunToCompare } from './comparison';
 import { Disposables } from './disposables';
-import { experimentName } from './experimentDocument';
 import type { Lab } from './lab';
 import { MetricsTail } from './metricsTail';
 import { panelHtml, webviewRoot } from './panelHtml';
 import { showReport, toReport } from './reports';
 import { readJson, readRunFolder, readSummary } from './runFolders';
-import type { RunNode } from './runTree';
 import { WebviewConnection } from './webviewConnection';
 
 const VIEW_TYPE = 'loraLab.compare';
@@ -24,7 +22,7 @@ export interface FollowedRun { log: MetricsTail; read: RunToCompare }
 
 const isTrained = ({ read: { state } }: FollowedRun): boolean => state === 'running' || state === 'waiting';
 
-export class ComparePanel {
+export class ComparePanel implements vscode.WebviewPanelSerializer {
   private panel: { webview: vscode.WebviewPanel; connection: WebviewConnection<ComparisonRequests, ComparisonNotifications>; own: Disposables } | undefined;
   private runs: readonly FollowedRun[] = [];
   private timer: NodeJS.Timeout | undefined;
@@ -33,19 +31,39 @@ export class ComparePanel {
   /** One that had ended may have gone on meanwhile, or be gone. */
   private lookAtAll = false;
 
-  constructor(private readonly lab: Lab, private readonly openRun: (folder: string) => Promise<void>) {}
+  private readonly serializer: vscode.Disposable;
+
+  constructor(private readonly lab: Lab, private readonly openRun: (folder: string) => Promise<void>) {
+    this.serializer = vscode.window.registerWebviewPanelSerializer(VIEW_TYPE, this);
+  }
 
   /** Shows these runs in place of those before. Returns what is shown. */
   show(runs: readonly FollowedRun[]): Comparison {
     this.runs = runs;
     if (this.panel) this.panel.webview.reveal();
-    else this.adopt(vscode.window.createWebviewPanel(VIEW_TYPE, 'LoRA: compare runs', vscode.ViewColumn.Active, { enableScripts: true, enableForms: false, localResourceRoots: [webviewRoot(this.lab.context.extensionUri)] }));
+    else this.adopt(vscode.window.createWebviewPanel(VIEW_TYPE, 'LoRA: compare runs', vscode.ViewColumn.Active, this.options));
     this.tell();
     return this.comparison();
   }
 
+  /** The page of a window that was reloaded, with those of its runs that are still there. */
+  async deserializeWebviewPanel(webview: vscode.WebviewPanel, state: unknown): Promise<void> {
+    const kept = (state as Partial<KeptComparison> | undefined)?.runs ?? [];
+    const runs = (await Promise.all(kept.map(readRun))).filter(({ read }) => read.state !== 'deleted');
+    if (this.panel || !runs.length) return webview.dispose();
+    this.runs = runs;
+    webview.webview.options = this.options;
+    this.adopt(webview);
+    this.followSoon(FOLLOW_MS);
+  }
+
   dispose(): void {
+    this.serializer.dispose();
     this.panel?.webview.dispose();
+  }
+
+  private get options(): vscode.WebviewOptions {
+    return { enableScripts: true, enableForms: false, localResourceRoots: [webviewRoot(this.lab.context.extensionUri)] };
   }
 
   /** What is shown. */
@@ -105,10 +123,10 @@ export class ComparePanel {
 }
 
 /** A run as its folder tells; its state is `deleted` where that holds none. */
-export async function readRun({ run: { folder }, experiment }: RunNode & { kind: 'run' }): Promise<FollowedRun> {
+export async function readRun({ folder, experiment }: KeptComparison['runs'][number]): Promise<FollowedRun> {
   return look({
     log: new MetricsTail(path.join(folder, 'metrics.jsonl')),
-    read: { folder, experiment: experiment ? experimentName(experiment) : null, state: 'waiting', settings: await readJson(folder, 'experiment.json'), records: [], summary: null },
+    read: { folder, experiment, state: 'waiting', settings: await readJson(folder, 'experiment.json'), records: [], summary: null },
   });
 }
 

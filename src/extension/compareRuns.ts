@@ -20,7 +20,7 @@ export async function compareRuns(panel: ComparePanel, tree: RunTree, nodes: rea
   const runs = chosen.filter((run, i) => chosen.findIndex(({ run: { folder } }) => folder === run.run.folder) === i);
   if (runs.length < 2) throw new ReportedError({ code: 'compare.one', file: runs[0]?.run.folder, cause: `${runs.length ? 'only one run was' : 'no run was'} chosen, and a comparison needs two`, action: 'choose several rows of Runs with Ctrl (⌘ on a Mac) or Shift, then Compare…' });
   if (runs.length > MOST_COMPARED) throw new ReportedError({ code: 'compare.many', cause: `${runs.length} runs were chosen, and more than ${MOST_COMPARED} lines cannot be told apart`, action: `choose at most ${MOST_COMPARED}` });
-  const all = await Promise.all(runs.map(readRun));
+  const all = await Promise.all(runs.map(({ run: { folder }, experiment }) => readRun({ folder, experiment: experiment ? experimentName(experiment) : null })));
   const read = all.map(run => run.read);
   const gone = read.find(({ state }) => state === 'deleted');
   if (gone) throw new ReportedError({ code: 'compare.gone', file: gone.folder, cause: 'this folder holds no run any more: it was deleted or moved', action: 'refresh Runs and choose again' });

@@ -43,6 +43,9 @@ export interface Comparison {
   metric: ComparedMetric | null;
 }
 
+/** What the page leaves with VS Code, for when it is made anew: hidden and shown again, or in a window that was reloaded. */
+export interface KeptComparison { over: ComparedOver; runs: Pick<ComparedRun, 'folder' | 'experiment'>[] }
+
 type Empty = Record<string, never>;
 
 /** Requests, page → host: name → [parameters, result]. */

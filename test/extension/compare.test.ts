@@ -21,6 +21,16 @@ suite('Comparison of runs', () => {
     await until('no engine is left', async () => (await state()).engines.length === 0);
   });
 
+  test('a page that was left behind is closed where none of its runs is there any more', async () => {
+    const { comparePanel } = await lab();
+    const left = vscode.window.createWebviewPanel('loraLab.compare', 'left behind', vscode.ViewColumn.Active);
+    await comparePanel.deserializeWebviewPanel(left, { over: 'step', runs: [{ folder: inWorkspace('runs/gone'), experiment: null }] });
+    await until('it is closed', async () => tabs().length === 0);
+    const blank = vscode.window.createWebviewPanel('loraLab.compare', 'without a state', vscode.ViewColumn.Active);
+    await comparePanel.deserializeWebviewPanel(blank, undefined);
+    await until('it is closed, too', async () => tabs().length === 0);
+  });
+
   test('rows that are chosen are shown beside each other, with what differs between them', async () => {
     await train('compared-low', [{ path: ['lora', 'r'], value: 2 }]);
     await train('compared-high', [{ path: ['lora', 'r'], value: 4 }, { path: ['training', 'max_steps'], value: 4 }]);

@@ -71,7 +71,8 @@ test('multi-hot lists, as transformers has them, mean the classes that have a 1'
   assert.deepEqual(await classes([[1, 0], [0, 1], [1, 1]]), [[0], [1], [0, 1]], 'one list has a number twice');
   assert.deepEqual(await classes([[true, false, true], [false, false, true]]), [[0, 2], [2]]);
   assert.deepEqual(await classes([[0, 1], [1], []]), [[0, 1], [1], []], 'lists of classes');
-  assert.deepEqual(await classes([[0, 1], [1, 0]]), [[0, 1], [1, 0]], 'lists of classes');
+  assert.deepEqual(await classes([[0, 1], [1, 0]]), [[1], [0]], 'two classes that exclude each other, not both in every example');
+  assert.deepEqual(await classes([[0, 1], [1]], [[0, 1], [1, 0]]), [[0, 1], [1, 0]], 'lists of classes, as the training data has them');
   assert.deepEqual(await classes([[0, 1, 2], [1, 2, 0]]), [[0, 1, 2], [1, 2, 0]], 'lists of classes');
   await assert.rejects(classes([[0, 0, 1]], [[0, 0, 1], [2]]), refused('dataset.multi-hot', 'line 2', /not a 0 or 1 for each of the 3 classes/));
   await assert.rejects(classes([[0, 1], [2]], [[0, 1, 1], [0, 0, 1]]), refused('dataset.multi-hot', 'column "label"', /those of the training data are classes/));

@@ -55,11 +55,15 @@ interface LabelOptions { file: string; dataset: Columns; problem_type?: ProblemT
 
 /**
  * How a training file writes its labels, and for names the first row with one. A csv file has no types: one label that is no whole number
- * makes names of all, as in pandas. Lists are multi-hot where one holds nothing but 0 and 1, and one of them twice, which a list of classes has not.
+ * makes names of all, as in pandas. Lists are multi-hot where one holds nothing but 0 and 1, and one of them twice, which a list of classes has not,
+ * or where all are [0, 1] or [1, 0]: as classes they would say the same of every example.
  * Errors: `dataset.multi-hot` with the line of a list unlike the others, and those of `readRows`.
  */
 export function labelForm({ file, dataset, problem_type = 'single_label_classification' }: LabelOptions): { form: LabelForm; named?: { label: string; line: number } } {
-  if (problem_type === 'multi_label_classification') return { form: listForm({ file, dataset }) };
+  if (problem_type === 'multi_label_classification') {
+    const form = listForm({ file, dataset });
+    return { form: form === 'pairs' ? 'multi-hot' : form };
+  }
   for (const { label, line } of readRows({ file, ...columns(dataset), problem_type })) {
     if (typeof label === 'string') return { form: 'names', named: { label, line } };
     if (!/\.[ct]sv$/i.test(file)) break;
@@ -67,7 +71,8 @@ export function labelForm({ file, dataset, problem_type = 'single_label_classifi
   return { form: 'numbers' };
 }
 
-function listForm({ file, dataset }: LabelOptions): LabelForm {
+/** `pairs`: all are [0, 1] or [1, 0]. */
+function listForm({ file, dataset }: LabelOptions): LabelForm | 'pairs' {
   let hot: { size: number; line: number } | undefined;
   /** The first line with a list that holds anything else than bits, and that of each length. */
   let odd: number | undefined;
@@ -79,7 +84,7 @@ function listForm({ file, dataset }: LabelOptions): LabelForm {
     if (!labels.every(label => BITS.has(label))) odd ??= line;
     else if (new Set(labels).size < labels.length) hot ??= { size: labels.length, line };
   }
-  if (!hot) return names ? 'names' : 'numbers';
+  if (!hot) return odd === undefined && lengths.size === 1 && lengths.has(2) ? 'pairs' : names ? 'names' : 'numbers';
   const { size, line } = hot;
   const wrong = Math.min(odd ?? Infinity, ...[...lengths].flatMap(([length, first]) => (length === size ? [] : [first])));
   if (wrong === Infinity) return 'multi-hot';
@@ -92,7 +97,7 @@ function listForm({ file, dataset }: LabelOptions): LabelForm {
  */
 export function evaluationForm({ form, names, ...options }: LabelOptions & { form: LabelForm; names: readonly string[] }): LabelForm {
   if (options.problem_type === 'multi_label_classification') {
-    if (form === 'multi-hot' || labelForm(options).form !== 'multi-hot') return form;
+    if (form === 'multi-hot' || listForm(options) !== 'multi-hot') return form;
     const { file, dataset: { label_column } } = options;
     throw new LabError({ code: 'dataset.multi-hot', file, where: `column "${label_column}"`, cause: 'the lists are a 0 or 1 for each class, those of the training data are classes', action: 'write the labels of both files in one way' });
   }

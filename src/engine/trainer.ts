@@ -297,7 +297,7 @@ export class Trainer {
     const { step, report } = this.options;
     report.state({ state: 'saving' });
     this.state.seconds = this.seconds();
-    this.state.best = checkpointed(this.state.best, this.state.step);
+    if (this.state.eval && this.state.evaluated === this.state.step) this.state.best = checkpointed(this.state.best, this.options.prepared.rule, this.state.eval, this.state.step);
     const { trainables, ...moments } = await step.state();
     const [content, state] = [this.content(trainables), structuredClone(this.state)];
     this.pending = await PendingCheckpoint.of(state.step, () => folder.writeCheckpoint(state.step, temporary => writeState(temporary, content, moments, state)));
@@ -332,10 +332,13 @@ export class Trainer {
     else await writeAdapter(folder.adapter, content);
   }
 
-  /** Trained values of the best checkpoint; null, with a warning, if it is no longer there as it was written. */
+  /** Trained values of the best checkpoint; null, with a warning, if there is none, or if it is no longer there as it was written. */
   private bestValues(folder: RunFolder): Float32Array | null {
-    const { state: { best: { saved } }, options: { prepared: { plan, model }, report } } = this;
-    if (!saved) return null;
+    const { state: { best: { saved } }, options: { prepared: { plan, model, rule }, report } } = this;
+    if (!saved) {
+      report.log({ level: 'warn', message: `${plan.full ? 'the model' : 'the adapter'} of the last step is saved, because no checkpoint is of a step whose evaluation gave eval_${rule.metric}` });
+      return null;
+    }
     try {
       return checkpointValues(folder.checkpoint(saved.step), plan, model);
     } catch (error) {

@@ -22,3 +22,11 @@ for (const [name, greater_is_better] of [['pissa', false], ['olora', true], ['li
     assert.ok(saved.equals(best), 'the same bytes');
   }));
 }
+
+test('without a checkpoint of an evaluated step the last one is saved, and the run says so', () => inTemporaryFolder(async folder => {
+  const file = copyCase(folder, { training: { max_steps: 3, eval_strategy: 'steps', eval_steps: 2, save_strategy: 'steps', save_steps: 4, load_best_model_at_end: true } });
+  const warnings: string[] = [];
+  const summary = await startRun(file, { log: ({ level, message }) => { if (level === 'warn') warnings.push(message); } }).ended;
+  assert.ok(warnings.includes('the adapter of the last step is saved, because no checkpoint is of a step whose evaluation gave eval_loss'), warnings.join('\n'));
+  assert.equal(summary.best, undefined);
+}));

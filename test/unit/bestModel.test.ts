@@ -33,12 +33,17 @@ for (const { values, rule, expected } of COURSES) {
   });
 }
 
-test('only a checkpoint of the best step can be loaded', () => {
+test('of the steps that have a checkpoint and an evaluation the best one is loaded', () => {
   const rule: BestRule = { metric: 'loss', greater_is_better: false, patience: null, threshold: 0, load: true };
-  let state = checkpointed(judge(NONE_YET, rule, { loss: 2 }, 5), 5);
-  assert.equal(state.saved?.step, 5);
-  state = judge(state, rule, { loss: 1 }, 10);
-  assert.equal(checkpointed(judge(state, rule, { loss: 3 }, 15), 15).saved?.step, 5);
+  let state = NONE_YET;
+  const loaded = [[0.7, false], [0.9, true], [0.75, false], [0.8, true], [0.85, true], [NaN, true]].map(([loss, saved], i) => {
+    const result = { loss: loss as number };
+    state = judge(state, rule, result, i + 1);
+    if (saved) state = checkpointed(state, rule, result, i + 1);
+    return state.saved?.step;
+  });
+  assert.deepEqual(loaded, [undefined, 2, 2, 4, 4, 4]);
+  assert.equal(state.best?.step, 1);
 });
 
 function ask(training: object, kind: Parameters<typeof bestRule>[1] = 'single_label_classification'): BestRule {

@@ -11,8 +11,8 @@ export interface BestState {
   best: { value: number; step: number; eval: EvalResult } | null;
   /** Evaluations in a row that were no better. */
   waited: number;
-  /** The best step that a checkpoint was written at. */
-  saved: { step: number; eval: EvalResult; value: number } | null;
+  /** The best of the steps that were evaluated and that a checkpoint was written at. */
+  saved: BestState['best'];
 }
 
 export const NONE_YET: BestState = { judged: false, best: null, waited: 0, saved: null };
@@ -53,15 +53,21 @@ export function bestRule({ training }: Pick<Experiment, 'training'>, kind: Kind)
 
 /** The state after an evaluation. A metric that the data did not define is never better. */
 export function judge(state: BestState, rule: BestRule, result: EvalResult, step: number): BestState {
-  const value = Number(result[rule.metric] ?? NaN);
-  const before = state.best?.value ?? (rule.greater_is_better ? -Infinity : Infinity);
-  const better = rule.greater_is_better ? value > before : value < before;
-  const waited = !state.judged || better && Math.abs(value - before) > rule.threshold ? 0 : state.waited + 1;
-  return { ...state, judged: true, waited, best: better ? { value, step, eval: result } : state.best };
+  const before = state.best;
+  const best = betterOf(before, rule, result, step);
+  const better = best !== before && Math.abs(best!.value - (before?.value ?? Infinity)) > rule.threshold;
+  return { ...state, judged: true, waited: !state.judged || better ? 0 : state.waited + 1, best };
 }
 
-/** The state once a checkpoint of `step` is being written. */
-export const checkpointed = (state: BestState, step: number): BestState => (state.best?.step === step ? { ...state, saved: state.best } : state);
+/** The state once a checkpoint of `step`, of which an evaluation gave `result`, is being written. */
+export const checkpointed = (state: BestState, rule: BestRule, result: EvalResult, step: number): BestState => ({ ...state, saved: betterOf(state.saved, rule, result, step) });
+
+/** `before`, unless the metric of `result` is better. */
+function betterOf(before: BestState['best'], { metric, greater_is_better }: BestRule, result: EvalResult, step: number): BestState['best'] {
+  const value = Number(result[metric] ?? NaN);
+  const better = before ? (greater_is_better ? value > before.value : value < before.value) : !Number.isNaN(value);
+  return better ? { value, step, eval: result } : before;
+}
 
 /** Whether the run ends here. */
 export const stopsEarly = ({ waited }: BestState, { patience }: Pick<BestRule, 'patience'>): boolean => patience !== null && waited >= patience;

@@ -1,6 +1,6 @@
 /** Reading an experiment file: JSON with comments, checked key by key. */
 import { basename, dirname, resolve } from 'node:path';
-import { parseTree, getNodeValue, findNodeAtLocation, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import { parseTree, getNodeValue, findNodeAtLocation, getNodePath, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
 import { LabError } from './errors';
 import { lookUp, readText } from './files';
 import { parseExperiment, type Experiment, type Problem } from '../protocol/experiment';
@@ -26,7 +26,7 @@ export interface ExperimentFile {
 }
 
 /**
- * Reads and checks an experiment. Errors: `experiment.no-file`, `experiment.not-json` with the line, `experiment.problem`
+ * Reads and checks an experiment. Errors: `experiment.no-file`, `experiment.not-json` and `experiment.twice` with the line, `experiment.problem`
  * with line and key of the first problem and the number of the others.
  */
 export function readExperimentFile(path: string): ExperimentFile {
@@ -43,6 +43,8 @@ export function readExperimentFile(path: string): ExperimentFile {
     const reason = text.trim() ? faultInWords(printParseErrorCode(errors[0].error)) : 'the file is empty';
     throw new LabError({ code: 'experiment.not-json', file, where: `line ${lineAt(text, offset)}, column ${offset - text.lastIndexOf('\n', offset - 1)}`, cause: `is not valid JSON: ${reason}`, action: 'correct the file' });
   }
+  const again = repeated(tree);
+  if (again) throw new LabError({ code: 'experiment.twice', file, where: `line ${lineAt(text, again.offset)}, ${getNodePath(again.children![1]).join('.')}`, cause: 'is given a second time, and one of the two would not count', action: 'keep one of them' });
   const json: unknown = getNodeValue(tree);
   const { experiment, problems: own } = parseExperiment(json);
   const { sweep, problems: ofSweep } = parseSweep(json);
@@ -61,6 +63,13 @@ export function readExperimentFile(path: string): ExperimentFile {
     file, name: basename(file).replace(/(\.lora)?\.json$/, ''), experiment, sweep, resolve: relative => resolve(dirname(file), relative), place,
     gives: key => findNodeAtLocation(tree, key.split('.')) !== undefined,
   };
+}
+
+/** The first property below a node whose key stands before it in the same object. */
+function repeated({ type, children = [] }: Node): Node | undefined {
+  const keys = type === 'object' ? children.map(({ children: [key] = [] }) => key.value as string) : [];
+  const second = keys.findIndex((key, i) => keys.indexOf(key) < i);
+  return second < 0 ? children.map(repeated).find(Boolean) : children[second];
 }
 
 /** The key's own node, or that of the nearest object around a key that is missing. */

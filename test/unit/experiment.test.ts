@@ -67,6 +67,8 @@ test('comments and trailing commas are fine; errors name the line', () => inTemp
   assert.deepEqual([refused('').code, refused(' \n').cause], ['experiment.not-json', 'is not valid JSON: the file is empty']);
   const unseparated = refused('{\n "base_model": "m"\n "task": "SEQ_CLS"\n}');
   assert.deepEqual([unseparated.where, unseparated.cause], ['line 3, column 2', 'is not valid JSON: comma expected']);
+  const twice = refused('{\n "base_model": "m",\n "training": { "max_steps": 1 },\n "lora": { "r": 4,\n  "r": 8 },\n "training": {}\n}');
+  assert.deepEqual([twice.where, twice.cause], ['line 6, training', 'is given a second time, and one of the two would not count']);
   const { where, cause } = refused('{\n "base_model": "m",\n "dataset": { "train": "t" },\n "lora": {\n  "r": 0,\n  "lora_alpha": -2\n }\n}');
   assert.equal(where, 'line 5, lora.r');
   assert.match(cause, /1 more problem/);

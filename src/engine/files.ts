@@ -5,7 +5,7 @@
  * pool (`force`), so that the disk's own time costs no training time.
  */
 import * as fs from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { promisify } from 'node:util';
 import { LabError } from './errors';
 
@@ -170,6 +170,14 @@ export function writeAll(fd: number, bytes: Uint8Array, path: string): void {
     done += written;
   }
 }
+
+/** Whether a path is a folder or lies in it, symbolic links resolved. Neither need exist yet. */
+export function liesIn(path: string, folder: string): boolean {
+  const between = relative(realTarget(resolve(folder)), realTarget(resolve(path)));
+  return between === '' || (between !== '..' && !between.startsWith(`..${sep}`) && !isAbsolute(between));
+}
+
+const realTarget = (path: string): string => (lookUp(path) || dirname(path) === path ? realPath(path) : join(realTarget(dirname(path)), basename(path)));
 
 /** Runs `use` with the file open and closes it, also after an error. */
 export function withFile<T>(path: string, flags: 'r' | 'wx' | 'a', use: (fd: number) => T): T {

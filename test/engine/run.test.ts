@@ -218,6 +218,8 @@ test('a second run moves the first aside; a run that cannot begin leaves it alon
   for (const [change, code] of [
     [{ base_model: 'nowhere' }, 'checkpoint.no-folder'], [{ dataset: { train: 'missing.jsonl' } }, 'dataset.no-file'], [{ lora: { target_modules: ['queri'] } }, 'lora.target-not-found'],
     [{ lora: { r: 33 } }, 'lora.rank-too-high'], [{ engine: { device: 'tensorflow' } }, 'device.missing'],
+    // What a new run would move away with the earlier one before it has read all of it.
+    [{ lora: { init_adapter: 'run/adapter' } }, 'run.holds-inputs'], [{ base_model: 'run/model' }, 'run.holds-inputs'], [{ dataset: { eval: 'run/predicted.jsonl' } }, 'run.holds-inputs'], [{ output_dir: '.' }, 'run.holds-inputs'],
   ] as const) {
     const experiment = JSON.parse(good) as Record<string, object>;
     for (const [key, value] of Object.entries(change)) experiment[key] = typeof value === 'object' ? { ...experiment[key], ...value } : value;

@@ -2,9 +2,9 @@
  * Merging: W + scaling · B A in the place of every adapted weight. Sums are rounded once, to the stored type (those of an F64 weight to float32). The result
  * is a plain checkpoint with the names of the task model, written tensor by tensor in bounded memory.
  */
-import { basename, join, relative, resolve, sep } from 'node:path';
+import { join, resolve } from 'node:path';
 import { LabError } from '../errors';
-import { freeBytes, listFolder, lookUp, makeFolder, realPath } from '../files';
+import { freeBytes, liesIn, listFolder, lookUp, makeFolder } from '../files';
 import { transaction, writeFile } from '../transaction';
 import type { MergeReport } from '../../protocol/engine';
 import { isSavedBy } from '../../protocol/adapterMath';
@@ -262,19 +262,12 @@ export function mergedConfig({ config }: Checkpoint, { model, output }: MergePla
 
 function checkTarget(out: string, base: string, adapter: string): void {
   for (const input of [base, adapter]) {
-    const path = relative(realPath(input), realTarget(out));
-    const inside = path === '' || (path !== '..' && !path.startsWith(`..${sep}`) && resolve(path) !== path);
-    if (inside) throw new LabError({ code: 'merge.out-inside', file: out, cause: `the output folder lies inside ${input}, which must stay as it is`, action: 'choose a folder beside it' });
+    if (liesIn(out, input)) throw new LabError({ code: 'merge.out-inside', file: out, cause: `the output folder lies inside ${input}, which must stay as it is`, action: 'choose a folder beside it' });
   }
   const existing = lookUp(out);
   if (existing && (!existing.isDirectory || listFolder(out).length)) {
     throw new LabError({ code: 'merge.out-not-empty', file: out, cause: existing.isDirectory ? 'the output folder is not empty' : 'there is a file of this name', action: 'choose a new or empty folder' });
   }
-}
-
-/** The real path of a folder that may not exist yet. */
-function realTarget(path: string): string {
-  return lookUp(path) || resolve(path, '..') === path ? realPath(path) : join(realTarget(resolve(path, '..')), basename(path));
 }
 
 function checkSpace(out: string, checkpoint: Checkpoint): void {

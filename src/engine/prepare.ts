@@ -96,6 +96,8 @@ export function openData(source: ExperimentFile, { checkpoint, family, limits }:
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
   if (start) checkAdapterTask(start, task);
   const tokenizer = loadTokenizer(checkpoint.folder, { words: task === 'TOKEN_CLS' });
+  // Of a language model's texts it counts what is left to learn, which loadTexts sees.
+  if (task !== 'CAUSAL_LM') checkRoom(training.max_length, tokenizer, dataset.text_pair_column !== null);
 
   report.progress({ message: 'Reading the data', fraction: null });
   const files = { train: source.resolve(dataset.train), eval: dataset.eval === null ? null : source.resolve(dataset.eval) };
@@ -166,6 +168,14 @@ export function prepareVariant(base: Prepared, { lora, training }: Experiment): 
   const plan = planAdapter(base.model, lora);
   const trainables = lora.init_adapter === null ? initialTrainables(base.model, plan, training.seed, lora) : base.trainables;
   return { ...base, plan, trainables };
+}
+
+/** Error `training.max-length`: nothing but special tokens would be left of any text. */
+function checkRoom(max_length: number, tokenizer: LanguageTokenizer, pair: boolean): void {
+  // The special tokens stay where no token may be left.
+  const special = tokenizer.encode('', 0, pair ? '' : null).input_ids.length;
+  if (max_length > special) return;
+  throw new LabError({ code: 'training.max-length', where: 'training.max_length', cause: `is ${max_length}, and the special tokens around ${pair ? 'a pair of texts' : 'a text'} alone take ${special}`, action: `set it to at least ${special + 1}` });
 }
 
 /** What reading texts takes beside the file. */

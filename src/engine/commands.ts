@@ -185,7 +185,9 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
   async inspect(args) {
     const { positionals: [path] } = parse(args, {}, 1, 'a checkpoint folder or an experiment file');
     const engine = startThread();
-    if (lookUp(resolve(path))?.isDirectory || extname(path) !== '.json') return engine.request('inspect', { folder: resolve(path), task: null });
+    const { isFile } = lookUp(resolve(path)) ?? { isFile: extname(path) === '.json' };
+    // Of weights it is to be said that their folder is wanted.
+    if (!isFile || extname(path) === '.safetensors') return engine.request('inspect', { folder: resolve(path), task: null });
     const source = readExperimentFile(path);
     const { base_model, task, problem_type, lora, dataset } = source.experiment;
     return engine.request('inspect', {

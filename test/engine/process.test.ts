@@ -61,6 +61,11 @@ test('train, predict, merge and inspect print JSON and agree with each other', (
   const inspected = JSON.parse((await lab(['inspect', file])).out) as Inspection;
   assert.deepEqual([inspected.trainable_parameters, inspected.all_parameters], [summary.trainable_parameters, summary.all_parameters]);
   assert.equal(inspected.data_bytes, statSync(join(folder, 'train.jsonl')).size + statSync(join(folder, 'eval.jsonl')).size);
+  const renamed = join(folder, 'case.jsonc');
+  cpSync(file, renamed);
+  const again = await lab(['inspect', renamed]);
+  assert.equal(again.code, 0, again.err);
+  assert.deepEqual(JSON.parse(again.out), inspected, 'whatever the file is called');
   const previewed = await lab(['preview', file, '--examples', '2']);
   assert.equal(previewed.code, 0, previewed.err);
   const { rows, examples } = JSON.parse(previewed.out) as Preview;
@@ -201,7 +206,7 @@ test('what the input is at fault for ends with 2 and one message, and writes not
     [['train', file], /case\.lora\.json: line \d+, lora\.target_modules: "quary" matches no linear layer.*Did you mean "query"/],
     [['train', join(folder, 'none.lora.json')], /none\.lora\.json: there is no such file/],
     [['train', file, '--fast'], /--fast/], [['preview', file, '--examples', '0'], /--examples is no number of examples/], [['bake'], /"bake" is no command; there are train/], [['merge', '--base', folder], /--adapter is missing/],
-    [['inspect', folder], /config\.json/], [['predict', '--base', join(folder, 'model'), '--input', join(folder, 'eval.jsonl'), '--text_column', 'body'], /"body".*"text"/],
+    [['inspect', folder], /config\.json/], [['inspect', join(folder, 'model/model.safetensors')], /it is a file, not a folder\. Give the folder that holds config\.json/], [['predict', '--base', join(folder, 'model'), '--input', join(folder, 'eval.jsonl'), '--text_column', 'body'], /"body".*"text"/],
   ] as const) {
     const { code, out, err } = await lab([...args]);
     assert.equal(code, 2, err);

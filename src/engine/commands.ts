@@ -175,6 +175,8 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     const given = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
     if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') {
       if (given.pairs) throw usageError('--text_pair_column is only for classifiers');
+      const drawing = (['top_k', 'top_p', 'seed'] as const).find(name => settings[name] !== undefined);
+      if (drawing && settings.temperature === undefined) throw usageError(`--${drawing} needs --temperature: without it the most probable token is taken, and nothing is drawn`, `add --temperature, or leave --${drawing} out`);
       return asked(given.lines, engine => engine.request('generate', { ...model, prompts: given.texts, chat: options.chat === true, ...settings }));
     }
     const [foreign] = [...Object.keys(settings), ...(options.chat ? ['chat'] : [])];

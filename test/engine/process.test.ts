@@ -118,6 +118,13 @@ test('a language model is trained and continues texts; its tokens come with the 
   assert.match(negative.err, /The value of --temperature begins with a dash\. Write "--temperature=-1"/);
   assert.match((await predict('--lora.r', '8')).err, /Unknown option '--lora\.r'\. See: /);
   assert.equal((await predict('--temperature', 'hot')).code, 2);
+  for (const [option, value] of [['--top_k', '3'], ['--top_p', '0.5'], ['--seed', '1']]) {
+    const { code, out, err } = await predict(option, value);
+    assert.deepEqual([code, out], [2, '']);
+    assert.match(err, new RegExp(`${option} needs --temperature: .*Add --temperature, or leave ${option} out`));
+  }
+  const drawn = await predict('--max_new_tokens', '5', '--temperature', '1', '--top_k', '3', '--top_p', '0.9', '--seed', '1');
+  assert.equal(drawn.code, 0, drawn.err);
   for (const [threads, says] of [['0', /--threads: give a whole number at least 1/], ['two', /--threads is no number/], ['5000', /--threads: is 5000, and there (is|are) \d+ CPU/]] as const) {
     const { code, err } = await predict('--threads', threads);
     assert.equal(code, 2);

@@ -5,7 +5,7 @@
 import { extname, resolve } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { showProgress } from './cliProgress';
-import { readRecords, readRows, textOf, type Column } from './data/dataset';
+import { placeIn, readRecords, readRows, textOf, type Column } from './data/dataset';
 import { DeviceWatch } from './deviceWatch';
 import { settled, startThread, type EngineThread } from './engineThread';
 import { formatReport, LabError } from './errors';
@@ -86,11 +86,14 @@ function asOption(error: unknown): unknown {
 }
 
 /** What is said of one of the texts that were given. */
-const OF_A_TEXT = ['predict.no-texts', 'dataset.token-beyond-vocabulary', 'dataset.token-type'];
+const OF_A_TEXT = ['predict.no-texts', 'predict.too-long', 'predict.context', 'predict.chat-template', 'dataset.token-beyond-vocabulary', 'dataset.token-type'];
 
-/** An error about a text names the file that the texts came from. */
-function inInput(error: unknown, file: string): unknown {
-  return error instanceof LabError && OF_A_TEXT.includes(error.report.code) ? new LabError({ ...error.report, file }, { cause: error }) : error;
+/** An error about a text names the file and the line that the text came from. */
+function inInput(error: unknown, file: string, lines: readonly number[]): unknown {
+  if (!(error instanceof LabError) || !OF_A_TEXT.includes(error.report.code)) return error;
+  // Of several texts the engine gives the number of one, as "text 2" or "prompt 2".
+  const [, number = 1] = /^\w+ (\d+)$/.exec(error.report.where ?? '') ?? [];
+  return new LabError({ ...error.report, file, where: placeIn({ file, line: lines[Number(number) - 1] }) }, { cause: error });
 }
 
 /** A run or a sweep, which a signal ends with a checkpoint. */
@@ -154,35 +157,39 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
     const model = { base: required(options, 'base'), adapter: options.adapter === undefined ? null : required(options, 'adapter'), device, precision, threads };
     const settings = Object.fromEntries(numbers.flatMap(name => (options[name] === undefined ? [] : [[name, numberOf(options, name)]])));
     const task = predictTask(model.base, model.adapter);
-    const asked = <T>(answer: (engine: EngineThread) => Promise<T>): Promise<T> => {
+    const asked = <T>(lines: readonly number[], answer: (engine: EngineThread) => Promise<T>): Promise<T> => {
       const engine = startThread();
       engine.on('log', ({ level, message }) => { if (level === 'warn') process.stderr.write(`warn: ${message}\n`); });
       const watch = new DeviceWatch(engine.calls, since => {
         process.stderr.write(since === null ? 'the GPU has answered\n' : `warn: ${formatReport(silentReport(since, 'Ctrl+C ends it', 'the work'))}\n`);
       });
       watch.start();
-      return answer(engine).catch(error => { throw asOption(inInput(error, required(options, 'input'))); }).finally(() => watch.stop());
+      return answer(engine).catch(error => { throw asOption(inInput(error, required(options, 'input'), lines)); }).finally(() => watch.stop());
     };
-    const classify = (request: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'>): Promise<unknown> => asked(engine => engine.request('predict', { ...model, ...request }));
+    const classify = ({ lines, ...request }: Pick<EngineRequests['predict'][0], 'texts' | 'pairs'> & Lines): Promise<unknown> => asked(lines, engine => engine.request('predict', { ...model, ...request }));
     if (task === 'TOKEN_CLS') {
       const [unused] = [...Object.keys(settings), ...(options.chat ? ['chat'] : []), ...(column('text_pair_column') === null ? [] : ['text_pair_column'])];
       if (unused !== undefined) throw usageError(`--${unused} is not used by ${task}`);
-      return classify({ texts: readWords(required(options, 'input'), column('text_column') ?? 'tokens') });
+      return classify(readWords(required(options, 'input'), column('text_column') ?? 'tokens'));
     }
-    const { texts, pairs } = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
+    const given = readTexts(required(options, 'input'), column('text_column') ?? (task === 'SEQ_2_SEQ_LM' ? 'source' : 'text'), column('text_pair_column'));
     if (task === 'CAUSAL_LM' || task === 'SEQ_2_SEQ_LM') {
-      if (pairs) throw usageError('--text_pair_column is only for classifiers');
-      return asked(engine => engine.request('generate', { ...model, prompts: texts, chat: options.chat === true, ...settings }));
+      if (given.pairs) throw usageError('--text_pair_column is only for classifiers');
+      const drawing = (['top_k', 'top_p', 'seed'] as const).find(name => settings[name] !== undefined);
+      if (drawing && settings.temperature === undefined) throw usageError(`--${drawing} needs --temperature: without it the most probable token is taken, and nothing is drawn`, `add --temperature, or leave --${drawing} out`);
+      return asked(given.lines, engine => engine.request('generate', { ...model, prompts: given.texts, chat: options.chat === true, ...settings }));
     }
     const [foreign] = [...Object.keys(settings), ...(options.chat ? ['chat'] : [])];
     if (foreign !== undefined) throw usageError(`--${foreign} is only for language models`);
-    return classify({ texts, pairs });
+    return classify(given);
   },
 
   async inspect(args) {
     const { positionals: [path] } = parse(args, {}, 1, 'a checkpoint folder or an experiment file');
     const engine = startThread();
-    if (lookUp(resolve(path))?.isDirectory || extname(path) !== '.json') return engine.request('inspect', { folder: resolve(path), task: null });
+    const { isFile } = lookUp(resolve(path)) ?? { isFile: extname(path) === '.json' };
+    // Of weights it is to be said that their folder is wanted.
+    if (!isFile || extname(path) === '.safetensors') return engine.request('inspect', { folder: resolve(path), task: null });
     const source = readExperimentFile(path);
     const { base_model, task, problem_type, lora, dataset } = source.experiment;
     return engine.request('inspect', {
@@ -235,22 +242,26 @@ const COMMANDS: Record<string, (args: string[], started?: StartedWorker) => Prom
   },
 };
 
-function readTexts(file: string, text_column: string, text_pair_column: string | null): { texts: string[]; pairs?: string[] } {
+/** The line, or row, on which each text of a file begins. */
+interface Lines { lines: number[] }
+
+function readTexts(file: string, text_column: string, text_pair_column: string | null): { texts: string[]; pairs?: string[] } & Lines {
   if (extname(file) === '.txt') {
     if (text_pair_column !== null) throw usageError('--text_pair_column needs a file with columns: .jsonl, .csv, .tsv or .parquet');
-    const texts = readText(file, 1 << 28).split(/\r?\n/).filter(line => line !== '');
-    if (!texts.length) throw new LabError({ code: 'dataset.empty', file, cause: 'the file holds no text', action: 'write one text a line, or name another file' });
-    return { texts };
+    const rows = readText(file, 1 << 28).split(/\r?\n/).map((text, i) => ({ text, line: i + 1 })).filter(({ text }) => text !== '');
+    if (!rows.length) throw new LabError({ code: 'dataset.empty', file, cause: 'the file holds no text', action: 'write one text a line, or name another file' });
+    return { texts: rows.map(row => row.text), lines: rows.map(row => row.line) };
   }
   const rows = [...readRows({ file, text_column, text_pair_column, label_column: null, keys: `--text_column${text_pair_column === null ? '' : ' and --text_pair_column'}` })];
-  return { texts: rows.map(row => row.text), ...(text_pair_column === null ? {} : { pairs: rows.map(row => row.pair!) }) };
+  return { texts: rows.map(row => row.text), ...(text_pair_column === null ? {} : { pairs: rows.map(row => row.pair!) }), lines: rows.map(row => row.line) };
 }
 
 /** Lists of words, or texts that are split at spaces. */
-function readWords(file: string, name: string): (string | string[])[] {
-  if (extname(file) === '.txt') return readTexts(file, name, null).texts;
+function readWords(file: string, name: string): { texts: (string | string[])[] } & Lines {
+  if (extname(file) === '.txt') return readTexts(file, name, null);
   const words: Column<string | string[]> = { name, read: (value, column, at) => (Array.isArray(value) ? value.map(word => textOf(word, column, at)) : textOf(value, column, at)) };
-  return Array.from(readRecords({ file, columns: { words }, keys: '--text_column' }), ({ values }) => values.words);
+  const rows = [...readRecords({ file, columns: { words }, keys: '--text_column' })];
+  return { texts: rows.map(row => row.values.words), lines: rows.map(row => row.line) };
 }
 
 /** Indented, with each token of a preview on a line of its own. */

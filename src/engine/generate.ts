@@ -8,6 +8,7 @@ import { KEEPS_NOTHING, type Loaded, type LoadedModels } from './loadedModels';
 import { endTokens } from './generation/endTokens';
 import { repetitionPenalty } from './generation/generationConfig';
 import { Generator } from './generation/generator';
+import { promptAt } from './generation/longContext';
 import { Continuation, writeTexts } from './generation/write';
 import { ADAPTER_CONFIG, fillTrainables, readAdapter, settingsFromAdapter } from './model/adapter';
 import { checkAdapterTask, planOf } from './model/adapterSettings';
@@ -82,7 +83,7 @@ async function loadWriter({ base, adapter: folder, device, precision, threads }:
     begins(prompts, chat, { seed, max_new_tokens }) {
       if (chat && seq2seq) throw new LabError({ code: 'predict.setting', where: 'chat', cause: 'is not possible with an encoder-decoder, which has no conversations', action: 'leave it out' });
       const template = chat ? loadChatTemplate(checkpoint.folder, tokenizer.config) : null;
-      return prompts.map((prompt, i) => beginText(prompt, { template, tokenizer, limits, start, random: random(seed, `completion-${i}`), max_new_tokens, where: prompts.length > 1 ? `prompt ${i + 1}` : undefined }));
+      return prompts.map((prompt, i) => beginText(prompt, { template, tokenizer, limits, start, random: random(seed, `completion-${i}`), max_new_tokens, where: promptAt(i, prompts.length) }));
     },
   };
 }
@@ -92,17 +93,17 @@ interface TextOptions { template: ChatTemplate | null; tokenizer: LanguageTokeni
 /** A prompt that is to be continued; of an encoder-decoder, which has a start token, a source whose target is to be written. */
 function beginText(prompt: string, { template, tokenizer, limits: { max_positions, vocab_size }, start, random, max_new_tokens, where }: TextOptions): Continuation {
   const source = start === undefined ? [] : Array.from(tokenizer.encode(prompt, Number.MAX_SAFE_INTEGER).input_ids);
-  const ids = start === undefined ? template ? tokenizer.tokens(asUser(template, prompt)) : [...tokenizer.before, ...tokenizer.tokens(prompt)] : [start];
-  if (ids.length === 0 || (start !== undefined && !source.length)) throw new LabError({ code: 'predict.no-texts', cause: 'an empty prompt gives this model nothing to begin with', action: 'give at least one word' });
-  if (ids.length >= max_positions) throw new LabError({ code: 'predict.too-long', cause: `the prompt "${prompt.slice(0, 40)}…" has ${ids.length} tokens, the model has ${max_positions} positions`, action: 'shorten it' });
+  const ids = start === undefined ? template ? tokenizer.tokens(asUser(template, prompt, where)) : [...tokenizer.before, ...tokenizer.tokens(prompt)] : [start];
+  if (ids.length === 0 || (start !== undefined && !source.length)) throw new LabError({ code: 'predict.no-texts', where, cause: 'an empty prompt gives this model nothing to begin with', action: 'give at least one word' });
+  if (ids.length >= max_positions) throw new LabError({ code: 'predict.too-long', where, cause: `the prompt "${prompt.slice(0, 40)}…" has ${ids.length} tokens, the model has ${max_positions} positions`, action: 'shorten it' });
   checkIds([...source, ...ids], vocab_size, { where });
   return new Continuation({ tokenizer, random, ids, source, longest: Math.min(max_positions, ids.length + max_new_tokens) });
 }
 
 /** A conversation of one turn of the user, up to where the assistant's begins. Error `predict.chat-template`. */
-function asUser(template: ChatTemplate, prompt: string): string {
+function asUser(template: ChatTemplate, prompt: string, where: string | undefined): string {
   try { return template([{ role: 'user', content: prompt }], true); } catch (error) {
-    throw new LabError({ code: 'predict.chat-template', cause: `the chat template refuses the prompt: ${(error as Error).message}`, action: 'use the chat template that belongs to this checkpoint' }, { cause: error });
+    throw new LabError({ code: 'predict.chat-template', where, cause: `the chat template refuses the prompt: ${(error as Error).message}`, action: 'use the chat template that belongs to this checkpoint' }, { cause: error });
   }
 }
 

@@ -6,7 +6,7 @@ import { checkColumns } from './data/columns';
 import { endOfText } from './data/endOfText';
 import { placeIn, type LabelForm } from './data/dataset';
 import { checkSameClasses, evaluationForm, labelForm, loadExamples, scanLabels, writtenClasses, type ExampleSet, type Looking } from './data/examples';
-import { isWholeNumber, labelsFor, labelsFromNames, namingConfig, type LabelSet } from './data/labels';
+import { adviceFor, isWholeNumber, labelsFor, labelsFromNames, namingConfig, type LabelSet } from './data/labels';
 import { languageForm, loadTexts, nothingLeft } from './data/languageExamples';
 import { packRows } from './data/packing';
 import { loadPairs } from './data/pairExamples';
@@ -96,6 +96,8 @@ export function openData(source: ExperimentFile, { checkpoint, family, limits }:
   const start = lora.init_adapter === null ? null : readAdapter(source.resolve(lora.init_adapter));
   if (start) checkAdapterTask(start, task);
   const tokenizer = loadTokenizer(checkpoint.folder, { words: task === 'TOKEN_CLS' });
+  // Of a language model's texts it counts what is left to learn, which loadTexts sees.
+  if (task !== 'CAUSAL_LM') checkRoom(training.max_length, tokenizer, dataset.text_pair_column !== null);
 
   report.progress({ message: 'Reading the data', fraction: null });
   const files = { train: source.resolve(dataset.train), eval: dataset.eval === null ? null : source.resolve(dataset.eval) };
@@ -168,6 +170,14 @@ export function prepareVariant(base: Prepared, { lora, training }: Experiment): 
   return { ...base, plan, trainables };
 }
 
+/** Error `training.max-length`: nothing but special tokens would be left of any text. */
+function checkRoom(max_length: number, tokenizer: LanguageTokenizer, pair: boolean): void {
+  // The special tokens stay where no token may be left.
+  const special = tokenizer.encode('', 0, pair ? '' : null).input_ids.length;
+  if (max_length > special) return;
+  throw new LabError({ code: 'training.max-length', where: 'training.max_length', cause: `is ${max_length}, and the special tokens around ${pair ? 'a pair of texts' : 'a text'} alone take ${special}`, action: `set it to at least ${special + 1}` });
+}
+
 /** What reading texts takes beside the file. */
 function languageOptions(source: ExperimentFile, checkpoint: Checkpoint, tokenizer: LanguageTokenizer, moment: Date) {
   const template = languageForm(source.experiment.dataset) === 'messages' ? loadChatTemplate(checkpoint.folder, tokenizer.config, moment) : null;
@@ -187,10 +197,10 @@ function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: nu
   return start?.labels ? labelsFromNames(start.labels) : labelsFor(namingConfig(config, form, classes, values.size), classes, values, problem_type === 'multi_label_classification' ? 1 : 2, written());
 }
 
-/** What `labels` says of the whole data names its file. */
+/** What `labels` says of the whole data names its file, and advises what can be done in it. */
 function inFile<T>(file: string, choose: () => T): T {
   try { return choose(); } catch (error) {
-    if (error instanceof LabError && error.report.file === undefined) throw new LabError({ ...error.report, file }, { cause: error });
+    if (error instanceof LabError) throw new LabError({ ...error.report, file: error.report.file ?? file, action: adviceFor(file, error.report.action) }, { cause: error });
     throw error;
   }
 }

@@ -48,8 +48,8 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
   let folder: RunFolder | undefined;
   let step: TrainingStep | undefined;
   try {
-    const path = resume ? folderToResume(source, cwd) : newFolder(source, cwd);
-    folder = resume ? openRunFolder(path, { resume }) : undefined;
+    if (!resume) refuseInputs(source);
+    folder = resume ? openRunFolder(folderToResume(source, cwd), { resume }) : undefined;
     const base = folder && openBase(source);
     const found = folder && findState(folder, source, report);
     const card = GpuMemory.before(source.experiment.engine.device);
@@ -67,7 +67,7 @@ export async function runExperiment({ experiment_file, resume, cwd, control, rep
     if (optimizer) await step.restore(optimizer);
     control.throwIfStopped();
 
-    folder ??= openRunFolder(path, { resume: false });
+    folder ??= openRunFolder(newFolder(source, cwd), { resume: false });
     folder.needSpace(spaceFor(plan.trainable_parameters));
     if (found) folder.supersede(found.state);
     if (folder.previous) report.log({ level: 'info', message: `the earlier run in ${folder.path} was moved to ${folder.previous}` });
@@ -117,17 +117,18 @@ export function freshState({ model, moment, data_fingerprint }: Prepared): Train
   };
 }
 
-/** `output_dir`, or a new folder below `.lora/runs`. Error `run.holds-inputs`: a run that stands there is moved aside, and must not take along what the new one reads. */
-export function newFolder(source: ExperimentFile, cwd: string): string {
-  const { output_dir, base_model, dataset, lora } = source.experiment;
-  if (output_dir !== null) {
-    const folder = source.resolve(output_dir);
-    for (const [key, path] of Object.entries({ base_model, 'dataset.train': dataset.train, 'dataset.eval': dataset.eval, 'lora.init_adapter': lora.init_adapter, output_dir: source.file })) {
-      if (path === null || !liesIn(source.resolve(path), folder)) continue;
-      throw new LabError({ code: 'run.holds-inputs', file: source.file, where: source.place(key), cause: `${key === 'output_dir' ? 'the experiment file itself' : `"${path}"`} lies in output_dir, and a run that stands there is moved aside when a new one begins`, action: 'choose another output_dir' });
-    }
-    return folder;
+/** Error `run.holds-inputs`: a run that stands in `output_dir` is moved aside when a new one begins, and must not take along what that one reads. */
+export function refuseInputs({ experiment: { output_dir, base_model, dataset, lora }, file, resolve, place }: ExperimentFile): void {
+  if (output_dir === null) return;
+  for (const [key, path] of Object.entries({ base_model, 'dataset.train': dataset.train, 'dataset.eval': dataset.eval, 'lora.init_adapter': lora.init_adapter, output_dir: file })) {
+    if (path === null || !liesIn(resolve(path), resolve(output_dir))) continue;
+    throw new LabError({ code: 'run.holds-inputs', file, where: place(key), cause: `${key === 'output_dir' ? 'the experiment file itself' : `"${path}"`} lies in output_dir, and a run that stands there is moved aside when a new one begins`, action: 'choose another output_dir' });
   }
+}
+
+/** `output_dir`, or a new folder below `.lora/runs`. */
+export function newFolder(source: ExperimentFile, cwd: string): string {
+  if (source.experiment.output_dir !== null) return source.resolve(source.experiment.output_dir);
   const time = new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-');
   const base = join(cwd, '.lora', 'runs', `${time}-${source.name}`);
   for (let n = 1; ; n++) {

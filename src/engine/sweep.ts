@@ -12,7 +12,7 @@ import { peakMemory } from './peakMemory';
 import { keepPrefix } from './prefixCache';
 import { prepare, prepareVariant, rowsOf, type Prepared } from './prepare';
 import { release } from './release';
-import { folderToResume, newFolder, withPlace, type RunOptions } from './run';
+import { folderToResume, newFolder, refuseInputs, withPlace, type RunOptions } from './run';
 import { compareFirstStep, exactStep } from './roundingDifference';
 import { openSweepFolder, type SweepFolder } from './sweepFolder';
 import { Member } from './sweepMember';
@@ -37,8 +37,8 @@ export async function runSweep({ experiment_file, resume, cwd, control, report, 
   let folder: SweepFolder | undefined;
   let shared: Awaited<ReturnType<typeof createSharedSteps>> | undefined;
   try {
-    const path = resume ? folderToResume(source, cwd) : newFolder(source, cwd);
-    folder = resume ? openSweepFolder(path, { resume }) : undefined;
+    if (!resume) refuseInputs(source);
+    folder = resume ? openSweepFolder(folderToResume(source, cwd), { resume }) : undefined;
     const earlier = folder?.read();
     if (earlier) checkSame(source, source.sweep, earlier);
     const card = GpuMemory.before(source.experiment.engine.device);
@@ -47,6 +47,7 @@ export async function runSweep({ experiment_file, resume, cwd, control, report, 
     control.throwIfStopped();
 
     report.progress({ message: 'Preparing the model', fraction: null });
+    const path = folder?.path ?? newFolder(source, cwd);
     const names = source.sweep.members.map((changes, i) => memberName(i, changes));
     const experiments = source.sweep.members.map((changes, i) => memberExperiment(source.experiment, changes, join(path, names[i])));
     const variants = experiments.map(experiment => prepareVariant(prepared, experiment));

@@ -61,6 +61,11 @@ test('train, predict, merge and inspect print JSON and agree with each other', (
   const inspected = JSON.parse((await lab(['inspect', file])).out) as Inspection;
   assert.deepEqual([inspected.trainable_parameters, inspected.all_parameters], [summary.trainable_parameters, summary.all_parameters]);
   assert.equal(inspected.data_bytes, statSync(join(folder, 'train.jsonl')).size + statSync(join(folder, 'eval.jsonl')).size);
+  const renamed = join(folder, 'case.jsonc');
+  cpSync(file, renamed);
+  const again = await lab(['inspect', renamed]);
+  assert.equal(again.code, 0, again.err);
+  assert.deepEqual(JSON.parse(again.out), inspected, 'whatever the file is called');
   const previewed = await lab(['preview', file, '--examples', '2']);
   assert.equal(previewed.code, 0, previewed.err);
   const { rows, examples } = JSON.parse(previewed.out) as Preview;
@@ -113,6 +118,13 @@ test('a language model is trained and continues texts; its tokens come with the 
   assert.match(negative.err, /The value of --temperature begins with a dash\. Write "--temperature=-1"/);
   assert.match((await predict('--lora.r', '8')).err, /Unknown option '--lora\.r'\. See: /);
   assert.equal((await predict('--temperature', 'hot')).code, 2);
+  for (const [option, value] of [['--top_k', '3'], ['--top_p', '0.5'], ['--seed', '1']]) {
+    const { code, out, err } = await predict(option, value);
+    assert.deepEqual([code, out], [2, '']);
+    assert.match(err, new RegExp(`${option} needs --temperature: .*Add --temperature, or leave ${option} out`));
+  }
+  const drawn = await predict('--max_new_tokens', '5', '--temperature', '1', '--top_k', '3', '--top_p', '0.9', '--seed', '1');
+  assert.equal(drawn.code, 0, drawn.err);
   for (const [threads, says] of [['0', /--threads: give a whole number at least 1/], ['two', /--threads is no number/], ['5000', /--threads: is 5000, and there (is|are) \d+ CPU/]] as const) {
     const { code, err } = await predict('--threads', threads);
     assert.equal(code, 2);
@@ -128,7 +140,7 @@ test('an empty text gives a classifier without special tokens nothing to read, i
   const trained = await lab(['train', file]);
   assert.ok(trained.code === 2 && /train\.jsonl: line 21: the text in "text" has no tokens/.test(trained.err), trained.err);
   const input = join(folder, 'texts.jsonl');
-  for (const [texts, says] of [[[''], /texts\.jsonl: an empty text gives this model nothing to read/], [['a good film', ''], /texts\.jsonl: text 2: an empty text/]] as const) {
+  for (const [texts, says] of [[[''], /texts\.jsonl: line 1: an empty text gives this model nothing to read/], [['a good film', ''], /texts\.jsonl: line 2: an empty text/]] as const) {
     writeFileSync(input, texts.map(text => JSON.stringify({ text })).join('\n'));
     const { code, err } = await lab(['predict', '--base', join(folder, 'model'), '--input', input]);
     assert.ok(code === 2 && says.test(err), err);
@@ -154,13 +166,32 @@ test('a text with a token or a segment that the model does not know is named, as
     assert.deepEqual([code, out], [2, ''], err);
     assert.match(err, says);
   };
-  await refused(base('linear', widened), text => ({ text }), /texts\.jsonl: text 2: the tokenizer makes the token 116 of this text, the model knows the tokens 0 to 115\. Check that tokenizer\.json/);
-  await refused(base('bert-tags', widened), text => ({ tokens: text.split(' ') }), /texts\.jsonl: text 2: the tokenizer makes the token 116/);
-  await refused(base('llama-text', widened), text => ({ text }), /texts\.jsonl: prompt 2: the tokenizer makes the token \d+ of this text/);
+  await refused(base('linear', widened), text => ({ text }), /texts\.jsonl: line 2: the tokenizer makes the token 116 of this text, the model knows the tokens 0 to 115\. Check that tokenizer\.json/);
+  await refused(base('bert-tags', widened), text => ({ tokens: text.split(' ') }), /texts\.jsonl: line 2: the tokenizer makes the token 116/);
+  await refused(base('llama-text', widened), text => ({ text }), /texts\.jsonl: line 2: the tokenizer makes the token \d+ of this text/);
   const special = (id: string, type_id: number): object => ({ SpecialToken: { id, type_id } });
   const [first, second] = ['A', 'B'].map((id, type_id) => ({ Sequence: { id, type_id } }));
   const segments = base('roberta-pairs', () => ({ post_processor: { type: 'TemplateProcessing', single: [special('<s>', 0), first], pair: [special('<s>', 0), first, second], special_tokens: {} } }), { tokenizer_class: 'PreTrainedTokenizerFast' });
-  await refused(segments, text => ({ text, other: 'b' }), /texts\.jsonl: text 1: the tokenizer gives the segment number 1, the model knows 1\. Check/, '--text_pair_column', 'other');
+  await refused(segments, text => ({ text, other: 'b' }), /texts\.jsonl: line 1: the tokenizer gives the segment number 1, the model knows 1\. Check/, '--text_pair_column', 'other');
+}));
+
+test('a prompt that cannot be continued is named with its file and line, or row', () => inTemporaryFolder(async folder => {
+  const refused = async (name: string, file: string, says: RegExp, ...args: string[]): Promise<void> => {
+    const { code, out, err } = await lab(['predict', '--base', fixture('references', name, 'model'), '--input', file, ...args]);
+    assert.deepEqual([code, out], [2, ''], err);
+    assert.match(err, says);
+  };
+  const input = (name: string, content: string): string => {
+    writeFileSync(join(folder, name), content);
+    return join(folder, name);
+  };
+  const long = 'good film '.repeat(40);
+  await refused('llama-text', input('lines.txt', `a film\n\nthe film\n${long}\n`), /lines\.txt: line 4: the prompt "good film .*…" has \d+ tokens, the model has 64 positions\. Shorten it/);
+  await refused('llama-text', input('one.csv', `text\n${long}\n`), /one\.csv: line 2: the prompt "good film/);
+  await refused('gpt2-text', input('rows.jsonl', '{"text": "a film"}\n\n{"text": ""}\n'), /rows\.jsonl: line 3: an empty prompt gives this model nothing to begin with/);
+  await refused('phi3-longrope', input('mixed.tsv', 'text\na film\nthe film\nthe a an this that it was is are were very\n'), /mixed\.tsv: line 4: a prompt has \d+ tokens and the one before it \d+; .* change after 12 tokens\. Ask for the short and the long ones apart/, '--max_new_tokens', '2');
+  await refused('phi3-longrope', input('crossing.txt', '\nthe film\n'), /crossing\.txt: line 2: a prompt has \d+ tokens and 40 more are asked for/, '--max_new_tokens', '40');
+  await refused('phi3-longrope', fixture('parquet/reviews.parquet'), /reviews\.parquet: row \d+: a prompt has/, '--text_column', 'sentence', '--max_new_tokens', '50');
 }));
 
 test('classes from a base without a classifier are said to mean nothing; with one, or an adapter, there is nothing to say', () => inTemporaryFolder(async folder => {
@@ -182,7 +213,7 @@ test('what the input is at fault for ends with 2 and one message, and writes not
     [['train', file], /case\.lora\.json: line \d+, lora\.target_modules: "quary" matches no linear layer.*Did you mean "query"/],
     [['train', join(folder, 'none.lora.json')], /none\.lora\.json: there is no such file/],
     [['train', file, '--fast'], /--fast/], [['preview', file, '--examples', '0'], /--examples is no number of examples/], [['bake'], /"bake" is no command; there are train/], [['merge', '--base', folder], /--adapter is missing/],
-    [['inspect', folder], /config\.json/], [['predict', '--base', join(folder, 'model'), '--input', join(folder, 'eval.jsonl'), '--text_column', 'body'], /"body".*"text"/],
+    [['inspect', folder], /config\.json/], [['inspect', join(folder, 'model/model.safetensors')], /it is a file, not a folder\. Give the folder that holds config\.json/], [['predict', '--base', join(folder, 'model'), '--input', join(folder, 'eval.jsonl'), '--text_column', 'body'], /"body".*"text"/],
   ] as const) {
     const { code, out, err } = await lab([...args]);
     assert.equal(code, 2, err);

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { scanLabels } from '../../src/engine/data/examples';
 import { labelsFor, labelsFromNames } from '../../src/engine/data/labels';
 import { LabError } from '../../src/engine/errors';
-import { fixture } from '../support/paths';
+import { previewData } from '../../src/engine/preview';
+import { inTemporaryFolder } from '../support/faults';
+import { fixture, ROOT } from '../support/paths';
 
 const named = (...names: string[]): Record<string, unknown> => ({ id2label: Object.fromEntries(names.map((name, i) => [i, name])) });
 const numbered = (n: number): Record<string, unknown> => named(...Array.from({ length: n }, (_, i) => `LABEL_${i}`));
@@ -114,4 +116,20 @@ test('labels that cannot be learned are refused', () => {
 test('few of many classes are fine where the checkpoint has that many', () => {
   assert.equal(namesFor({}, 6000, [0, 5000]).length, 6000);
   assert.equal(namesFor({}, null, [0, 900]).length, 901);
+});
+
+test('what is advised for numbers that are no class numbers can be done in the file: a csv has no whole numbers that are texts', async () => {
+  const refusal = (name: string, content: string): Promise<string> => inTemporaryFolder(folder => {
+    writeFileSync(join(folder, name), content);
+    const file = join(folder, 'labels.lora.json');
+    writeFileSync(file, JSON.stringify({ base_model: join(ROOT, 'media/sample/model'), dataset: { train: name } }));
+    try { previewData({ experiment_file: file }); } catch (error) { return (error as Error).message.replace(folder, ''); }
+    return 'read';
+  });
+  const names = 'give them names that are no whole numbers, such as neg and pos.';
+  assert.equal(await refusal('a.csv', 'text,label\na,1\nb,"-1"\n'), `/a.csv: line 3: the class number -1 is negative. Number the classes 0, 1, 2, …, or ${names}`);
+  assert.equal(await refusal('a.tsv', 'text\tlabel\na\t1500\nb\t2000\n'), `/a.tsv: the class numbers go up to 2000, but only 2 different ones occur. Number the classes 0, 1, 2, …, or ${names}`);
+  assert.match(await refusal('a.jsonl', '{"text": "a", "label": 1}\n{"text": "b", "label": -1}\n'), /is negative\. Number the classes 0, 1, 2, …, or write the labels as texts\.$/);
+  assert.equal(await refusal('a.csv', 'text,label\na,neg\nb,pos\n'), 'read');
+  assert.equal(await refusal('a.jsonl', '{"text": "a", "label": "1"}\n{"text": "b", "label": "-1"}\n'), 'read');
 });

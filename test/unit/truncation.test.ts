@@ -9,6 +9,7 @@ import { wordTokenizer } from '../../src/engine/data/wordTokenizer';
 import { LabError } from '../../src/engine/errors';
 import { readExperimentFile } from '../../src/engine/experimentFile';
 import { prepare } from '../../src/engine/prepare';
+import { previewData } from '../../src/engine/preview';
 import { SILENT } from '../../src/engine/reporter';
 import { IGNORED } from '../../src/engine/training/step.types';
 import { inTemporaryFolder } from '../support/faults';
@@ -75,3 +76,22 @@ test('a run says at which end its examples were cut; another side is refused', (
   assert.match(said('left'), /train examples are longer than max_length 4 and were cut off at their beginning/);
   assert.throws(() => said('middle'), (error: unknown) => error instanceof LabError && error.report.code === 'tokenizer.invalid' && /truncation_side in tokenizer_config\.json is "middle"/.test(error.message));
 }));
+
+test('a max_length of which special tokens leave nothing to a text is refused at its line; with one more token a run begins', async () => {
+  for (const [name, special, around] of [['linear', 2, 'a text'], ['bert-tags', 2, 'a text'], ['bert-pairs', 3, 'a pair of texts'], ['roberta-pairs', 4, 'a pair of texts']] as const) {
+    await inTemporaryFolder(folder => {
+      const sized = (max_length: number): string => copyCase(folder, { training: { max_length } }, name);
+      const file = sized(special);
+      const line = readFileSync(file, 'utf8').split('\n').findIndex(text => text.includes('"max_length"')) + 1;
+      assert.throws(() => previewData({ experiment_file: file }), (error: unknown) => {
+        assert.ok(error instanceof LabError, String(error));
+        assert.equal(error.message, `${file}: line ${line}, training.max_length: is ${special}, and the special tokens around ${around} alone take ${special}. Set it to at least ${special + 1}.`);
+        return true;
+      });
+      const { longest, cut } = previewData({ experiment_file: sized(special + 1) });
+      assert.ok(longest === special + 1 && cut > 0, name);
+    });
+  }
+  // GPT-2 puts nothing around a text.
+  await inTemporaryFolder(folder => assert.equal(previewData({ experiment_file: copyCase(folder, { training: { max_length: 2 } }, 'gpt2-classes') }).longest, 2));
+});

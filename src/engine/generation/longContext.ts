@@ -9,11 +9,16 @@ import type { BatchLayout } from '../training/layout';
 export function checkContext({ rotary }: Pick<BatchLayout, 'rotary'>, texts: readonly { ids: ArrayLike<number>; longest: number }[]): void {
   if (!rotary?.long) return;
   const { beyond } = rotary.long;
-  const problem = (cause: string, action: string): LabError => new LabError({ code: 'predict.context', cause: `${cause}; the angles of this model's rotary embedding (longrope) change after ${beyond} tokens`, action });
-  const crossing = texts.find(({ ids, longest }) => ids.length <= beyond && longest > beyond);
-  if (crossing) {
-    const room = beyond - crossing.ids.length;
-    throw problem(`a prompt has ${crossing.ids.length} tokens and ${crossing.longest - crossing.ids.length} more are asked for`, room ? `ask for at most ${room}, or give a prompt of more than ${beyond} tokens` : `give a prompt of less or more than ${beyond} tokens`);
+  const problem = (place: number, cause: string, action: string): LabError => new LabError({ code: 'predict.context', where: promptAt(place, texts.length), cause: `${cause}; the angles of this model's rotary embedding (longrope) change after ${beyond} tokens`, action });
+  const crossing = texts.findIndex(({ ids, longest }) => ids.length <= beyond && longest > beyond);
+  if (crossing >= 0) {
+    const { ids: { length }, longest } = texts[crossing];
+    const room = beyond - length;
+    throw problem(crossing, `a prompt has ${length} tokens and ${longest - length} more are asked for`, room ? `ask for at most ${room}, or give a prompt of more than ${beyond} tokens` : `give a prompt of less or more than ${beyond} tokens`);
   }
-  if (texts.some(({ ids }) => ids.length <= beyond) && texts.some(({ ids }) => ids.length > beyond)) throw problem('some prompts are shorter and some longer', 'ask for the short and the long ones apart');
+  const other = texts.findIndex(({ ids }) => (ids.length <= beyond) !== (texts[0].ids.length <= beyond));
+  if (other >= 0) throw problem(other, `a prompt has ${texts[other].ids.length} tokens and the one before it ${texts[other - 1].ids.length}`, 'ask for the short and the long ones apart');
 }
+
+/** Where a prompt stands among others. */
+export const promptAt = (place: number, prompts: number): string | undefined => (prompts > 1 ? `prompt ${place + 1}` : undefined);

@@ -6,6 +6,7 @@ import * as vscode from 'vscode';
 import type { DatasetSettings, TASKS } from '../protocol/experiment';
 import { kindOfModel, type ModelKind } from '../protocol/modelTypes';
 import { experimentName } from './experimentDocument';
+import { freeName } from './freeName';
 import type { Lab } from './lab';
 import { ReportedError } from './reports';
 import { isCheckpointFolder } from './runFolders';
@@ -36,9 +37,11 @@ interface Place { title: string; folder: string | undefined; name: string; given
 
 /** Writes an experiment, asking where unless that is `given`, and opens it. Returns the new file, or undefined if the person gave up. Error `experiment.exists`. */
 export async function createExperiment(lab: Lab, { title, folder, name, given }: Place, text: (target: string) => Promise<string> | string): Promise<string | undefined> {
-  const file = given ?? (await vscode.window.showSaveDialog({ title, filters: { Experiment: ['lora.json'] }, defaultUri: folder === undefined ? undefined : vscode.Uri.file(await freeName(folder, name)) }))?.fsPath;
+  const defaultUri = folder === undefined ? undefined : vscode.Uri.file(await freeName(folder, name, '.lora.json'));
+  // VS Code's own dialog compares the last part of an extension alone. Without "json" it would append .lora.json to a name that has it.
+  const file = given ?? (await vscode.window.showSaveDialog({ title, filters: { Experiment: ['lora.json', 'json'] }, defaultUri }))?.fsPath;
   if (!file) return undefined;
-  const target = file.endsWith('.lora.json') ? file : `${file.replace(/\.json$/, '')}.lora.json`;
+  const target = `${file.replace(/(\.lora\.json|\.json)+$/, '')}.lora.json`;
   // The dialog has asked whether a file that is there is to be replaced, but only about the name that it knows.
   const flag = given === undefined && target === file ? 'w' : 'wx';
   await fs.writeFile(target, await text(target), { flag }).catch((error: NodeJS.ErrnoException) => {
@@ -49,15 +52,6 @@ export async function createExperiment(lab: Lab, { title, folder, name, given }:
   await lab.current.choose(uri);
   await vscode.window.showTextDocument(uri);
   return target;
-}
-
-/** The first of `name.lora.json`, `name-2.lora.json` … that is not there yet. */
-async function freeName(folder: string, name: string): Promise<string> {
-  const taken = await fs.readdir(folder).catch(() => [] as string[]);
-  for (let number = 1; ; number++) {
-    const file = `${name}${number > 1 ? `-${number}` : ''}.lora.json`;
-    if (!taken.includes(file)) return path.join(folder, file);
-  }
 }
 
 /** `file` as an experiment in `folder` names it. */

@@ -188,6 +188,7 @@ suite('Experiment file', () => {
     assert.equal(await made(first), first);
     assert.equal(JSON.parse(readFileSync(first, 'utf8')).base_model, 'model');
     await assert.rejects(() => made(inWorkspace('experiment')), /there is an experiment of this name already/, 'the dialog knows of no other name');
+    await assert.rejects(() => made(`${first}.lora.json`), /experiment\.lora\.json: there is an experiment of this name already/, 'nor of one that it has lengthened');
   });
 
   test('two new experiments on the same data have folders of their own for their runs', async () => {

@@ -89,6 +89,11 @@ const PAIRS = [
   [/^(question|query)$/i, /^(sentence|passage|answer)$/i],
 ];
 
+/** Columns that hold what a classifier is to tell. */
+const LABEL = /^(labels?|class|category|sentiment)$/i;
+/** Columns that number the rows. */
+const ID = /^(|.*_?id|idx|index|unnamed: 0)$/i;
+
 type Columns = { task: (typeof TASKS)[number] } & Partial<Record<keyof DatasetSettings, string>>;
 interface Header { names: string[]; lists: string[] }
 
@@ -110,13 +115,19 @@ async function columns(train: string, kind: ModelKind): Promise<Columns> {
   if (kind === 'encoder-decoder') return { task: 'SEQ_2_SEQ_LM', source_column: found(/^(source|input|prompt|question|article|document|text)$/i) ?? 'source', target_column: found(/^(target|output|completion|answer|summary|response)$/i) ?? 'target' };
   const [tokens_column, tags_column] = [/^(tokens|words)$/i, /^(tags|labels|.+_tags)$/i].map(pattern => found(pattern, lists));
   if (kind === 'encoder' && tokens_column && tags_column) return { task: 'TOKEN_CLS', tokens_column, tags_column };
-  if (kind === 'encoder') return { task: 'SEQ_CLS', ...texts, label_column: found(/^(labels?|class|category|target)$/i) ?? 'label' };
+  if (kind === 'encoder') return { task: 'SEQ_CLS', ...texts, label_column: found(LABEL) ?? found(/^target$/i) ?? onlyBeside(Object.values(texts), names) ?? 'label' };
   const messages_column = found(/^(messages|conversations?)$/i, lists);
   if (messages_column) return { task: 'CAUSAL_LM', messages_column };
   const [prompt_column, completion_column] = [/^(prompt|instruction|question|input|source)$/i, /^(completion|response|output|answer|target)$/i].map(pattern => found(pattern));
   if (prompt_column && completion_column) return { task: 'CAUSAL_LM', prompt_column, completion_column };
-  const label_column = found(/^(labels?|class|category)$/i);
+  const label_column = found(LABEL);
   return label_column ? { task: 'SEQ_CLS', ...texts, label_column } : { task: 'CAUSAL_LM', text_column };
+}
+
+/** The one column that is left where the texts have been found, apart from numbers of rows. */
+function onlyBeside(texts: string[], names: string[]): string | undefined {
+  const left = names.filter(name => !texts.includes(name) && !ID.test(name));
+  return left.length === 1 && texts.every(name => names.includes(name)) ? left[0] : undefined;
 }
 
 async function firstLine(train: string): Promise<string> {

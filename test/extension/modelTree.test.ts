@@ -20,6 +20,8 @@ suite('Model tree', () => {
 
   test('linear layers and embeddings have boxes; the head is trained whole', async () => {
     assert.equal(isTicked(await itemOf('layer 0', 'attention', 'output.LayerNorm')), undefined);
+    assert.equal(await iconOf('layer 0', 'attention', 'output.LayerNorm'), 'lock');
+    assert.equal(await iconOf('classifier'), 'unlock');
     assert.equal(isTicked(await itemOf('embeddings', 'word_embeddings')), false);
     assert.equal(isTicked(await itemOf('embeddings', 'LayerNorm')), undefined);
     assert.equal(isTicked(await itemOf('classifier')), undefined);
@@ -150,6 +152,7 @@ suite('Model tree', () => {
       await assert.rejects(async () => vscode.commands.executeCommand(`loraLab.${command}`, {}), /"lora": null: the whole model is trained, without an adapter/, command);
     }
     assert.equal(await textOf(whole), before);
+    for (const labels of [[], ['layer 0'], ['layer 0', 'attention'], ['layer 0', 'attention', 'self.query']]) assert.equal(await iconOf(...labels), 'unlock', labels.join());
   });
 
   test('typing in the file ticks the tree, and undo takes a tick back', async () => {

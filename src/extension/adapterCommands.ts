@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 import { formatBytes } from '../protocol/adapterMath';
 import { copyFolderAtomic } from './copyFolder';
 import { withEngine } from './engineClient';
+import { freeName } from './freeName';
 import { requireTrust, type Lab } from './lab';
 import { ReportedError } from './reports';
 import { baseOfAdapter, CHECKPOINT_NAME, isAdapter, isCheckpointFolder } from './runFolders';
@@ -21,7 +22,7 @@ export async function saveAdapter(lab: Lab, args: SaveArguments = {}): Promise<s
   const from = args.from ?? await chooseAdapter(lab, 'Save adapter');
   if (!from) return undefined;
   await requireAdapter(from);
-  const to = args.to ?? await chooseNewFolder('Save adapter as', path.join(defaultParent(lab), `${lab.document?.name ?? 'lora'}-adapter`));
+  const to = args.to ?? await chooseNewFolder(lab, 'Save adapter as', 'adapter');
   if (!to) return undefined;
   await vscode.window.withProgress({ location: vscode.ProgressLocation.Window, title: 'Saving the adapter' }, () => copyFolderAtomic(from, to, CHECKPOINT_NAME.test(path.basename(from)) ? RESUMING : []));
   if (args.to === undefined) void offerToReveal(`Adapter saved in ${vscode.workspace.asRelativePath(to)}.`, to);
@@ -36,7 +37,7 @@ export async function mergeAdapter(lab: Lab, args: MergeArguments = {}): Promise
   await requireAdapter(adapter);
   const base = args.base ?? await baseFor(lab, adapter);
   if (!base) return undefined;
-  const out = args.out ?? await chooseNewFolder('Write the merged model to', path.join(defaultParent(lab), `${lab.document?.name ?? 'lora'}-merged`));
+  const out = args.out ?? await chooseNewFolder(lab, 'Write the merged model to', 'merged');
   if (!out) return undefined;
   const report = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: 'Merging the adapter', cancellable: true }, (progress, token) =>
     withEngine(lab.engineOptions, engine => {
@@ -86,7 +87,8 @@ export async function chooseAdapter(lab: Lab, title: string): Promise<string | u
   return picked?.[0].fsPath;
 }
 
-async function chooseNewFolder(title: string, suggestion: string): Promise<string | undefined> {
+async function chooseNewFolder(lab: Lab, title: string, what: string): Promise<string | undefined> {
+  const suggestion = await freeName(defaultParent(lab), `${lab.document?.name ?? 'lora'}-${what}`);
   const uri = await vscode.window.showSaveDialog({ title, saveLabel: 'Save', defaultUri: vscode.Uri.file(suggestion) });
   return uri?.fsPath;
 }

@@ -84,6 +84,7 @@ export class ExperimentRun {
     if (admission && !await this.admitted(admission, attempt)) return undefined;
     this.foreign = undefined;
     let ended: { summary: Summary | SweepSummary } & Told | undefined;
+    let resumable: boolean | undefined;
     const told = (): Told => ({ longest: this.current.started?.longest ?? 0, rows: this.current.started?.rows, half_precision: this.current.started?.half_precision ?? false });
     // What goes on is the experiment's own run, whatever else is shown.
     const goesOn = resume && this.own;
@@ -108,19 +109,26 @@ export class ExperimentRun {
       const report = toReport(error);
       // Stopping before there is anything to save is what the person asked for, not a failure.
       if (report.code === 'run.cancelled') await this.showAgain(before, attempt);
-      else this.update({ status: 'failed', error: report, progress: null, blocked: null, saving: false });
+      else if (this.hasBegun || before.view.status === 'elsewhere') this.update({ status: 'failed', error: report, progress: null, blocked: null, saving: false });
+      else {
+        resumable = before.view.resumable;
+        await this.showAgain(before, attempt, { attempt, status: 'failed', error: report });
+      }
     } finally {
       (await starting.catch(() => undefined))?.kill();
       if (this.engine === starting) this.engine = undefined;
       this.silentSince = null;
       this.update({ silent: null });
-      await this.lookAtFolder();
+      await this.lookAtFolder(resumable);
     }
     return ended && { ...ended, summary: { ...ended.summary, state: ended.summary.state === 'finished' ? 'finished' : 'stopped' } };
   }
 
-  /** The run that was shown before a start which was stopped before its first step, if it is still there: a new sweep has moved it aside when it evaluates. */
-  private async showAgain({ view, records, members, own }: Shown, attempt: number): Promise<void> {
+  /**
+   * The run that was shown before a start which was stopped before its first step, if it is still there: a new sweep has moved it aside when it evaluates.
+   * `failure` is what came of a start that failed before it wrote anything.
+   */
+  private async showAgain({ view, records, members, own }: Shown, attempt: number, failure: Partial<RunView> = {}): Promise<void> {
     if (view.status === 'elsewhere') {
       // What is active is not replaced by what lies on disk.
       this.update({ ...EMPTY_RUN, attempt });
@@ -130,7 +138,7 @@ export class ExperimentRun {
     this.own = own || !there;
     this.members = there ? members : undefined;
     this.replaceHistory(there ? records : []);
-    this.update(there ? view : { ...EMPTY_RUN, attempt });
+    this.update({ ...(there ? view : { ...EMPTY_RUN, attempt }), ...failure });
   }
 
   /** Asks whether the run may begin; the view says that it is being prepared. Otherwise the last run is shown again. */
@@ -313,6 +321,9 @@ export class ExperimentRun {
     this.measured.dispose();
   }
 
+  /** Whether the run that was started last, or the sweep, has a folder: until then nothing is written. */
+  private get hasBegun(): boolean { return this.current.started !== null || this.current.sweep !== null; }
+
   /** The engine once it runs; undefined where there is none, or where it did not start. */
   private async started(): Promise<EngineClient | undefined> {
     return this.engine?.catch(() => undefined);
@@ -347,7 +358,8 @@ export class ExperimentRun {
     engine.on('progress', progress => this.active && this.update({ progress }));
   }
 
-  private async lookAtFolder(): Promise<void> {
+  /** What can be done with the run in the folder that is shown. `known`: whether it can go on, where the status is that of a later start. */
+  private async lookAtFolder(known?: boolean): Promise<void> {
     const { folder, status, attempt } = this.current;
     if (!folder) return;
     const run = await readRunFolder(folder).catch(() => undefined);
@@ -363,10 +375,11 @@ export class ExperimentRun {
     const trained = await isAdapter(adapter);
     // The next run may have begun meanwhile, or another one may be shown.
     if (this.current.attempt !== attempt || this.current.folder !== folder) return;
+    const resumable = known ?? (this.own && status !== 'finished' && (this.members !== undefined || newest !== undefined));
     this.update({
-      adapter: trained ? adapter : null, resumable: this.own && status !== 'finished' && (this.members !== undefined || newest !== undefined),
+      adapter: trained ? adapter : null, resumable,
       // A process that died cannot say what it has saved.
-      ...(died && newest ? { error: { ...error, lastGoodCheckpoint: newest } } : {}),
+      ...(died && newest && resumable ? { error: { ...error, lastGoodCheckpoint: newest } } : {}),
     });
   }
 

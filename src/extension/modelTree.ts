@@ -1,11 +1,11 @@
 /** The Model tree: ticking writes `target_modules` of the experiment file, and the file's text ticks the tree. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { formatInteger, isSaved } from '../protocol/adapterMath';
+import { formatInteger } from '../protocol/adapterMath';
 import { targetChanges } from '../protocol/targetNames';
 import { Disposables } from './disposables';
 import type { Lab } from './lab';
-import { buildModuleTree, nodeState, tickable, type ModuleNode, type NodeState } from './moduleNodes';
+import { buildModuleTree, isTrained, nodeState, tickable, type ModuleNode, type NodeState } from './moduleNodes';
 import { formatReport } from '../protocol/panel';
 import { showReport, toReport } from './reports';
 
@@ -64,7 +64,7 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
     item.accessibilityInformation = { label: [node.label, state.description].filter(Boolean).join(', ') };
     if (state.total === 0) {
       // Rows with neither box nor icon would be drawn one level further left than their siblings.
-      item.iconPath = new vscode.ThemeIcon(node.module && isSaved(node.module, lora) ? 'unlock' : 'lock');
+      item.iconPath = new vscode.ThemeIcon(isTrained(node, lora) ? 'unlock' : 'lock');
     } else {
       const all = state.ticked === state.total;
       item.checkboxState = {

@@ -47,6 +47,10 @@ export function tickable(node: ModuleNode, lora: Pick<AdapterSettings, 'modules_
   return linear.length ? linear : below;
 }
 
+/** Whether the node, or anything below it, is trained whole. */
+export const isTrained = (node: ModuleNode, lora: Pick<AdapterSettings, 'modules_to_save' | 'full'>): boolean =>
+  (node.module ? isSaved(node.module, lora) : node.children.some(c => isTrained(c, lora)));
+
 /** Three states: a parent with some of its modules ticked is unticked and says how many. */
 export interface NodeState { ticked: number; total: number; description: string; adapter: AdapterShape | undefined }
 

@@ -6,6 +6,7 @@ import * as vscode from 'vscode';
 import type { DatasetSettings, TASKS } from '../protocol/experiment';
 import { kindOfModel, type ModelKind } from '../protocol/modelTypes';
 import { experimentName } from './experimentDocument';
+import { freeName } from './freeName';
 import type { Lab } from './lab';
 import { ReportedError } from './reports';
 import { isCheckpointFolder } from './runFolders';
@@ -36,9 +37,11 @@ interface Place { title: string; folder: string | undefined; name: string; given
 
 /** Writes an experiment, asking where unless that is `given`, and opens it. Returns the new file, or undefined if the person gave up. Error `experiment.exists`. */
 export async function createExperiment(lab: Lab, { title, folder, name, given }: Place, text: (target: string) => Promise<string> | string): Promise<string | undefined> {
-  const file = given ?? (await vscode.window.showSaveDialog({ title, filters: { Experiment: ['lora.json'] }, defaultUri: folder === undefined ? undefined : vscode.Uri.file(await freeName(folder, name)) }))?.fsPath;
+  const defaultUri = folder === undefined ? undefined : vscode.Uri.file(await freeName(folder, name, '.lora.json'));
+  // VS Code's own dialog compares the last part of an extension alone. Without "json" it would append .lora.json to a name that has it.
+  const file = given ?? (await vscode.window.showSaveDialog({ title, filters: { Experiment: ['lora.json', 'json'] }, defaultUri }))?.fsPath;
   if (!file) return undefined;
-  const target = file.endsWith('.lora.json') ? file : `${file.replace(/\.json$/, '')}.lora.json`;
+  const target = `${file.replace(/(\.lora\.json|\.json)+$/, '')}.lora.json`;
   // The dialog has asked whether a file that is there is to be replaced, but only about the name that it knows.
   const flag = given === undefined && target === file ? 'w' : 'wx';
   await fs.writeFile(target, await text(target), { flag }).catch((error: NodeJS.ErrnoException) => {
@@ -49,15 +52,6 @@ export async function createExperiment(lab: Lab, { title, folder, name, given }:
   await lab.current.choose(uri);
   await vscode.window.showTextDocument(uri);
   return target;
-}
-
-/** The first of `name.lora.json`, `name-2.lora.json` … that is not there yet. */
-async function freeName(folder: string, name: string): Promise<string> {
-  const taken = await fs.readdir(folder).catch(() => [] as string[]);
-  for (let number = 1; ; number++) {
-    const file = `${name}${number > 1 ? `-${number}` : ''}.lora.json`;
-    if (!taken.includes(file)) return path.join(folder, file);
-  }
 }
 
 /** `file` as an experiment in `folder` names it. */
@@ -95,6 +89,11 @@ const PAIRS = [
   [/^(question|query)$/i, /^(sentence|passage|answer)$/i],
 ];
 
+/** Columns that hold what a classifier is to tell. */
+const LABEL = /^(labels?|class|category|sentiment)$/i;
+/** Columns that number the rows. */
+const ID = /^(|.*_?id|idx|index|unnamed: 0)$/i;
+
 type Columns = { task: (typeof TASKS)[number] } & Partial<Record<keyof DatasetSettings, string>>;
 interface Header { names: string[]; lists: string[] }
 
@@ -116,13 +115,19 @@ async function columns(train: string, kind: ModelKind): Promise<Columns> {
   if (kind === 'encoder-decoder') return { task: 'SEQ_2_SEQ_LM', source_column: found(/^(source|input|prompt|question|article|document|text)$/i) ?? 'source', target_column: found(/^(target|output|completion|answer|summary|response)$/i) ?? 'target' };
   const [tokens_column, tags_column] = [/^(tokens|words)$/i, /^(tags|labels|.+_tags)$/i].map(pattern => found(pattern, lists));
   if (kind === 'encoder' && tokens_column && tags_column) return { task: 'TOKEN_CLS', tokens_column, tags_column };
-  if (kind === 'encoder') return { task: 'SEQ_CLS', ...texts, label_column: found(/^(labels?|class|category|target)$/i) ?? 'label' };
+  if (kind === 'encoder') return { task: 'SEQ_CLS', ...texts, label_column: found(LABEL) ?? found(/^target$/i) ?? onlyBeside(Object.values(texts), names) ?? 'label' };
   const messages_column = found(/^(messages|conversations?)$/i, lists);
   if (messages_column) return { task: 'CAUSAL_LM', messages_column };
   const [prompt_column, completion_column] = [/^(prompt|instruction|question|input|source)$/i, /^(completion|response|output|answer|target)$/i].map(pattern => found(pattern));
   if (prompt_column && completion_column) return { task: 'CAUSAL_LM', prompt_column, completion_column };
-  const label_column = found(/^(labels?|class|category)$/i);
+  const label_column = found(LABEL);
   return label_column ? { task: 'SEQ_CLS', ...texts, label_column } : { task: 'CAUSAL_LM', text_column };
+}
+
+/** The one column that is left where the texts have been found, apart from numbers of rows. */
+function onlyBeside(texts: string[], names: string[]): string | undefined {
+  const left = names.filter(name => !texts.includes(name) && !ID.test(name));
+  return left.length === 1 && texts.every(name => names.includes(name)) ? left[0] : undefined;
 }
 
 async function firstLine(train: string): Promise<string> {

@@ -6,43 +6,44 @@ import { withPatternValue } from '../protocol/targetNames';
 import { readOverride, wrongOverride } from '../protocol/typedNumber';
 import type { Lab } from './lab';
 import { setTicked } from './modelTree';
+import { isAttention, kindsOf, toggled } from './moduleChoices';
 import { tickable, type ModuleNode } from './moduleNodes';
 import { ReportedError } from './reports';
 
 export type Selection = 'default' | 'attention' | 'all' | 'none';
 
-/** Last parts of the names of attention projections, over the architectures of PEFT's table. */
-const ATTENTION = /(?:^|\.)(?:self\.(?:query|key|value)|attention\.output\.dense|attention\.(?:query_key_value|dense)|(?:self_attn|attn|SelfAttention|EncDecAttention)\.\w+)$/;
+/** What is missing where a choice matches nothing. */
+const CHOICES: Record<Exclude<Selection, 'none'>, string> = { default: 'default target modules in PEFT', attention: 'attention layers', all: 'linear layers' };
 
-/** Ticks a usual choice of modules. `default` is PEFT's choice for the architecture: query and value. */
+/** Ticks a usual choice of modules. `default` is PEFT's choice for the architecture: query and value. Error `model.no-such-modules`. */
 export async function select(lab: Lab, selection: Selection): Promise<void> {
   const { document, model } = ready(lab);
+  if (selection === 'none') return setTicked(lab, new Set());
   const lora = document.reading.values.lora;
   const all = model.modules.filter(m => m.adaptable && !isSaved(m, lora));
-  const chosen: Record<Selection, () => ModuleInfo[]> = {
+  const chosen: Record<typeof selection, () => ModuleInfo[]> = {
     default: () => matchedModules(model, { ...lora, target_modules: null }),
-    attention: () => all.filter(m => ATTENTION.test(m.name)),
+    attention: () => all.filter(isAttention),
     all: () => all.filter(m => m.type === 'Linear'),
-    none: () => [],
   };
-  await setTicked(lab, new Set(chosen[selection]().map(m => m.name)));
+  const modules = chosen[selection]();
+  if (modules.length === 0) {
+    throw new ReportedError({
+      code: 'model.no-such-modules', file: document.file, where: 'lora.target_modules', cause: `this ${model.model_type} model has no ${CHOICES[selection]} that can be adapted here`, action: 'tick modules in the Model tree, or choose them (command "LoRA Lab: Select target modules…")',
+    });
+  }
+  await setTicked(lab, new Set(modules.map(m => m.name)));
 }
 
 /** Lets the person tick kinds of modules (`query`, `attention.output.dense`) in a list. */
 export async function pickTargets(lab: Lab): Promise<void> {
   const { document, model } = ready(lab);
   const lora = document.reading.values.lora;
-  const ticked = lab.ticked;
-  const kinds = new Map<string, ModuleInfo[]>();
-  for (const module of model.modules.filter(m => m.adaptable && !isSaved(m, lora))) {
-    const kind = module.name.replace(/^.*?\.\d+\./, '');
-    kinds.set(kind, [...kinds.get(kind) ?? [], module]);
-  }
-  const items = [...kinds].map(([kind, modules]) => ({
-    label: kind, modules, description: `${modules.length} × [${modules[0].shape.join(', ')}]`, picked: modules.every(m => ticked.has(m.name)),
-  }));
-  const picked = await vscode.window.showQuickPick(items, { title: 'Target modules', placeHolder: 'Which modules get an adapter, in every layer?', canPickMany: true });
-  if (picked) await setTicked(lab, new Set(picked.flatMap(item => item.modules.map(m => m.name))));
+  const kinds = kindsOf(model.modules.filter(m => m.adaptable && !isSaved(m, lora)), lab.ticked);
+  const picked = await vscode.window.showQuickPick(kinds, { title: 'Target modules', placeHolder: 'Which modules get an adapter, in every layer?', canPickMany: true });
+  const changed = kinds.filter(kind => picked && kind.picked !== picked.includes(kind));
+  // An expression that means the same as the names does not become names by looking at it.
+  if (changed.length) await setTicked(lab, toggled(changed, lab.ticked));
 }
 
 /** Sets rank or alpha of the modules below the nodes. Equal to the experiment's own value means: no override. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { chmodSync, cpSync, existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as vscode from 'vscode';
 import type { TryResult } from '../../src/protocol/panel';
@@ -41,6 +41,17 @@ suite('Adapters', () => {
     await assert.rejects(async () => vscode.commands.executeCommand('loraLab.saveAdapter', { to: join(adapter, 'copy') }), /inside/);
     assert.equal(readFileSync(inWorkspace('model/config.json'), 'utf8'), before);
     assert.equal(existsSync(join(adapter, 'copy')), false);
+  });
+
+  test('Save and Merge suggest a folder that is free', async () => {
+    const suggested: string[] = [];
+    const accept = (command: string): Promise<unknown> => withSaveDialog(offered => {
+      suggested.push(basename(offered));
+      return offered;
+    }, () => vscode.commands.executeCommand(`loraLab.${command}`));
+    for (const command of ['saveAdapter', 'saveAdapter', 'mergeAdapter', 'mergeAdapter']) await accept(command);
+    assert.deepEqual(suggested, ['adapters-adapter', 'adapters-adapter-2', 'adapters-merged', 'adapters-merged-2']);
+    for (const name of suggested) assert.ok(['adapter_model.safetensors', 'model.safetensors'].some(file => existsSync(inWorkspace(name, file))), name);
   });
 
   test('the adapter of a checkpoint is tried, saved and merged from its row', async () => {

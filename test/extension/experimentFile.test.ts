@@ -163,6 +163,20 @@ suite('Experiment file', () => {
     assert.deepEqual(await made({ sentence: 'a', label: 0 }, ['other']), { train, text_column: 'sentence', label_column });
   });
 
+  test('a new experiment finds the labels in a column called sentiment, and where one column is left beside texts and numbers of rows', async () => {
+    const made = async (header: string): Promise<string | undefined> => {
+      const [train, file] = [inWorkspace('columns.csv'), inWorkspace(`columns-${Math.random()}.lora.json`)];
+      writeFileSync(train, `${header}\n`);
+      await vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train, file });
+      return (JSON.parse(readFileSync(file, 'utf8')) as { dataset: { label_column?: string } }).dataset.label_column;
+    };
+    assert.equal(await made('Id,Review,Sentiment'), 'Sentiment');
+    assert.equal(await made('text,source,sentiment'), 'sentiment');
+    assert.equal(await made(',user_id,text,stars'), 'stars');
+    assert.equal(await made('text,stars,source'), 'label', 'none is the only one');
+    assert.equal(await made('remark,stars'), 'label', 'the texts are not found');
+  });
+
   test('a new experiment is made from a checkpoint and a data file', async () => {
     const file = inWorkspace('made.lora.json');
     await vscode.commands.executeCommand('loraLab.newExperiment', { model: inWorkspace('model'), train: inWorkspace('train.jsonl'), file });
@@ -188,6 +202,7 @@ suite('Experiment file', () => {
     assert.equal(await made(first), first);
     assert.equal(JSON.parse(readFileSync(first, 'utf8')).base_model, 'model');
     await assert.rejects(() => made(inWorkspace('experiment')), /there is an experiment of this name already/, 'the dialog knows of no other name');
+    await assert.rejects(() => made(`${first}.lora.json`), /experiment\.lora\.json: there is an experiment of this name already/, 'nor of one that it has lengthened');
   });
 
   test('two new experiments on the same data have folders of their own for their runs', async () => {

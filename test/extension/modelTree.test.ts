@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
-import { isTicked, itemOf, lab, lineOf, node, state, textOf, tooltipOf, until, useExperiment } from './support';
+import { isTicked, itemOf, lab, lineOf, node, state, textOf, tooltipOf, until, useExperiment, withQuickPick } from './support';
 
 const { Checked, Unchecked } = vscode.TreeItemCheckboxState;
 const tick = async (on: boolean, ...labels: string[]): Promise<void> => (await lab()).modelTree.tick([[await node(...labels), on ? Checked : Unchecked]]);
+const iconOf = async (...labels: string[]): Promise<string> => ((await itemOf(...labels)).iconPath as vscode.ThemeIcon).id;
 
 suite('Model tree', () => {
   let file: string;
@@ -19,6 +20,8 @@ suite('Model tree', () => {
 
   test('linear layers and embeddings have boxes; the head is trained whole', async () => {
     assert.equal(isTicked(await itemOf('layer 0', 'attention', 'output.LayerNorm')), undefined);
+    assert.equal(await iconOf('layer 0', 'attention', 'output.LayerNorm'), 'lock');
+    assert.equal(await iconOf('classifier'), 'unlock');
     assert.equal(isTicked(await itemOf('embeddings', 'word_embeddings')), false);
     assert.equal(isTicked(await itemOf('embeddings', 'LayerNorm')), undefined);
     assert.equal(isTicked(await itemOf('classifier')), undefined);
@@ -116,6 +119,32 @@ suite('Model tree', () => {
     assert.equal(await lineOf(file, 'target_modules'), '"target_modules": ["query", "value"],');
   });
 
+  test('a choice that matches nothing says so, and leaves the file as it is', async () => {
+    const saved = await useExperiment('tree-saved', [{ path: ['lora', 'modules_to_save'], value: ['attention'] }]);
+    const before = await textOf(saved);
+    await assert.rejects(async () => vscode.commands.executeCommand('loraLab.selectAttention', {}), /tree-saved\.lora\.json: lora\.target_modules: this bert model has no attention layers that can be adapted here\. Tick modules/);
+    assert.equal(await textOf(saved), before);
+  });
+
+  test('in the list of kinds one that is adapted in some layers says in how many, and stays so unless it is ticked', async () => {
+    const some = await useExperiment('tree-some', [{ path: ['lora', 'target_modules'], value: ['query', 'value', '0.attention.self.key'] }]);
+    const before = await textOf(some);
+    const choose = async (add: string[]): Promise<string> => {
+      let said = '';
+      await withQuickPick(items => {
+        said = items.find(item => item.label === 'attention.self.key')!.description!;
+        return items.filter(item => item.picked || add.includes(item.label));
+      }, () => vscode.commands.executeCommand('loraLab.selectTargetModules'));
+      return said;
+    };
+    assert.equal(await choose([]), '4 × [128, 128] · 1 of 4 adapted');
+    assert.equal(await textOf(some), before);
+    await choose(['attention.output.dense']);
+    assert.equal(await lineOf(some, 'target_modules'), '"target_modules": ["query", "0.attention.self.key", "value", "attention.output.dense"],');
+    await choose(['attention.self.key']);
+    assert.equal(await lineOf(some, 'target_modules'), '"target_modules": ["query", "key", "value", "attention.output.dense"],');
+  });
+
   test('where the whole model is trained there is nothing to tick, and the palette says so', async () => {
     const whole = await useExperiment('tree-whole', [{ path: ['lora'], value: null }]);
     const before = await textOf(whole);
@@ -123,6 +152,7 @@ suite('Model tree', () => {
       await assert.rejects(async () => vscode.commands.executeCommand(`loraLab.${command}`, {}), /"lora": null: the whole model is trained, without an adapter/, command);
     }
     assert.equal(await textOf(whole), before);
+    for (const labels of [[], ['layer 0'], ['layer 0', 'attention'], ['layer 0', 'attention', 'self.query']]) assert.equal(await iconOf(...labels), 'unlock', labels.join());
   });
 
   test('typing in the file ticks the tree, and undo takes a tick back', async () => {

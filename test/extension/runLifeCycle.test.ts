@@ -79,6 +79,32 @@ suite('Runs one after the other', () => {
     assert.equal((await stop(ended)).folder, before.folder);
   });
 
+  test('a start that fails before it writes anything says why, and leaves the run before it as it was', async () => {
+    const wrong: SettingChange = { path: ['lora', 'target_modules'], value: ['query', 'valeu'] };
+    const left = ({ folder, adapter, metrics, step, resumable, summary }: Awaited<ReturnType<typeof train>>): unknown[] => [folder, adapter, metrics, step, resumable, summary];
+    const before = await train('untouched', [{ path: ['training', 'save_strategy'], value: 'steps' }, { path: ['training', 'save_steps'], value: 4 }]);
+    assert.ok(before.adapter && !before.resumable);
+    await useExperiment('untouched', [wrong]);
+    for (const _ of ['once', 'again']) {
+      await start();
+      const { run } = await state();
+      assert.deepEqual([run.status, run.error?.code], ['failed', 'lora.target-not-found']);
+      assert.deepEqual(left(run), left(before));
+    }
+    const stopped = await stop((await startEndless('untouched')).ended);
+    await useExperiment('untouched', [...ENDLESS, wrong]);
+    for (const [begin, code] of [[start, 'lora.target-not-found'], [go, 'resume.experiment-changed']] as const) {
+      await begin();
+      const { run } = await state();
+      assert.deepEqual([run.status, run.error?.code], ['failed', code]);
+      assert.deepEqual(left(run), left(stopped));
+    }
+    await useExperiment('untouched', ENDLESS);
+    const ended = go();
+    await until('it goes on', async () => (await state()).run.status === 'running' && await steps() > stopped.step);
+    assert.equal((await stop(ended)).folder, stopped.folder);
+  });
+
   test('an earlier run that is opened is shown without a way to continue it, and the experiment\'s own with one', async () => {
     await stop((await startEndless('earlier')).ended);
     const latest = await stop((await startEndless('earlier')).ended);

@@ -160,3 +160,10 @@ export async function withSaveDialog<T>(answer: (offered: string) => string, use
   Object.assign(vscode.window, { showSaveDialog: async ({ defaultUri }: vscode.SaveDialogOptions) => vscode.Uri.file(answer(defaultUri!.fsPath)) });
   try { return await use(); } finally { Object.assign(vscode.window, { showSaveDialog }); }
 }
+
+/** Runs `use` while a list of several answers by itself; `answer` gets its items and returns those that are ticked. */
+export async function withQuickPick<T>(answer: (items: vscode.QuickPickItem[]) => vscode.QuickPickItem[], use: () => Thenable<T>): Promise<T> {
+  const { showQuickPick } = vscode.window;
+  Object.assign(vscode.window, { showQuickPick: async (items: vscode.QuickPickItem[]) => answer(items) });
+  try { return await use(); } finally { Object.assign(vscode.window, { showQuickPick }); }
+}

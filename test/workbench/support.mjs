@@ -88,21 +88,27 @@ class Lab {
     return until(`a hover shows ${pattern}`, async () => (await shown.allInnerTexts()).find((text) => pattern.test(text)));
   }
 
-  /** Types a path into the file dialog of the web workbench. */
+  /** Types a path into the file dialog of the web workbench, which another one may follow. */
   async answerFileDialog(path) {
     const input = this.page.locator('.quick-input-widget input[type="text"]').first();
     await input.waitFor({ state: 'visible' });
     await until('the dialog is ready', async () => (await input.inputValue()).startsWith('/'));
+    const asked = await this.dialogTitle();
+    const answered = async () => !await input.isVisible() || await this.dialogTitle() !== asked;
     // The dialog completes what is typed by looking into folders meanwhile, and swallows an Enter that comes in between.
     await until('the dialog takes the path', async () => {
-      if (!await input.isVisible()) return true;
+      if (await answered()) return true;
       if (await input.inputValue() !== path) await input.fill(path);
       await sleep(300);
       // What it has completed meanwhile must not be what Enter takes.
       if (await input.inputValue() !== path) return false;
       await this.page.keyboard.press('Enter');
-      return input.waitFor({ state: 'hidden', timeout: 2000 }).then(() => true, () => false);
+      return until('it closes', answered, 2000).catch(() => false);
     });
+  }
+
+  async dialogTitle() {
+    return (await this.page.locator('.quick-input-widget .quick-input-title').allInnerTexts()).join();
   }
 
   async picture(name) {

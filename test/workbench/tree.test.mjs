@@ -1,6 +1,6 @@
 /** Choosing what is adapted, with the mouse, before anything is trained. */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runCommand, webviewFrame } from '../../src/tools/workbench.mjs';
@@ -126,6 +126,14 @@ test('rows of Runs are compared from their menu, also in a window that was reloa
   await page.locator('#runs tbody tr', { hasText: 'narrow' }).click();
   const panel = await lab.panel('finished');
   await until('its metrics are shown', async () => await panel.locator('main#panel').getAttribute('data-metrics') === '161');
+});
+
+test('a new experiment gets the name that the dialog offers', async () => {
+  await runCommand(lab.page, 'LoRA Lab: New experiment…');
+  for (const name of ['model', 'train.jsonl', 'experiment.lora.json']) await lab.answerFileDialog(lab.path(name));
+  await until('an experiment is written', () => readdirSync(lab.workspace).some((name) => name.startsWith('experiment') && name.endsWith('.lora.json')));
+  assert.deepEqual(readdirSync(lab.workspace).filter((name) => name.startsWith('experiment')), ['experiment.lora.json']);
+  assert.equal(JSON.parse(lab.read('experiment.lora.json')).output_dir, 'runs/experiment');
 });
 
 test('nothing offended against the Content Security Policy', () => assert.deepEqual(lab.complaints, []));

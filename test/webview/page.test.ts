@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { settingsOf } from '../../src/protocol/memory';
 import { estimateMemory } from '../../src/protocol/memoryEstimate';
+import type { SweepView } from '../../src/protocol/panel';
 import { silentReport } from '../../src/protocol/silentGpu';
 import type { Page } from 'playwright-core';
-import type { TrainRecord } from '../../src/protocol/metrics';
+import type { SweepMember, TrainRecord } from '../../src/protocol/metrics';
 import { axisStart } from '../../webview/axis';
 import { formatNumber } from '../../webview/format';
 import { rankStops } from '../../webview/ranges';
@@ -532,10 +533,44 @@ test('one chart of a sweep follows the theme, however many there were before', (
   assert.equal(await page.evaluate(() => (window as unknown as { following: Set<unknown> }).following.size), 1);
 }));
 
+test('a sweep says which member trains and how far it is, and draws what that has logged', () => inPanel({ state: 'sweep', width: 1400 }, async page => {
+  const members = SWEEP.members.map((member): SweepMember => ({ ...member, state: 'waiting', value: null, steps: 0, train_loss: null }));
+  const sweep: SweepView = { members: [{ ...members[2], state: 'running' }, ...members.slice(0, 2), members[3]], shown: members[2].name, curves: {} };
+  const cells = (row: number): Promise<string[]> => page.locator('#sweep tbody tr').nth(row).locator('td').allTextContents();
+  await notify(page, 'metrics', { records: [], samples: [], reset: true });
+  await notify(page, 'run', { run: run({ sweep }) });
+  await page.locator('#sweep .chart-empty', { hasText: 'Nothing logged yet' }).waitFor();
+  assert.equal(await page.locator('#sweep canvas').isVisible(), false, 'no grid around nothing');
+  assert.deepEqual(await cells(0), ['r 4, learning_rate 0.0003', 'running', '0', '4,000', '–', '–']);
+  const records = metrics(116);
+  await notify(page, 'metrics', { records, samples: [], reset: false });
+  await page.locator('#sweep canvas').waitFor();
+  await page.waitForFunction(() => document.querySelector('#sweep tbody tr td:nth-child(3)')!.textContent === '116');
+  const { loss } = records.filter(record => 'loss' in record).at(-1) as TrainRecord;
+  assert.deepEqual(await cells(0), ['r 4, learning_rate 0.0003', 'running', '116', '4,000', formatNumber(loss), '–']);
+  assert.deepEqual((await cells(1)).slice(1, 3), ['waiting', '0']);
+  assert.match(await text(page, '#progress-text'), /^Member 1 of 4 · Step 116 of 564 · /);
+}));
+
+test('the losses of a sweep begin at zero, below which none lies', () => inPanel({ state: 'ready', width: 1400 }, async page => {
+  const noisy = Array.from({ length: 60 }, (_, i): [number, number] => [i + 1, i % 3 ? 0.01 : 0.81]);
+  const sweep = { ...SWEEP, curves: Object.fromEntries(SWEEP.members.map(({ name }) => [name, noisy])) };
+  await notify(page, 'run', { run: run({ status: 'finished', sweep }) });
+  await page.locator('#sweep canvas').waitFor();
+  // Of a line near zero the lowest points lie at the lower end of the axis.
+  const share = await page.locator('#sweep canvas').evaluate((canvas: HTMLCanvasElement) => {
+    const { data, width, height } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+    let lowest = 0;
+    for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 128 && Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 40) lowest = Math.max(lowest, Math.floor(i / 4 / width));
+    return lowest / height;
+  });
+  assert.ok(share > 0.82, `lines end at ${share} of the height`);
+}));
+
 test('a sweep shows its members, the best first, and follows their ranking', () => inPanel({ state: 'sweep' }, async page => {
   const rows = (): Promise<string[]> => page.locator('#sweep tbody tr').evaluateAll(found => found.map(row => Array.from(row.children, cell => cell.textContent).join(' | ')));
   assert.deepEqual(await rows(), [
-    'r 8, learning_rate 0.0003 | finished | 300 | 8,000 | 0.214 | 0.214', 'r 8, learning_rate 0.001 | running | 300 | 8,000 | 0.26 | 0.26',
+    'r 8, learning_rate 0.0003 | finished | 300 | 8,000 | 0.214 | 0.214', `r 8, learning_rate 0.001 | running | 300 | 8,000 | ${formatNumber((metrics(300).at(-1) as TrainRecord).loss)} | 0.26`,
     'r 4, learning_rate 0.0003 | halved | 300 | 4,000 | 0.41 | 0.41', 'r 4, learning_rate 0.001 | failed | 300 | 4,000 | – | –',
   ]);
   assert.deepEqual(await page.locator('#sweep .line-key li').allTextContents(), ['r 4, learning_rate 0.0003', 'r 4, learning_rate 0.001', 'r 8, learning_rate 0.0003', 'r 8, learning_rate 0.001']);

@@ -150,6 +150,7 @@ function restore({ input, open = [] }: Kept): void {
 async function start(): Promise<void> {
   (['experiment', 'run', 'metrics', 'focusTry'] as const).forEach(follow);
   connection.on('tried', tried => trying.show(tried));
+  connection.on('saved', ({ checkpoint }) => live.say(`Checkpoint saved: ${checkpoint}`));
   connection.listen();
   try {
     const view = await connection.request('ready', {});

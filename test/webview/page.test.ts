@@ -352,6 +352,63 @@ test('an error names file, place, cause and action, opens the file there and goe
   assert.deepEqual(await asked(page, 'act'), [{ action: 'continueRun' }]);
 }));
 
+test('what kept a run from starting is no longer told of once it is mended', () => inPanel({}, async page => {
+  const rank = page.locator('vscode-text-field[data-key="lora.r"] input');
+  const card = page.locator('#failures [role="alert"]');
+  await rank.fill('12');
+  await rank.fill('abc');
+  await page.click('[data-action="start"]');
+  await card.waitFor();
+  await askedTimes(page, 'edit', 1);
+  await page.waitForTimeout(50);
+  assert.match(await card.innerText(), /Rank cannot be “abc”/, 'it holds a start still, whatever the file says');
+  await rank.fill('8');
+  await card.waitFor({ state: 'detached' });
+}));
+
+for (const [what, mend] of [
+  ['the file says something else', page => notify(page, 'experiment', { experiment: experiment({ values: values({ r: 4 }) }) })],
+  ['the file has other problems', page => notify(page, 'experiment', { experiment: experiment({ problems: [{ path: ['lora', 'r'], cause: 'is 0', action: 'give at least 1' }] }) })],
+  ['something else is begun', page => page.click('[data-action="selectTargets"]')],
+] as [string, (page: Page) => Promise<unknown>][]) {
+  test(`what did not work is no longer told of once ${what}`, () => inPanel({}, async page => {
+    await page.evaluate(() => { (window as unknown as { mock: { refused: object } }).mock.refused = { code: 'experiment.read-only', cause: 'the file could not be changed', action: 'check that it is not read-only' }; });
+    await page.locator('input[type=range][data-key="lora.r"]').press('ArrowLeft');
+    await eventually(page, '#message-lora\\.r', 'not saved: the file could not be changed');
+    await page.click('.toolbar [data-action="start"]');
+    const card = page.locator('#failures [role="alert"]');
+    await card.waitFor();
+    await notify(page, 'experiment', { experiment: experiment({ memory: memory(7e9) }) });
+    await card.getByText('Show log').click();
+    await askedTimes(page, 'act', 1);
+    assert.ok(await card.isVisible(), 'as long as all is as it was');
+    await mend(page);
+    await card.waitFor({ state: 'detached' });
+  }));
+}
+
+test('a base model that could not be read is read again where the panel says so', () => inPanel({ state: 'modelError' }, async page => {
+  await page.focus('#errors [data-action="refreshModel"]');
+  await page.keyboard.press('Enter');
+  assert.deepEqual(await askedTimes(page, 'act', 1), [{ action: 'refreshModel' }]);
+  await notify(page, 'experiment', { experiment: experiment({ model: null }) });
+  await page.waitForSelector('#errors .card', { state: 'detached' });
+  await page.waitForFunction(() => document.activeElement?.className === 'experiment');
+  await notify(page, 'experiment', { experiment: experiment() });
+  await eventually(page, '#trainable-ratio', '1.67 %');
+  await page.keyboard.press('Tab');
+  assert.ok(await page.evaluate(() => document.activeElement!.closest('.header') !== null), 'the keyboard goes on at the top');
+}));
+
+test('what there is one of is said so', () => inPanel({ state: 'finished' }, async page => {
+  const only = 'bert.encoder.layer.0.attention.self.query';
+  await notify(page, 'experiment', { experiment: experiment({ values: values({ target_modules: [only] }) }) });
+  await page.waitForFunction(() => document.querySelector('#adapter-size + .detail')!.textContent === '1 adapter');
+  await notify(page, 'run', { run: { ...VIEWS.finished.run, summary: { ...VIEWS.finished.run.summary, steps: 188, epochs: 1 } } });
+  await page.locator('#summary', { hasText: '188 steps, 1 epoch' }).waitFor();
+  assert.doesNotMatch(await text(page, '#summary'), /1 epochs/);
+}));
+
 test('Start says what could not be written to the file, and starts when it is pressed again', () => inPanel({}, async page => {
   await page.evaluate(() => { (window as unknown as { mock: { refused: object } }).mock.refused = { code: 'experiment.read-only', cause: 'the file could not be changed', action: 'check that it is not read-only' }; });
   const start = page.locator('.toolbar [data-action="start"]');

@@ -17,7 +17,7 @@ test('every state fits a narrow and a wide editor and shows no error', async () 
   for (const state of Object.keys(VIEWS)) {
     await inPanel({ state, width: 1400 }, async page => {
       await page.evaluate(() => document.querySelectorAll('details').forEach(details => { details.open = true; }));
-      for (const width of [1400, 760, 360]) {
+      for (const width of [1400, 760, 360, 280]) {
         await page.setViewportSize({ width, height: 900 });
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
         assert.ok(wide <= 0, `${state} is ${wide} px too wide for ${width}`);
@@ -25,6 +25,23 @@ test('every state fits a narrow and a wide editor and shows no error', async () 
     });
   }
 });
+
+test('in a narrow panel nothing runs out of its card, and what is set can be read', () => inPanel({ width: 280 }, async page => {
+  const model = bertModel();
+  const modules = model.modules.map(module => (module.type === 'Embedding' ? { ...module, adaptable: true } : module));
+  await notify(page, 'experiment', { experiment: experiment({ model: { ...model, modules } }) });
+  await page.waitForSelector('[data-key="target:bert.embeddings.token_type_embeddings"]');
+  await page.evaluate(() => document.querySelectorAll('details').forEach(details => { details.open = true; }));
+  const out = await page.evaluate(() => Array.from(document.querySelectorAll('.card')).flatMap(card => Array.from(card.querySelectorAll('*'))
+    .filter(element => element.checkVisibility() && element.getBoundingClientRect().right > card.getBoundingClientRect().right).map(element => element.outerHTML)));
+  assert.deepEqual(out, []);
+  const room = await page.locator('vscode-dropdown').evaluateAll(lists => lists.filter(list => list.checkVisibility()).map(list => list.shadowRoot!.querySelector('.selected-value')!).filter(text => text.scrollWidth > text.clientWidth).map(text => text.textContent));
+  assert.deepEqual(room, [], 'choices that are cut');
+  const sliders = await page.locator('input[type=range]').evaluateAll(ranges => ranges.map(range => range.clientWidth));
+  assert.ok(Math.min(...sliders) >= 80, sliders.join());
+  const preview = page.locator('[data-action="previewData"]');
+  assert.ok((await preview.boundingBox())!.width < 120, 'a link is as wide as its text');
+}));
 
 test('ratio, size and memory follow the slider at once, and the file is edited once', () => inPanel({}, async page => {
   assert.equal(await text(page, '#trainable-ratio'), '1.67 %');

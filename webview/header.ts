@@ -141,10 +141,11 @@ function progressLine(): Part {
       bar.style.transform = `scaleX(${fraction ?? 1})`;
       setAttributes(track, { 'aria-valuenow': fraction === null ? undefined : Math.round(100 * fraction) });
       const member = memberText(run.sweep);
+      const doing = waiting ? run.progress?.message || STATUS_TEXT[run.status] : '';
       const parts = [
-        // While it is prepared the host's message names it.
-        run.status !== 'preparing' && member,
-        waiting && (run.progress?.message || STATUS_TEXT[run.status]),
+        // The host's message names it where it begins.
+        at && member && !doing.startsWith(member) && member,
+        doing,
         run.status === 'paused' && 'Paused',
         run.status === 'elsewhere' && !last && 'No step logged yet',
         run.saving && 'Writing a checkpoint',

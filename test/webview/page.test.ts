@@ -624,6 +624,9 @@ test('a sweep says which member trains and how far it is, and draws what that ha
   assert.deepEqual(await cells(0), ['r 4, learning_rate 0.0003', 'running', '116', '4,000', formatNumber(loss), '–']);
   assert.deepEqual((await cells(1)).slice(1, 3), ['waiting', '0']);
   assert.match(await text(page, '#progress-text'), /^Member 1 of 4 · Step 116 of 564 · /);
+  const next = { ...sweep, shown: members[3].name };
+  await notify(page, 'run', { run: run({ status: 'evaluating', sweep: next, progress: { message: `Member 2 of 4: ${next.shown}`, fraction: null } }) });
+  await page.waitForFunction(() => document.getElementById('progress-text')!.textContent!.startsWith('Member 2 of 4: 02-r-4-learning_rate-0.001 · Step'));
 }));
 
 test('the losses of a sweep begin at zero, below which none lies', () => inPanel({ state: 'ready', width: 1400 }, async page => {

@@ -4,6 +4,8 @@ import { isActive, isTraining, sentence, settingsFixed, WHOLE_MODEL as WHOLE_MOD
 export interface ButtonState {
   visible: boolean;
   enabled: boolean;
+  /** What it asks for goes on just now. */
+  busy?: boolean;
   /** Why the button cannot be pressed. */
   reason?: string;
 }
@@ -39,6 +41,7 @@ export function buttonStates(experiment: ExperimentView | null, run: RunView, re
   // No button reaches another process.
   const here = elsewhere === null;
   const start: ButtonState = active ? { visible: true, enabled: false, reason: 'A run is active.' } : elsewhere?.own ? { visible: true, enabled: false, reason: trainedElsewhere(elsewhere.pid) } : { visible: true, enabled: !blocked, reason: blocked };
+  const saving = run.saving || run.status === 'saving';
   const moving = run.status === 'running' || run.status === 'evaluating';
   const adapter: ButtonState = run.adapter
     ? { visible: true, enabled: !active, reason: active ? 'Available when the run has ended.' : undefined }
@@ -48,7 +51,7 @@ export function buttonStates(experiment: ExperimentView | null, run: RunView, re
     pause: { visible: here && run.status !== 'paused', enabled: moving, reason: moving ? undefined : 'Only a training run can be paused.' },
     resume: { visible: run.status === 'paused', enabled: true },
     stop: { visible: here, enabled: active && (run.status !== 'stopping' || run.silent !== null), reason: active ? 'The run is stopping.' : 'No run is active.' },
-    saveCheckpoint: { visible: active, enabled: (moving || run.status === 'paused') && !run.saving, reason: run.saving ? 'A checkpoint is being written.' : 'Available while training.' },
+    saveCheckpoint: { visible: active, enabled: (moving || run.status === 'paused') && !saving, busy: saving, reason: saving ? 'A checkpoint is being written.' : 'Available while training.' },
     // After a failure the button stands beside the error.
     continueRun: { visible: !active && run.resumable && !(run.status === 'failed' && run.error), enabled: !blocked, reason: blocked },
     saveAdapter: adapter,

@@ -16,7 +16,8 @@ function phaseOf(status: RunStatus, before: RunStatus | undefined): RunStatus {
   return status === 'saving' ? (before === 'paused' || before === 'stopping' ? before : 'running') : status;
 }
 
-export function announcer(): Part {
+/** `say`: what has come of a press. */
+export function announcer(): Part & { say(text: string): void } {
   const element = h('p', { class: 'visually-hidden', id: 'live', role: 'status', 'aria-live': 'polite' });
   let last: Said | undefined;
   let spoken = 0;
@@ -28,6 +29,11 @@ export function announcer(): Part {
   };
   return {
     element,
+    say(text) {
+      // It may be pressed twice.
+      setText(element, '');
+      requestAnimationFrame(() => speak(text));
+    },
     update({ run, series, experiment, ready }) {
       if (!ready) return;
       const before = last;

@@ -12,6 +12,9 @@ Chart.defaults.animation = false;
 /** About what the y axis's labels take of a chart: how many numbers the x axis has is not to hang on how long they are, so that charts of one width have the same ones. */
 const Y_LABELS = 40;
 
+/** Where a chart has no points. */
+export const NOTHING_LOGGED = 'Nothing logged yet';
+
 /** How one line is drawn. Lines of one chart differ in width, dash and marks as well as in colour. */
 export interface LineStyle {
   label: string;

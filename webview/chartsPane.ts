@@ -2,7 +2,7 @@
 import { formatInteger } from '../src/protocol/adapterMath';
 import { capitalName, shownMetrics } from '../src/protocol/metrics';
 import { axisEnd } from './axis';
-import { LineChart, type ChartTexts, type LineStyle } from './charts';
+import { LineChart, NOTHING_LOGGED, type ChartTexts, type LineStyle } from './charts';
 import { ratioByRank } from './cost';
 import { atMost, h, setText, show } from './dom';
 import { formatDuration, formatNumber, formatPercent } from './format';
@@ -116,7 +116,7 @@ interface MetricCard {
 function metricCard({ id, title, styles, texts, fast = false, lines, now: latest }: Kind, shown: () => void): MetricCard {
   const { element, canvas, now, empty } = frame(id, title);
   if (styles.length > 1) element.querySelector('.card-title')!.after(keyOf(styles));
-  setText(empty, 'Nothing logged yet');
+  setText(empty, NOTHING_LOGGED);
   let chart: LineChart | undefined;
   let drawn: { version: number; history: number; end: number | undefined; growing: boolean; nothing: boolean } | undefined;
   let near = true;

@@ -19,8 +19,11 @@ const USUAL_RANK_LIMIT = 256;
 /** The highest rank on the slider. */
 const highestRank = (view: View): number => view.cost?.count.rank_limit || USUAL_RANK_LIMIT;
 
-/** The whole column, and what is wrong with the first field whose text cannot be used; the cursor is put into it. */
-export function controls(host: Host): Part & { wrong(): ErrorReport | undefined } {
+/** What is wrong with the first field whose text cannot be used; `show` puts the cursor into it. */
+interface WrongField { report: ErrorReport; show(): void }
+
+/** The whole column. */
+export function controls(host: Host): Part & { wrong(): WrongField | undefined } {
   const edit: Edit = (path, value) => host.edit([{ path, value }]);
   const browse = (path: string[]): void => host.browse(path);
   const sources = [pathRow('Base model', ['base_model'], browse), pathRow('Training data', ['dataset', 'train'], browse), pathRow('Evaluation data', ['dataset', 'eval'], browse)];
@@ -109,10 +112,14 @@ export function controls(host: Host): Part & { wrong(): ErrorReport | undefined 
       const row = rows.find(each => each.wrong?.());
       const wrong = row?.wrong?.();
       if (!wrong) return undefined;
-      for (const fold of folds) if (fold.rows.includes(row!)) fold.element.open = true;
-      wrong.focus();
       const { name, path, text, give } = wrong;
-      return { code: 'panel.wrong-field', where: keyOf(path), cause: text ? `${name} cannot be “${text}”` : `${name} is blank`, action: give };
+      return {
+        report: { code: 'panel.wrong-field', where: keyOf(path), cause: text ? `${name} cannot be “${text}”` : `${name} is blank`, action: give },
+        show() {
+          for (const fold of folds) if (fold.rows.includes(row!)) fold.element.open = true;
+          wrong.focus();
+        },
+      };
     },
   };
 }

@@ -1,7 +1,7 @@
 /** Trainable ratio, adapter size and memory: what the settings cost, before anything is trained. */
 import { formatBytes, formatCount, formatInteger } from '../src/protocol/adapterMath';
 import { h, keepFocus, setText, show } from './dom';
-import { formatPercent, roughBytes } from './format';
+import { counted, formatPercent, roughBytes } from './format';
 import { memoryFit } from './memoryFit';
 import type { Host, Part } from './view';
 
@@ -44,7 +44,7 @@ export function costBox(host: Host): Part {
       setText(size.value, formatBytes(count.adapter_bytes));
       const whole = view.values?.lora.full === true;
       setText(size.title, whole ? 'Model size' : 'Adapter size');
-      setText(size.note, whole ? 'in float32' : `${count.adapters.length} adapters`);
+      setText(size.note, whole ? 'in float32' : counted(count.adapters.length, 'adapter'));
       setText(memory.value, `${measured === 'this' ? '' : '≈ '}${roughBytes(total)}`);
       const source = record?.of === 'run' ? 'run' : 'step';
       setText(memory.title, onGpu ? 'GPU memory' : 'Memory');

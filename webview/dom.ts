@@ -45,9 +45,9 @@ export function show(element: HTMLElement, visible: boolean): void {
 
 /**
  * Makes a change within a group. If it hides, disables or removes the control that has the keyboard's place, that place goes to the
- * first of `next` that can take it, else it stays at the group.
+ * first of `next` that can take it, else it stays at the group, or where that may be empty afterwards, at another `place`.
  */
-export function keepFocus(group: HTMLElement, next: () => readonly HTMLElement[], change: () => void): void {
+export function keepFocus(group: HTMLElement, next: () => readonly HTMLElement[], change: () => void, place = group): void {
   const held = document.activeElement as HTMLElement | null;
   if (!held || held === group || !group.contains(held)) return change();
   change();
@@ -55,8 +55,8 @@ export function keepFocus(group: HTMLElement, next: () => readonly HTMLElement[]
   requestAnimationFrame(() => {
     const now = document.activeElement;
     if (takesFocus(held) || now !== held && now !== document.body && now !== null) return;
-    group.tabIndex = -1;
-    (next().find(takesFocus) ?? group).focus();
+    place.tabIndex = -1;
+    (next().find(takesFocus) ?? place).focus();
   });
 }
 

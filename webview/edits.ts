@@ -51,15 +51,17 @@ export class Edits {
     return report;
   }
 
-  /** Takes up what the file says now; edits that it holds are over, and so are the failures of a text that is no longer the same. */
-  settle(values: ExperimentValues | undefined, problems: readonly Problem[] = []): void {
+  /** Takes up what the file says now; edits that it holds are over, and so are the failures of a text that is no longer the same. True if it says something new. */
+  settle(values: ExperimentValues | undefined, problems: readonly Problem[] = []): boolean {
     this.values = values;
     const said = JSON.stringify([values, problems]);
-    if (said !== this.said) this.failures.clear();
+    const news = said !== this.said;
+    if (news) this.failures.clear();
     this.said = said;
     for (const [key, edit] of this.edits) {
       if (edit.sent && (edit.answered || this.holds(edit))) this.edits.delete(key);
     }
+    return news;
   }
 
   /** Another file is shown. What still waits is sent to the one that it was set in, and forgotten. */

@@ -31,6 +31,9 @@ export function formatDuration(seconds: number): string {
 
 const joined = (large: number, unit: string, small: number, smaller: string): string => `${large} ${unit}${small ? ` ${small} ${smaller}` : ''}`;
 
+/** `1 step`, `188 steps`. */
+export const counted = (count: number | string, noun: string): string => `${count} ${noun}${String(count) === '1' ? '' : 's'}`;
+
 /** Bytes to two digits, as an estimate deserves: `57 MB`, `2.4 GB`. */
 export function roughBytes(bytes: number): string {
   const [size, unit] = bytes >= 1e9 ? [1e9, 'GB'] as const : [1e6, 'MB'] as const;

@@ -1,12 +1,13 @@
 /** The top of the panel: what is trained, how it stands, the buttons, and how far it is. */
 import { formatCompact, formatInteger } from '../src/protocol/adapterMath';
 import type { TASKS } from '../src/protocol/experiment';
-import type { PanelAction, RunStatus } from '../src/protocol/panel';
+import type { PanelAction, RunStatus, SweepView } from '../src/protocol/panel';
+import { memberNumber } from '../src/protocol/sweep';
 import { buttonStates, progressOf, STATUS_TEXT, trainedElsewhere } from './actions';
 import { h, keepFocus, setAttributes, setText, show } from './dom';
 import { formatDuration, formatNumber, shortPath } from './format';
 import { drawn, type IconName } from './icons';
-import { button, progressRing, setDisabled, type Button } from './ui';
+import { button, progressRing, setBusy, setDisabled, type Button } from './ui';
 import type { Host, Part, View } from './view';
 
 const STATUS_ICON: Partial<Record<RunStatus, IconName>> = { none: 'ring', paused: 'pause', finished: 'done', stopped: 'stop', failed: 'error' };
@@ -103,13 +104,20 @@ function toolbar(host: Host): Part {
     for (const [action, element] of [...buttons, ...links]) {
       const state = states[action]!;
       show(element, state.visible);
-      if (element instanceof HTMLButtonElement) element.disabled = !state.enabled;
-      else setDisabled(element, !state.enabled);
+      const disabled = !state.enabled && !state.busy;
+      if (element instanceof HTMLButtonElement) element.disabled = disabled;
+      else {
+        setDisabled(element, disabled);
+        setBusy(element, state.busy === true);
+      }
       if (action === 'start') setAttributes(element, { appearance: run.resumable && !active ? 'secondary' : 'primary' });
       setAttributes(element, { title: state.enabled ? undefined : state.reason });
     }
   }
 }
+
+/** `Member 3 of 6`: whose steps are counted. */
+const memberText = (sweep: SweepView | null): string | null => sweep && sweep.shown && `Member ${memberNumber(sweep.shown)} of ${sweep.members.length}`;
 
 function progressLine(): Part {
   const bar = h('span', { class: 'fill' });
@@ -132,8 +140,12 @@ function progressLine(): Part {
       track.classList.toggle('unknown', fraction === null);
       bar.style.transform = `scaleX(${fraction ?? 1})`;
       setAttributes(track, { 'aria-valuenow': fraction === null ? undefined : Math.round(100 * fraction) });
+      const member = memberText(run.sweep);
+      const doing = waiting ? run.progress?.message || STATUS_TEXT[run.status] : '';
       const parts = [
-        waiting && (run.progress?.message || STATUS_TEXT[run.status]),
+        // The host's message names it where it begins.
+        at && member && !doing.startsWith(member) && member,
+        doing,
         run.status === 'paused' && 'Paused',
         run.status === 'elsewhere' && !last && 'No step logged yet',
         run.saving && 'Writing a checkpoint',

@@ -1,6 +1,6 @@
 /** The experiment panel: says `ready`, draws what the host answers, then follows its notifications. */
 import type { ErrorReport } from '../src/protocol/engine';
-import type { PanelNotifications, PanelRequests } from '../src/protocol/panel';
+import type { PanelAction, PanelNotifications, PanelRequests } from '../src/protocol/panel';
 import { announcer } from './announcer';
 import { chartsPane } from './chartsPane';
 import { connect, type VsCodeApi } from './connection';
@@ -15,6 +15,9 @@ import { initialState, receive, receiveView } from './state';
 import { telemetryStrip } from './telemetryStrip';
 import { tryBox, type TryInput } from './tryBox';
 import { viewOf, type Host, type Part } from './view';
+
+/** What cards of errors offer begins nothing that they say would be over. */
+const OF_A_CARD: readonly PanelAction[] = ['showLog', 'installRuntime'];
 
 declare function acquireVsCodeApi(): VsCodeApi;
 
@@ -46,6 +49,7 @@ const shown = (): { experiment: string | null } => ({ experiment: state.experime
 const host: Host = {
   async act(action) {
     const params = { ...shown(), action };
+    if (!OF_A_CARD.includes(action)) forget();
     if (action === 'start' || action === 'continueRun') return onceWritten('act', params);
     // A merge, too, reads the file.
     await edits.flush();
@@ -55,7 +59,10 @@ const host: Host = {
     edits.set(changes);
     render();
   },
-  browse: path => void connection.request('browse', { ...shown(), path }).catch(failed),
+  browse(path) {
+    forget();
+    void connection.request('browse', { ...shown(), path }).catch(failed);
+  },
   measure: () => void onceWritten('measure', shown()),
   cancelMeasure: () => void connection.request('cancelMeasure', {}).catch(failed),
   startAnyway: () => void onceWritten('startAnyway', shown()),
@@ -68,6 +75,8 @@ const host: Host = {
 const empty = emptyState(host);
 const trying = tryBox(host);
 const failures = h('div', { class: 'notices', id: 'failures' });
+/** The card there tells of this field. */
+let heldBy: ErrorReport | undefined;
 const head = header(host);
 const top: Part[] = [head, errors(host), heldRun(host), summaryCard()];
 const side = controls(host);
@@ -92,6 +101,7 @@ function draw(): void {
   root.dataset.status = view.run.status;
   root.dataset.metrics = String(view.series.length);
   for (const part of changed ? parts : moving) part.update(view);
+  if (heldBy && side.wrong()?.report.cause !== heldBy.cause) forget();
   changed = false;
   root.setAttribute('aria-busy', 'false');
   if (focusAsked && view.experiment) {
@@ -102,17 +112,31 @@ function draw(): void {
 
 /** Asks for what reads the file, which must have what the person has just set. A field whose text the file cannot have, or what could not be written, is told of instead. */
 async function onceWritten<K extends keyof PanelRequests>(method: K, params: PanelRequests[K][0]): Promise<void> {
+  forget();
   const wrong = side.wrong();
-  failures.replaceChildren(...wrong ? [reportCard('Nothing was started: a field cannot be used as it is', wrong, host)] : []);
-  if (wrong) return;
+  if (wrong) {
+    wrong.show();
+    tell('Nothing was started: a field cannot be used as it is', wrong.report);
+    heldBy = wrong.report;
+    return;
+  }
   if (await edits.flush()) return void await connection.request(method, params).catch(failed);
   const report = edits.takeFailure()!;
-  failures.replaceChildren(reportCard('Nothing was started: a setting could not be saved', { ...report, action: `${report.action}; or start with the settings as they are shown` }, host));
+  tell('Nothing was started: a setting could not be saved', { ...report, action: `${report.action}; or start with the settings as they are shown` });
   render();
 }
 
-function failed(report: ErrorReport): void {
-  failures.replaceChildren(reportCard('That did not work', report, host));
+const failed = (report: ErrorReport): void => tell('That did not work', report);
+
+function tell(title: string, report: ErrorReport): void {
+  forget();
+  failures.append(reportCard(title, report, host));
+}
+
+/** What was told is no longer so, or not what the person wants to know now. */
+function forget(): void {
+  failures.replaceChildren();
+  heldBy = undefined;
 }
 
 function follow<K extends keyof PanelNotifications>(method: K): void {
@@ -130,11 +154,12 @@ function follow<K extends keyof PanelNotifications>(method: K): void {
 function took(before: string | undefined): void {
   const { experiment } = state;
   if (experiment?.file !== before) {
-    failures.replaceChildren();
+    forget();
     edits.follow(experiment?.file);
     keep();
   }
-  edits.settle(experiment?.values, experiment?.problems);
+  // A field that holds a start is told of until it can be used.
+  if (edits.settle(experiment?.values, experiment?.problems) && !heldBy) forget();
 }
 
 function keep(): void {
@@ -150,6 +175,7 @@ function restore({ input, open = [] }: Kept): void {
 async function start(): Promise<void> {
   (['experiment', 'run', 'metrics', 'focusTry'] as const).forEach(follow);
   connection.on('tried', tried => trying.show(tried));
+  connection.on('saved', ({ checkpoint }) => live.say(`Checkpoint saved: ${checkpoint}`));
   connection.listen();
   try {
     const view = await connection.request('ready', {});

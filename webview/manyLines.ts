@@ -1,6 +1,6 @@
 /** A chart of one line for each of several runs, which may be other runs with each drawing. */
-import { LineChart, type ChartTexts, type LineStyle } from './charts';
-import { h } from './dom';
+import { LineChart, NOTHING_LOGGED, type ChartTexts, type LineStyle } from './charts';
+import { h, show } from './dom';
 import type { Point } from './thinnedLine';
 
 const COLOURS = ['blue', 'green', 'yellow', 'purple'] as const;
@@ -12,8 +12,9 @@ export const stylesOf = (names: readonly string[], mark?: number): LineStyle[] =
 }));
 
 export class ManyLines {
-  readonly element = h('div', { class: 'plot' });
-  private chart: { drawn: LineChart; of: string } | undefined;
+  private readonly empty = h('p', { class: 'chart-empty' }, NOTHING_LOGGED);
+  readonly element = h('div', { class: 'plot' }, this.empty);
+  private chart: { drawn: LineChart; canvas: HTMLCanvasElement; of: string } | undefined;
 
   constructor(private readonly label: string, private readonly describedBy: string) {}
 
@@ -22,9 +23,12 @@ export class ManyLines {
     if (this.chart?.of !== of) {
       const canvas = h('canvas', { role: 'img', 'aria-label': this.label, 'aria-describedby': this.describedBy });
       this.chart?.drawn.destroy();
-      this.element.replaceChildren(canvas);
-      this.chart = { of, drawn: new LineChart(canvas, styles, texts) };
+      this.element.replaceChildren(canvas, this.empty);
+      this.chart = { of, canvas, drawn: new LineChart(canvas, styles, texts) };
     }
+    const nothing = lines.every(points => points.length === 0);
+    show(this.empty, nothing);
+    this.chart.canvas.classList.toggle('blank', nothing);
     this.chart.drawn.draw(lines, { end });
   }
 }

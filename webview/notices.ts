@@ -3,8 +3,8 @@ import { formatCount } from '../src/protocol/adapterMath';
 import type { ErrorReport } from '../src/protocol/engine';
 import { capitalName, shownMetrics, type Summary } from '../src/protocol/metrics';
 import { startBlocked } from './actions';
-import { definitions, h, show } from './dom';
-import { formatDuration, formatNumber, roughBytes, shortPath } from './format';
+import { definitions, h, keepFocus, show } from './dom';
+import { counted, formatDuration, formatNumber, roughBytes, shortPath } from './format';
 import { drawn } from './icons';
 import { button, setDisabled } from './ui';
 import type { Host, Part } from './view';
@@ -49,6 +49,8 @@ export function errors(host: Host): Part {
   const retry = button({ label: 'Retry', appearance: 'primary', action: 'resume', press: () => host.act('resume') });
   const end = button({ label: 'Stop', appearance: 'primary', action: 'stop', press: () => host.act('stop') });
   const giveUp = button({ label: 'Stop', appearance: 'secondary', action: 'stop', press: () => host.act('stop') });
+  const again = h('button', { type: 'button', class: 'link', 'data-action': 'refreshModel' }, 'Read again');
+  again.addEventListener('click', () => host.act('refreshModel'));
   const places = { trust: place(element), model: place(element), blocked: place(element), silent: place(element), failed: place(element) };
   let newest = 0;
   return {
@@ -57,7 +59,11 @@ export function errors(host: Host): Part {
       newest = Math.max(newest, run.attempt);
       setDisabled(go, startBlocked(experiment) !== undefined);
       places.trust(experiment !== null && !experiment.trusted, untrusted);
-      places.model(experiment?.model_error ?? null, error => reportCard('The base model could not be read', error, host));
+      keepFocus(element, () => [again], () => places.model(experiment?.model_error ?? null, error => {
+        const card = reportCard('The base model could not be read', error, host);
+        card.querySelector('.notice-actions')!.prepend(again);
+        return card;
+      }), element.parentElement!);
       places.blocked(run.blocked, error => {
         const card = reportCard('Paused until there is room', error, host, 'warning');
         card.querySelector('.notice-actions')!.prepend(retry, giveUp);
@@ -126,7 +132,7 @@ function card(summary: Summary): HTMLElement {
   for (const { name, text } of after ? shownMetrics(after).slice(0, MOST_METRICS) : []) figures.push([capitalName(name), text, earlier.has(name) ? `${earlier.get(name)} before training` : 'on the evaluation set']);
   if (after) figures.push(['Eval loss', formatNumber(after.loss), before ? `${formatNumber(before.loss)} before training` : '']);
   figures.push(['Train loss', formatNumber(summary.train_loss), 'mean over all steps']);
-  figures.push(['Time', formatDuration(summary.seconds), `${summary.steps} steps, ${formatNumber(summary.epochs)} epochs`]);
+  figures.push(['Time', formatDuration(summary.seconds), `${counted(summary.steps, 'step')}, ${counted(formatNumber(summary.epochs), 'epoch')}`]);
   figures.push(['Peak memory', roughBytes(summary.peak_memory_bytes), `${summary.device.split('; auto: ')[0]}${summary.peak_with_fp32 ? ', with the first step in fp32' : ''}`]);
   if (summary.peak_gpu_memory_bytes !== undefined) figures.push(['Peak GPU memory', roughBytes(summary.peak_gpu_memory_bytes), summary.gpu_memory_of === 'process' ? 'of this run' : 'of the whole card']);
   const title = summary.state === 'finished' ? 'Run finished' : 'Run stopped';

@@ -1,11 +1,11 @@
 /** Try: what the base and the adapter make of a text, side by side: its classes, or with a language model what they write after it. */
 import type { ErrorReport } from '../src/protocol/engine';
 import { textPair, type TextPair, type Tried, type WrittenPair } from '../src/protocol/panel';
-import { h, setAttributes, setText, show } from './dom';
+import { h, keepFocus, setAttributes, setText, show } from './dom';
 import { shortPath } from './format';
 import { reportCard } from './notices';
 import { classTable } from './tryClasses';
-import { button, progressRing, setDisabled } from './ui';
+import { button, progressRing, setBusy, setDisabled } from './ui';
 import type { Host, Part, View } from './view';
 import { writeForm, type WriteInput } from './writeForm';
 import { stateOf, writtenView, type WrittenView } from './writtenPair';
@@ -72,8 +72,13 @@ export function tryBox(host: Host): TryBox {
   const press = button({ label: 'Try', id: 'try-button', appearance: 'primary', press: () => void run() });
   const stop = button({ label: 'Stop', id: 'try-stop', press: () => host.stopWriting() });
   const form = writeForm(() => enable());
-  function enable(): void {
-    setDisabled(press, busy || !possible || !asked() || writes(kind) && form.settings() === undefined);
+  const element = h('section', { class: 'card try', id: 'try', 'aria-labelledby': 'try-title' }, h('h2', { id: 'try-title' }, 'Try the adapter'), hint, other,
+    h('div', { class: 'try-input' }, h('div', { class: 'try-texts' }, h('label', {}, names[0], box), secondField), alone, form.element, h('div', { class: 'buttons' }, press, stop, state)), results);
+  const enable = (): void => keepFocus(element, () => [stop, press], drawControls);
+  function drawControls(): void {
+    setDisabled(press, busy && writes(kind) || !possible || !asked() || writes(kind) && form.settings() === undefined);
+    // Where there is no Stop to go to, the keyboard's place stays here.
+    setBusy(press, busy && !writes(kind));
     show(stop, busy && writes(kind));
     // Whoever has not come to the second text yet knows that it is missing.
     const lone = pair && second.value.trim() ? loneLine() : undefined;
@@ -89,7 +94,7 @@ export function tryBox(host: Host): TryBox {
   say('', false);
 
   async function run(): Promise<void> {
-    if (press.disabled) return;
+    if (busy || press.disabled) return;
     const request = { of, ...asked()! };
     view = undefined;
     showTried({ ...request, classes: null, written: null, error: null, busy: true });
@@ -125,11 +130,7 @@ export function tryBox(host: Host): TryBox {
     else say('Running base and adapter…', true);
     // Read out piece by piece, a growing text is noise: its end is said instead.
     setAttributes(results, { 'aria-live': busy && writes(kind) ? 'off' : 'polite', 'aria-busy': busy && writes(kind) && 'true' });
-    // The button that is hidden must not take the keyboard's place with it.
-    const focused = document.activeElement === stop;
     enable();
-    // The toolkit's button takes the focus once it has drawn itself enabled.
-    if (focused && !busy) requestAnimationFrame(() => press.focus());
   }
 
   function write({ texts: [prompt], written }: Tried): void {
@@ -149,13 +150,15 @@ export function tryBox(host: Host): TryBox {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
         void run();
-      } else if (event.key === 'Escape' && busy && writes(kind)) host.stopWriting();
+      }
     });
   }
+  element.addEventListener('keydown', event => {
+    if (event.key === 'Escape' && busy && writes(kind)) host.stopWriting();
+  });
 
   return {
-    element: h('section', { class: 'card try', id: 'try', 'aria-labelledby': 'try-title' }, h('h2', { id: 'try-title' }, 'Try the adapter'), hint, other,
-      h('div', { class: 'try-input' }, h('div', { class: 'try-texts' }, h('label', {}, names[0], box), secondField), alone, form.element, h('div', { class: 'buttons' }, press, stop, state)), results),
+    element,
     update({ experiment, run: { attempt, folder, adapter, chosen }, values }) {
       possible = !!experiment?.trusted && (adapter !== null || chosen !== null);
       pair = chosen?.pair !== undefined ? chosen.pair : values ? textPair(values.dataset) : null;

@@ -28,7 +28,7 @@ export function button({ label, appearance = 'secondary', action, id, icon, pres
     element.append(icon);
   }
   element.append(label);
-  element.addEventListener('click', () => { if (!element.disabled) press(); });
+  element.addEventListener('click', () => { if (!element.disabled && element.ariaDisabled !== 'true') press(); });
   return element;
 }
 
@@ -98,6 +98,13 @@ export function describeField(element: TextField, text: string): void {
 
 export function setDisabled(element: Button | Checkbox | Dropdown | TextField, disabled: boolean): void {
   if (element.disabled !== disabled) element.disabled = disabled;
+}
+
+/** A button that cannot be pressed while what it began goes on. Unlike one that is disabled it keeps the keyboard's place. */
+export function setBusy(element: Button, busy: boolean): void {
+  // The toolkit hears of the property alone, and writes the attribute itself.
+  const said = busy ? 'true' : null;
+  if ((element.ariaDisabled ?? null) !== said) element.ariaDisabled = said;
 }
 
 /** A turning ring for work whose end is not known. */

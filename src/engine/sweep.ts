@@ -121,7 +121,7 @@ class SweepRun {
       await this.table.write('running');
       for (const until of [...this.steps, null]) {
         for (const [i, member] of this.members.entries()) {
-          if (member.ended || this.control.wanted === 'stop') continue;
+          if (this.control.wanted === 'stop' || !member.begin(until)) continue;
           this.active = member;
           this.report.member({ name: member.name, number: i, members: this.table.rows() });
           const advanced = member.advance(until, this.control.wanted);

@@ -68,11 +68,16 @@ export class Member {
   /** The metric after the evaluation of a step, or the last one; undefined if there is none. */
   value(step?: number): number | undefined { return step === undefined ? [...this.last.values.values()].at(-1) : this.last.values.get(step); }
 
-  /** Trains until it has ended, or until the evaluation after step `until`; where a pause is wished for, it waits first. */
-  async advance(until: number | null, wish: Wanted): Promise<void> {
-    if (this.ended || until !== null && this.value(until) !== undefined) return;
-    const reached = until === null ? new Promise<void>(() => {}) : new Promise<void>(resolve => { this.hold = { step: until, reached: resolve }; });
+  /** Takes its turn, which lasts until it has ended, or until the evaluation after step `until`. False if that is behind it. */
+  begin(until: number | null): boolean {
+    if (this.ended || until !== null && this.value(until) !== undefined) return false;
     this.state = 'running';
+    return true;
+  }
+
+  /** Trains in its turn; where a pause is wished for, it waits first. */
+  async advance(until: number | null, wish: Wanted): Promise<void> {
+    const reached = until === null ? new Promise<void>(() => {}) : new Promise<void>(resolve => { this.hold = { step: until, reached: resolve }; });
     this.held = false;
     // One that was held waits already, which nobody was told of.
     if (this.running && wish === 'pause') this.options.report.state({ state: 'paused' });

@@ -40,6 +40,13 @@ export class ExperimentDocument {
     return path.resolve(this.folder, relative);
   }
 
+  /** The key that names this file or folder, as `dataset.train`. */
+  keyOf(file: string): string | undefined {
+    const { base_model, dataset, lora } = this.reading.values;
+    const named = { base_model, 'dataset.train': dataset.train, 'dataset.eval': dataset.eval, 'lora.init_adapter': lora.init_adapter };
+    return Object.entries(named).find(([, given]) => given && this.resolve(given) === path.normalize(file))?.[0];
+  }
+
   /**
    * Applies changes as one edit (one undo). A document without other unsaved changes is saved, as the Settings editor does.
    * Throws if the text is not valid JSON.

@@ -1,4 +1,5 @@
 /** The experiment panel: one webview in the editor area that follows the current experiment. All its state lives in the host. */
+import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { EMPTY_RUN, isActive, PANEL_ACTIONS, TELEMETRY_KEPT, type PanelAction, type RunView, type Tried, type TryRequest, type WrittenPair } from '../protocol/panel';
 import type { MetricRecord, TelemetrySample } from '../protocol/metrics';
@@ -9,7 +10,7 @@ import { ExperimentDocument, isExperimentFile } from './experimentDocument';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
 import { panelHtml, webviewRoot } from './panelHtml';
-import { openAt, ReportedError, toReport } from './reports';
+import { openOrNamed, ReportedError, toReport } from './reports';
 import { stopWriting, tryTexts, writeAfter } from './tryAdapter';
 import { WebviewConnection } from './webviewConnection';
 
@@ -26,7 +27,7 @@ const COMMANDS: Record<PanelAction, string> = {
   start: 'loraLab.start', pause: 'loraLab.pause', resume: 'loraLab.resume', stop: 'loraLab.stop', saveCheckpoint: 'loraLab.saveCheckpoint',
   continueRun: 'loraLab.continueRun', saveAdapter: 'loraLab.saveAdapter', mergeAdapter: 'loraLab.mergeAdapter', openFile: 'loraLab.openFile', openRunFolder: 'loraLab.openRunFolder',
   copyMetrics: 'loraLab.copyMetrics', selectTargets: 'loraLab.selectTargetModules', pickExperiment: 'loraLab.pickExperiment', newExperiment: 'loraLab.newExperiment',
-  showLog: 'loraLab.showLog', installRuntime: 'loraLab.installRuntime', previewData: 'loraLab.previewData',
+  showLog: 'loraLab.showLog', installRuntime: 'loraLab.installRuntime', previewData: 'loraLab.previewData', refreshModel: 'loraLab.refreshModel',
 };
 
 /** What goes to the run that trains, whatever is shown. */
@@ -123,7 +124,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
       },
       act: async ({ experiment, action }) => {
         if (!STEERING.includes(action)) this.requireShown(experiment);
-        if (PANEL_ACTIONS.includes(action)) void vscode.commands.executeCommand(COMMANDS[action]);
+        if (PANEL_ACTIONS.includes(action)) void this.command(action);
         return null;
       },
       predict: request => this.begin(request, async () => ({ classes: await tryTexts(this.lab, request) })),
@@ -147,7 +148,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
         return null;
       },
       open: async ({ file, where }) => {
-        await openAt(file, where);
+        await openOrNamed(file, where, this.lab.document);
         return null;
       },
     }));
@@ -176,6 +177,12 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
     }));
     this.panel = { webview, connection, own };
     this.shownOrHidden.fire();
+  }
+
+  /** Runs the command of a button; why it could not be done it has shown itself. */
+  private async command(action: PanelAction): Promise<void> {
+    const result = await vscode.commands.executeCommand(COMMANDS[action]);
+    if (action === 'saveCheckpoint' && typeof result === 'string') this.panel?.connection.notify('saved', { checkpoint: path.basename(result) });
   }
 
   /** Throws where another experiment has become the current one since the panel asked: nobody has pressed a button for that one. */

@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 import type { ErrorReport } from '../protocol/engine';
 import { LOCK_NAME } from '../machine/folderOwner';
 import { formatReport, lineOf } from '../protocol/panel';
+import type { ExperimentDocument } from './experimentDocument';
 import { showFolder } from './showFolder';
 
 /** An error with a report. What the engine answers and what the host finds wrong both arrive as one of these. */
@@ -55,6 +56,13 @@ export async function openAt(file: string, where?: string): Promise<void> {
   const line = lineOf(where) ?? lineOfKey(document, where);
   const selection = line === undefined ? undefined : document.lineAt(Math.min(line, document.lineCount - 1)).range;
   await vscode.window.showTextDocument(document, { selection, preview: false });
+}
+
+/** As `openAt`; but what is not there is opened where the experiment names it. */
+export async function openOrNamed(file: string, where: string | undefined, experiment: Pick<ExperimentDocument, 'file' | 'keyOf'> | undefined): Promise<void> {
+  const missing = await vscode.workspace.fs.stat(vscode.Uri.file(file)).then(() => false, () => true);
+  const key = missing ? experiment?.keyOf(file) : undefined;
+  await (key ? openAt(experiment!.file, key) : openAt(file, where));
 }
 
 /** Line of the JSON key at the end of a place such as `lora.target_modules`. */

@@ -95,7 +95,7 @@ export const TELEMETRY_KEPT = 300;
 /** What the panel's buttons ask for. Each is a command of the extension. */
 export const PANEL_ACTIONS = [
   'start', 'pause', 'resume', 'stop', 'saveCheckpoint', 'continueRun', 'saveAdapter', 'mergeAdapter', 'openFile', 'openRunFolder', 'copyMetrics', 'selectTargets',
-  'pickExperiment', 'newExperiment', 'showLog', 'installRuntime', 'previewData',
+  'pickExperiment', 'newExperiment', 'showLog', 'installRuntime', 'previewData', 'refreshModel',
 ] as const;
 export type PanelAction = (typeof PANEL_ACTIONS)[number];
 
@@ -164,6 +164,8 @@ export interface PanelNotifications {
   /** Appended records and samples, everything since the last such message; `reset` replaces all that was shown. */
   metrics: { records: MetricRecord[]; samples: TelemetrySample[]; reset: boolean };
   tried: Tried;
+  /** A checkpoint that was asked for in the panel has been written: the name of its folder. */
+  saved: { checkpoint: string };
   /** Puts the cursor into the Try box. */
   focusTry: Empty;
 }

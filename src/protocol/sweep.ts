@@ -104,6 +104,9 @@ export function memberName(index: number, changes: Changes): string {
   return [String(index + 1).padStart(2, '0'), ...parts].join('-').replace(/[^\w.+-]/g, '_').slice(0, 120);
 }
 
+/** The place of a member in its sweep, from 1. */
+export const memberNumber = (name: string): number => Number.parseInt(name, 10);
+
 /** What the memory of a sweep depends on, where the experiment itself has this rank. */
 export const sweepSize = ({ members }: Sweep, rank: number): SweepSize => ({ members: members.length, r: Math.max(...members.map(member => Number(member['lora.r'] ?? rank))) });
 

@@ -76,10 +76,17 @@ test('where the best checkpoint is what a member saves, it is what the member is
 
 test('halving ends the worse half at each comparison and changes nothing in the others', () => inTemporaryFolder(async folder => {
   const order: string[] = [];
-  const summary = await start(sweepIn(join(folder, 'halved'), { ...GRID, halving: { eta: 2, min_epochs: 1 } }), { member: ({ name }) => order.push(name) });
+  const running: string[][] = [];
+  const summary = await start(sweepIn(join(folder, 'halved'), { ...GRID, halving: { eta: 2, min_epochs: 1 } }), {
+    member({ name, members }) {
+      order.push(name);
+      running.push(members.filter(({ state }) => state === 'running').map(member => member.name));
+    },
+  });
   const full = await start(sweepIn(join(folder, 'full'), GRID));
   const names = full.members.map(({ name }) => name).sort();
   assert.deepEqual(order.slice(0, 4), names, 'all of them up to the first comparison');
+  assert.deepEqual(running, order.map(name => [name]), 'the member that goes on is the one that runs');
   assert.deepEqual([order.length, summary.members.map(({ state, steps }) => [state, steps])], [7, [['finished', 15], ['halved', 10], ['halved', 5], ['halved', 5]]]);
   const after = (name: string, step: number): number => Number(readMetrics(join(folder, 'full/run', name)).filter(isEvalRecord).find(record => record.step === step)!.eval_loss);
   const first = [...names].sort((a, b) => after(a, 5) - after(b, 5)).slice(0, 2);

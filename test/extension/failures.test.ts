@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
-import { openAt } from '../../src/extension/reports';
+import { ExperimentDocument } from '../../src/extension/experimentDocument';
+import { openAt, openOrNamed } from '../../src/extension/reports';
 import { ENDLESS, inWorkspace, isAlive, state, until, useExperiment } from './support';
 
 const start = (): Thenable<unknown> => vscode.commands.executeCommand('loraLab.start', {});
@@ -73,6 +74,14 @@ suite('What goes wrong', () => {
       await vscode.commands.executeCommand('workbench.action.closeActiveEditor');
       rmSync(file);
     }
+  });
+
+  test('a base model that is not there is opened where the experiment names it', async () => {
+    const file = await useExperiment('moved-base', [{ path: ['base_model'], value: 'gone/model' }], 'error');
+    await openOrNamed(inWorkspace('gone/model'), undefined, await ExperimentDocument.open(vscode.Uri.file(file)));
+    const editor = vscode.window.activeTextEditor!;
+    assert.equal(editor.document.uri.fsPath, file);
+    assert.match(editor.document.getText(editor.selection), /"base_model": "gone\/model"/);
   });
 
   test('a problem in the file keeps the run from starting and is told to the caller', async () => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { experiment, memory, metrics, run, values, VIEWS } from './support/fixtures';
-import { inPanel, notify } from './support/panelPage';
+import { asked, askedTimes, inPanel, notify } from './support/panelPage';
 import { THEMES } from './support/themes';
 
 /** Contrast (WCAG 2.2, 1.4.3) of every text outside of the toolkit's own controls with what lies behind it; disabled controls are exempt. */
@@ -123,6 +123,57 @@ test('a button that is pressed with a key and goes away leaves the keyboard its 
   await notify(page, 'experiment', { experiment: experiment() });
   await focusMoves(page, 'measure-memory');
 }));
+
+test('Save checkpoint keeps the keyboard\'s place while it saves, cannot be pressed twice, and says when it has saved', () => inPanel({ width: 1400 }, async page => {
+  await notify(page, 'run', { run: run() });
+  await page.waitForFunction(() => document.querySelector('[data-action="saveCheckpoint"]')!.shadowRoot!.querySelector('button')!.disabled === false);
+  await page.focus('[data-action="saveCheckpoint"]');
+  await page.keyboard.press('Enter');
+  await askedTimes(page, 'act', 1);
+  for (const state of [{ saving: true }, { saving: true, status: 'saving' }] as const) {
+    await notify(page, 'run', { run: run(state) });
+    await page.waitForSelector('[data-action="saveCheckpoint"][aria-disabled="true"]');
+    // A place that is lost is given to another control with the next frame.
+    await page.evaluate(() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    assert.equal(await focused(page), 'saveCheckpoint');
+    assert.equal(await page.locator('[data-action="saveCheckpoint"] button').getAttribute('aria-disabled'), 'true', 'as it is told');
+    await page.keyboard.press('Enter');
+  }
+  await notify(page, 'run', { run: run() });
+  await page.waitForSelector('[data-action="saveCheckpoint"]:not([aria-disabled])');
+  assert.equal(await focused(page), 'saveCheckpoint');
+  assert.deepEqual(await asked(page, 'act'), [{ action: 'saveCheckpoint' }]);
+  for (let time = 0; time < 2; time++) {
+    await page.evaluate(() => { document.getElementById('live')!.textContent = document.getElementById('live')!.textContent; });
+    await notify(page, 'saved', { checkpoint: 'checkpoint-188' });
+    await page.waitForFunction(() => document.getElementById('live')!.textContent === 'Checkpoint saved: checkpoint-188');
+  }
+}));
+
+test('Try that is pressed with a key keeps the keyboard\'s place, which goes to Stop and back where something is written', async () => {
+  await inPanel({ state: 'finished' }, async page => {
+    await page.fill('#try-text', 'A fine film.');
+    await page.focus('#try-button');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('.tried');
+    assert.equal(await focused(page), 'try-button');
+  });
+  await inPanel({ state: 'language' }, async page => {
+    const writing = (): Promise<unknown> => page.waitForFunction(() => (document.querySelector('.side.adapter .written')?.textContent?.length ?? 0) > 3);
+    await page.fill('#try-text', 'Once');
+    await page.focus('#try-button');
+    await page.keyboard.press('Enter');
+    await focusMoves(page, 'try-stop');
+    await writing();
+    await page.keyboard.press('Escape');
+    await focusMoves(page, 'try-button');
+    assert.equal((await asked(page, 'stopWriting')).length, 1, 'Escape stops wherever the keyboard is');
+    await page.keyboard.press('Enter');
+    await focusMoves(page, 'try-stop');
+    await page.waitForSelector('.side.base[data-stopped="length"]');
+    await focusMoves(page, 'try-button');
+  });
+});
 
 test('what a run does is said once: that it begins, waits, goes on and has ended, not each time that it evaluates or saves', () => inPanel({ width: 1400 }, async page => {
   await page.evaluate(() => {

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { settingsOf } from '../../src/protocol/memory';
 import { estimateMemory } from '../../src/protocol/memoryEstimate';
+import type { SweepView } from '../../src/protocol/panel';
 import { silentReport } from '../../src/protocol/silentGpu';
 import type { Page } from 'playwright-core';
-import type { TrainRecord } from '../../src/protocol/metrics';
+import type { SweepMember, TrainRecord } from '../../src/protocol/metrics';
 import { axisStart } from '../../webview/axis';
 import { formatNumber } from '../../webview/format';
 import { rankStops } from '../../webview/ranges';
@@ -16,7 +17,7 @@ test('every state fits a narrow and a wide editor and shows no error', async () 
   for (const state of Object.keys(VIEWS)) {
     await inPanel({ state, width: 1400 }, async page => {
       await page.evaluate(() => document.querySelectorAll('details').forEach(details => { details.open = true; }));
-      for (const width of [1400, 760, 360]) {
+      for (const width of [1400, 760, 360, 280]) {
         await page.setViewportSize({ width, height: 900 });
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
         assert.ok(wide <= 0, `${state} is ${wide} px too wide for ${width}`);
@@ -24,6 +25,23 @@ test('every state fits a narrow and a wide editor and shows no error', async () 
     });
   }
 });
+
+test('in a narrow panel nothing runs out of its card, and what is set can be read', () => inPanel({ width: 280 }, async page => {
+  const model = bertModel();
+  const modules = model.modules.map(module => (module.type === 'Embedding' ? { ...module, adaptable: true } : module));
+  await notify(page, 'experiment', { experiment: experiment({ model: { ...model, modules } }) });
+  await page.waitForSelector('[data-key="target:bert.embeddings.token_type_embeddings"]');
+  await page.evaluate(() => document.querySelectorAll('details').forEach(details => { details.open = true; }));
+  const out = await page.evaluate(() => Array.from(document.querySelectorAll('.card')).flatMap(card => Array.from(card.querySelectorAll('*'))
+    .filter(element => element.checkVisibility() && element.getBoundingClientRect().right > card.getBoundingClientRect().right).map(element => element.outerHTML)));
+  assert.deepEqual(out, []);
+  const room = await page.locator('vscode-dropdown').evaluateAll(lists => lists.filter(list => list.checkVisibility()).map(list => list.shadowRoot!.querySelector('.selected-value')!).filter(text => text.scrollWidth > text.clientWidth).map(text => text.textContent));
+  assert.deepEqual(room, [], 'choices that are cut');
+  const sliders = await page.locator('input[type=range]').evaluateAll(ranges => ranges.map(range => range.clientWidth));
+  assert.ok(Math.min(...sliders) >= 80, sliders.join());
+  const preview = page.locator('[data-action="previewData"]');
+  assert.ok((await preview.boundingBox())!.width < 120, 'a link is as wide as its text');
+}));
 
 test('ratio, size and memory follow the slider at once, and the file is edited once', () => inPanel({}, async page => {
   assert.equal(await text(page, '#trainable-ratio'), '1.67 %');
@@ -351,6 +369,63 @@ test('an error names file, place, cause and action, opens the file there and goe
   assert.deepEqual(await asked(page, 'act'), [{ action: 'continueRun' }]);
 }));
 
+test('what kept a run from starting is no longer told of once it is mended', () => inPanel({}, async page => {
+  const rank = page.locator('vscode-text-field[data-key="lora.r"] input');
+  const card = page.locator('#failures [role="alert"]');
+  await rank.fill('12');
+  await rank.fill('abc');
+  await page.click('[data-action="start"]');
+  await card.waitFor();
+  await askedTimes(page, 'edit', 1);
+  await page.waitForTimeout(50);
+  assert.match(await card.innerText(), /Rank cannot be “abc”/, 'it holds a start still, whatever the file says');
+  await rank.fill('8');
+  await card.waitFor({ state: 'detached' });
+}));
+
+for (const [what, mend] of [
+  ['the file says something else', page => notify(page, 'experiment', { experiment: experiment({ values: values({ r: 4 }) }) })],
+  ['the file has other problems', page => notify(page, 'experiment', { experiment: experiment({ problems: [{ path: ['lora', 'r'], cause: 'is 0', action: 'give at least 1' }] }) })],
+  ['something else is begun', page => page.click('[data-action="selectTargets"]')],
+] as [string, (page: Page) => Promise<unknown>][]) {
+  test(`what did not work is no longer told of once ${what}`, () => inPanel({}, async page => {
+    await page.evaluate(() => { (window as unknown as { mock: { refused: object } }).mock.refused = { code: 'experiment.read-only', cause: 'the file could not be changed', action: 'check that it is not read-only' }; });
+    await page.locator('input[type=range][data-key="lora.r"]').press('ArrowLeft');
+    await eventually(page, '#message-lora\\.r', 'not saved: the file could not be changed');
+    await page.click('.toolbar [data-action="start"]');
+    const card = page.locator('#failures [role="alert"]');
+    await card.waitFor();
+    await notify(page, 'experiment', { experiment: experiment({ memory: memory(7e9) }) });
+    await card.getByText('Show log').click();
+    await askedTimes(page, 'act', 1);
+    assert.ok(await card.isVisible(), 'as long as all is as it was');
+    await mend(page);
+    await card.waitFor({ state: 'detached' });
+  }));
+}
+
+test('a base model that could not be read is read again where the panel says so', () => inPanel({ state: 'modelError' }, async page => {
+  await page.focus('#errors [data-action="refreshModel"]');
+  await page.keyboard.press('Enter');
+  assert.deepEqual(await askedTimes(page, 'act', 1), [{ action: 'refreshModel' }]);
+  await notify(page, 'experiment', { experiment: experiment({ model: null }) });
+  await page.waitForSelector('#errors .card', { state: 'detached' });
+  await page.waitForFunction(() => document.activeElement?.className === 'experiment');
+  await notify(page, 'experiment', { experiment: experiment() });
+  await eventually(page, '#trainable-ratio', '1.67 %');
+  await page.keyboard.press('Tab');
+  assert.ok(await page.evaluate(() => document.activeElement!.closest('.header') !== null), 'the keyboard goes on at the top');
+}));
+
+test('what there is one of is said so', () => inPanel({ state: 'finished' }, async page => {
+  const only = 'bert.encoder.layer.0.attention.self.query';
+  await notify(page, 'experiment', { experiment: experiment({ values: values({ target_modules: [only] }) }) });
+  await page.waitForFunction(() => document.querySelector('#adapter-size + .detail')!.textContent === '1 adapter');
+  await notify(page, 'run', { run: { ...VIEWS.finished.run, summary: { ...VIEWS.finished.run.summary, steps: 188, epochs: 1 } } });
+  await page.locator('#summary', { hasText: '188 steps, 1 epoch' }).waitFor();
+  assert.doesNotMatch(await text(page, '#summary'), /1 epochs/);
+}));
+
 test('Start says what could not be written to the file, and starts when it is pressed again', () => inPanel({}, async page => {
   await page.evaluate(() => { (window as unknown as { mock: { refused: object } }).mock.refused = { code: 'experiment.read-only', cause: 'the file could not be changed', action: 'check that it is not read-only' }; });
   const start = page.locator('.toolbar [data-action="start"]');
@@ -532,10 +607,47 @@ test('one chart of a sweep follows the theme, however many there were before', (
   assert.equal(await page.evaluate(() => (window as unknown as { following: Set<unknown> }).following.size), 1);
 }));
 
+test('a sweep says which member trains and how far it is, and draws what that has logged', () => inPanel({ state: 'sweep', width: 1400 }, async page => {
+  const members = SWEEP.members.map((member): SweepMember => ({ ...member, state: 'waiting', value: null, steps: 0, train_loss: null }));
+  const sweep: SweepView = { members: [{ ...members[2], state: 'running' }, ...members.slice(0, 2), members[3]], shown: members[2].name, curves: {} };
+  const cells = (row: number): Promise<string[]> => page.locator('#sweep tbody tr').nth(row).locator('td').allTextContents();
+  await notify(page, 'metrics', { records: [], samples: [], reset: true });
+  await notify(page, 'run', { run: run({ sweep }) });
+  await page.locator('#sweep .chart-empty', { hasText: 'Nothing logged yet' }).waitFor();
+  assert.equal(await page.locator('#sweep canvas').isVisible(), false, 'no grid around nothing');
+  assert.deepEqual(await cells(0), ['r 4, learning_rate 0.0003', 'running', '0', '4,000', '–', '–']);
+  const records = metrics(116);
+  await notify(page, 'metrics', { records, samples: [], reset: false });
+  await page.locator('#sweep canvas').waitFor();
+  await page.waitForFunction(() => document.querySelector('#sweep tbody tr td:nth-child(3)')!.textContent === '116');
+  const { loss } = records.filter(record => 'loss' in record).at(-1) as TrainRecord;
+  assert.deepEqual(await cells(0), ['r 4, learning_rate 0.0003', 'running', '116', '4,000', formatNumber(loss), '–']);
+  assert.deepEqual((await cells(1)).slice(1, 3), ['waiting', '0']);
+  assert.match(await text(page, '#progress-text'), /^Member 1 of 4 · Step 116 of 564 · /);
+  const next = { ...sweep, shown: members[3].name };
+  await notify(page, 'run', { run: run({ status: 'evaluating', sweep: next, progress: { message: `Member 2 of 4: ${next.shown}`, fraction: null } }) });
+  await page.waitForFunction(() => document.getElementById('progress-text')!.textContent!.startsWith('Member 2 of 4: 02-r-4-learning_rate-0.001 · Step'));
+}));
+
+test('the losses of a sweep begin at zero, below which none lies', () => inPanel({ state: 'ready', width: 1400 }, async page => {
+  const noisy = Array.from({ length: 60 }, (_, i): [number, number] => [i + 1, i % 3 ? 0.01 : 0.81]);
+  const sweep = { ...SWEEP, curves: Object.fromEntries(SWEEP.members.map(({ name }) => [name, noisy])) };
+  await notify(page, 'run', { run: run({ status: 'finished', sweep }) });
+  await page.locator('#sweep canvas').waitFor();
+  // Of a line near zero the lowest points lie at the lower end of the axis.
+  const share = await page.locator('#sweep canvas').evaluate((canvas: HTMLCanvasElement) => {
+    const { data, width, height } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+    let lowest = 0;
+    for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 128 && Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 40) lowest = Math.max(lowest, Math.floor(i / 4 / width));
+    return lowest / height;
+  });
+  assert.ok(share > 0.82, `lines end at ${share} of the height`);
+}));
+
 test('a sweep shows its members, the best first, and follows their ranking', () => inPanel({ state: 'sweep' }, async page => {
   const rows = (): Promise<string[]> => page.locator('#sweep tbody tr').evaluateAll(found => found.map(row => Array.from(row.children, cell => cell.textContent).join(' | ')));
   assert.deepEqual(await rows(), [
-    'r 8, learning_rate 0.0003 | finished | 300 | 8,000 | 0.214 | 0.214', 'r 8, learning_rate 0.001 | running | 300 | 8,000 | 0.26 | 0.26',
+    'r 8, learning_rate 0.0003 | finished | 300 | 8,000 | 0.214 | 0.214', `r 8, learning_rate 0.001 | running | 300 | 8,000 | ${formatNumber((metrics(300).at(-1) as TrainRecord).loss)} | 0.26`,
     'r 4, learning_rate 0.0003 | halved | 300 | 4,000 | 0.41 | 0.41', 'r 4, learning_rate 0.001 | failed | 300 | 4,000 | – | –',
   ]);
   assert.deepEqual(await page.locator('#sweep .line-key li').allTextContents(), ['r 4, learning_rate 0.0003', 'r 4, learning_rate 0.001', 'r 8, learning_rate 0.0003', 'r 8, learning_rate 0.001']);

@@ -6,6 +6,7 @@ import { startBlocked } from './actions';
 import { definitions, h, keepFocus, show } from './dom';
 import { counted, formatDuration, formatNumber, roughBytes, shortPath } from './format';
 import { drawn } from './icons';
+import type { RunView } from '../src/protocol/panel';
 import { button, setDisabled } from './ui';
 import type { Host, Part } from './view';
 
@@ -75,7 +76,7 @@ export function errors(host: Host): Part {
         return card;
       });
       places.failed(run.status === 'failed' && run.error ? { error: run.error, attempt: run.attempt } : null, ({ error }) => {
-        const card = reportCard(error.code === 'run.no-summary' ? 'The run ended without a summary' : 'Training failed', error, host);
+        const card = reportCard(error.code === 'run.no-summary' ? 'The run ended without a summary' : hasTrained(run) ? 'Training failed' : 'The run did not start', error, host);
         card.querySelector('.notice-actions')!.prepend(go);
         // An earlier failure is shown again after a start that was held, or with another experiment: it has been heard.
         if (run.attempt < newest) card.removeAttribute('role');
@@ -85,6 +86,9 @@ export function errors(host: Host): Part {
     },
   };
 }
+
+/** Whether a run that failed had begun. One that had not leaves what was shown before it, as a run that has ended. */
+const hasTrained = ({ started, sweep, summary }: RunView): boolean => (started !== null || sweep !== null) && summary === null;
 
 /** A place in `parent` for one card, which is drawn anew only if it says something else: screen readers read it whenever it is drawn. */
 function place(parent: HTMLElement): <T>(said: T, draw: (said: NonNullable<T>) => HTMLElement) => void {

@@ -361,12 +361,19 @@ test('a run: settings are fixed with a reason, records move progress, charts and
 
 test('an error names file, place, cause and action, opens the file there and goes on from the checkpoint', () => inPanel({ state: 'failed' }, async page => {
   const card = await text(page, '#errors');
-  for (const part of ['The loss became NaN at step 212.', 'Lower learning_rate', 'sentiment.lora.json', 'step 212', 'checkpoint-188']) assert.ok(card.includes(part), part);
+  for (const part of ['Training failed', 'The loss became NaN at step 212.', 'Lower learning_rate', 'sentiment.lora.json', 'step 212', 'checkpoint-188']) assert.ok(card.includes(part), part);
   await page.click('#errors [data-open]');
   await page.click('#errors [data-action="continueRun"]');
   assert.deepEqual(await asked(page, 'open'), [{ file: '/home/ada/experiments/reviews/sentiment.lora.json', where: 'step 212' }]);
   await page.waitForFunction(() => (window as unknown as { mock: { asked: { method: string }[] } }).mock.asked.some(entry => entry.method === 'act'));
   assert.deepEqual(await asked(page, 'act'), [{ action: 'continueRun' }]);
+}));
+
+test('a start that fails before anything is trained stands above the earlier run, and is not called training', () => inPanel({ state: 'finished' }, async page => {
+  const { run: earlier } = VIEWS.finished;
+  await notify(page, 'run', { run: { ...earlier, attempt: 2, status: 'failed', error: { code: 'lora.rank-too-high', where: 'lora.r', cause: 'rank 8 is too high', action: 'give at most 4' } } });
+  await eventually(page, '#errors h2', 'The run did not start');
+  assert.ok((await text(page, '#summary')).includes('Run finished'));
 }));
 
 test('what kept a run from starting is no longer told of once it is mended', () => inPanel({}, async page => {

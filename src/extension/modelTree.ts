@@ -59,12 +59,13 @@ export class ModelTree implements vscode.TreeDataProvider<ModuleNode> {
         : vscode.TreeItemCollapsibleState.Collapsed);
     item.id = node.id;
     item.description = state.description;
-    item.tooltip = tooltip(node, state);
+    const whole = isTrained(node, lora);
+    item.tooltip = tooltip(node, state, whole);
     item.contextValue = state.total === 0 ? 'fixed' : node.kind === 'module' ? 'adaptable' : 'adaptables';
     item.accessibilityInformation = { label: [node.label, state.description].filter(Boolean).join(', ') };
     if (state.total === 0) {
       // Rows with neither box nor icon would be drawn one level further left than their siblings.
-      item.iconPath = new vscode.ThemeIcon(isTrained(node, lora) ? 'unlock' : 'lock');
+      item.iconPath = new vscode.ThemeIcon(whole ? 'unlock' : 'lock');
     } else {
       const all = state.ticked === state.total;
       item.checkboxState = {
@@ -168,11 +169,12 @@ export async function setTicked(lab: Lab, ticked: ReadonlySet<string>): Promise<
   await lab.edit(document, targetChanges(model.model, document.reading.values.lora, ticked));
 }
 
-function tooltip(node: ModuleNode, state: NodeState): vscode.MarkdownString {
+/** `whole`: something in the node is trained whole. */
+function tooltip(node: ModuleNode, state: NodeState, whole: boolean): vscode.MarkdownString {
   const text = new vscode.MarkdownString();
   const { module } = node;
   if (!module) {
-    text.appendMarkdown(`**${escape(node.label)}**\n\n${state.total ? `${state.ticked} of ${state.total} modules have adapters` : 'Nothing here can be adapted'}`);
+    text.appendMarkdown(`**${escape(node.label)}**\n\n${state.total ? `${state.ticked} of ${state.total} modules have adapters` : whole ? 'Trained whole, without adapters' : 'Nothing here can be adapted'}`);
     return text;
   }
   const rows = [

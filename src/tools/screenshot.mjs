@@ -1,7 +1,7 @@
 /**
  * Pictures of the extension in the real workbench, for design work and the README.
  *
- *   npm run screenshot -- --run --copy ~/lora-lab-sample --out media/screenshot.png      trains the sample, then takes the picture of the README
+ *   npm run screenshot -- --run --copy ~/lora-lab-sample --height 1180 --out media/screenshot.png      trains the sample, then takes the picture of the README
  *   npm run screenshot -- --out FILE [--theme "Default Light Modern"] [--width 1400] [--height 900]
  *     [--folder media/sample] [--panel] [--run [--step N] [--copy FOLDER]] [--command "LoRA Lab: Show log"]… [--open FILE]
  *     [--wait-for CSS] [--click CSS]… [--wait SECONDS] [--keep] [--no-build]

@@ -153,6 +153,7 @@ suite('Model tree', () => {
     }
     assert.equal(await textOf(whole), before);
     for (const labels of [[], ['layer 0'], ['layer 0', 'attention'], ['layer 0', 'attention', 'self.query']]) assert.equal(await iconOf(...labels), 'unlock', labels.join());
+    assert.match(tooltipOf(await itemOf('layer 0')), /Trained whole, without adapters/);
   });
 
   test('typing in the file ticks the tree, and undo takes a tick back', async () => {

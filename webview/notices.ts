@@ -2,11 +2,11 @@
 import { formatCount } from '../src/protocol/adapterMath';
 import type { ErrorReport } from '../src/protocol/engine';
 import { capitalName, shownMetrics, type Summary } from '../src/protocol/metrics';
+import type { RunView } from '../src/protocol/panel';
 import { startBlocked } from './actions';
 import { definitions, h, keepFocus, show } from './dom';
 import { counted, formatDuration, formatNumber, roughBytes, shortPath } from './format';
 import { drawn } from './icons';
-import type { RunView } from '../src/protocol/panel';
 import { button, setDisabled } from './ui';
 import type { Host, Part } from './view';
 

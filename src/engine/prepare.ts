@@ -6,7 +6,7 @@ import { checkColumns } from './data/columns';
 import { endOfText } from './data/endOfText';
 import { placeIn, type LabelForm } from './data/dataset';
 import { checkSameClasses, evaluationForm, labelForm, loadExamples, scanLabels, writtenClasses, type ExampleSet, type Looking } from './data/examples';
-import { adviceFor, isWholeNumber, labelsFor, labelsFromNames, namingConfig, type LabelSet } from './data/labels';
+import { isWholeNumber, labelsFor, labelsFromNames, namingConfig, type LabelSet } from './data/labels';
 import { languageForm, loadTexts, nothingLeft } from './data/languageExamples';
 import { packRows } from './data/packing';
 import { loadPairs } from './data/pairExamples';
@@ -197,10 +197,10 @@ function chooseLabels({ config }: Checkpoint, start: Adapter | null, classes: nu
   return start?.labels ? labelsFromNames(start.labels) : labelsFor(namingConfig(config, form, classes, values.size), classes, values, problem_type === 'multi_label_classification' ? 1 : 2, written());
 }
 
-/** What `labels` says of the whole data names its file, and advises what can be done in it. */
+/** What `labels` says of the whole data names its file. */
 function inFile<T>(file: string, choose: () => T): T {
   try { return choose(); } catch (error) {
-    if (error instanceof LabError) throw new LabError({ ...error.report, file: error.report.file ?? file, action: adviceFor(file, error.report.action) }, { cause: error });
+    if (error instanceof LabError && error.report.file === undefined) throw new LabError({ ...error.report, file }, { cause: error });
     throw error;
   }
 }

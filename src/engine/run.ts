@@ -23,6 +23,7 @@ import { planSchedule } from './training/schedule';
 import { createTrainingStep } from './training/step';
 import type { TrainingStep } from './training/step.types';
 import { newestRun } from '../protocol/defaultRuns';
+import { inputPaths } from '../protocol/experiment';
 import type { Summary } from '../protocol/metrics';
 
 export interface RunOptions {
@@ -118,12 +119,12 @@ export function freshState({ model, moment, data_fingerprint }: Prepared): Train
 }
 
 /** Error `run.holds-inputs`: a run that stands in `output_dir` is moved aside when a new one begins, and must not take along what that one reads. */
-export function refuseInputs({ experiment: { output_dir, base_model, dataset, lora }, file, resolve, place }: ExperimentFile): void {
-  if (output_dir === null) return;
-  for (const [key, path] of Object.entries({ base_model, 'dataset.train': dataset.train, 'dataset.eval': dataset.eval, 'lora.init_adapter': lora.init_adapter, output_dir: file })) {
-    if (path === null || !liesIn(resolve(path), resolve(output_dir))) continue;
-    throw new LabError({ code: 'run.holds-inputs', file, where: place(key), cause: `${key === 'output_dir' ? 'the experiment file itself' : `"${path}"`} lies in output_dir, and a run that stands there is moved aside when a new one begins`, action: 'choose another output_dir' });
-  }
+export function refuseInputs({ experiment, file, resolve, place }: ExperimentFile): void {
+  if (experiment.output_dir === null) return;
+  const folder = resolve(experiment.output_dir);
+  const read = inputPaths(experiment).map(([key, path]) => ({ key, what: `"${path}"`, path: resolve(path) }));
+  const inside = [...read, { key: 'output_dir', what: 'the experiment file itself', path: file }].find(({ path }) => liesIn(path, folder));
+  if (inside) throw new LabError({ code: 'run.holds-inputs', file, where: place(inside.key), cause: `${inside.what} lies in output_dir, and a run that stands there is moved aside when a new one begins`, action: 'choose another output_dir' });
 }
 
 /** `output_dir`, or a new folder below `.lora/runs`. */

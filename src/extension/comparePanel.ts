@@ -8,7 +8,7 @@ import { compare, type RunToCompare } from './comparison';
 import { Disposables } from './disposables';
 import type { Lab } from './lab';
 import { MetricsTail } from './metricsTail';
-import { panelHtml, webviewRoot } from './panelHtml';
+import { panelHtml, panelOptions } from './panelHtml';
 import { showReport, toReport } from './reports';
 import { readJson, readRunFolder, readSummary } from './runFolders';
 import { WebviewConnection } from './webviewConnection';
@@ -62,9 +62,7 @@ export class ComparePanel implements vscode.WebviewPanelSerializer {
     this.panel?.webview.dispose();
   }
 
-  private get options(): vscode.WebviewOptions {
-    return { enableScripts: true, enableForms: false, localResourceRoots: [webviewRoot(this.lab.context.extensionUri)] };
-  }
+  private get options(): vscode.WebviewOptions { return panelOptions(this.lab.context.extensionUri); }
 
   /** What is shown. */
   comparison(): Comparison {

@@ -1,7 +1,7 @@
 /** One experiment file as an open text document. What the tree and the panel change is a text edit like any other. */
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import type { SettingChange } from '../protocol/experiment';
+import { inputPaths, type SettingChange } from '../protocol/experiment';
 import { editJson, readExperiment, type Reading } from './jsonEdit';
 import { ReportedError } from './reports';
 
@@ -42,9 +42,7 @@ export class ExperimentDocument {
 
   /** The key that names this file or folder, as `dataset.train`. */
   keyOf(file: string): string | undefined {
-    const { base_model, dataset, lora } = this.reading.values;
-    const named = { base_model, 'dataset.train': dataset.train, 'dataset.eval': dataset.eval, 'lora.init_adapter': lora.init_adapter };
-    return Object.entries(named).find(([, given]) => given && this.resolve(given) === path.normalize(file))?.[0];
+    return inputPaths(this.reading.values).find(([, given]) => this.resolve(given) === path.normalize(file))?.[0];
   }
 
   /**

@@ -9,7 +9,7 @@ import { Disposables, throttle } from './disposables';
 import { ExperimentDocument, isExperimentFile } from './experimentDocument';
 import type { ExperimentRun } from './experimentRun';
 import type { Lab } from './lab';
-import { panelHtml, webviewRoot } from './panelHtml';
+import { panelHtml, panelOptions } from './panelHtml';
 import { openOrNamed, ReportedError, toReport } from './reports';
 import { stopWriting, tryTexts, writeAfter } from './tryAdapter';
 import { WebviewConnection } from './webviewConnection';
@@ -94,9 +94,7 @@ export class ExperimentPanel implements vscode.WebviewPanelSerializer {
 
   private get title(): string { return this.lab.document ? `LoRA: ${this.lab.document.name}` : 'LoRA Lab'; }
 
-  private get options(): vscode.WebviewOptions {
-    return { enableScripts: true, enableForms: false, localResourceRoots: [webviewRoot(this.lab.context.extensionUri)] };
-  }
+  private get options(): vscode.WebviewOptions { return panelOptions(this.lab.context.extensionUri); }
 
   private adopt(webview: vscode.WebviewPanel): void {
     const own = new Disposables();

@@ -4,12 +4,13 @@ import * as vscode from 'vscode';
 import type { RunStarted } from '../protocol/engine';
 import type { MetricRecord, Summary, SweepSummary, TelemetrySample } from '../protocol/metrics';
 import { EMPTY_RUN, isActive, TELEMETRY_KEPT, type ChosenAdapter, type RunView } from '../protocol/panel';
+import { endedRun, startedFrom } from './endedRun';
 import { EngineClient, type EngineOptions } from './engineClient';
 import { endedSilent, silentReport } from '../protocol/silentGpu';
 import { ForeignRun, type News } from './foreignRun';
 import { toReport } from './reports';
 import { RunHistory } from './runHistory';
-import { isAdapter, ownerOf, readMetrics, readRunFolder, readSummary, readSweep, type RunFolder } from './runFolders';
+import { isAdapter, ownerOf, readMetrics, readRunFolder, readSummary, readSweep } from './runFolders';
 import { SweepHistory } from './sweepHistory';
 
 /** What is asked before a run begins, and how to end the asking. */
@@ -200,7 +201,7 @@ export class ExperimentRun {
     this.foreign = undefined;
     this.members = undefined;
     this.replaceHistory(records);
-    this.showEnd(run, summary);
+    this.update(endedRun(run, summary));
     await this.lookAtFolder();
   }
 
@@ -248,19 +249,8 @@ export class ExperimentRun {
     if (this.foreign !== foreign || run?.status === 'active') return;
     this.foreign = undefined;
     if (!run) return this.clear();
-    this.showEnd(run, summary);
+    this.update(endedRun(run, summary));
     await this.lookAtFolder();
-  }
-
-  /** A run that is in a folder and that no process trains any more. */
-  private showEnd({ folder, status, checkpoints }: RunFolder, summary: Summary | null): void {
-    this.update({
-      ...EMPTY_RUN, status: status === 'active' ? 'failed' : status, folder, summary, started: startedFrom(summary, folder),
-      error: summary ? null : {
-        code: 'run.no-summary', file: folder, cause: 'its process was ended, or crashed, before it could write one',
-        action: checkpoints.length ? 'continue from the last checkpoint, or start again' : 'start again; it has written no checkpoint', lastGoodCheckpoint: checkpoints.at(-1)?.folder,
-      },
-    });
   }
 
   /** A sweep that has ended: its best member is what can be tried, saved and merged. */
@@ -399,11 +389,4 @@ export class ExperimentRun {
     this.current = { ...this.current, ...part };
     this.changed.fire();
   }
-}
-
-/** What a finished run still tells about its start. */
-function startedFrom(summary: Summary | null, folder: string): Omit<RunStarted, 'history'> | null {
-  if (!summary) return null;
-  const { trainable_parameters, all_parameters, device, steps, epochs } = summary;
-  return { run_folder: folder, total_steps: steps, num_train_epochs: epochs, trainable_parameters, all_parameters, device, half_precision: false, train_examples: 0, eval_examples: 0, longest: 0, labels: [] };
 }

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import * as vscode from 'vscode';
 
-/** Folder of everything that the panel may load. */
-export const webviewRoot = (extension: vscode.Uri): vscode.Uri => vscode.Uri.joinPath(extension, 'dist', 'webview');
+/** What a panel may do, and load from. */
+export const panelOptions = (extension: vscode.Uri): vscode.WebviewOptions => ({ enableScripts: true, enableForms: false, localResourceRoots: [webviewRoot(extension)] });
+
+const webviewRoot = (extension: vscode.Uri): vscode.Uri => vscode.Uri.joinPath(extension, 'dist', 'webview');
 
 /** The page of a panel. Only scripts and styles with this page's nonce run; nothing is fetched from outside. */
 export function panelHtml(webview: vscode.Webview, extension: vscode.Uri, { script, title }: { script: string; title: string } = { script: 'main.js', title: 'LoRA experiment' }): string {

@@ -200,6 +200,15 @@ export function settingAt(path: readonly (string | number)[]): AnySetting | unde
   return undefined;
 }
 
+/** What an experiment reads, as it names it, by the keys: `dataset.train`. */
+export function inputPaths(values: object): [key: string, path: string][] {
+  return (['experiment', ...SECTIONS] as const).flatMap(section => {
+    const given = (section === 'experiment' ? values : (values as Record<Section, object>)[section]) as Record<string, unknown>;
+    const place = section === 'experiment' ? '' : `${section}.`;
+    return Object.entries(table(section)).flatMap(([key, { path }]): [string, string][] => (path && key !== 'output_dir' && given[key] ? [[place + key, String(given[key])]] : []));
+  });
+}
+
 /**
  * Checks the parsed JSON of an experiment file, all but its section `sweep` (sweep.ts) without the evaluations that it needs, and fills in the defaults.
  * Returns the experiment, or every problem found; unknown keys are problems too, with the nearest known key.

@@ -118,7 +118,7 @@ test('few of many classes are fine where the checkpoint has that many', () => {
   assert.equal(namesFor({}, null, [0, 900]).length, 901);
 });
 
-test('what is advised for numbers that are no class numbers can be done in the file: a csv has no whole numbers that are texts', async () => {
+test('what is advised for numbers that are no class numbers can be done in the file, also in a csv, which has no whole numbers that are texts', async () => {
   const refusal = (name: string, content: string): Promise<string> => inTemporaryFolder(folder => {
     writeFileSync(join(folder, name), content);
     const file = join(folder, 'labels.lora.json');
@@ -126,10 +126,10 @@ test('what is advised for numbers that are no class numbers can be done in the f
     try { previewData({ experiment_file: file }); } catch (error) { return (error as Error).message.replace(folder, ''); }
     return 'read';
   });
-  const names = 'give them names that are no whole numbers, such as neg and pos.';
+  const names = 'give them names that are no numbers, such as neg and pos.';
   assert.equal(await refusal('a.csv', 'text,label\na,1\nb,"-1"\n'), `/a.csv: line 3: the class number -1 is negative. Number the classes 0, 1, 2, …, or ${names}`);
   assert.equal(await refusal('a.tsv', 'text\tlabel\na\t1500\nb\t2000\n'), `/a.tsv: the class numbers go up to 2000, but only 2 different ones occur. Number the classes 0, 1, 2, …, or ${names}`);
-  assert.match(await refusal('a.jsonl', '{"text": "a", "label": 1}\n{"text": "b", "label": -1}\n'), /is negative\. Number the classes 0, 1, 2, …, or write the labels as texts\.$/);
+  assert.match(await refusal('a.jsonl', '{"text": "a", "label": 1}\n{"text": "b", "label": -1}\n'), /is negative\. Number the classes 0, 1, 2, …, or give them names/);
   assert.equal(await refusal('a.csv', 'text,label\na,neg\nb,pos\n'), 'read');
   assert.equal(await refusal('a.jsonl', '{"text": "a", "label": "1"}\n{"text": "b", "label": "-1"}\n'), 'read');
 });

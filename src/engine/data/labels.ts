@@ -14,10 +14,8 @@ export interface LabelSet {
 /** More classes than this are a mistake, such as identifiers in the label column. */
 export const MOST_CLASSES = 100_000;
 
-const AS_TEXTS = 'write the labels as texts';
-
-/** What is advised for the labels of `file`: a csv file has no types, and a whole number in it is no text, in quotes neither. */
-export const adviceFor = (file: string, action: string): string => (/\.[ct]sv$/i.test(file) ? action.replace(AS_TEXTS, 'give them names that are no whole numbers, such as neg and pos') : action);
+/** In a csv file whole numbers are no names, in quotes neither. */
+const NAME_THEM = 'give them names that are no numbers, such as neg and pos';
 
 export const isWholeNumber = (name: string): boolean => /^-?\d+$/.test(name);
 
@@ -65,11 +63,11 @@ export function labelsFor(config: Record<string, unknown>, headClasses: number |
   if (written && classes <= written.length && promised <= written.length && namesNumbers(written)) return labelsFromNames(written);
   const lowest = (data as number[]).reduce((least, number) => Math.min(least, number));
   if (headClasses !== null && classes > headClasses && classes - lowest <= headClasses) {
-    throw new LabError({ code: 'dataset.labels', cause: `the class numbers go from ${lowest} to ${classes - 1}, and the ${headClasses} classes of the checkpoint's head have the numbers 0 to ${headClasses - 1}`, action: `number the classes from 0 on, or ${AS_TEXTS}` });
+    throw new LabError({ code: 'dataset.labels', cause: `the class numbers go from ${lowest} to ${classes - 1}, and the ${headClasses} classes of the checkpoint's head have the numbers 0 to ${headClasses - 1}`, action: `number the classes from 0 on, or ${NAME_THEM}` });
   }
   // 10 numbers in use for every 100 classes are plausible in a small sample; 2 for 5,000 are not class numbers.
   if (classes > promised && classes > Math.max(1000, 10 * data.length)) {
-    throw new LabError({ code: 'dataset.labels', cause: `the class numbers go up to ${classes - 1}, but only ${data.length} different ones occur`, action: `number the classes 0, 1, 2, …, or ${AS_TEXTS}` });
+    throw new LabError({ code: 'dataset.labels', cause: `the class numbers go up to ${classes - 1}, but only ${data.length} different ones occur`, action: `number the classes 0, 1, 2, …, or ${NAME_THEM}` });
   }
   return labelsFromNames(Array.from({ length: Math.max(classes, promised) }, (_, number) => String(number)));
 }
@@ -94,7 +92,7 @@ export function labelProblem(values: Iterable<string | number>, least = 2): { va
     if (typeof value !== typeof first) {
       return { value, cause: `the label ${JSON.stringify(value)} is a ${kind(value)}, but ${JSON.stringify(first)} is a ${kind(first)}`, action: 'write all labels as texts, or all as class numbers' };
     }
-    if (typeof value === 'number' && value < 0) return { value, cause: `the class number ${value} is negative`, action: `number the classes 0, 1, 2, …, or ${AS_TEXTS}` };
+    if (typeof value === 'number' && value < 0) return { value, cause: `the class number ${value} is negative`, action: `number the classes 0, 1, 2, …, or ${NAME_THEM}` };
     if (typeof value === 'number' && value >= MOST_CLASSES) return { value, cause: `the class number ${value} is too large`, action: 'number the classes 0, 1, 2, …, and check dataset.label_column' };
     if (count > MOST_CLASSES) return { value, cause: `there are more than ${MOST_CLASSES} different labels`, action: 'check dataset.label_column' };
   }
